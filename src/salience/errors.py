@@ -1,0 +1,9 @@
+"""What a user can cause: one plain line that names the argument, what came, and the remedy."""
+
+
+class UserError(ValueError):
+    """A mistake the user can mend. The command line prints it as one line and exits with code 2."""
+
+
+class MissingPackage(UserError, ImportError):
+    """An optional package is needed for what was asked. The message says how to install it."""
