@@ -1,0 +1,77 @@
+"""Decoders: from a code back to the item on its unit scale, the encoder's kind of layers in reverse."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from salience.batch import Spec
+from salience.nets.inputs import input_width
+
+_WIDTHS = (256, 128, 64, 32)
+
+
+class ConvDecoder(nn.Module):
+    """Three times: enlarge twofold, 3x3 convolution, batch norm, ReLU.  [n d] -> [n c h w], any h = w
+
+    Enlarging by nearest neighbour leaves no checkerboard. The output is linear and starts at the data's mean colour.
+    """
+
+    def __init__(self, code_dim: int, spec: Spec) -> None:
+        super().__init__()
+        self.sizes = [math.ceil(spec.resolution / halved) for halved in (8, 4, 2, 1)]
+        self.start = nn.Linear(code_dim, _WIDTHS[0] * self.sizes[0] ** 2)
+        self.stages = nn.ModuleList(_stage(a, b) for a, b in pairwise(_WIDTHS))
+        self.end = nn.Conv2d(_WIDTHS[-1], spec.channels, 3, padding=1)
+        if spec.mean:
+            _start_at(self.end, torch.tensor(spec.mean))
+
+    def forward(self, code: Tensor) -> Tensor:
+        x = self.start(code).unflatten(1, (_WIDTHS[0], self.sizes[0], self.sizes[0]))
+        for size, stage in zip(self.sizes[1:], self.stages, strict=True):
+            x = stage(F.interpolate(x, size=(size, size), mode="nearest"))
+        return self.end(x)
+
+
+def make_decoder(encoder_name: str | None, spec: Spec, code_dim: int) -> nn.Module:
+    """The decoder that mirrors an encoder.  code [n code_dim] -> [n c h w] or [n width], on the unit scale
+
+    "linear" gives one linear map, so that a linear autoencoder spans what PCA spans; "mlp", and every table, dense
+    layers; all other encoders of images convolutions.
+    """
+    if encoder_name == "linear":
+        return _shaped([nn.Linear(code_dim, input_width(spec))], spec)
+    if encoder_name == "mlp" or spec.modality == "table":
+        return _shaped([*_dense(code_dim, 256), *_dense(256, 256), nn.Linear(256, input_width(spec))], spec)
+    return ConvDecoder(code_dim, spec)
+
+
+def _shaped(layers: list[nn.Module], spec: Spec) -> nn.Sequential:
+    """Dense layers whose output takes the item's shape and starts at the data's mean."""
+    if spec.modality == "table":  # the mean of the unit scale is 0
+        return nn.Sequential(*layers)
+    if spec.mean:
+        pixels = spec.shape[1] * spec.shape[2]
+        _start_at(layers[-1], torch.tensor(spec.mean).repeat_interleave(pixels))
+    return nn.Sequential(*layers, nn.Unflatten(1, tuple(spec.shape)))
+
+
+def _start_at(layer: nn.Module, mean: Tensor) -> None:
+    assert isinstance(layer, nn.Linear | nn.Conv2d)
+    assert layer.bias is not None
+    with torch.no_grad():
+        layer.bias.copy_(mean)
+
+
+def _stage(before: int, after: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)
+    )
+
+
+def _dense(before: int, after: int) -> list[nn.Module]:
+    return [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU(inplace=True)]

@@ -1,0 +1,52 @@
+"""Encoder: an input layer and a body; unit-scale items in, one vector each out."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from salience.nets.inputs import ImageInput, TableInput
+
+
+class Encoder(nn.Module):
+    """input: brings the unit scale to the body's; body: [n ...] -> [n dim]"""
+
+    def __init__(self, input: ImageInput | TableInput, body: nn.Module, dim: int) -> None:
+        super().__init__()
+        self.input = input
+        self.body = body
+        self.dim = dim
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """[n c h w] or [n width] on the unit scale -> [n dim].  mask: for token encoders; none of these has tokens"""
+        return self.body(self.input(x))
+
+
+def convnet(channels: int) -> tuple[nn.Sequential, int]:
+    """The small net for small images: six 3x3 convolutions with batch norm and ReLU, three halve; global mean.
+
+    [n c h w] -> [n 256]
+    """
+    plan = [(channels, 32, 1), (32, 64, 2), (64, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2)]
+    layers = [_conv(before, after, stride) for before, after, stride in plan]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 256
+
+
+def mlp(width: int, hidden: tuple[int, ...] = (256, 256)) -> tuple[nn.Sequential, int]:
+    """Dense layers with batch norm and ReLU; images are flattened.  [n ...] -> [n hidden[-1]]"""
+    layers: list[nn.Module] = [nn.Flatten()]
+    for before, after in pairwise((width, *hidden)):
+        layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers), hidden[-1]
+
+
+def linear(width: int, dim: int) -> tuple[nn.Sequential, int]:
+    """One linear map of the flattened item.  [n ...] -> [n dim]"""
+    return nn.Sequential(nn.Flatten(), nn.Linear(width, dim)), dim
+
+
+def _conv(before: int, after: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(before, after, 3, stride, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)
+    )

@@ -1,0 +1,105 @@
+"""Bodies from timm by name, fitted to small images."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from torch import Tensor, nn
+
+from salience.batch import Spec
+from salience.errors import MissingPackage, UserError
+from salience.nets.inputs import ImageInput
+
+SMALL = 64  # up to this resolution a ResNet's stem (7x7, stride 2, max-pool) would throw most of the image away
+OWN = ("convnet", "mlp", "linear")
+
+
+class TimmBody(nn.Module):
+    """A timm model without its classifier, pooled as its authors pool it.  [n c h w] -> [n num_features]"""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+def timm_body(name: str, spec: Spec, *, fetch: bool) -> tuple[ImageInput, TimmBody, int]:
+    """`resnet18`, or `resnet18:pretrained` with published weights.  Gives input layer, body and width.
+
+    fetch: False makes the same network without fetching the weights, to be filled from a run.
+    Errors: UserError for an unknown name or weights that cannot be had, MissingPackage without timm.
+    """
+    name, _, tag = name.partition(":")
+    if tag not in ("", "pretrained"):
+        raise UserError(f"encoder '{name}:{tag}' has an unknown ending ':{tag}'; only ':pretrained' is known")
+    timm = _import_timm(name)
+    if not timm.is_model(name):
+        raise UserError(_unknown(name, [*OWN, *timm.list_models()]))
+    model = _create(timm, name, spec, tag == "pretrained" and fetch)
+    if tag != "pretrained" and spec.resolution <= SMALL:
+        _shrink_stem(model)
+    inputs = _published_input(model, spec) if tag == "pretrained" else ImageInput(spec)
+    return inputs, TimmBody(model), model.num_features
+
+
+def _import_timm(name: str) -> Any:
+    try:
+        import timm
+    except ImportError as error:
+        near = difflib.get_close_matches(name, OWN, n=1, cutoff=0.7)
+        if near:
+            raise UserError(_unknown(name, OWN)) from error
+        raise MissingPackage(f"encoder {name!r} needs timm; install it with pip install 'salience[timm]'") from error
+    return timm
+
+
+def _unknown(name: str, known: list[str] | tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {', '.join(near)}?" if near else f"take {', '.join(OWN)} or the name of a timm model"
+    return f"encoder {name!r} is not known; {hint}"
+
+
+def _create(timm: Any, name: str, spec: Spec, pretrained: bool) -> Any:
+    options: dict[str, Any] = {"num_classes": 0, "in_chans": spec.channels}
+    if (timm.get_pretrained_cfg(name) or _Free).fixed_input_size:  # a ViT's positions belong to one image size
+        options["img_size"] = spec.resolution
+    try:
+        return timm.create_model(name, pretrained=pretrained, **options)
+    except OSError as error:
+        raise UserError(f"encoder '{name}:pretrained': the weights cannot be fetched ({_first_line(error)})") from error
+    except (ValueError, AssertionError, ZeroDivisionError, RuntimeError, TypeError) as error:
+        size = f"{spec.resolution}x{spec.resolution}"
+        raise UserError(
+            f"encoder {name!r} cannot take {size} images ({_first_line(error)}); raise --resolution"
+        ) from error
+
+
+class _Free:
+    fixed_input_size = False
+
+
+def _shrink_stem(model: Any) -> None:
+    """A ResNet's first convolution becomes 3x3 with stride 1, its max-pool goes (He et al.'s form for CIFAR)."""
+    if type(model).__module__ != "timm.models.resnet":
+        return
+    model.maxpool = nn.Identity()
+    if isinstance(model.conv1, nn.Conv2d):
+        model.conv1 = nn.Conv2d(model.conv1.in_channels, model.conv1.out_channels, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")  # as timm starts the others
+    else:  # a deep stem is 3x3 already
+        model.conv1[0].stride = (1, 1)
+
+
+def _published_input(model: Any, spec: Spec) -> ImageInput:
+    """The statistics a pretrained network was trained with; their mean where the data is not RGB."""
+    mean, std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
+    if spec.channels != len(mean):
+        mean, std = [sum(mean) / len(mean)] * spec.channels, [sum(std) / len(std)] * spec.channels
+    return ImageInput(spec, mean, std)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

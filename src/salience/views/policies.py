@@ -1,0 +1,83 @@
+"""What counts as the same thing, per kind of data: one function per policy, unit-scale batch in, one view of each out.
+
+A flip is a view of a photograph and ruins a digit, so the policy follows the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from salience.batch import Spec
+from salience.views.colour import adjust_brightness, adjust_contrast, jitter, random_grey
+from salience.views.geometry import affine, random_affine, random_boxes, resized_crop
+from salience.views.random import Keys
+from salience.views.unit import column_widths
+
+Policy = Callable[[Tensor, Keys, Spec], Tensor]
+
+
+def natural(x: Tensor, keys: Keys, spec: Spec) -> Tensor:
+    """Colour photographs, as SimCLR on small images: crop, flip, colour jitter, grey.  [n 3 h w] -> the same"""
+    boxes = random_boxes(keys, x.shape[-1], area=(0.2, 1.0), ratio=(3 / 4, 4 / 3))
+    x = resized_crop(x, boxes, flip=keys.fold("flip").chance(0.5))
+    x = jitter(x, keys, strength=(0.4, 0.4, 0.4, 0.1), probability=0.8)
+    return random_grey(x, keys, probability=0.2)
+
+
+def grey(x: Tensor, keys: Keys, spec: Spec) -> Tensor:
+    """Objects and scenes without colour: crop, flip, brightness, contrast.  [n c h w] -> the same"""
+    boxes = random_boxes(keys, x.shape[-1], area=(0.2, 1.0), ratio=(3 / 4, 4 / 3))
+    x = resized_crop(x, boxes, flip=keys.fold("flip").chance(0.5))
+    return _relit(x, keys, 0.4)
+
+
+def glyphs(x: Tensor, keys: Keys, spec: Spec) -> Tensor:
+    """Digits, letters, symbols: rotation, shear, scale, shift, a little noise; never flipped.  [n c h w] -> the same"""
+    x = affine(x, random_affine(keys, degrees=20, shear=0.2, scale=(0.8, 1.2), shift=0.1))
+    noise = keys.fold("noise").normal(*x.shape[1:])
+    return torch.addcmul(x, noise, keys.fold("noise level").uniform(1, 1, 1), value=0.1).clamp_(0, 1)
+
+
+def medical(x: Tensor, keys: Keys, spec: Spec) -> Tensor:
+    """Scans, where side, colour and size carry meaning: wide crop, small rotation, light.  [n c h w] -> the same"""
+    boxes = random_boxes(keys, x.shape[-1], area=(0.5, 1.0), ratio=(9 / 10, 10 / 9))
+    x = affine(resized_crop(x, boxes), random_affine(keys, degrees=10, shear=0, scale=(1, 1), shift=0))
+    return _relit(x, keys, 0.2)
+
+
+def table(x: Tensor, keys: Keys, spec: Spec) -> Tensor:
+    """Rows: each column is hidden with probability 0.3, the numbers left get noise of a tenth of their spread.
+
+    Hidden means 0: the mean of a number, no category.  x: [n width] -> the same. (SCARF takes another row's value
+    instead; that row would depend on the batch.)
+    """
+    widths = column_widths(spec)
+    numbers = torch.tensor([column.kind == "number" for column in spec.columns], device=x.device)
+    column = torch.repeat_interleave(torch.tensor(widths, device=x.device), output_size=sum(widths))  # of each value
+    noise = 0.1 * numbers * keys.fold("noise").normal(len(widths))
+    seen = ~keys.fold("hide").chance(0.3, len(widths))
+    return (x + noise[:, column]) * seen[:, column]
+
+
+def identity(x: Tensor, keys: Keys, spec: Spec) -> Tensor:
+    """The item as it is; for methods that corrupt it themselves, and for comparison."""
+    return x
+
+
+POLICY_OF: dict[str, Policy] = {
+    "natural": natural,
+    "grey": grey,
+    "glyphs": glyphs,
+    "medical": medical,
+    "table": table,
+    "identity": identity,
+}
+
+
+def _relit(x: Tensor, keys: Keys, strength: float) -> Tensor:
+    """Brightness and contrast within 1 +- strength."""
+    x = adjust_brightness(x, keys.fold("brightness").between(1 - strength, 1 + strength))
+    return adjust_contrast(x, keys.fold("contrast").between(1 - strength, 1 + strength))

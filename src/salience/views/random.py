@@ -1,0 +1,100 @@
+"""Random numbers that are a function of (seed, epoch, row, role, draw), not of the order in which they are asked for.
+
+Every row owns a 64-bit key; its j-th number is a hash of key + j G, the construction of SplitMix64:
+    Steele, Lea, Flood 2014, https://doi.org/10.1145/2714064.2660195; finaliser Mix13 of Stafford.
+So a row gets the same draws alone or in any batch, on any process, before and after a resume. int64 wraps in torch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_GAMMA = 0x9E3779B97F4A7C15
+_M1, _M2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_TWO_PI = 2 * math.pi
+
+
+def _signed(word: int) -> int:
+    """The int64 with the bits of an unsigned 64-bit word."""
+    word &= 0xFFFFFFFFFFFFFFFF
+    return word - (1 << 64) if word >> 63 else word
+
+
+def mix_int(word: int) -> int:
+    """The finaliser on one Python integer: 64 bits -> 64 well-mixed bits."""
+    word &= 0xFFFFFFFFFFFFFFFF
+    word = ((word ^ (word >> 30)) * _M1) & 0xFFFFFFFFFFFFFFFF
+    word = ((word ^ (word >> 27)) * _M2) & 0xFFFFFFFFFFFFFFFF
+    return word ^ (word >> 31)
+
+
+def mix(z: Tensor) -> Tensor:
+    """The finaliser on int64 tensors; >> copies the sign, so the copies are masked away."""
+    z = (z ^ ((z >> 30) & ((1 << 34) - 1))) * _signed(_M1)
+    z = (z ^ ((z >> 27) & ((1 << 37) - 1))) * _signed(_M2)
+    return z ^ ((z >> 31) & ((1 << 33) - 1))
+
+
+def _number(part: int | str) -> int:
+    """A name as a number, the same in every process (Python's own hash of a string is not)."""
+    if isinstance(part, int):
+        return part
+    word = 0
+    for letter in part:
+        word = mix_int(word + ord(letter) + 1)
+    return word
+
+
+@dataclass(frozen=True)
+class Keys:
+    """One 64-bit key per row.  state: [n] int64"""
+
+    state: Tensor
+
+    @classmethod
+    def of(cls, seed: int, epoch: int, rows: Tensor) -> Keys:
+        """Keys of these rows of a dataset in this epoch.  rows: [n] int64"""
+        constant = mix_int(mix_int(seed + _GAMMA) + epoch + 1)
+        return cls(mix(rows * _signed(_GAMMA) + _signed(constant)))
+
+    def fold(self, *parts: int | str) -> Keys:
+        """Independent keys for a role, a draw, an operation: `keys.fold("global", 1)`."""
+        state = self.state
+        for part in parts:
+            state = mix(state + _signed(mix_int(_number(part) ^ _GAMMA)))
+        return Keys(state)
+
+    def _hashes(self, count: int) -> Tensor:
+        """[n count] int64, all bits random."""
+        counter = torch.arange(1, count + 1, device=self.state.device) * _signed(_GAMMA)
+        return mix(self.state[:, None] + counter)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """[n *shape] float32 in [0, 1), multiples of 2^-24."""
+        bits = (self._hashes(math.prod(shape)) >> 40) & 0xFFFFFF
+        return (bits.to(torch.float32) * 2.0**-24).reshape(-1, *shape)
+
+    def normal(self, *shape: int) -> Tensor:
+        """[n *shape] float32 standard normals (Box and Muller: one hash gives two)."""
+        count = math.prod(shape)
+        bits = self._hashes((count + 1) // 2)
+        radius = (((bits >> 40) & 0xFFFFFF) + 1).to(torch.float32).mul(2.0**-24).log().mul(-2).sqrt()  # u in (0, 1]
+        angle = ((bits >> 8) & 0xFFFFFF).to(torch.float32) * (_TWO_PI * 2.0**-24)
+        both = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
+        return both[:, :count].reshape(-1, *shape)
+
+    def between(self, low: float, high: float, *shape: int) -> Tensor:
+        """[n *shape] float32 uniform in [low, high)."""
+        return self.uniform(*shape) * (high - low) + low
+
+    def chance(self, probability: float, *shape: int) -> Tensor:
+        """[n *shape] bool, true with this probability."""
+        return self.uniform(*shape) < probability
+
+    def choice(self, options: int, *shape: int) -> Tensor:
+        """[n *shape] int64, uniform on 0 .. options - 1."""
+        return (self.uniform(*shape) * options).long().clamp(max=options - 1)

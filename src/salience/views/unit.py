@@ -1,0 +1,45 @@
+"""From values as stored to the unit scale, where views are drawn and losses compare.
+
+Images: x in [low, high] -> (x - low) / (high - low).  Tables: numbers standardised with the training data's statistics,
+categories one-hot, so that 0 stands for "as expected" and "not known" alike.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from salience.batch import Column, Spec
+
+
+def unit_images(x: Tensor, spec: Spec) -> Tensor:
+    """Images as stored, [n c h w] of any dtype -> float32 on [0, 1]."""
+    if x.dtype == torch.uint16:  # few operations know this type
+        x = x.view(torch.int16).to(torch.int32) & 0xFFFF
+    scale = 1.0 / (spec.high - spec.low)
+    x = x.to(torch.float32)
+    return x * scale if spec.low == 0 else (x - spec.low) * scale
+
+
+def unit_table(x: Tensor, spec: Spec, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Rows as stored, [n columns] with NaN where missing -> [n width].
+
+    A number becomes (x - mean) / std, 0 where missing; a category one-hot, all zeros where missing or unknown.
+    """
+    return torch.cat([_unit_column(x[:, at], column, dtype) for at, column in enumerate(spec.columns)], dim=1)
+
+
+def _unit_column(x: Tensor, column: Column, dtype: torch.dtype) -> Tensor:
+    """[n] -> [n width of the column]"""
+    if column.kind == "number":
+        return torch.nan_to_num((x.to(dtype) - column.mean) / (column.std or 1.0), nan=0.0)[:, None]
+    code = torch.nan_to_num(x, nan=-1.0).long()
+    count = len(column.categories)
+    known = (code >= 0) & (code < count)
+    return F.one_hot(torch.where(known, code, count), count + 1)[:, :count].to(dtype)
+
+
+def column_widths(spec: Spec) -> list[int]:
+    """How many unit-scale values each column of a table takes."""
+    return [1 if column.kind == "number" else len(column.categories) for column in spec.columns]

@@ -1,0 +1,106 @@
+"""Views: several random versions of every item of a batch, drawn on the batch's device, in named roles."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from salience.batch import Batch, Progress, Spec
+from salience.errors import UserError
+from salience.views.policies import POLICY_OF
+from salience.views.random import Keys
+from salience.views.unit import unit_images, unit_table
+
+POLICIES: dict[str, str] = {
+    "natural": "colour photographs: resized crop, flip, colour jitter, grey",
+    "grey": "grey photographs: resized crop, flip, brightness, contrast",
+    "glyphs": "digits and letters: rotation, shear, scale, shift, noise; never flipped",
+    "medical": "scans: wide crop, small rotation, brightness, contrast; never flipped",
+    "table": "rows of a table: hidden columns, noise on the numbers",
+    "identity": "the item as it is",
+}
+_CLEAN = "clean"  # the role that is never altered
+
+
+class Draw(nn.Module):
+    """One view of each item: the part of Views that is pure tensor work, and worth compiling.
+
+    A module so that `views.draw.compile(dynamic=False)` compiles it in place: the random state comes in as a tensor,
+    and neither a new epoch nor a new step recompiles anything.
+    """
+
+    def __init__(self, policy: str, spec: Spec) -> None:
+        super().__init__()
+        self.policy = POLICY_OF[policy]
+        self.spec = spec
+
+    def forward(self, x: Tensor, state: Tensor) -> Tensor:
+        """x: unit scale, [n c h w] or [n width]; state: [n] int64, the keys -> as x"""
+        return self.policy(x, Keys(state), self.spec)
+
+
+class Views(nn.Module):
+    """The views a method asks for.
+
+    policy: a name in POLICIES
+    spec: what the data is
+    roles: role -> how many views of each item; every role draws from the policy, except "clean", which never alters
+
+    A view depends on (seed, epoch, row, role, draw) alone: not on the batch, the process or what was drawn before.
+    """
+
+    def __init__(self, policy: str, spec: Spec, roles: Mapping[str, int] | None = None) -> None:
+        super().__init__()
+        _require_fit(policy, spec)
+        self.policy = policy
+        self.spec = spec
+        self.roles = dict(roles or {"global": 2})
+        self.draw = Draw(policy, spec)
+
+    def forward(self, batch: Batch, at: Progress) -> dict[str, list[Batch]]:
+        """A batch as stored -> role -> its views, each the batch with x replaced, float32 on the unit scale.
+
+        x: [n c h w] -> [n c h w];  table: [n columns] -> [n width]
+        """
+        x = self.unit(batch.x)
+        keys = Keys.of(at.seed, at.epoch, batch.index)
+        return {role: [batch.with_x(self._view(x, keys, role, i)) for i in range(n)] for role, n in self.roles.items()}
+
+    def unit(self, x: Tensor) -> Tensor:
+        """Values as stored -> unit scale, unaltered."""
+        return unit_images(x, self.spec) if self.spec.modality == "image" else unit_table(x, self.spec)
+
+    def _view(self, x: Tensor, keys: Keys, role: str, number: int) -> Tensor:
+        return x if role == _CLEAN else self.draw(x, keys.fold(role, number).state)
+
+    def extra_repr(self) -> str:
+        return f"{self.policy!r}, roles={self.roles}"
+
+
+def make_views(policy: str | None, spec: Spec, roles: Mapping[str, int] | None = None) -> Views:
+    """Views by policy name; None takes the policy that suits the data."""
+    return Views(policy or default_policy(spec)[0], spec, roles)
+
+
+def default_policy(spec: Spec) -> tuple[str, str]:
+    """The policy that suits the data, and why in a few words."""
+    if spec.modality == "table":
+        return "table", "the data is a table"
+    if spec.views is not None:
+        return spec.views, "the source says so"
+    if spec.channels == 3:
+        return "natural", "colour images; --views medical or glyphs where a flip or a colour carries meaning"
+    return "grey", f"images of {spec.channels} channel{'s' * (spec.channels > 1)}, so no colour to vary"
+
+
+def _require_fit(policy: str, spec: Spec) -> None:
+    if policy not in POLICIES:
+        near = difflib.get_close_matches(policy, POLICIES, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UserError(f"views {policy!r} is not a policy; {hint}there are {', '.join(POLICIES)}")
+    if policy != "identity" and (policy == "table") != (spec.modality == "table"):
+        raise UserError(f"views {policy!r} do not fit {spec.modality} data; take {default_policy(spec)[0]!r}")
+    if policy == "natural" and spec.channels != 3:
+        raise UserError(f"views 'natural' vary colour and need 3 channels, the data has {spec.channels}; take 'grey'")
