@@ -1,0 +1,73 @@
+"""Salience learns representations from data that nobody has labelled, shows what they know, and puts them to work.
+
+    rep = salience.fit("simclr", "digits", resolution=16, epochs=20)
+    codes = rep.embed("digits")                       # [n d]
+    print(salience.evaluate(rep, on="digits"))
+
+Importing this package imports neither torch nor NumPy: every public name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+PUBLIC = {
+    "Batch": "salience.batch",
+    "Column": "salience.batch",
+    "Progress": "salience.batch",
+    "Spec": "salience.batch",
+    "UserError": "salience.errors",
+    "MissingPackage": "salience.errors",
+    "Dataset": "salience.data",
+    "open_data": "salience.data",
+    "Representation": "salience.representation",
+    "load": "salience.representation",
+    "compare": "salience.evaluation",
+    "evaluate": "salience.evaluation",
+    "fit": "salience.training",
+    "resume": "salience.training",
+    "embed_to": "salience.apps",
+    "predict": "salience.apps",
+    "describe": "salience.apps.describe",
+    "preview": "salience.apps.preview",
+}
+
+__all__ = sorted(PUBLIC)
+
+if TYPE_CHECKING:
+    from salience.apps import embed_to as embed_to
+    from salience.apps import predict as predict
+    from salience.apps.describe import describe as describe
+    from salience.apps.preview import preview as preview
+    from salience.batch import Batch as Batch
+    from salience.batch import Column as Column
+    from salience.batch import Progress as Progress
+    from salience.batch import Spec as Spec
+    from salience.data import Dataset as Dataset
+    from salience.data import open_data as open_data
+    from salience.errors import MissingPackage as MissingPackage
+    from salience.errors import UserError as UserError
+    from salience.evaluation import compare as compare
+    from salience.evaluation import evaluate as evaluate
+    from salience.representation import Representation as Representation
+    from salience.representation import load as load
+    from salience.training import fit as fit
+    from salience.training import resume as resume
+else:
+    # Under TYPE_CHECKING only the names above exist, so that a type checker refuses salience.typo.
+
+    def __getattr__(name: str) -> object:
+        import importlib
+
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("salience")
+        if name not in PUBLIC:
+            raise AttributeError(f"module 'salience' has no attribute {name!r}")
+        value = getattr(importlib.import_module(PUBLIC[name]), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted([*globals(), *PUBLIC, "__version__"])

@@ -1,0 +1,67 @@
+"""The command line: one verb, one public function.
+
+Nothing here imports torch, NumPy or a method: what a verb needs is imported when it runs, so that help is instant.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+from salience.errors import UserError
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0, 2 for what the user can mend, 130 after Ctrl-C.
+
+    argv: the words after `salience`; None takes them from the process
+    Any other exception is a mistake of ours and keeps its traceback.
+    """
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except BrokenPipeError:  # the reader of our output is gone (`salience methods | head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except UserError as problem:
+        return _report(str(problem))
+    except OSError as problem:
+        return _report(_system_message(problem))
+    except KeyboardInterrupt as interrupt:
+        print(f"interrupted{f': {interrupt}' if str(interrupt) else ''}", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(argv: list[str]) -> int:
+    from cyclopts import CycloptsError
+
+    from salience.cli.verbs import make_app
+
+    app = make_app(argv)
+    try:
+        code = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as problem:
+        from salience.cli.messages import plain
+
+        raise UserError(plain(problem, argv)) from None
+    sys.stdout.flush()
+    return code if isinstance(code, int) else 0
+
+
+def _report(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return USER_ERROR
+
+
+def _system_message(problem: OSError) -> str:
+    """What the operating system refused, and for a full disk the remedy."""
+    message = problem.strerror or str(problem) or type(problem).__name__
+    if problem.filename is not None:
+        message = f"{problem.filename}: {message}"
+    if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        message += "; free some space, or choose another place with --out or the variable SALIENCE_CACHE"
+    return message

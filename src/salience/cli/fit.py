@@ -1,0 +1,180 @@
+"""`salience fit`: one sub-command per method, with that method's hyper-parameters and what its kind of training has."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from salience import catalogue
+from salience.catalogue import Entry, Option
+from salience.cli.options import command
+from salience.errors import UserError
+from salience.units import parse_duration
+
+ANY_KIND = (
+    Option("out", "str", None, "The run's folder, new; otherwise runs/METHOD-SOURCE-N."),
+    Option("resolution", "int", None, "Height and width images are brought to.", ge=4),
+    Option("seed", "int", 0, "Of everything random: equal seeds, equal weights.", ge=0),
+    Option("config", "str", None, "A run's config.yaml: what is not said here is taken from it."),
+    Option("use_labels", "bool", False, "Let the method see the labels, if it can use them."),
+)
+BY_GRADIENT = (
+    Option("epochs", "int", None, "Passes over the data.", ge=1),
+    Option("budget", "str", None, "Train for so long: 90s, 10min, 2h. Instead of --epochs."),
+    Option("encoder", "str", None, "convnet, mlp, linear, or a timm model; NAME:pretrained for its weights."),
+    Option("views", "str", None, "The view policy: natural, grey, glyphs, medical, table, identity."),
+    Option("batch_size", "int", None, "Items in one step.", ge=1),
+    Option("learning_rate", "float", None, "The highest one, after the warm-up.", gt=0),
+    Option("init", "str", None, "A run whose encoder this one starts from."),
+    Option("checkpoint_every", "str", "2min", "How often the state is saved: 30s, 2min."),
+    Option("devices", "int", 1, "Processes to train with.", ge=1),
+    Option("logger", "str", None, "A Lightning logger beside metrics.csv: tensorboard, mlflow, wandb."),
+)
+NOT_FROM_CONFIG = ("out", "config")  # belong to one run
+EXCLUSIVE = ("epochs", "budget")
+USAGE = (
+    "Usage: salience fit METHOD SOURCE [OPTIONS]\n       salience fit METHOD --help\n       salience fit --resume RUN\n"
+)
+
+
+def fit_options(entry: Entry) -> tuple[Option, ...]:
+    """What `fit` knows for a method of this kind, without its hyper-parameters."""
+    return ANY_KIND if entry.kind == "ClosedForm" else BY_GRADIENT + ANY_KIND
+
+
+def fit_app(words: Sequence[str], folder: Path = catalogue.METHODS, *, sort_key: int = 0) -> App:
+    """The sub-commands of `fit`. Only the method named by the first of `words` gets its options read."""
+    about = "Learn a representation of the data at SOURCE and leave it in a run folder."
+    app = App(name="fit", help=about, usage=USAGE, sort_key=sort_key)
+    app.default(_without_method)
+    if not words:
+        return app
+    chosen = None if words[0].startswith("-") else catalogue.find(words[0], folder)
+    for entry in [chosen] if chosen else catalogue.entries(folder):
+        about = f"{entry.idea[:1].upper()}{entry.idea[1:]}"
+        usage = f"Usage: salience fit {entry.name} SOURCE [OPTIONS]"
+        app.command(_method_command(entry), name=entry.name, help=about, usage=usage, sort_key=entry.family)
+    return app
+
+
+def with_method(words: Sequence[str]) -> list[str]:
+    """The words after `fit`, with METHOD put first where only --config names it."""
+    first, given = words[0] if words else "--help", [word.partition("=")[0] for word in words]
+    if not first.startswith("-"):
+        if "--resume" in given:
+            raise UserError("--resume: a run knows its method and its data; write: salience fit --resume RUN")
+        return list(words)
+    config = _config_path(words)
+    if config is not None:
+        return [str(read_config(config)["method"]), *words]
+    if given[:1] not in ([], ["--resume"], ["--help"], ["-h"]):
+        raise UserError(f"METHOD: {first} came before it; write: salience fit METHOD SOURCE {first} ...")
+    return list(words)
+
+
+def _config_path(words: Sequence[str]) -> str | None:
+    for position, word in enumerate(words):
+        if word == "--config" and position + 1 < len(words):
+            return words[position + 1]
+        if word.startswith("--config="):
+            return word.partition("=")[2]
+    return None
+
+
+def _without_method(
+    *, resume: Annotated[str | None, Parameter(help="Continue this run where it stopped.")] = None
+) -> int:
+    if resume is None:
+        raise UserError(f"METHOD: none given; write: salience fit METHOD SOURCE, METHOD one of {_known()}")
+    from salience.training import resume as resume_run
+
+    finished = resume_run(resume)
+    _say_next(finished.run or Path(resume), str(finished.config.get("source", "SOURCE")))
+    return 0
+
+
+def _known() -> str:
+    return ", ".join(catalogue.names())
+
+
+def _method_command(entry: Entry) -> Callable[..., int]:
+    own = {option.name for option in entry.options}
+    common = [option for option in fit_options(entry) if option.name not in own]
+
+    def run(source: str | None, given: Mapping[str, Any]) -> int:
+        return run_fit(entry, source, given)
+
+    return command(run, entry.options, common, entry.name)
+
+
+def run_fit(entry: Entry, source: str | None, given: Mapping[str, Any]) -> int:
+    """Fits, and says where the run is and what can be done with it."""
+    settings = dict(given)
+    config = settings.pop("config", None)
+    if config is not None:
+        configured = read_config(config)
+        source = source or configured.get("source")
+        settings = merge(configured, settings, entry)
+    if source is None:
+        raise UserError(f"SOURCE: none given; write: salience fit {entry.name} SOURCE, for example digits")
+    if all(settings.get(name) is not None for name in EXCLUSIVE):
+        raise UserError("--budget: --epochs was given too; one of them decides how long to train")
+    if settings.get("budget") is not None:
+        parse_duration(settings["budget"], "--budget")
+    from salience.training import fit
+
+    fitted = fit(entry.name, source, **settings)
+    if fitted.run is not None:
+        _say_next(fitted.run, source)
+    return 0
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """A run's config.yaml. Raises UserError, naming the file, where it is none."""
+    import yaml
+
+    try:
+        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as problem:
+        why = problem.strerror if isinstance(problem, OSError) else "it is no text"
+        raise UserError(f"--config: {path} cannot be read ({why}); give a run's config.yaml") from None
+    except yaml.YAMLError as problem:
+        raise UserError(f"--config: {path} is not valid YAML: {problem}") from None
+    if not isinstance(config, dict) or not isinstance(config.get("method"), str):
+        raise UserError(f"--config: {path} names no method; give a run's config.yaml, or a line 'method: NAME'")
+    return config
+
+
+def merge(config: Mapping[str, Any], given: Mapping[str, Any], entry: Entry) -> dict[str, Any]:
+    """What was given on the command line, over what the file says. Hyper-parameters count for their own method only."""
+    known = {option.name: option for option in fit_options(entry) if option.name not in NOT_FROM_CONFIG}
+    settings = {name: config[name] for name in known if config.get(name) is not None}
+    if config["method"] == entry.name:
+        known |= {option.name: option for option in entry.options}
+        settings |= config.get("options") or {}
+    for name in EXCLUSIVE:
+        if given.get(name) is not None:
+            settings = {key: value for key, value in settings.items() if key not in EXCLUSIVE}
+    return {name: _checked(known, name, value) for name, value in settings.items()} | dict(given)
+
+
+def _checked(known: Mapping[str, Option], name: str, value: Any) -> Any:
+    if name not in known:
+        raise UserError(f"--config: there is no option {name}{catalogue.nearest(name, known)}")
+    try:
+        return known[name].check(value)
+    except ValueError as problem:
+        raise UserError(f"--config: {name}: {problem}") from None
+
+
+def _say_next(run: Path, source: str) -> None:
+    folder, data = shlex.quote(str(run)), shlex.quote(source)
+    sys.stderr.flush()
+    print(f"run: {run}")
+    print(f"next: salience evaluate {folder} --on {data}")
+    print(f"      salience embed {folder} {data} --out embeddings.parquet")

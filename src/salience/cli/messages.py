@@ -1,0 +1,55 @@
+"""What cyclopts has to object, in our words: the argument, what came, the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cyclopts import CycloptsError
+from cyclopts.exceptions import (
+    CoercionError,
+    MissingArgumentError,
+    RepeatArgumentError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
+
+from salience import catalogue
+from salience.cli.fit import BY_GRADIENT
+
+GRADIENT_ONLY = {f"--{option.name.replace('_', '-')}" for option in BY_GRADIENT}
+
+
+def plain(problem: CycloptsError, argv: Sequence[str]) -> str:
+    """One line; `argv` is the whole command, for the pointer to its help."""
+    topic = topic_of(argv)
+    problem.verbose = False
+    return f"{_said(problem, topic)}; see: {' '.join(['salience', *topic, '--help'])}"
+
+
+def topic_of(argv: Sequence[str]) -> list[str]:
+    """The words that choose the command: ["fit", "simclr"], ["data"]."""
+    return [word for word in argv[: 2 if argv[0] == "fit" else 1] if not word.startswith("-")]
+
+
+def _said(problem: CycloptsError, topic: Sequence[str]) -> str:
+    match problem:
+        case UnknownOptionError():
+            return _unknown_option(problem, topic)
+        case MissingArgumentError(argument=argument) if argument is not None:
+            name = problem.keyword or argument.name
+            return f"{name}: a value is missing" if name.startswith("-") else f"{name}: none given"
+        case CoercionError(msg=str(), token=token) if token is not None and token.keyword:
+            return f"{token.keyword}: {problem.msg}"
+        case RepeatArgumentError():
+            return f"{problem.token.keyword}: given more than once"
+        case UnusedCliTokensError():
+            return f"'{' '.join(problem.unused_tokens or ())}': more words than {' '.join(topic)} takes"
+    return str(problem).rstrip(".")
+
+
+def _unknown_option(problem: UnknownOptionError, topic: Sequence[str]) -> str:
+    name = problem.token.keyword or problem.token.value
+    if name in GRADIENT_ONLY and topic[:1] == ["fit"]:
+        return f"{name}: {topic[-1]} is solved in closed form, nothing is trained step by step; leave it out"
+    known = [name for argument in problem.argument_collection for name in argument.names]
+    return f"{name}: {' '.join(topic)} has no such option{catalogue.nearest(name, known)}"

@@ -1,0 +1,59 @@
+"""From an `Option` of the catalogue to a parameter that cyclopts understands."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Group, Parameter
+
+from salience.catalogue import Option
+
+TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
+
+
+ABOUT_SOURCE = "A built-in name, a file, a folder, hf://OWNER/NAME; SOURCE:test names a split."
+Json = Annotated[bool, Parameter(help="Print JSON, and nothing else, on standard output.", negative="")]
+Source = Annotated[str, Parameter(help=ABOUT_SOURCE)]
+Run = Annotated[Path, Parameter(help="The folder of a run.")]
+
+
+def command(run: Callable[..., int], own: Iterable[Option], common: Iterable[Option], name: str) -> Callable[..., int]:
+    """A function cyclopts can parse for: SOURCE, then `--name VALUE` for each option. It calls
+    run(source, given) with the options that were given, checked.
+
+    own, common: the method's hyper-parameters, and the options of `fit`, as two groups in the help
+    """
+
+    def called(source=None, /, **given):  # type: ignore[no-untyped-def]  # cyclopts reads the signature set below
+        return run(source, given)
+
+    first = inspect.Parameter("source", inspect.Parameter.POSITIONAL_ONLY, default=None, annotation=Source)
+    hyper_parameters = [_parameter(option, Group(f"Options of {name}", sort_key=1)) for option in own]
+    training = [_parameter(option, Group("Options of fit", sort_key=2)) for option in common]
+    called.__signature__ = inspect.Signature([first, *hyper_parameters, *training])  # type: ignore[attr-defined]
+    return called
+
+
+def _parameter(option: Option, group: Group) -> inspect.Parameter:
+    meaning = option.meaning + (f" ({option.bounds})" if option.bounds else "")
+    settings: dict[str, Any] = {"help": meaning, "group": group, "show_default": option.default is not None}
+    type_: Any = TYPES[option.type]
+    if option.type == "bool":
+        settings["negative"] = f"--no-{option.name.replace('_', '-')}" if option.default is True else ""
+        settings["show_default"] = False
+    else:
+        settings["converter"] = _reader(option)
+    if option.choices:
+        type_ = Literal[option.choices]
+    annotation = Annotated[type_, Parameter(**settings)]
+    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=annotation)
+
+
+def _reader(option: Option) -> Callable[[Any, Any], Any]:
+    def read(_: Any, tokens: Any) -> Any:
+        return option.read(tokens[0].value)
+
+    return read

@@ -1,0 +1,233 @@
+"""Every verb but `fit`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import indent
+from typing import Any
+
+from cyclopts import App
+
+from salience import catalogue
+from salience.catalogue import Entry
+from salience.cli.fit import fit_app, with_method
+from salience.cli.options import Json, Run, Source
+from salience.errors import UserError
+
+HELP = "Learn representations from data that nobody has labelled, see what they know, and put them to work."
+
+
+VERBS = ("methods", "views", "data", "fit", "embed", "evaluate", "compare", "predict", "demo")
+
+
+def make_app(argv: list[str]) -> App:
+    """The whole command line. `argv` is completed in place where a config names the method of `fit`."""
+    if argv and not argv[0].startswith("-") and argv[0] not in VERBS:
+        suggestion = catalogue.nearest(argv[0], VERBS)
+        raise UserError(f"there is no verb '{argv[0]}'{suggestion}; known are: {', '.join(VERBS)}")
+    app = App(name="salience", help=HELP, version=_version, suppress_keyboard_interrupt=False)
+    fitting = argv[:1] == ["fit"]
+    if fitting:
+        argv[1:] = with_method(argv[1:])
+    app.command(fit_app(argv[1:] if fitting else (), sort_key=VERBS.index("fit")))
+    for verb in (methods, views, data, embed, evaluate, compare, predict, demo):
+        app.command(verb, sort_key=VERBS.index(verb.__name__))
+    return app
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("salience")
+
+
+def methods(name: str | None = None, /, *, json: Json = False) -> int:
+    """What methods there are; for one of them its formula and its hyper-parameters.
+
+    Parameters
+    ----------
+    name
+        One method.
+    """
+    if name is not None:
+        entry = catalogue.find(name)
+        return _print_json(entry.to_dict(whole=True)) if json else _print(_one_method(entry))
+    entries = catalogue.entries()
+    if json:
+        return _print_json([entry.to_dict() for entry in entries])
+    rows = [(e.name, e.family, ", ".join(e.modality), ", ".join(e.capabilities) or "-", e.paper) for e in entries]
+    return _print(table(("method", "family", "modality", "capabilities", "paper"), rows))
+
+
+def _one_method(entry: Entry) -> str:
+    rows = [
+        (f"--{option.name.replace('_', '-')}", option.type, str(option.default), option.bounds, option.meaning)
+        for option in entry.options
+    ]
+    facts = (
+        f"{entry.family}, {entry.kind}; takes {', '.join(entry.modality)}; {', '.join(entry.capabilities) or 'embeds'}"
+    )
+    options = table(("option", "type", "default", "bounds", "meaning"), rows) if rows else "no hyper-parameters"
+    return f"{entry.formula}\n\n{facts}\n\n{indent(options, '  ')}"
+
+
+def views(
+    method: str,
+    source: Source,
+    /,
+    *,
+    out: Path | None = None,
+    views: str | None = None,
+    resolution: int | None = None,
+    seed: int = 0,
+) -> int:
+    """Draw what a method will see: several views of several items, as a picture.
+
+    Parameters
+    ----------
+    method
+        One of `salience methods`.
+    out
+        The picture's file; otherwise views-METHOD-SOURCE.png.
+    views
+        Another view policy.
+    resolution
+        Height and width images are brought to.
+    seed
+        Of the items and the draws.
+    """
+    entry = catalogue.find(method)
+    from salience.apps.preview import preview
+
+    return _print(str(preview(entry.name, source, out, views=views, resolution=resolution, seed=seed)))
+
+
+def data(
+    source: Source,
+    other: str | None = None,
+    /,
+    *,
+    labels: str | None = None,
+    resolution: int | None = None,
+    json: Json = False,
+) -> int:
+    """Tell what was found: items, shapes, labels, bad items, duplicates; and leakage into a second source.
+
+    Parameters
+    ----------
+    other
+        A second source, for example the test data: what of it is in the first?
+    labels
+        The column of labels, in a table.
+    resolution
+        Height and width images are brought to.
+    """
+    from salience.apps.describe import describe
+
+    with _output_kept_for(json):
+        found = describe(source, other, labels=labels, resolution=resolution)
+    return _print_json(found.to_dict()) if json else _print(found.text())
+
+
+def embed(run: Run, source: Source, /, *, out: Path) -> int:
+    """Write the representation of every item of SOURCE to a Parquet file.
+
+    Parameters
+    ----------
+    out
+        The file to write, FILE.parquet.
+    """
+    from salience.apps import embed_to
+
+    embed_to(run, source, out)
+    return _print(str(out))
+
+
+def evaluate(run: Run, /, *, on: Source, test: str | None = None, json: Json = False) -> int:
+    """Measure what a representation knows, beside raw input, PCA and the untrained encoder.
+
+    Parameters
+    ----------
+    test
+        Held-out data; otherwise a fifth of SOURCE is held out.
+    """
+    from salience.evaluation import evaluate as measure
+
+    with _output_kept_for(json):
+        report = measure(run, on, test)
+    return _print_json(report.to_dict()) if json else _print(report.text())
+
+
+def compare(*runs: Run, out: Path | None = None) -> int:
+    """Set runs side by side: quality against cost.
+
+    Parameters
+    ----------
+    out
+        A folder for the table and the plot.
+    """
+    from salience.evaluation import compare as compare_runs
+
+    return _print(compare_runs(runs, out).text())
+
+
+def predict(run: Run, source: Source, /, *, labels: Path, out: Path | None = None) -> int:
+    """Predict a class, with its confidence, for every item from a few labelled ones.
+
+    Parameters
+    ----------
+    labels
+        CSV of item,label: the item's relative path or row number.
+    out
+        The CSV file to write; otherwise the table is printed.
+    """
+    from salience.apps import predict as predict_classes
+
+    predicted = predict_classes(run, source, labels, out)
+    return _print(predicted.to_csv(index=False).rstrip() if out is None else str(out))
+
+
+def demo(*, out: Path | None = None) -> int:
+    """Learn from handwritten digits without labels, then show how few labels suffice. About two minutes.
+
+    Parameters
+    ----------
+    out
+        The run's folder, new; otherwise runs/demo-N.
+    """
+    from salience.apps.demo import demo as run_demo
+
+    return _print(run_demo(out))
+
+
+# --- output ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _output_kept_for(as_json: bool) -> Iterator[None]:
+    """Whatever is printed meanwhile goes to standard error, if standard output is to hold JSON alone."""
+    printed, sys.stdout = sys.stdout, sys.stderr if as_json else sys.stdout
+    try:
+        yield
+    finally:
+        sys.stdout = printed
+
+
+def _print(text: str) -> int:
+    print(text)
+    return 0
+
+
+def _print_json(value: Any) -> int:
+    return _print(json.dumps(value, indent=2, allow_nan=False))
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell."""
+    lines = [tuple(header), *map(tuple, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)

@@ -1,0 +1,79 @@
+"""Durations and sizes, as people write them and as people read them."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import NoReturn
+
+from salience.errors import UserError
+
+SECONDS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+BYTES |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
+
+
+def parse_duration(value: str | float, argument: str = "duration") -> float:
+    """Seconds in "90s", "10min", "2h" or "1h30min"; a bare number is seconds. Always positive.
+
+    argument: what the value was given for, named in the error
+    """
+    seconds = _seconds(value, argument)
+    if not math.isfinite(seconds) or seconds <= 0:
+        _refuse_duration(value, argument)
+    return seconds
+
+
+def _seconds(value: str | float, argument: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        pass
+    text = str(value).strip().lower()
+    parts = _PART.findall(text)
+    if not parts or _PART.sub("", text) or any(unit not in SECONDS for _, unit in parts):
+        _refuse_duration(value, argument)
+    return sum(float(number) * SECONDS[unit] for number, unit in parts)
+
+
+def _refuse_duration(value: object, argument: str) -> NoReturn:
+    raise UserError(f"{argument}: '{value}' is not a duration; write it like 90s, 10min, 2h or 1h30min")
+
+
+def format_duration(seconds: float) -> str:
+    """Two figures are enough: "0.4 s", "53 s", "12 min 5 s", "3 h 20 min"."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return _two(whole // 60, "min", whole % 60, "s")
+    minutes = round(seconds / 60)
+    return _two(minutes // 60, "h", minutes % 60, "min")
+
+
+def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
+    return f"{large} {large_unit}" + (f" {small} {small_unit}" if small else "")
+
+
+def parse_size(value: str | int, argument: str = "size") -> int:
+    """Bytes in "300 MB", "2GiB" or "1.5 kB"; a bare number is bytes. Zero is a size.
+
+    argument: what the value was given for, named in the error
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value).strip().lower())
+    if match is None or (match[2] or "b") not in BYTES:
+        raise UserError(f"{argument}: '{value}' is not a size; write it like 300MB, 2GB or 2GiB")
+    return round(float(match[1]) * BYTES[match[2] or "b"])
+
+
+def format_size(size: float) -> str:
+    """In decimal units: "512 B", "1.5 kB", "184 MB", "2.0 GB"."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.1f} {unit}" if size < 9.95 and unit != "B" else f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

@@ -1,0 +1,56 @@
+import pytest
+
+from salience.errors import UserError
+from salience.units import format_duration, format_size, parse_duration, parse_size
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("10min", 600), ("10 min", 600), ("2h", 7200), ("1h30min", 5400), ("1.5m", 90), ("1d", 86400)],
+)
+def test_durations_are_read_as_people_write_them(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("value", [30, 30.0, "30"])
+def test_a_bare_number_is_seconds(value):
+    assert parse_duration(value) == 30
+
+
+@pytest.mark.parametrize("text", ["", "soon", "10 parsecs", "-5s", "0s", "nan", "inf", "10min or so", "min", -1, 1e999])
+def test_what_is_no_duration_is_refused_with_a_remedy(text):
+    with pytest.raises(UserError, match=r"--budget: '.*' is not a duration; write it like 90s, 10min"):
+        parse_duration(text, "--budget")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.42, "0.4 s"), (53.4, "53 s"), (59.7, "1 min"), (125, "2 min 5 s"), (3600, "1 h"), (12000, "3 h 20 min")],
+)
+def test_durations_are_shown_with_two_figures(seconds, text):
+    assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize("text", ["53 s", "12 min 5 s", "3 h 20 min", "0.4 s"])
+def test_what_is_shown_can_be_read_again(text):
+    assert format_duration(parse_duration(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("300 MB", 300_000_000), ("2GiB", 2**31), ("1.5kB", 1500), ("0", 0), (17, 17)]
+)
+def test_sizes(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["many", "-1 MB", "3 apples", "", "nan"])
+def test_what_is_no_size_is_refused_with_a_remedy(text):
+    with pytest.raises(UserError, match=r"--limit: '.*' is not a size; write it like 300MB"):
+        parse_size(text, "--limit")
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(512, "512 B"), (1500, "1.5 kB"), (184_320_000, "184 MB"), (2.04e9, "2.0 GB"), (3e12, "3.0 TB")]
+)
+def test_sizes_are_shown_in_decimal_units(size, text):
+    assert format_size(size) == text
