@@ -1,0 +1,125 @@
+"""The cells of `make bench`: one process each, in the order they run. Arms of a suite alternate, round by round.
+
+Every suite has two sizes: the real one, and a smoke test of seconds on one thread that proves only that it runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import peers
+
+HERE = Path(__file__).resolve().parent
+PEER_ARMS = ("lightly-documented", "lightly-our-flags")
+SMOKE_NETWORK = ("--rows", "256", "--batch-size", "32", "--skip", "2", "--window", "2", "--threads", "1")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """suite: its result file; arm: what is compared; round: which repetition, for kNN the seed."""
+
+    suite: str
+    arm: str
+    round: int
+    command: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        return f"{self.arm} {self.round}"
+
+
+def ours(script: str, *arguments: object) -> tuple[str, ...]:
+    return (sys.executable, str(HERE / script), *map(str, arguments))
+
+
+def simclr(arm: str, data: Path, *arguments: object) -> tuple[str, ...]:
+    """The command of one SimCLR arm."""
+    if arm == "ours":
+        return ours("simclr_ours.py", "--data", data, *arguments)
+    flags = "documented" if arm == PEER_ARMS[0] else "ours"
+    script = str(HERE / "simclr_lightly.py")
+    return (str(peers.PYTHON), script, "--data", str(data), "--flags", flags, *map(str, arguments))
+
+
+def throughput(data: Path, smoke: bool) -> list[Cell]:
+    """Images/s end to end, small net: five rounds of eight windows of ten steps."""
+    extra = ("--steps", 8, *SMOKE_NETWORK) if smoke else ("--steps", 100)
+    return [
+        Cell("throughput-convnet", arm, i, simclr(arm, data, *extra))
+        for i in range(1 if smoke else 5)
+        for arm in ("ours", *PEER_ARMS)
+    ]
+
+
+def throughput_resnet(data: Path, smoke: bool) -> list[Cell]:
+    """Images/s and the share of the bf16 matrix-product peak, ResNet-18."""
+    small = (*SMOKE_NETWORK, "--steps", 4, "--batch-size", 8, "--skip", 1, "--window", 1)
+    extra = small if smoke else ("--steps", 18, "--skip", 5, "--window", 3)
+    return [
+        Cell(
+            "throughput-resnet18",
+            arm,
+            i,
+            simclr(arm, data, "--net", "resnet18", *extra, *(["--peak"] if arm == "ours" else [])),
+        )
+        for i in range(1 if smoke else 3)
+        for arm in ("ours", *PEER_ARMS)
+    ]
+
+
+def knn(data: Path, smoke: bool) -> list[Cell]:
+    """Weighted kNN accuracy after two epochs, three seeds."""
+    extra = ("--epochs", 1, *SMOKE_NETWORK) if smoke else ("--epochs", 2)
+    return [
+        Cell("knn-convnet", arm, seed, simclr(arm, data, *extra, "--seed", seed))
+        for seed in range(1 if smoke else 3)
+        for arm in ("ours", *PEER_ARMS)
+    ]
+
+
+def breakdown(data: Path, smoke: bool) -> list[Cell]:
+    """Where a step's time goes: data, views, network, and the trainer around it."""
+    extra = (
+        ("--rows", 256, "--batch-size", 32, "--steps", 9, "--skip", 2, "--block", 2, "--threads", 1) if smoke else ()
+    )
+    return [
+        Cell("breakdown-convnet", "ours", i, ours("simclr_breakdown.py", "--data", data, *extra))
+        for i in range(1 if smoke else 3)
+    ]
+
+
+def classical(what: str, arms: tuple[str, ...], smoke: bool) -> list[Cell]:
+    """Seconds to fit Fashion-MNIST; the round is the seed."""
+    extra = ("--rows", 2000) if smoke else ()
+    return [
+        Cell(what, arm, i, ours("classical.py", what, "--arm", arm, "--seed", i, *extra))
+        for i in range(1 if smoke else 7)
+        for arm in arms
+    ]
+
+
+def memory(smoke: bool) -> list[Cell]:
+    """RssAnon of training on 10,000 and on 1,000,000 images."""
+    sizes, steps = ((1_000, 2_000), 3) if smoke else ((10_000, 1_000_000), 200)
+    return [
+        Cell("memory", f"{rows} images", i, ours("memory.py", "--rows", rows, "--steps", steps))
+        for i in range(1 if smoke else 2)
+        for rows in sizes
+    ]
+
+
+def all_cells(data: Path | None, smoke: bool) -> list[Cell]:
+    """Every cell that this machine has the data for, in order: the interleaved comparisons first."""
+    cells: list[Cell] = []
+    if data is not None:
+        cells += throughput(data, smoke) + throughput_resnet(data, smoke) + breakdown(data, smoke)
+    cells += classical("pca", ("salience", "fit", "covariance_eigh", "randomized", "full"), smoke)
+    cells += classical("kmeans", ("salience", "fit", "lloyd", "elkan"), smoke)
+    with_data = ("--data", data) if data else ()
+    cells.append(Cell("startup", "ours", 0, ours("startup.py", *with_data, "--repeats", 1 if smoke else 11)))
+    cells += memory(smoke)
+    if data is not None:
+        cells += knn(data, smoke)
+    return cells

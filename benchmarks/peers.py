@@ -1,0 +1,39 @@
+"""The peers' own environment, .bench/venv: lightly 1.6.0 with the torch that we run on. Installed with pip, once.
+
+    .venv/bin/python benchmarks/peers.py
+
+Apart from ours, because one of the peers plants callbacks in every Lightning Trainer of its environment.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+HOME = Path(__file__).resolve().parent.parent / ".bench"
+PYTHON = HOME / "venv" / "bin" / "python"
+OURS = ("torch", "torchvision", "numpy", "pyarrow", "pillow")
+
+
+def requirements() -> list[str]:
+    """lightly as published, everything both sides use in our own versions."""
+    return ["lightly==1.6.0", *(f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in OURS)]
+
+
+def ensure() -> Path:
+    """Make the environment where it is missing or was left half-made.  -> its python"""
+    done = HOME / "venv" / "installed.txt"
+    wanted = "\n".join(requirements())
+    if done.exists() and done.read_text() == wanted:
+        return PYTHON
+    print("making the peers' environment in .bench/venv", file=sys.stderr)
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(HOME / "venv")], check=True)
+    subprocess.run([str(PYTHON), "-m", "pip", "install", "--quiet", *requirements()], check=True)
+    done.write_text(wanted)
+    return PYTHON
+
+
+if __name__ == "__main__":
+    print(ensure())

@@ -1,0 +1,182 @@
+"""Print the stored results as Markdown tables, for the README.
+
+    python benchmarks/render.py [FOLDER]
+
+Medians over rounds, the lowest and highest round in brackets. Needs nothing beside Python.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parent / "results"
+PEERS = {"lightly-documented": "lightly 1.6 as documented", "lightly-our-flags": "lightly 1.6, same flags as ours"}
+Cells = list[dict[str, Any]]
+
+
+def load(folder: Path, suite: str) -> dict[str, Any] | None:
+    path = folder / f"{suite}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def arms(stored: dict[str, Any]) -> dict[str, Cells]:
+    """Arm -> its cells, in the order measured."""
+    grouped: dict[str, Cells] = {}
+    for cell in stored["cells"].values():
+        grouped.setdefault(cell["arm"], []).append(cell)
+    return grouped
+
+
+def values(cells: Cells, name: str) -> list[float]:
+    return [cell["result"][name] for cell in cells if cell["result"].get(name) is not None]
+
+
+def number(value: float) -> str:
+    """Three significant digits, thousands whole."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def spread(found: list[float], form: Callable[[float], str] = number) -> str:
+    if not found:
+        return "–"
+    middle = form(statistics.median(found))
+    return middle if len(found) == 1 else f"{middle} [{form(min(found))}, {form(max(found))}]"
+
+
+def ratio(mine: list[float], theirs: list[float]) -> str:
+    return f"{statistics.median(mine) / statistics.median(theirs):.2f}×" if mine and theirs else "–"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def throughput(stored: dict[str, Any], title: str) -> str:
+    grouped = arms(stored)
+    mine = values(grouped.get("ours", []), "images_per_second")
+    rows = [["Salience", spread(mine), ""]]
+    for arm, name in PEERS.items():
+        theirs = values(grouped.get(arm, []), "images_per_second")
+        rows.append([name, spread(theirs), ratio(mine, theirs)])
+    text = f"**{title}**\n\n" + table(["", "images/s", "Salience is"], rows)
+    shares = values(grouped.get("ours", []), "share_of_peak")
+    if shares:
+        peaks = [peak for cell in grouped["ours"] for peak in cell["result"]["bf16_matmul_peak"]]
+        text += (
+            f"\n\nSalience reaches {spread(shares, lambda v: f'{v:.0%}')} of the machine's bf16 matrix product, "
+            f"{number(statistics.median(peaks) / 1e9)} GFLOP/s in the same runs."
+        )
+    return text
+
+
+def knn(stored: dict[str, Any], title: str) -> str:
+    rows = []
+    for arm, name in {"ours": "Salience", **PEERS}.items():
+        last = [found[-1] if isinstance(found, list) else found for found in values(arms(stored).get(arm, []), "knn")]
+        rows.append([name, spread(last, lambda v: f"{v:.3f}"), str(len(last))])
+    return f"**{title}**\n\n" + table(["", "kNN accuracy", "seeds"], rows)
+
+
+def breakdown(stored: dict[str, Any], title: str) -> str:
+    cells = arms(stored)["ours"]
+    parts = cells[0]["result"]["step_seconds"]
+    names = {"data": "data", "views": "views", "network": "network and optimiser", "bare": "bare loop", "fit": "fit"}
+    rows = [
+        [names[part], spread([1000 * cell["result"]["step_seconds"][part] for cell in cells])]
+        for part in names
+        if part in parts
+    ]
+    percent = lambda v: f"{v:.1%}"  # noqa: E731
+    return (
+        f"**{title}**\n\n{table(['part', 'ms a step'], rows)}\n\n"
+        f"Data and views take {spread(values(cells, 'data_and_views_share'), percent)} of a step; "
+        f"`fit` costs {spread(values(cells, 'overhead'), percent)} over the bare loop."
+    )
+
+
+def classical(stored: dict[str, Any], title: str) -> str:
+    grouped = arms(stored)
+    named = {"salience": "Salience", "fit": "Salience, all of `fit`"}
+    mine = values(grouped.get("salience", []), "seconds")
+    rows = [
+        [
+            named.get(arm, f"scikit-learn {arm}"),
+            spread(values(cells, "seconds")),
+            spread(values(cells, "quality"), lambda v: f"{v:.4f}"),
+            "" if arm in named else ratio(values(cells, "seconds"), mine),
+        ]
+        for arm, cells in grouped.items()
+    ]
+    return f"**{title}**\n\n" + table(["", "s", "quality", "Salience is faster"], rows)
+
+
+def memory(stored: dict[str, Any], title: str) -> str:
+    def megabytes(cells: Cells, key: str) -> str:
+        return spread([cell["result"]["anonymous_bytes"][key] / 1e6 for cell in cells])
+
+    rows = [[arm, megabytes(cells, "peak"), megabytes(cells, "last")] for arm, cells in arms(stored).items()]
+    return f"**{title}**\n\n" + table(["", "peak, MB", "at the last step, MB"], rows)
+
+
+def startup(stored: dict[str, Any], title: str) -> str:
+    result = next(iter(stored["cells"].values()))["result"]
+    names = {
+        "help": "`salience --help`",
+        "fit_help": "`salience fit --help`",
+        "fit_simclr_help": "`salience fit simclr --help`",
+        "methods": "`salience methods`",
+        "import_salience": "`import salience`",
+        "import_torch": "`import torch`",
+        "python": "an empty Python",
+    }
+    rows = [[names[name], number(seconds)] for name, seconds in result["seconds"].items() if name in names]
+    rows += [
+        [f"imports to first step, {source}, second run", number(found["first_step"])]
+        for source, found in result["first_step"].items()
+    ]
+    return f"**{title}**\n\n" + table(["", "s"], rows)
+
+
+SECTIONS: dict[str, tuple[Callable[[dict[str, Any], str], str], str]] = {
+    "throughput-convnet": (throughput, "SimCLR on CIFAR-10, small convolutional net, end to end"),
+    "throughput-resnet18": (throughput, "SimCLR on CIFAR-10, ResNet-18, end to end"),
+    "knn-convnet": (knn, "Weighted kNN (k = 20) on CIFAR-10's test images after two epochs, small net"),
+    "breakdown-convnet": (breakdown, "Where a step's time goes, small net, batch 256"),
+    "pca": (classical, "PCA, 64 components of 60,000 × 784; quality: share of variance kept"),
+    "kmeans": (classical, "k-means, 20 centres of 60,000 × 784; quality: mean squared distance (lower is better)"),
+    "memory": (memory, "Anonymous memory of training, prepared 32×32 images"),
+    "startup": (startup, "Waiting times"),
+}
+
+
+def provenance(files: list[dict[str, Any]]) -> str:
+    """Machine, commits, dates and versions of all that was printed."""
+    here = files[0]["machine"]
+    cells = [cell for stored in files for cell in stored["cells"].values()]
+    commits, dates = sorted({cell["commit"] for cell in cells}), sorted(cell["date"] for cell in cells)
+    found = {f"{name} {version}" for cell in cells for name, version in cell["versions"].items()}
+    busy = max(cell["busy_before"] for cell in cells)
+    return (
+        f"Measured on {here['cpu']}, {here['cores']} cores ({', '.join(here['flags'])}), {here['memory_gb']} GB, "
+        f"Python {here['python']}, {', '.join(sorted(found))}; commit {', '.join(commits)}; "
+        f"{dates[0]} to {dates[-1]}; others used at most {busy:.0%} of the machine when a cell began."
+    )
+
+
+def main() -> None:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS
+    found = {suite: stored for suite in SECTIONS if (stored := load(folder, suite))}
+    if not found:
+        raise SystemExit(f"no results in {folder}; run benchmarks/run.py")
+    sections = [section(found[suite], title) for suite, (section, title) in SECTIONS.items() if suite in found]
+    print("\n\n".join([*sections, provenance(list(found.values()))]))
+
+
+if __name__ == "__main__":
+    main()

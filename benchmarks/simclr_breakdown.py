@@ -1,0 +1,170 @@
+"""Where a training step's time goes: data, views, network, and all of ours around them.
+
+    .venv/bin/python benchmarks/simclr_breakdown.py --data FOLDER
+
+Trains the small net on CIFAR-10 through `salience.fit`. After every few steps of it, in the same process and on the
+same compiled network, runs as many steps of a bare loop (batch, views, loss, backward, step, and nothing else), so that
+both meet the same machine. `overhead` is the median of fit's step over the median of the bare one, minus 1.
+`data`, `views` and `network` (forward, backward and optimiser on views drawn before) are then measured one by one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from shared import SUMMARY, Enough, StepClock, emit, median_seconds, versions
+from torch import Tensor
+
+import salience
+from salience.batch import Batch, Progress
+from salience.methods.contrastive.simclr import SimCLR, nt_xent
+
+
+class Bare:
+    """A plain loop over the very network that `fit` trains: same modules, precision, batches and optimiser."""
+
+    def __init__(self, method: SimCLR, data: Any, batch_size: int, bf16: bool) -> None:
+        self.method, self.bf16 = method, bf16
+        self.loader = data.loader(batch_size, 0)
+        self.optimizer = torch.optim.AdamW(list(method.param_groups()), lr=1e-5, fused=True)
+        self.step = 0
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.bf16)
+
+    def batch(self) -> Batch:
+        self.step += 1
+        return self.loader.batch_at(self.step)
+
+    def views(self, batch: Batch) -> list[Batch]:
+        with self.autocast():
+            return self.method.views(batch, Progress(seed=1))["global"]
+
+    def learn(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+    def network(self, views: list[Batch]) -> None:
+        """Forward, backward and optimiser."""
+        with self.autocast():
+            a, b = (self.method.projector(self.method.encoder(view.x)) for view in views)
+            loss = nt_xent(a, b, temperature=0.2)
+        self.learn(loss)
+
+    def whole_step(self) -> None:
+        batch = self.batch()
+        with self.autocast():
+            loss = self.method.loss(batch, Progress(seed=1))["loss"]
+        self.learn(loss)
+
+
+class Alternating(StepClock):
+    """After every `block` steps of fit, `block` steps of the bare loop."""
+
+    def __init__(self, args: argparse.Namespace, data: Any) -> None:
+        super().__init__(stop_after=args.steps)
+        self.args, self.data = args, data
+        self.bare: Bare | None = None
+        self.bare_seconds: list[float] = []
+
+    def after_step(self, steps: int) -> None:
+        if steps < self.args.skip or (steps - self.args.skip) % (self.args.block + 1):
+            return
+        if self.bare is None:
+            method, precision = captured["method"], str(captured["method"].trainer.precision)
+            self.bare = Bare(method, self.data, self.args.batch_size, precision.startswith("bf16"))
+        self.paused = True
+        self.bare.whole_step()  # not counted: it may compile
+        for _ in range(self.args.block):
+            start = time.perf_counter()
+            self.bare.whole_step()
+            self.bare_seconds.append(time.perf_counter() - start)
+        self.paused = False
+        self.mark()
+
+
+captured: dict[str, SimCLR] = {}
+
+
+@contextlib.contextmanager
+def capturing() -> Any:
+    """Remembers the method that `fit` builds, so that the bare loop runs on the same compiled network."""
+    build = SimCLR.build
+
+    def remember(context: Any, **options: Any) -> SimCLR:
+        captured["method"] = build(context, **options)
+        return captured["method"]
+
+    SimCLR.build = remember  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        SimCLR.build = build  # type: ignore[method-assign]
+
+
+def pieces(bare: Bare, repeats: int) -> dict[str, float]:
+    """Median seconds of each part of a step."""
+    batch = bare.batch()
+    views = bare.views(batch)
+    return {
+        "data": median_seconds(bare.batch, repeats),
+        "views": median_seconds(lambda: bare.views(batch), repeats),
+        "network": median_seconds(lambda: bare.network(views), repeats),
+    }
+
+
+def main() -> None:
+    args = arguments()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    data = salience.open_data(str(args.data / "cifar10-train.parquet"), progress=False)
+    data = data.subset(np.arange(args.rows)) if args.rows else data
+    clock = Alternating(args, data)
+    with tempfile.TemporaryDirectory() as folder, capturing(), contextlib.suppress(Enough):
+        salience.fit(
+            "simclr", data, out=Path(folder) / "run", encoder="convnet", epochs=20, batch_size=args.batch_size,
+            learning_rate=2e-3, progress=False,
+        )  # fmt: skip
+    if clock.bare is None:
+        raise SystemExit(f"--steps {args.steps}: too few to time after --skip {args.skip}")
+    clock.close()
+    report(clock, pieces(clock.bare, args.block * 3))
+
+
+def report(clock: Alternating, parts: dict[str, float]) -> None:
+    fit, bare = statistics.median(clock.windows(clock.args.skip, 1)), statistics.median(clock.bare_seconds)
+    emit(
+        SUMMARY,
+        step_seconds={"fit": fit, "bare": bare, **parts},
+        overhead=fit / bare - 1,
+        data_and_views_share=(parts["data"] + parts["views"]) / fit,
+        fit_steps=clock.windows(clock.args.skip, 1),
+        bare_steps=clock.bare_seconds,
+        threads=torch.get_num_threads(),
+        versions=versions("torch", "lightning", "numpy"),
+    )
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with cifar10-train.parquet")
+    parser.add_argument("--steps", type=int, default=181, help="steps of fit")
+    parser.add_argument("--skip", type=int, default=15, help="steps before the first that counts")
+    parser.add_argument("--block", type=int, default=10, help="steps of each loop before the other's turn")
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--rows", type=int, help="use only the first rows (smoke test)")
+    parser.add_argument("--threads", type=int)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
