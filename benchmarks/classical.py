@@ -24,8 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from shared import SUMMARY, emit, versions
-from sklearn.cluster import KMeans as SklearnKMeans
-from sklearn.decomposition import PCA as SklearnPCA
+from sklearn import cluster, decomposition
 
 import salience
 from salience.batch import Spec
@@ -91,9 +90,9 @@ def solve_whole_fit(what: str, images: np.ndarray, seed: int) -> Callable[[], An
 
 def solve_sklearn(what: str, arm: str, images: np.ndarray, seed: int) -> Callable[[], Any]:
     if what == "pca":
-        estimator: Any = SklearnPCA(DIM, svd_solver=arm, random_state=seed)
+        estimator: Any = decomposition.PCA(DIM, svd_solver=arm, random_state=seed)
     else:
-        estimator = SklearnKMeans(CENTRES, n_init=1, algorithm=arm, random_state=seed)
+        estimator = cluster.KMeans(CENTRES, n_init=1, algorithm=arm, random_state=seed)
     return lambda: estimator.fit(unit(images))
 
 

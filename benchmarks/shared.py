@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
+import itertools
 import json
 import statistics
 import time
@@ -79,9 +80,7 @@ class StepClock:
         """Seconds a step, mean of every `window` steps between two marks; the first `skip` (compilation) left out."""
         bounds = [*self.marks, len(self.ended)]
         starts = [
-            i
-            for start, stop in zip(bounds, bounds[1:], strict=False)
-            for i in range(max(start, skip), stop - window, window)
+            i for start, stop in itertools.pairwise(bounds) for i in range(max(start, skip), stop - window, window)
         ]
         return [(self.ended[i + window] - self.ended[i]) / window for i in starts]
 

@@ -44,7 +44,7 @@ class Cifar(Dataset):
 
 
 def convnet() -> nn.Module:
-    """The small net of this benchmark: 3x3 convolutions with batch norm and ReLU, then the mean.  [n 3 32 32] -> [n 256]"""
+    """The small net: 3x3 convolutions with batch norm and ReLU, then the global mean.  [n 3 32 32] -> [n 256]"""
     layers: list[nn.Module] = []
     for before, after, stride in ((3, 32, 1), (32, 64, 2), (64, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2)):
         convolution = nn.Conv2d(before, after, 3, stride, padding=1, bias=False)

@@ -10,6 +10,7 @@ compilation), data already prepared by an earlier run.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import statistics
 import subprocess
@@ -51,11 +52,8 @@ def child(source: str) -> None:
     fit = salience.fit
     imported = time.perf_counter()
     clock = StepClock(stop_after=1)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            fit("simclr", source, out=Path(folder) / "run", epochs=1, progress=False)
-        except Enough:
-            pass
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Enough):
+        fit("simclr", source, out=Path(folder) / "run", epochs=1, progress=False)
     emit(
         SUMMARY,
         imports=imported - start,
