@@ -1,0 +1,59 @@
+"""Under-complete autoencoder: squeeze an item through a narrow code and rebuild it.
+
+Hinton & Salakhutdinov 2006, https://doi.org/10.1126/science.1127647. With encoder f: R^w -> R^d, d < w, and decoder g:
+
+    minimise  mean over items and values of (x - g(f(x)))^2
+
+With linear f and g the optimum spans PCA's subspace (Baldi & Hornik 1989).
+Differs from the paper: trained at once by AdamW, without layer-wise pre-training by Boltzmann machines.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+import torch.nn.functional as F
+from annotated_types import Ge
+from torch import Tensor, nn
+
+from salience.batch import Batch, Progress
+from salience.errors import UserError
+from salience.methods.base import Context, Method, full_precision
+from salience.nets import Encoder, make_decoder
+
+
+@full_precision
+def reconstruction_error(rebuilt: Tensor, original: Tensor) -> Tensor:
+    """Mean squared error over items and values.  [n ...], [n ...] -> []"""
+    return F.mse_loss(rebuilt, original)
+
+
+class Autoencoder(Method):
+    """Under-complete autoencoder.
+
+    dim: width of the code, less than the number of values of an item
+    """
+
+    modalities = ("image", "table")
+
+    def __init__(self, encoder: Encoder, decoder: nn.Module, *, dim: Annotated[int, Ge(1)] = 64):
+        super().__init__(encoder)
+        self.decoder = decoder
+        self.dim = dim
+
+    @classmethod
+    def build(cls, context: Context, **options: Any) -> Self:
+        width = context.width
+        if options.get("dim", 1) > width:
+            raise UserError(f"dim: a code of {options['dim']} values for items of {width}; at most {width}")
+        dim = options.get("dim", min(64, max(1, width // 2)))
+        encoder = context.make_encoder(dim=dim)
+        return cls(encoder, make_decoder(context.encoder, context.spec, dim), dim=dim)
+
+    def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        original = self.encoder.input.unit(batch.x)
+        return {"loss": reconstruction_error(self.decode(self.encoder(original)), original)}
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """[n d] -> [n ...] on the unit scale."""
+        return self.decoder(codes)

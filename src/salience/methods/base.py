@@ -1,0 +1,246 @@
+"""The contract of a method: a loss over batches, or a closed form over rows; both embed.
+
+A concrete method is final, lives in one file, and keeps every hyper-parameter of its constructor as an attribute of the
+same name. What else it can do is said by the methods it defines: `decode`, `sample`, `predict`, `assign`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, ParamSpec, Protocol, Self, runtime_checkable
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from salience.batch import Batch, Progress, Spec
+from salience.nets import Encoder, ImageInput, TableInput, input_width, make_encoder, make_input
+from salience.views import Views, make_views
+
+P = ParamSpec("P")
+HALF = (torch.float16, torch.bfloat16)
+WARM_UP = 0.1  # share of the steps over which the learning rate rises
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a method may know of its task when its modules are built.
+
+    rows: how many there are to train on; encoder, views: names, None for the default of the data
+    fetch: whether published weights may be fetched; a run that is loaded brings its own
+    """
+
+    spec: Spec
+    rows: int
+    encoder: str | None = None
+    views: str | None = None
+    fetch: bool = True
+
+    @property
+    def width(self) -> int:
+        """Unit-scale values of one item."""
+        return input_width(self.spec)
+
+    def make_input(self) -> ImageInput | TableInput:
+        return make_input(self.spec)
+
+    def make_encoder(self, *, dim: int | None = None) -> Encoder:
+        return make_encoder(self.encoder, self.spec, dim=dim, fetch=self.fetch)
+
+    def make_views(self, roles: Mapping[str, int]) -> Views:
+        return make_views(self.views, self.spec, roles=roles)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The optimisation `fit` decided on. `total` steps, counted once before the first."""
+
+    total: int
+    steps_per_epoch: int
+    learning_rate: float
+    weight_decay: float = 1e-4
+    seed: int = 0
+
+
+class Method(L.LightningModule, ABC):
+    """Learns by gradient from batches. Also trains under a user's own Lightning Trainer."""
+
+    modalities: ClassVar[tuple[str, ...]]
+
+    def __init__(self, encoder: Encoder):
+        super().__init__()
+        self.encoder = encoder
+        self.plan: Plan | None = None
+
+    @classmethod
+    @abstractmethod
+    def build(cls, context: Context, **options: Any) -> Self:
+        """Makes the constructor's modules. `options`: its hyper-parameters; defaults are clamped to the data."""
+
+    @abstractmethod
+    def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        """`{"loss": []}` and named terms of it, each []."""
+
+    def embed(self, batch: Batch) -> Tensor:
+        """Raw items -> [n d]."""
+        return self.encoder(self.encoder.input.unit(batch.x), batch.mask)
+
+    @property
+    def width(self) -> int:
+        """d, the width of the representation."""
+        return self.encoder.dim
+
+    def before_step(self, at: Progress) -> None:
+        """Runs before the loss of a step: frozen prototypes, schedules."""
+
+    def after_step(self, at: Progress) -> None:
+        """Runs when the optimiser has stepped, before anything can be saved: EMA teachers, queues."""
+
+    def param_groups(self) -> Iterable[dict[str, Any]]:
+        """Weight decay for weights; none for biases and normalisation."""
+        trained = [p for p in self.parameters() if p.requires_grad]
+        yield {"params": [p for p in trained if p.ndim > 1]}
+        yield {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0}
+
+    def progress(self) -> Progress:
+        trainer, plan = self.trainer, self.plan
+        step, rank, world = trainer.global_step, trainer.global_rank, trainer.world_size
+        if plan is None:
+            return Progress(step, int(trainer.estimated_stepping_batches), trainer.current_epoch, 0, rank, world)
+        return Progress(step, plan.total, step // plan.steps_per_epoch, plan.seed, rank, world)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        at = self.progress()
+        reseed(at)
+        self.before_step(at)
+        terms = self.loss(batch, at)
+        if (at.step + 1) % self.trainer.log_every_n_steps == 0:
+            self.log_dict({name: term.detach() for name, term in terms.items()}, sync_dist=at.world > 1)
+        return terms["loss"]
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        at = self.progress()
+        super().optimizer_step(*args, **kwargs)
+        self.after_step(at)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        return batch.to(device, non_blocking=True)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW; the learning rate rises linearly, then falls to 0 along a cosine over all steps."""
+        plan = self.plan or Plan(int(self.trainer.estimated_stepping_batches), 1, 1e-3)
+        optimiser = torch.optim.AdamW(
+            list(self.param_groups()), lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: warm_up_cosine(step, plan.total))
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class RowReader(Protocol):
+    """Passes over the rows of a data set, as a closed form needs them: flat, on the unit scale."""
+
+    rows: int
+    width: int
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """[m width] each, in order; a new pass every time."""
+
+    def everything(self) -> np.ndarray | None:
+        """[rows width] at once, None where that would not fit in memory."""
+
+
+class ClosedForm(nn.Module, ABC):
+    """Is solved over rows, in a few passes. What it learns are buffers, allocated by its constructor."""
+
+    modalities: ClassVar[tuple[str, ...]]
+
+    def __init__(self, input: ImageInput | TableInput):
+        super().__init__()
+        self.input = input
+        self.row_width = input_width(input.spec)
+        double = input.spec.modality == "table" and input.spec.dtype == "float64"
+        self.row_dtype = torch.float64 if double else torch.float32
+
+    @classmethod
+    @abstractmethod
+    def build(cls, context: Context, **options: Any) -> Self:
+        """`options` are the constructor's hyper-parameters. Defaults are clamped to the data."""
+
+    @abstractmethod
+    def fit_rows(self, reader: RowReader, *, seed: int) -> None: ...
+
+    @abstractmethod
+    def embed_rows(self, rows: Tensor) -> Tensor:
+        """[n width] on the unit scale -> [n d]."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """d, the width of the representation."""
+
+    def flat(self, batch: Batch) -> Tensor:
+        """Raw items -> [n width] on the unit scale."""
+        return self.input.unit(batch.x).flatten(1).to(self.row_dtype)
+
+    def shaped(self, rows: Tensor) -> Tensor:
+        """[n width] -> unit-scale items [n ...]."""
+        spec = self.input.spec
+        return rows.unflatten(1, spec.shape) if spec.modality == "image" else rows
+
+    def embed(self, batch: Batch) -> Tensor:
+        return self.embed_rows(self.flat(batch))
+
+
+@runtime_checkable
+class Decodes(Protocol):
+    def decode(self, codes: Tensor) -> Tensor:
+        """[n d] -> unit-scale items [n ...]."""
+
+
+@runtime_checkable
+class Samples(Protocol):
+    def sample(self, n: int) -> Tensor:
+        """New unit-scale items [n ...]."""
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    def predict(self, batch: Batch) -> Tensor:
+        """Class probabilities [n classes]."""
+
+
+@runtime_checkable
+class Assigns(Protocol):
+    def assign(self, batch: Batch) -> Tensor:
+        """The cluster of each item, [n] int64."""
+
+
+def full_precision(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """Computes a loss in float32 at least, whatever the networks ran in: its exponentials need it."""
+
+    @functools.wraps(loss)
+    def exact(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        raised = [value.float() if isinstance(value, Tensor) and value.dtype in HALF else value for value in args]
+        device = next((value.device.type for value in args if isinstance(value, Tensor)), "cpu")
+        with torch.autocast(device, enabled=False):
+            return loss(*raised, **kwargs)
+
+    return exact
+
+
+def reseed(at: Progress) -> None:
+    """What remains random inside networks depends on the step alone, so that a resumed run draws the same."""
+    torch.manual_seed((at.seed * 1_000_003 + at.step) * 1_009 + at.rank)
+
+
+def warm_up_cosine(step: int, total: int) -> float:
+    """Factor on the learning rate: linear from 1/w to 1 over the first w = 10 % of steps, then a half cosine to 0."""
+    rise = max(1, round(WARM_UP * total))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))

@@ -1,0 +1,76 @@
+"""PCA: the few directions along which the data varies most.
+
+Pearson 1901; Hotelling 1933; https://doi.org/10.1080/14786440109462720. For centred rows X [n w] and W [d w]:
+
+    minimise |X - X W'W|^2  with  W W' = 1
+
+The rows of W are the leading eigenvectors of X'X; the error left is the sum of the discarded eigenvalues.
+Solved by scikit-learn: from the covariance where rows outnumber columns, incrementally where the rows exceed memory.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+import numpy as np
+import torch
+from annotated_types import Ge
+from sklearn import decomposition
+from torch import Tensor
+
+from salience.errors import UserError
+from salience.methods.base import ClosedForm, Context, RowReader
+from salience.nets import ImageInput, TableInput
+
+
+class PCA(ClosedForm):
+    """Principal component analysis.
+
+    dim: how many directions to keep
+    """
+
+    modalities = ("image", "table")
+
+    def __init__(self, input: ImageInput | TableInput, *, dim: Annotated[int, Ge(1)] = 64):
+        super().__init__(input)
+        self.dim = dim
+        self.register_buffer("components", torch.zeros(dim, self.row_width, dtype=self.row_dtype))
+        self.register_buffer("mean", torch.zeros(self.row_width, dtype=self.row_dtype))
+        self.register_buffer("variances", torch.zeros(dim, dtype=self.row_dtype))
+
+    @classmethod
+    def build(cls, context: Context, **options: Any) -> Self:
+        most = min(context.rows, context.width)
+        if options.get("dim", 1) > most:
+            raise UserError(
+                f"dim: {options['dim']} directions from {context.rows} rows of {context.width} values; at most {most}"
+            )
+        return cls(context.make_input(), **{"dim": min(64, most), **options})
+
+    def fit_rows(self, reader: RowReader, *, seed: int) -> None:
+        rows = reader.everything()
+        tall = reader.rows > 2 * reader.width
+        if rows is not None:
+            solver = "covariance_eigh" if tall else "full"
+            solved = decomposition.PCA(self.dim, svd_solver=solver, random_state=seed).fit(rows)
+        else:
+            solved = decomposition.IncrementalPCA(self.dim)
+            for chunk in reader.chunks():
+                solved.partial_fit(chunk)
+        for name, values in {
+            "components": solved.components_,
+            "mean": solved.mean_,
+            "variances": solved.explained_variance_,
+        }.items():
+            getattr(self, name).copy_(torch.from_numpy(np.ascontiguousarray(values)))
+
+    @property
+    def width(self) -> int:
+        return self.dim
+
+    def embed_rows(self, rows: Tensor) -> Tensor:
+        return (rows - self.mean) @ self.components.T
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """[n d] -> [n ...] on the unit scale: the point of the subspace that a code names."""
+        return self.shaped(codes @ self.components + self.mean)

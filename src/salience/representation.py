@@ -1,0 +1,174 @@
+"""A fitted method with its preprocessing and its provenance: load it, embed with it.
+
+Loading executes nothing from the run folder: YAML is read safely, weights are safetensors or, of an unfinished run, a
+checkpoint of tensors and numbers.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from salience import catalogue
+from salience.batch import Batch, Spec
+from salience.data import Dataset, open_data
+from salience.errors import UserError
+from salience.files import atomic
+from salience.methods import ClosedForm, Context, Method, method_class
+from salience.run import Run
+
+FIXED = 256  # rows a forward pass; the last batch is padded to it
+CALIBRATION = 8  # batches that set an untrained encoder's batch-norm statistics
+
+
+class Representation:
+    """What a fit leaves.
+
+    method: the fitted module;  config: what the run's config.yaml holds;  run: its folder, None where there is none
+    """
+
+    def __init__(self, method: Method | ClosedForm, config: Mapping[str, Any], run: Path | None = None):
+        self.method = method.eval().requires_grad_(False)
+        self.config = dict(config)
+        self.run = run
+        self.spec = Spec.from_dict(self.config["spec"])
+
+    @property
+    def method_name(self) -> str:
+        return self.config["method"]
+
+    @property
+    def dim(self) -> int:
+        """d, the width of an embedding."""
+        return self.method.width
+
+    @property
+    def trained_on(self) -> dict[str, Any]:
+        """source, split, fingerprint, rows"""
+        return {key: self.config.get(key) for key in ("source", "split", "fingerprint", "rows")}
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        return catalogue.find(self.method_name).capabilities
+
+    def embed(self, source: Any, *, batch_size: int = FIXED, progress: bool = False) -> np.ndarray:
+        """[n d] float32, or float64 for a closed form of float64 rows; one row an item, in the source's order.
+
+        source: anything `open_data` takes, or a Dataset. An item's embedding is the same to the bit in any company:
+        every forward pass has `batch_size` rows, the last padded.
+        Errors: UserError where the data is not what the run was trained on.
+        """
+        dataset = self.open(source)
+        parts = [self._embed_batch(batch, batch_size) for batch in _with_bar(dataset, batch_size, progress)]
+        return np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
+
+    def open(self, source: Any, **options: Any) -> Dataset:
+        """The source as this representation expects it: resolution, channels, columns."""
+        if isinstance(source, Dataset):
+            return source.aligned(self.spec)
+        return open_data(source, spec=self.spec, **options)
+
+    def untrained(self, data: Dataset, seed: int = 0) -> Representation | None:
+        """The same encoder with fresh weights, batch-norm statistics calibrated on `data`; None for a closed form."""
+        if isinstance(self.method, ClosedForm):
+            return None
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            fresh = make_method(self.config, self.spec)
+        _calibrate(fresh, data.aligned(self.spec))
+        return Representation(fresh, self.config)
+
+    @torch.inference_mode()
+    def _embed_batch(self, batch: Batch, fixed: int) -> np.ndarray:
+        n = len(batch)
+        if n < fixed:
+            rows = torch.arange(fixed) % n
+            batch = Batch(batch.x[rows], batch.index[rows])
+        device = next(iter(self.method.state_dict().values())).device
+        return self.method.embed(batch.to(device))[:n].cpu().numpy()
+
+    def save(self, path: Path | str) -> None:
+        """Writes the weights as safetensors. Equal weights give equal files: no time, path or name is in them."""
+        save_weights(self.method, Path(path))
+
+
+def load(run: Path | str) -> Representation:
+    """The representation in a run folder; of an unfinished run, what its last checkpoint holds.
+
+    Errors: UserError where it is no run, damaged, of a newer version, or has no weights yet.
+    """
+    folder = Run(run)
+    config = folder.config
+    method = make_method(config, _spec(folder), fetch=False)
+    load_weights(method, folder)
+    return Representation(method, config, folder.path)
+
+
+def make_method(config: Mapping[str, Any], spec: Spec, *, fetch: bool = True) -> Method | ClosedForm:
+    """The method a config describes, with fresh weights."""
+    context = Context(spec, config["rows"], config.get("encoder"), config.get("views"), fetch)
+    return method_class(config["method"]).build(context, **config["options"])
+
+
+def options_of(method: Method | ClosedForm, name: str) -> dict[str, Any]:
+    """The hyper-parameters a method was built with, defaults included."""
+    return {option.name: getattr(method, option.name) for option in catalogue.find(name).options}
+
+
+def save_weights(method: nn.Module, path: Path) -> None:
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
+    with atomic(path) as temporary:
+        temporary.write_bytes(save(tensors))
+
+
+def load_weights(method: nn.Module, run: Run) -> None:
+    try:
+        method.load_state_dict(_read_weights(run))
+    except (RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"RUN: the weights in {run.path} are damaged or do not fit its config ({reason})") from None
+
+
+def _read_weights(run: Run) -> dict[str, Tensor]:
+    if run.finished:
+        return load_file(run.weights)
+    if not run.checkpoint.exists():
+        raise UserError(f"RUN: {run.path} holds no weights yet; continue it with: salience fit --resume {run.path}")
+    warnings.warn(f"{run.path} is unfinished; using its last checkpoint", stacklevel=4)
+    return run.read_checkpoint()["state_dict"]
+
+
+def _spec(run: Run) -> Spec:
+    try:
+        return Spec.from_dict(run.config["spec"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"RUN: the spec in {run.path / 'config.yaml'} is damaged ({error})") from None
+
+
+def _with_bar(dataset: Dataset, size: int, progress: bool) -> Iterator[Batch]:
+    from tqdm import tqdm
+
+    total = -(-len(dataset) // size)
+    yield from tqdm(dataset.chunks(size), "embedding", total, unit="batch", disable=not progress, leave=False)
+
+
+@torch.no_grad()
+def _calibrate(method: Method, data: Dataset) -> None:
+    """Sets batch-norm statistics to those of the data: running statistics of fresh weights are fiction."""
+    norms = [module for module in method.encoder.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average over the batches
+    method.train()
+    loader = data.loader(min(FIXED, len(data)), seed=0)
+    for step in range(min(CALIBRATION, len(loader))):
+        method.encoder(method.encoder.input.unit(loader.batch_at(step).x))
+    method.eval()

@@ -1,0 +1,127 @@
+"""A run folder: everything a fit was told, decided and learnt. Copy it and it works elsewhere.
+
+    config.yaml  metrics.csv  model.safetensors  checkpoints/last.ckpt  cost.json  bad_items.csv
+    health.json  report.json  report.html  figures/
+
+It appears by rename with a complete config.yaml, so every folder resumes, even one killed before its first checkpoint.
+It is finished when model.safetensors is there. Reading it executes nothing from it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from salience.errors import UserError
+from salience.files import write_text
+
+FORMAT = 1
+NEEDED = ("method", "options", "spec", "source", "seed", "rows")
+HEADER = "# How this run was made. Use it again: salience fit --config FILE\n"
+
+
+class Run:
+    """An existing run folder. Raises UserError where `path` is none, or one of a newer version.
+
+    config: what config.yaml holds
+    """
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        if not self.path.is_dir():
+            what = "is a file" if self.path.exists() else "does not exist"
+            raise UserError(f"RUN: {self.path} {what}; give the folder that a fit wrote (runs/METHOD-SOURCE-N)")
+        self.config = read_config(self.path / "config.yaml")
+
+    @classmethod
+    def create(cls, path: Path | str, config: Mapping[str, Any], texts: Mapping[str, str]) -> Run:
+        """Makes the folder with config.yaml and the given files, at once. Raises UserError where `path` exists."""
+        path = Path(path)
+        refuse_existing(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        try:
+            for name, text in {**texts, "config.yaml": dump_config({"format": FORMAT, **config})}.items():
+                write_text(temporary / name, text)
+            temporary.chmod(0o755)
+            temporary.rename(path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        return cls(path)
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.csv"
+
+    @property
+    def finished(self) -> bool:
+        return self.weights.exists()
+
+    @property
+    def cost(self) -> dict[str, Any]:
+        """FLOPs, seconds, peak memory; empty before the fit has ended."""
+        path = self.path / "cost.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def read_checkpoint(self) -> dict[str, Any]:
+        """Tensors, numbers and strings only. Raises UserError for anything else, and for a damaged file."""
+        import torch
+
+        try:
+            return torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises whatever the damage provokes
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+            raise UserError(
+                f"RUN: {self.checkpoint} is damaged or no checkpoint of ours ({reason}); delete it to start from step 0"
+            ) from None
+
+    def write_json(self, name: str, content: Any) -> None:
+        write_text(self.path / name, json.dumps(content, indent=2) + "\n")
+
+
+def refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise UserError(f"--out: {path} exists; name another folder, or continue it with: salience fit --resume {path}")
+
+
+def next_free(folder: Path, stem: str) -> Path:
+    """runs/STEM-N with the smallest N above all there are."""
+    taken = [entry.name.removeprefix(f"{stem}-") for entry in folder.glob(f"{stem}-*")]
+    return folder / f"{stem}-{max((int(number) for number in taken if number.isdigit()), default=0) + 1}"
+
+
+def dump_config(config: Mapping[str, Any]) -> str:
+    return HEADER + yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, default_flow_style=None)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A run's config.yaml. Raises UserError where it is missing, damaged, or of a newer version."""
+    if not path.is_file():
+        raise UserError(f"RUN: {path.parent} is not a run: it has no config.yaml")
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"RUN: {path} is damaged ({reason}); restore it or fit again") from None
+    if not isinstance(config, dict) or any(key not in config for key in NEEDED):
+        raise UserError(f"RUN: {path} is not the config of a run, or damaged; it needs {', '.join(NEEDED)}")
+    if config.get("format", 0) > FORMAT:
+        raise UserError(
+            f"RUN: {path} has format {config['format']}, this version reads up to {FORMAT}; upgrade salience"
+        )
+    return config

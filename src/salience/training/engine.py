@@ -1,0 +1,164 @@
+"""Runs the steps: Lightning's Trainer, set up so that a killed run continues to exactly the same weights.
+
+Everything that shapes the arithmetic (batch, steps, precision, threads, compilation) is read from the run's config and
+replayed on resume; each step reseeds itself from (seed, step, rank).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch import loggers
+
+from salience.batch import Progress
+from salience.data import Dataset, Loader
+from salience.errors import MissingPackage, UserError
+from salience.files import remove_leftovers
+from salience.methods import Method
+from salience.methods.base import Plan
+from salience.run import Run
+from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Interrupted, obey_signals
+from salience.training.cost import CostMeter
+from salience.training.metrics import MetricsCSV
+from salience.training.progress import ProgressBar
+from salience.training.steps import Steps
+from salience.views import Views
+
+LOGGED = 200  # rows of metrics.csv a run ends with, about
+LOGGERS = {"tensorboard": "TensorBoardLogger", "wandb": "WandbLogger", "mlflow": "MLFlowLogger", "comet": "CometLogger"}
+MEASURED_STEPS = 5  # for a time budget, after as many to warm up
+
+
+def train(run: Run, method: Method, dataset: Dataset, *, progress: bool, say: Any) -> None:
+    """Trains to the end of the plan in `run.config`, from its last checkpoint where there is one.
+
+    Errors: Interrupted after Ctrl-C, when the checkpoint is written.
+    """
+    config = run.config
+    method.plan = plan_of(config)
+    prepare(method, config)
+    remove_leftovers(run.checkpoint.parent)
+    meter, saver = CostMeter(), Checkpointer(run.checkpoint, every=config["checkpoint_every"])
+    metrics = MetricsCSV(run.metrics)
+    with quiet(), obey_signals(saver.interrupted):
+        trainer = _trainer(run, [saver, meter, *([ProgressBar()] if progress else [])], metrics)
+        loader = dataset.loader(
+            config["batch_size"], config["seed"], rank=trainer.global_rank, world=trainer.world_size
+        )
+        steps = Steps(loader, config["steps"], trainer, labels=config["use_labels"])
+        resumed = _resume_point(run, metrics, say)
+        trainer.fit(method, steps, ckpt_path=resumed, weights_only=True)
+    if saver.interrupted.is_set() and trainer.global_step < config["steps"]:
+        raise Interrupted(f"stopped at step {trainer.global_step}; continue with: salience fit --resume {run.path}")
+    if trainer.is_global_zero:
+        run.write_json("cost.json", _cost(config, meter))
+
+
+def plan_of(config: Mapping[str, Any]) -> Plan:
+    return Plan(
+        config["steps"], config["steps_per_epoch"], config["learning_rate"], config["weight_decay"], config["seed"]
+    )
+
+
+def prepare(method: Method, config: Mapping[str, Any]) -> None:
+    """Threads, memory layout and compilation, as the config says."""
+    torch.set_num_threads(config["threads"])
+    if method.encoder.input.spec.modality == "image":
+        method.to(memory_format=torch.channels_last)
+    if config["compile"]:
+        for part in method.children():
+            part.draw.compile(dynamic=False) if isinstance(part, Views) else part.compile(dynamic=False)
+
+
+def seconds_per_step(method: Method, loader: Loader, config: Mapping[str, Any]) -> float:
+    """Times a few steps, and leaves the method as it was. Compiles what the training will use."""
+    before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
+    batch, dtype = loader.batch_at(0), torch.bfloat16
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    method.to(device).train()
+    for measured in range(2 * MEASURED_STEPS):
+        if measured == MEASURED_STEPS:
+            started = time.perf_counter()
+        with torch.autocast(device, dtype, enabled=config["precision"].startswith("bf16")):
+            method.loss(batch.to(device), Progress(total=100))["loss"].backward()
+        method.zero_grad()
+    seconds = (time.perf_counter() - started) / MEASURED_STEPS
+    method.load_state_dict(before)
+    return seconds
+
+
+def _trainer(run: Run, callbacks: list[L.Callback], metrics: MetricsCSV) -> L.Trainer:
+    config = run.config
+    return L.Trainer(
+        accelerator="auto",
+        devices=config["devices"],
+        strategy="ddp" if config["devices"] > 1 else "auto",
+        precision=config["precision"],
+        max_epochs=1,
+        max_steps=config["steps"],
+        use_distributed_sampler=False,
+        logger=[metrics, *_extra_logger(config["logger"], run)],
+        log_every_n_steps=max(1, config["steps"] // LOGGED),
+        callbacks=callbacks,
+        plugins=[AtomicCheckpoints()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=run.path,
+    )
+
+
+def _extra_logger(name: str | None, run: Run) -> list[Any]:
+    if name is None:
+        return []
+    if name not in LOGGERS:
+        raise UserError(f"--logger: '{name}' is not known; beside metrics.csv there are {', '.join(LOGGERS)}")
+    where = {"tracking_uri": f"sqlite:///{run.path / 'mlflow.db'}"} if name == "mlflow" else {"save_dir": run.path}
+    try:
+        return [getattr(loggers, LOGGERS[name])(**where)]
+    except ModuleNotFoundError as error:
+        raise MissingPackage(f"--logger {name} needs {error.name}; install it with pip install {error.name}") from None
+
+
+def _resume_point(run: Run, metrics: MetricsCSV, say: Any) -> str | None:
+    """The checkpoint to go on from; what was logged after it is forgotten."""
+    if not run.checkpoint.exists():
+        metrics.rewind(0)
+        return None
+    step = run.read_checkpoint()["global_step"]
+    metrics.rewind(step)
+    say(f"resumed at step {step} of {run.config['steps']}")
+    return str(run.checkpoint)
+
+
+def _cost(config: Mapping[str, Any], meter: CostMeter) -> dict[str, Any]:
+    seen = config["steps"] * config["batch_size"] * config["devices"]
+    return {
+        "flops": config["flops_per_step"] * config["steps"] * config["devices"],
+        "seconds": round(meter.seconds, 3),
+        "items_seen": seen,
+        "items_per_second": round(seen / meter.seconds, 1) if meter.seconds else None,
+        "peak_memory_bytes": meter.peak,
+    }
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silences what Lightning says about itself; its warnings about a user's own Trainer do not apply here."""
+    log = logging.getLogger("lightning.pytorch")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            yield
+    finally:
+        log.setLevel(level)

@@ -1,0 +1,115 @@
+"""Resolves what the user did not say from the data, the machine and the time there is, with its reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from salience.batch import Spec
+from salience.errors import UserError
+from salience.training import machine
+
+IMAGES_SEEN = 500_000  # by default, within the limits on epochs
+EPOCHS = (10, 200)
+BATCH = 256
+TINY = 2e9  # operations a step, below which threads, bf16 and compilation cost more than they bring
+COMPILE_PAYS = 120.0  # seconds of training, given a warm-up of about 15 s a compiled network
+NOMINAL = {"fp32": 8e10, "bf16": 2e11}  # operations per second and core of a current server processor, for the ETA
+
+
+@dataclass
+class Choices:
+    """Named decisions and why each was made."""
+
+    values: dict[str, object] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def decide(self, name: str, value: object, reason: str) -> None:
+        self.values[name] = value
+        self.reasons[name] = reason
+
+    def lines(self) -> list[str]:
+        """ "batch_size     256        <reason>", one line a choice."""
+        return [f"  {name:<14} {self.values[name]!s:<12} {reason}" for name, reason in self.reasons.items()]
+
+
+def choose_batch(choices: Choices, *, rows: int, world: int, given: int | None) -> int:
+    """Rows a step on each process."""
+    most = rows // world
+    if given is not None:
+        if given > most:
+            each = f"{most} for each of {world} processes" if world > 1 else f"{rows} rows"
+            raise UserError(f"batch_size: {given} is more than the data has ({each}); give at most {most}")
+        choices.decide("batch_size", given, "as given")
+        return given
+    # At least eight steps an epoch: a handful of huge steps learns little.
+    batch = max(2, min(BATCH, most, max(32, rows // 8)))
+    if most < 2:
+        raise UserError(f"SOURCE: {rows} rows are too few to train on in batches; give at least {2 * world}")
+    choices.decide("batch_size", batch, "the default" if batch == BATCH else f"fits {rows} rows")
+    return batch
+
+
+def choose_epochs(choices: Choices, *, rows: int, given: int | None) -> int:
+    low, high = EPOCHS
+    if given is not None:
+        choices.decide("epochs", given, "as given")
+        return given
+    epochs = max(low, min(high, round(IMAGES_SEEN / rows)))
+    choices.decide("epochs", epochs, f"about {IMAGES_SEEN:,} items seen, within {low} to {high} epochs")
+    return epochs
+
+
+def choose_learning_rate(choices: Choices, *, batch: int, encoder: str, given: float | None) -> float:
+    if given is not None:
+        choices.decide("learning_rate", given, "as given")
+        return given
+    base = 5e-4 if "vit" in encoder else 2e-3
+    rate = round(base * (batch / BATCH) ** 0.5, 6)
+    choices.decide("learning_rate", rate, f"{base:g} at batch {BATCH}, with the square root of the batch size")
+    return rate
+
+
+def choose_arithmetic(choices: Choices, *, flops: int, accelerator: str, given: str) -> str:
+    """A Lightning precision."""
+    native, tiny = machine.native_bf16(accelerator), flops < TINY and accelerator == "cpu"
+    if given != "auto":
+        choices.decide("precision", given, "as given")
+    elif native and not tiny:
+        choices.decide("precision", "bf16-mixed", "the processor has bf16 arithmetic")
+    else:
+        why = "the net is tiny" if tiny else "the processor has no bf16 arithmetic of its own"
+        choices.decide("precision", "32-true", why)
+    return str(choices.values["precision"])
+
+
+def choose_compilation(choices: Choices, *, seconds: float, flops: int, accelerator: str, given: bool | None) -> bool:
+    """Whether networks go through torch.compile; `seconds` is what the training is expected to take without."""
+    if given is False:
+        choices.decide("compile", False, "as given")
+    elif accelerator == "cpu" and not machine.has_compiler():
+        choices.decide("compile", False, "no C++ compiler found (g++ or clang++): everything runs uncompiled")
+    elif given:
+        choices.decide("compile", True, "as given")
+    elif accelerator == "mps" or (flops < TINY and accelerator == "cpu"):
+        choices.decide("compile", False, "the net is tiny" if accelerator == "cpu" else "not on this device")
+    else:
+        pays = seconds > COMPILE_PAYS
+        choices.decide("compile", pays, f"about {seconds:.0f} s of training {'pay' if pays else 'do not pay'} for it")
+    return bool(choices.values["compile"])
+
+
+def choose_threads(choices: Choices, *, flops: int) -> int:
+    threads = 1 if flops < TINY / 20 else machine.cores()
+    choices.decide("threads", threads, "the net is tiny" if threads == 1 else "all cores")
+    return threads
+
+
+def expected_seconds(flops: int, steps: int, *, precision: str, world: int = 1) -> float:
+    """A rough forecast from nominal speed; the progress bar measures."""
+    rate = NOMINAL["bf16" if precision.startswith("bf16") else "fp32"] * machine.cores() / world
+    return flops * steps / rate + 0.003 * steps
+
+
+def describe_data(spec: Spec, rows: int) -> str:
+    shape = "×".join(map(str, spec.shape))
+    return f"{rows:,} {spec.modality}{'s' if spec.modality == 'image' else ' rows'} of {shape}"
