@@ -57,3 +57,11 @@ def _reader(option: Option) -> Callable[[Any, Any], Any]:
         return option.read(tokens[0].value)
 
     return read
+
+
+def _number(option: Option) -> Any:
+    return Annotated[int, Parameter(help=option.meaning, converter=_reader(option))]
+
+
+Seed = _number(Option("seed", "int", 0, "Of everything random.", ge=0))
+Resolution = _number(Option("resolution", "int", None, "Height and width images are brought to.", ge=4))

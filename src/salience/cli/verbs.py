@@ -15,7 +15,7 @@ from cyclopts import App
 from salience import catalogue
 from salience.catalogue import Entry
 from salience.cli.fit import fit_app, with_method
-from salience.cli.options import Json, Run, Source
+from salience.cli.options import Json, Resolution, Run, Seed, Source
 from salience.errors import UserError
 
 HELP = "Learn representations from data that nobody has labelled, see what they know, and put them to work."
@@ -82,8 +82,8 @@ def views(
     *,
     out: Path | None = None,
     views: str | None = None,
-    resolution: int | None = None,
-    seed: int = 0,
+    resolution: Resolution | None = None,
+    seed: Seed = 0,
 ) -> int:
     """Draw what a method will see: several views of several items, as a picture.
 
@@ -95,10 +95,6 @@ def views(
         The picture's file; otherwise views-METHOD-SOURCE.png.
     views
         Another view policy.
-    resolution
-        Height and width images are brought to.
-    seed
-        Of the items and the draws.
     """
     entry = catalogue.find(method)
     from salience.apps.preview import preview
@@ -112,7 +108,7 @@ def data(
     /,
     *,
     labels: str | None = None,
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     json: Json = False,
 ) -> int:
     """Tell what was found: items, shapes, labels, bad items, duplicates; and leakage into a second source.
@@ -123,8 +119,6 @@ def data(
         A second source, for example the test data: what of it is in the first?
     labels
         The column of labels, in a table.
-    resolution
-        Height and width images are brought to.
     """
     from salience.apps.describe import describe
 
