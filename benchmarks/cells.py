@@ -13,7 +13,7 @@ import peers
 
 HERE = Path(__file__).resolve().parent
 PEER_ARMS = ("lightly-documented", "lightly-our-flags")
-SMOKE_NETWORK = ("--rows", "256", "--batch-size", "32", "--skip", "2", "--window", "2", "--threads", "1")
+SMOKE_NETWORK = ("--rows", "256", "--batch-size", "32", "--skip", "2", "--window", "2")
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,7 @@ def knn(data: Path, smoke: bool) -> list[Cell]:
 
 def breakdown(data: Path, smoke: bool) -> list[Cell]:
     """Where a step's time goes: data, views, network, and the trainer around it."""
-    extra = (
-        ("--rows", 256, "--batch-size", 32, "--steps", 9, "--skip", 2, "--block", 2, "--threads", 1) if smoke else ()
-    )
+    extra = ("--rows", 256, "--batch-size", 32, "--steps", 9, "--skip", 2, "--block", 2) if smoke else ()
     return [
         Cell("breakdown-convnet", "ours", i, ours("simclr_breakdown.py", "--data", data, *extra))
         for i in range(1 if smoke else 3)

@@ -80,10 +80,11 @@ def solve_ours(what: str, images: np.ndarray, seed: int) -> Callable[[], Any]:
 
 def solve_whole_fit(what: str, images: np.ndarray, seed: int) -> Callable[[], Any]:
     options = {"dim": DIM} if what == "pca" else {"k": CENTRES}
+    fit = salience.fit  # imported now, not on the clock
 
     def work() -> Any:
         with tempfile.TemporaryDirectory() as folder:
-            return salience.fit(what, images, out=Path(folder) / "run", seed=seed, progress=False, **options)
+            return fit(what, images, out=Path(folder) / "run", seed=seed, progress=False, **options)
 
     return work
 

@@ -62,11 +62,9 @@ def plain_path(word: str, data: Path | None) -> str:
     return word
 
 
-def run(cell: Cell, data: Path | None, smoke: bool) -> dict[str, Any] | None:
+def run(cell: Cell, data: Path | None) -> dict[str, Any] | None:
     """One process.  -> its record, None where it failed"""
     environment = {key: value for key, value in os.environ.items() if key not in SLOWING}
-    if smoke:
-        environment["OMP_NUM_THREADS"] = "1"
     busy = busy_share()
     if busy > BUSY:
         print(f"  the machine is busy: others use {busy:.0%} of it", file=sys.stderr)
@@ -126,13 +124,15 @@ def main() -> int:
         return 0
     if any(cell.command[0] == str(peers.PYTHON) for cell in cells):
         peers.ensure()
+    if args.smoke:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # inherited: one core, so one thread
     folder, here, failed = (ROOT / ".bench" / "smoke" if args.smoke else RESULTS), machine(), []
     for position, cell in enumerate(cells, 1):
         stored = Stored(folder, cell.suite, here)
         if stored.has(cell) and not args.again:
             continue
         print(f"[{position}/{len(cells)}] {cell.suite}: {cell.key}", file=sys.stderr)
-        record = run(cell, data, args.smoke)
+        record = run(cell, data)
         if record is None:
             failed.append(f"{cell.suite}: {cell.key}")
         else:

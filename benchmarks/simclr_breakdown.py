@@ -124,8 +124,6 @@ def pieces(bare: Bare, repeats: int) -> dict[str, float]:
 
 def main() -> None:
     args = arguments()
-    if args.threads:
-        torch.set_num_threads(args.threads)
     data = salience.open_data(str(args.data / "cifar10-train.parquet"), progress=False)
     data = data.subset(np.arange(args.rows)) if args.rows else data
     clock = Alternating(args, data)
@@ -162,7 +160,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--block", type=int, default=10, help="steps of each loop before the other's turn")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--rows", type=int, help="use only the first rows (smoke test)")
-    parser.add_argument("--threads", type=int)
     return parser.parse_args()
 
 

@@ -123,8 +123,6 @@ class Training:
 def main() -> None:
     args = arguments()
     torch.manual_seed(args.seed)
-    if args.threads:
-        torch.set_num_threads(args.threads)
     images, labels = (array[: args.rows] for array in cifar10(args.data, "train"))
     test, truth = (array[: args.rows] for array in cifar10(args.data, "test"))
     training = Training(args, images, labels)
@@ -164,7 +162,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, help="use only the first rows (smoke test)")
     parser.add_argument("--skip", type=int, default=15, help="steps left out of the windows")
     parser.add_argument("--window", type=int, default=10, help="steps in one window")
-    parser.add_argument("--threads", type=int)
     return parser.parse_args()
 
 

@@ -80,8 +80,6 @@ def image_flops(net: str, batch_size: int) -> float:
 
 def main() -> None:
     args = arguments()
-    if args.threads:
-        torch.set_num_threads(args.threads)
     sizes = (256,) if args.rows else (1024, 2048, 4096)
     peaks = [bf16_matmul_peak(sizes)] if args.peak else []
     with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
@@ -117,7 +115,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--skip", type=int, default=15, help="steps left out of the windows")
     parser.add_argument("--window", type=int, default=10, help="steps in one window")
     parser.add_argument("--peak", action="store_true", help="measure the bf16 matrix product too")
-    parser.add_argument("--threads", type=int)
     parser.add_argument("--scratch", type=Path, help="folder for the run, default the system's")
     return parser.parse_args()
 
