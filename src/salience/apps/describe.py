@@ -1,0 +1,241 @@
+"""What is in a source: its items, shapes, labels, bad items, duplicates, and what of it leaks into another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from salience.batch import Spec
+from salience.data import Dataset, open_data
+from salience.data.duplicates import MOST_PAIRS, NearPairs, content_hashes, equal_groups, near_pairs
+from salience.errors import UserError
+
+LISTED = 1000  # of the near duplicates, in JSON
+SHOWN = 5  # examples, in text
+SHOWN_CLASSES = 20
+
+
+@dataclass(frozen=True)
+class Near:
+    """Near duplicates: how many pairs, between how many items, and the closest of them as (id, id, similarity)."""
+
+    pairs: int
+    items: int
+    threshold: float
+    closest: tuple[tuple[str, str, float], ...]
+    searched: int
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """What of `test` is in the source too. equal, near: ids of those test items; share: of all test items."""
+
+    test: str
+    items: int
+    equal: tuple[str, ...]
+    near: tuple[str, ...]
+    share: float
+
+
+@dataclass(frozen=True)
+class Description:
+    """What `describe` found.
+
+    classes: label -> count, in the order of the classes;  unlabelled: items without a label
+    columns: of a table: name, kind, missing values, number of categories
+    bad: (id, reason) of items left out
+    equal: the ids of each set of equal items;  conflicting: how many of these sets bear different labels
+    near: None where the modality has no near duplicates
+    """
+
+    name: str
+    split: str
+    modality: str
+    items: int
+    shape: tuple[int, ...]
+    dtype: str
+    classes: dict[str, int]
+    unlabelled: int
+    groups: int | None
+    columns: tuple[dict[str, Any], ...]
+    bad: tuple[tuple[str, str], ...]
+    equal: tuple[tuple[str, ...], ...]
+    conflicting: int
+    near: Near | None
+    leakage: Leakage | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON. Of near duplicates the closest LISTED pairs are named, and all are counted."""
+        plain = {name: value for name, value in vars(self).items() if name not in ("near", "leakage", "bad")}
+        plain["bad"] = [{"item": item, "reason": reason} for item, reason in self.bad]
+        plain["near"] = None if self.near is None else vars(self.near)
+        plain["leakage"] = None if self.leakage is None else vars(self.leakage)
+        return plain
+
+    def text(self) -> str:
+        """For people: one finding a line, with a few examples."""
+        lines = [f"{self.name}:{self.split}  {self.items:,} {self._items()}", *(f"note: {note}" for note in self.notes)]
+        lines += [*self._label_lines(), *map(_column_line, self.columns), *self._bad_lines()]
+        return "\n".join([*lines, *self._equal_lines(), *self._near_lines(), *self._leakage_lines()])
+
+    def _items(self) -> str:
+        if self.modality != "image":
+            return f"rows of {self.shape[0]} columns"
+        channels, height, width = self.shape
+        colours = {1: "grey", 3: "RGB"}.get(channels, f"{channels}-channel")
+        return f"images, {colours}, {height}x{width}, {self.dtype}"
+
+    def _label_lines(self) -> list[str]:
+        if not self.classes:
+            return ["labels: none"]
+        listed = [f"{name} {count:,}" for name, count in list(self.classes.items())[:SHOWN_CLASSES]]
+        more = len(self.classes) - len(listed)
+        lines = [f"labels: {len(self.classes)} classes: {', '.join(listed)}{f', and {more} more' if more else ''}"]
+        lines += [f"unlabelled: {self.unlabelled:,}"] if self.unlabelled else []
+        return lines + ([f"groups: {self.groups:,}"] if self.groups is not None else [])
+
+    def _bad_lines(self) -> list[str]:
+        return [f"bad items: {len(self.bad) or 'none'}", *(f"  {item}: {reason}" for item, reason in self.bad)]
+
+    def _equal_lines(self) -> list[str]:
+        if not self.equal:
+            return ["exact duplicates: none"]
+        items = sum(map(len, self.equal))
+        conflict = f"; {self.conflicting} of the sets bear different labels" if self.conflicting else ""
+        head = f"exact duplicates: {items:,} items in {len(self.equal):,} sets of equal ones{conflict}"
+        return [head, *_examples([" = ".join(group[:SHOWN]) for group in self.equal])]
+
+    def _near_lines(self) -> list[str]:
+        if self.near is None:
+            return []
+        near, limits = self.near, ""
+        if near.searched < self.items:
+            limits = f" (among {near.searched:,} items drawn at random)"
+        if not near.complete:
+            limits += f" (the search stopped at {MOST_PAIRS:,} pairs)"
+        if not near.pairs:
+            return [f"near duplicates: none{limits}"]
+        head = f"near duplicates: {near.pairs:,} pairs among {near.items:,} items{limits}"
+        return [head, *_examples([f"{a} ~ {b}  {similarity:.3f}" for a, b, similarity in near.closest], near.pairs)]
+
+    def _leakage_lines(self) -> list[str]:
+        if self.leakage is None:
+            return []
+        found, where = self.leakage, f"{self.name}:{self.split}"
+        if not found.equal and not found.near:
+            return [f"leakage: none of {found.test}'s {found.items:,} items is in {where}"]
+        head = f"leakage: {found.share:.2%} of {found.test}'s {found.items:,} items are in {where} too"
+        equal = [f"  exactly: {len(found.equal):,}", *_examples(found.equal)] if found.equal else []
+        near = [f"  nearly: {len(found.near):,}", *_examples(found.near)] if found.near else []
+        return [head, *equal, *near]
+
+
+def describe(
+    source: Any, other: Any = None, *, labels: str | None = None, resolution: int | None = None, progress: bool = True
+) -> Description:
+    """Opens the source and tells what was found.
+
+    source, other: anything `open_data` takes; with `other`, the test data, also what of it is in `source`
+    labels: the column of labels, in a table;  resolution: images are brought to it
+    Errors: UserError where a source cannot be opened, or the two do not fit each other.
+    """
+    dataset = open_data(source, labels=labels, resolution=resolution, progress=progress)
+    hashes = content_hashes(dataset)
+    equal = equal_groups(hashes)
+    leakage = None
+    if other is not None:
+        test = open_data(other, labels=labels, spec=dataset.spec, progress=progress)
+        if test.spec.modality != dataset.spec.modality:
+            raise UserError(f"OTHER: {test.name} is {test.spec.modality} data, {dataset.name} {dataset.spec.modality}")
+        leakage = _leakage(dataset, hashes, test)
+    return Description(
+        name=dataset.name,
+        split=dataset.split,
+        modality=dataset.spec.modality,
+        items=len(dataset),
+        shape=dataset.spec.shape,
+        dtype=dataset.spec.dtype,
+        classes=_class_counts(dataset),
+        unlabelled=0 if dataset.labels is None else int((dataset.labels < 0).sum()),
+        groups=None if dataset.groups is None else len(np.unique(dataset.groups)),
+        columns=_columns(dataset),
+        bad=tuple((item.id, item.reason) for item in dataset.bad),
+        equal=tuple(_ids(dataset, group) for group in equal),
+        conflicting=_conflicting(dataset, equal),
+        near=_near(dataset),
+        leakage=leakage,
+        notes=dataset.notes,
+    )
+
+
+def _class_counts(dataset: Dataset) -> dict[str, int]:
+    if dataset.labels is None:
+        return {}
+    counts = np.bincount(dataset.labels[dataset.labels >= 0], minlength=len(dataset.classes))
+    return dict(zip(dataset.classes, counts.tolist(), strict=True))
+
+
+def _columns(dataset: Dataset) -> tuple[dict[str, Any], ...]:
+    if not dataset.spec.columns:
+        return ()
+    missing = sum(np.isnan(batch.x.numpy()).sum(0) for batch in dataset.chunks())
+    return tuple(
+        {"name": column.name, "kind": column.kind, "missing": int(count), "categories": len(column.categories)}
+        for column, count in zip(dataset.spec.columns, np.atleast_1d(missing), strict=True)
+    )
+
+
+def _conflicting(dataset: Dataset, groups: Sequence[np.ndarray]) -> int:
+    labels = dataset.labels
+    if labels is None:
+        return 0
+    return sum(len(np.unique(labels[group][labels[group] >= 0])) > 1 for group in groups)
+
+
+def _near(dataset: Dataset) -> Near | None:
+    if not _has_near_duplicates(dataset.spec) or len(dataset) < 2:
+        return None
+    pairs = near_pairs(dataset)
+    closest = zip(pairs.first[:LISTED], pairs.second[:LISTED], pairs.similarity[:LISTED], strict=True)
+    return Near(
+        pairs=len(pairs),
+        items=len(np.unique(np.concatenate([pairs.first, pairs.second]))),
+        threshold=pairs.threshold,
+        closest=tuple((dataset.ids[int(i)], dataset.ids[int(j)], float(cosine)) for i, j, cosine in closest),
+        searched=pairs.searched[0],
+        complete=pairs.complete,
+    )
+
+
+def _has_near_duplicates(spec: Spec) -> bool:
+    return spec.modality == "image" and spec.resolution >= 2
+
+
+def _leakage(dataset: Dataset, hashes: np.ndarray, test: Dataset) -> Leakage:
+    equal = np.flatnonzero(np.isin(content_hashes(test), hashes))
+    near = np.empty(0, dtype=np.int64)
+    if _has_near_duplicates(dataset.spec):
+        pairs: NearPairs = near_pairs(dataset, test)
+        near = np.setdiff1d(pairs.second, equal)
+    share = (len(equal) + len(near)) / max(1, len(test))
+    return Leakage(f"{test.name}:{test.split}", len(test), _ids(test, equal), _ids(test, near), share)
+
+
+def _ids(dataset: Dataset, rows: np.ndarray) -> tuple[str, ...]:
+    return tuple(dataset.ids[int(row)] for row in rows)
+
+
+def _column_line(column: dict[str, Any]) -> str:
+    kind = f"{column['categories']} categories" if column["categories"] else column["kind"]
+    missing = f", {column['missing']:,} missing" if column["missing"] else ""
+    return f"  {column['name']}: {kind}{missing}"
+
+
+def _examples(lines: Sequence[str], total: int | None = None) -> list[str]:
+    more = (total or len(lines)) - SHOWN
+    return [f"    {line}" for line in lines[:SHOWN]] + ([f"    and {more:,} more"] if more > 0 else [])

@@ -1,0 +1,127 @@
+"""A picture of what a method will see: several items, each as stored and in several of its random views."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from salience import catalogue
+from salience.batch import Batch, Progress
+from salience.data import Dataset, open_data
+from salience.errors import UserError
+from salience.files import atomic
+from salience.methods import Context, method_class
+from salience.views import Views, make_views
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS = ("png", "svg", "pdf")
+
+
+def preview(
+    method: str,
+    source: Any,
+    out: Path | str | None = None,
+    *,
+    views: str | None = None,
+    resolution: int | None = None,
+    seed: int = 0,
+    items: int = 6,
+    draws: int = 6,
+) -> Path:
+    """Draws `items` items, a row each: as stored, then `draws` views. Returns the picture's path.
+
+    out: a new file ending in .png, .svg or .pdf; by default views-METHOD-SOURCE.png, which is overwritten
+    views: a policy instead of the default;  resolution: images are brought to it
+    seed: of the items and of the draws
+    Errors: UserError for an unknown method or policy, data the method does not take, or a file that exists.
+    """
+    entry = catalogue.find(method)
+    path = _picture_path(out, method, source)
+    dataset = source if isinstance(source, Dataset) else open_data(source, resolution=resolution)
+    if dataset.spec.modality not in entry.modality:
+        takes = " and ".join(entry.modality)
+        raise UserError(f"SOURCE: {method} learns from {takes} data, {dataset.name} is {dataset.spec.modality}")
+    rows = np.random.default_rng(seed).permutation(len(dataset))[:items]
+    batch = dataset.batch(rows)
+    seen_by = _views_of(method, dataset, views)
+    drawn = [("as stored", seen_by.unit(batch.x)), *_draws(seen_by, batch, seed, draws)]
+    title = f"{method} on {dataset.name}: " + ("items as they are" if seen_by.policy == "identity" else seen_by.policy)
+    figure = _image_figure(drawn) if dataset.spec.modality == "image" else _table_figure(drawn)
+    figure.suptitle(f"{title}, seed {seed}", fontsize=10)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:], dpi=150)
+    return path
+
+
+def _views_of(method: str, dataset: Dataset, policy: str | None) -> Views:
+    """The views the method would make; one that makes none sees the items as they are."""
+    built = method_class(method).build(Context(dataset.spec, len(dataset), views=policy, fetch=False))
+    views = dict(built.named_children()).get("views")
+    if views is None and policy is not None:
+        raise UserError(f"--views: {method} draws no views, it sees the items as they are; leave --views out")
+    return views if isinstance(views, Views) else make_views("identity", dataset.spec, roles={"item": 1})
+
+
+def _draws(views: Views, batch: Batch, seed: int, count: int) -> Iterator[tuple[str, Tensor]]:
+    """`count` views by name, each x [n ...] on the unit scale: those of the first epoch, then of the next."""
+    if views.policy == "identity":
+        return
+    drawn = 0
+    for epoch in range(count):
+        for role, made in views(batch, Progress(seed=seed, epoch=epoch)).items():
+            for view in made[: count - drawn]:
+                drawn += 1
+                yield role, view.x
+
+
+def _image_figure(drawn: list[tuple[str, Tensor]]) -> Figure:
+    from matplotlib.figure import Figure
+
+    rows, columns = len(drawn[0][1]), len(drawn)
+    figure = Figure(figsize=(1.1 * columns, 1.1 * rows + 0.5), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for column, (name, x) in enumerate(drawn):
+        axes[0, column].set_title(name, fontsize=8)
+        for row, picture in enumerate(_pictures(x)):
+            axes[row, column].imshow(picture, cmap="gray", vmin=0, vmax=1)
+            axes[row, column].set_axis_off()
+    return figure
+
+
+def _pictures(x: Tensor) -> np.ndarray:
+    """[n c h w] on the unit scale -> [n h w] or [n h w 3] in [0, 1]."""
+    x = x.float().clamp(0, 1)
+    return x.permute(0, 2, 3, 1).numpy() if x.shape[1] == 3 else x.mean(1).numpy()
+
+
+def _table_figure(drawn: list[tuple[str, Tensor]]) -> Figure:
+    from matplotlib.figure import Figure
+
+    stacked = torch.stack([x.float() for _, x in drawn], dim=1).numpy()  # [items, draws, width]
+    figure = Figure(figsize=(8, 0.9 * len(stacked) + 0.5), layout="constrained")
+    axes = figure.subplots(len(stacked), 1, squeeze=False)[:, 0]
+    for axis, item in zip(axes, stacked, strict=True):
+        shown = axis.imshow(item, cmap="coolwarm", vmin=-3, vmax=3, aspect="auto", interpolation="nearest")
+        axis.set_yticks(range(len(drawn)), [name for name, _ in drawn], fontsize=5)
+        axis.set_xticks([])
+    figure.colorbar(shown, ax=axes, label="standard deviations from the mean")
+    return figure
+
+
+def _picture_path(out: Path | str | None, method: str, source: Any) -> Path:
+    if out is None:
+        stem = Path(str(source)).name if isinstance(source, str | Path) else "memory"
+        return Path(f"views-{method}-{stem.replace(':', '-')}.png")
+    path = Path(out)
+    if path.suffix[1:] not in FORMATS:
+        raise UserError(f"--out: {path} is no picture; end it in {', '.join('.' + name for name in FORMATS)}")
+    if path.exists():
+        raise UserError(f"--out: {path} exists; name another file")
+    return path
