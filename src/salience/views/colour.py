@@ -40,17 +40,27 @@ def adjust_saturation(x: Tensor, factor: Tensor) -> Tensor:
 def adjust_hue(x: Tensor, shift: Tensor) -> Tensor:
     """Turn the colour circle.  x: [n 3 h w], shift: [n] in turns, -0.5 .. 0.5
 
-    HSV without the detour: with v the largest channel, d = largest - smallest and h the hue in sixths of a turn,
-    channel k of (5, 3, 1) becomes v - d clamp(min(t, 4 - t), 0, 1), t = (k + h) mod 6.
+    HSV without the detour: with v the largest channel, d = largest - smallest and h the hue in turns, red, green and
+    blue become v - d clamp(2 - 6 |t|, 0, 1), where t is h + 1/2, h + 1/6, h - 1/6, brought to [-1/2, 1/2].
     """
-    red, green, blue = x.unbind(1)
-    value = x.amax(1)
-    spread = value - x.amin(1)
-    unit = spread.clamp(min=1e-12)
-    hue = torch.where(value == red, (green - blue) / unit, torch.where(value == green, (blue - red) / unit + 2, 0))
-    hue = torch.where((value != red) & (value != green), (red - green) / unit + 4, hue) + 6 * shift[:, None, None]
-    t = torch.remainder(hue[:, None] + torch.tensor([5.0, 3.0, 1.0], device=x.device).reshape(3, 1, 1), 6)
-    return value[:, None] - spread[:, None] * torch.minimum(t, 4 - t).clamp(0, 1)
+    value = x.amax(1, keepdim=True)
+    spread = value - x.amin(1, keepdim=True)
+    t = _hue(x, value, spread).add_(_each(shift)) + x.new_tensor([1 / 2, 1 / 6, -1 / 6]).reshape(3, 1, 1)
+    share = t.sub_(t.round()).abs_().mul_(-6).add_(2).clamp_(0, 1)
+    return torch.addcmul(value, spread, share, value=-1)
+
+
+def _hue(x: Tensor, value: Tensor, spread: Tensor) -> Tensor:
+    """[n 3 h w], its largest channel and its spread, [n 1 h w] -> hue in turns, [n 1 h w].
+
+    (g - b) / 6d where red is largest, else (b - r) / 6d + 1/3 where green is, else (r - g) / 6d + 2/3. Signs and lerp
+    choose between them: torch.where runs one element at a time on a CPU.
+    """
+    red, green, blue = x.split(1, dim=1)
+    not_red, not_green = (value - red).sign_(), (value - green).sign_()  # 0 or 1
+    difference = torch.lerp(green - blue, torch.lerp(blue - red, red - green, not_green), not_red)
+    third = not_green.add_(1).mul_(not_red)  # 0, 1 or 2
+    return difference.div_(spread.clamp(min=1e-12)).mul_(1 / 6).add_(third, alpha=1 / 3)
 
 
 def jitter(x: Tensor, keys: Keys, *, strength: tuple[float, float, float, float], probability: float) -> Tensor:
@@ -58,14 +68,12 @@ def jitter(x: Tensor, keys: Keys, *, strength: tuple[float, float, float, float]
 
     torchvision also shuffles the order; here it is fixed, since each sample would need its own.
     """
-    brightness, contrast, saturation, hue = strength
-    kept = keys.fold("jitter").chance(probability)
-    x = adjust_brightness(x, _factor(keys.fold("brightness"), brightness, kept))
-    x = adjust_contrast(x, _factor(keys.fold("contrast"), contrast, kept))
-    if x.shape[1] == 1:
-        return x
-    x = adjust_saturation(x, _factor(keys.fold("saturation"), saturation, kept))
-    return adjust_hue(x, torch.where(kept, keys.fold("hue").between(-hue, hue), 0.0)) if hue else x
+    drawn = keys.fold("jitter").uniform(5)
+    kept = (drawn[:, :1] < probability).to(x.dtype)
+    change = (2 * drawn[:, 1:] - 1) * x.new_tensor(strength) * kept  # [n 4]: brightness, contrast, saturation, hue
+    factor = (1 + change[:, :3]).clamp(min=0)
+    x = adjust_contrast(adjust_brightness(x, factor[:, 0]), factor[:, 1])
+    return x if x.shape[1] == 1 else adjust_hue(adjust_saturation(x, factor[:, 2]), change[:, 3])
 
 
 def random_grey(x: Tensor, keys: Keys, *, probability: float) -> Tensor:
@@ -75,8 +83,3 @@ def random_grey(x: Tensor, keys: Keys, *, probability: float) -> Tensor:
 
 def _each(per_sample: Tensor) -> Tensor:
     return per_sample[:, None, None, None]
-
-
-def _factor(keys: Keys, strength: float, kept: Tensor) -> Tensor:
-    """[n] uniform in 1 +- strength, 1 where the sample is not kept."""
-    return torch.where(kept, keys.between(max(0.0, 1 - strength), 1 + strength), 1.0)

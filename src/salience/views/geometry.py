@@ -33,8 +33,9 @@ def random_boxes(keys: Keys, size: int, *, area: tuple[float, float], ratio: tup
 
     Area uniform, log(width / height) uniform; the first of ten draws that fits, otherwise the whole image.
     """
-    share = keys.fold("area").between(*area, _TRIES)  # [n tries]
-    aspect = keys.fold("ratio").between(math.log(ratio[0]), math.log(ratio[1]), _TRIES).exp()
+    drawn = keys.fold("box").uniform(2 * _TRIES + 2)
+    share = _within(drawn[:, :_TRIES], area)  # [n tries]
+    aspect = _within(drawn[:, _TRIES:-2], (math.log(ratio[0]), math.log(ratio[1]))).exp()
     width = torch.round(size * (share * aspect).sqrt())
     height = torch.round(size * (share / aspect).sqrt())
     fits = (width >= 1) & (width <= size) & (height >= 1) & (height <= size)
@@ -43,10 +44,29 @@ def random_boxes(keys: Keys, size: int, *, area: tuple[float, float], ratio: tup
     whole = torch.full_like(width[:, :1], float(size))
     width = torch.cat([width, whole], 1).gather(1, first)[:, 0]
     height = torch.cat([height, whole], 1).gather(1, first)[:, 0]
-    corner = keys.fold("corner").uniform(2)
-    top = torch.floor(corner[:, 0] * (size - height + 1))
-    left = torch.floor(corner[:, 1] * (size - width + 1))
+    top = torch.floor(drawn[:, -2] * (size - height + 1))
+    left = torch.floor(drawn[:, -1] * (size - width + 1))
     return Boxes(top, left, height, width)
+
+
+def _within(uniform: Tensor, ends: tuple[float, float]) -> Tensor:
+    return uniform * (ends[1] - ends[0]) + ends[0]
+
+
+def box_matrix(boxes: Boxes, size: int) -> Tensor:
+    """The map of a resized crop in coordinates [-1, 1], output to input: [n 2 3]"""
+    zero = torch.zeros_like(boxes.width)
+    across = (2 * boxes.left + boxes.width) / size - 1
+    down = (2 * boxes.top + boxes.height) / size - 1
+    first = torch.stack([boxes.width / size, zero, across], dim=1)
+    second = torch.stack([zero, boxes.height / size, down], dim=1)
+    return torch.stack([first, second], dim=1)
+
+
+def then(first: Tensor, second: Tensor) -> Tensor:
+    """Two maps in one: x -> second(first(x)).  [n 2 3], [n 2 3] -> [n 2 3]"""
+    linear = second[:, :, :2]
+    return torch.cat([linear @ first[:, :, :2], linear @ first[:, :, 2:] + second[:, :, 2:]], dim=2)
 
 
 def triangle_weights(start: Tensor, length: Tensor, size: int, out: int) -> Tensor:
@@ -111,10 +131,10 @@ def random_affine(keys: Keys, *, degrees: float, shear: float, scale: tuple[floa
     degrees: rotation within +-; shear: tangent within +-; scale: of each axis, log-uniform, above 1 enlarges;
     shift: within +- this share of the side
     """
-    turn = keys.fold("turn").between(-math.radians(degrees), math.radians(degrees))
-    slant = keys.fold("slant").between(-shear, shear)
-    size = keys.fold("size").between(math.log(scale[0]), math.log(scale[1]), 2).exp()
-    move = keys.fold("move").between(-2 * shift, 2 * shift, 2)  # coordinates span 2
+    drawn = keys.fold("affine").between(-1, 1, 6)  # [n 6]
+    turn, slant = drawn[:, 0] * math.radians(degrees), drawn[:, 1] * shear
+    size = _within(drawn[:, 2:4] / 2 + 0.5, (math.log(scale[0]), math.log(scale[1]))).exp()
+    move = drawn[:, 4:] * (2 * shift)  # coordinates span 2
     cos, sin = turn.cos(), turn.sin()
     sx, sy = 1 / size[:, 0], 1 / size[:, 1]
     first = torch.stack([cos * sx, (cos * slant - sin) * sy, move[:, 0]], dim=1)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from salience.batch import Spec
 from salience.views.colour import adjust_brightness, adjust_contrast, jitter, random_grey
-from salience.views.geometry import affine, random_affine, random_boxes, resized_crop
+from salience.views.geometry import affine, box_matrix, random_affine, random_boxes, resized_crop, then
 from salience.views.random import Keys
 from salience.views.unit import column_widths
 
@@ -44,7 +44,8 @@ def glyphs(x: Tensor, keys: Keys, spec: Spec) -> Tensor:
 def medical(x: Tensor, keys: Keys, spec: Spec) -> Tensor:
     """Scans, where side, colour and size carry meaning: wide crop, small rotation, light.  [n c h w] -> the same"""
     boxes = random_boxes(keys, x.shape[-1], area=(0.5, 1.0), ratio=(9 / 10, 10 / 9))
-    x = affine(resized_crop(x, boxes), random_affine(keys, degrees=10, shear=0, scale=(1, 1), shift=0))
+    turn = random_affine(keys, degrees=10, shear=0, scale=(1, 1), shift=0)
+    x = affine(x, then(turn, box_matrix(boxes, x.shape[-1])))
     return _relit(x, keys, 0.2)
 
 
@@ -79,5 +80,5 @@ POLICY_OF: dict[str, Policy] = {
 
 def _relit(x: Tensor, keys: Keys, strength: float) -> Tensor:
     """Brightness and contrast within 1 +- strength."""
-    x = adjust_brightness(x, keys.fold("brightness").between(1 - strength, 1 + strength))
-    return adjust_contrast(x, keys.fold("contrast").between(1 - strength, 1 + strength))
+    factor = keys.fold("light").between(1 - strength, 1 + strength, 2)
+    return adjust_contrast(adjust_brightness(x, factor[:, 0]), factor[:, 1])

@@ -1,6 +1,6 @@
 """Random numbers that are a function of (seed, epoch, row, role, draw), not of the order in which they are asked for.
 
-Every row owns a 64-bit key; its j-th number is a hash of key + j G, the construction of SplitMix64:
+Every row owns a 64-bit key; its j-th number is a hash of (key + j) G, the construction of SplitMix64:
     Steele, Lea, Flood 2014, https://doi.org/10.1145/2714064.2660195; finaliser Mix13 of Stafford.
 So a row gets the same draws alone or in any batch, on any process, before and after a resume. int64 wraps in torch.
 """
@@ -15,6 +15,7 @@ from torch import Tensor
 
 _GAMMA = 0x9E3779B97F4A7C15
 _M1, _M2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_PRIME = 2**61 - 1
 _TWO_PI = 2 * math.pi
 
 
@@ -41,19 +42,18 @@ def mix(z: Tensor) -> Tensor:
 
 def _number(part: int | str) -> int:
     """A name as a number, the same in every process (Python's own hash of a string is not)."""
-    if isinstance(part, int):
-        return part
-    word = 0
-    for letter in part:
-        word = mix_int(word + ord(letter) + 1)
-    return word
+    return part if isinstance(part, int) else int.from_bytes(part.encode(), "little") % _PRIME
 
 
 @dataclass(frozen=True)
 class Keys:
-    """One 64-bit key per row.  state: [n] int64"""
+    """One 64-bit key per row, and which of its streams we stand in.
+
+    state: [n] int64;  stream: where the stream starts, a 64-bit number; moving to another costs no tensor operation
+    """
 
     state: Tensor
+    stream: int = 0
 
     @classmethod
     def of(cls, seed: int, epoch: int, rows: Tensor) -> Keys:
@@ -62,16 +62,21 @@ class Keys:
         return cls(mix(rows * _signed(_GAMMA) + _signed(constant)))
 
     def fold(self, *parts: int | str) -> Keys:
-        """Independent keys for a role, a draw, an operation: `keys.fold("global", 1)`."""
-        state = self.state
+        """Independent numbers for a role, a draw, an operation: `keys.fold("global", 1)`. Order matters."""
+        stream = self.stream
         for part in parts:
-            state = mix(state + _signed(mix_int(_number(part) ^ _GAMMA)))
-        return Keys(state)
+            stream = mix_int(stream + mix_int(_number(part) + _GAMMA))
+        return Keys(self.state, stream)
+
+    def settled(self) -> Tensor:
+        """[n] int64: these keys as one tensor; Keys(that) is where the streams below this one start."""
+        return mix(self.state + _signed(self.stream))
 
     def _hashes(self, count: int) -> Tensor:
         """[n count] int64, all bits random."""
-        counter = torch.arange(1, count + 1, device=self.state.device) * _signed(_GAMMA)
-        return mix(self.state[:, None] + counter)
+        start = (self.state + _signed(self.stream))[:, None]
+        counter = torch.arange(count, device=self.state.device)
+        return mix((start + counter) * _signed(_GAMMA))  # not counter * G: a compiler's symbolic integers do not wrap
 
     def uniform(self, *shape: int) -> Tensor:
         """[n *shape] float32 in [0, 1), multiples of 2^-24."""
