@@ -1,0 +1,179 @@
+"""From what a source holds to stored rows: converted in order, block by block, in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from salience.batch import Column, Spec
+from salience.data.built import Built, Options, check_modality
+from salience.data.decoding import build_encoded
+from salience.data.progress import progress_bar
+from salience.data.rows import BLOCK_BYTES, Scan, store
+from salience.data.source import Encoded, Found, Frames
+from salience.errors import UserError
+from salience.modalities import image, table
+from salience.modalities.moments import Moments
+
+
+def build(found: Found, options: Options, folder: Path | None, *, in_memory: bool) -> Built:
+    """Raises UserError where nothing can be read, values are not finite, or the data do not fit `options.spec`."""
+    content, path = found.content, None if folder is None else folder / "x.bin"
+    pictures = isinstance(content, Encoded) or (isinstance(content, np.ndarray) and content.ndim != 2)
+    check_modality("image" if pictures else "table", options.spec)
+    if isinstance(content, Encoded):
+        return build_encoded(content, found, options, path)
+    if isinstance(content, Frames):
+        return build_frames(content, options, path)
+    if not len(content) or not content.size:
+        raise UserError(f"source: an array of shape {content.shape} has no items")
+    # In memory, or mapped from the user's own file: used where it lies, if nothing has to change.
+    lies_well = in_memory or isinstance(content, np.memmap)
+    if content.ndim == 2:
+        return build_matrix(content, options, path, lies_well)
+    return build_images(content, found, options, path, lies_well)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of an array of images: how a block is converted, into what, and whether nothing changes at all."""
+
+    convert: Callable[[np.ndarray], np.ndarray]
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    unchanged: bool
+    notes: tuple[str, ...] = ()
+
+
+def build_images(array: np.ndarray, found: Found, options: Options, path: Path | None, lies_well: bool) -> Built:
+    """From an array [n h w], [n c h w] or [n h w c]."""
+    images, want = image.as_images(array), options.spec
+    plan = _own_plan(images, options.resolution) if want is None else _plan_for(images, want)
+    blocks = _blocks(images, plan.convert, options.progress)
+    x, scan = _keep(images, blocks, plan.shape, plan.dtype, path, plan.unchanged and lies_well)
+    spec = want or image.make_spec(plan.shape, plan.dtype.name, scan.moments, views=found.views)
+    return Built(x, spec, len(images), len(images), scan.fingerprint, notes=plan.notes)
+
+
+def _own_plan(images: np.ndarray, resolution: int | None) -> Plan:
+    dtype, channels = image.stored_dtype(images), images.shape[1]
+    side, notes = image.choose_resolution(np.array([images.shape[:1:-1]]), resolution)
+    unchanged = images.shape[2:] == (side, side) and images.dtype == dtype
+    return Plan(
+        lambda block: image.resize(image.as_stored(block, dtype), side), (channels, side, side), dtype, unchanged, notes
+    )
+
+
+def _plan_for(images: np.ndarray, want: Spec) -> Plan:
+    image.check_convertible(images.shape[1], want)
+    dtype = image.stored_dtype(images)
+    have = _scale_of(images, dtype, want)
+    unchanged = images.shape[1:] == want.shape and images.dtype == want.dtype and not image.rescales(have, want)
+    return Plan(
+        lambda block: image.convert(image.as_stored(block, dtype), have, want),
+        want.shape,
+        np.dtype(want.dtype),
+        unchanged,
+    )
+
+
+def build_matrix(array: np.ndarray, options: Options, path: Path | None, lies_well: bool) -> Built:
+    """From numbers [n columns], each column a number; float32 and float64 stay, other types become float64."""
+    want = options.spec
+    stored = array.dtype if array.dtype in (np.float32, np.float64) else np.dtype(np.float64)
+    if want is not None:
+        _check_columns(array.shape[1], want)
+        stored = np.dtype(want.dtype)
+    blocks = _blocks(array, lambda block: block.astype(stored, copy=False), options.progress)
+    x, scan = _keep(array, blocks, array.shape[1:], stored, path, array.dtype == stored and lies_well)
+    columns = [Column(str(position)) for position in range(array.shape[1])]
+    spec = want or table.make_spec(columns, stored.name, scan.moments)
+    return Built(x, spec, len(array), len(array), scan.fingerprint)
+
+
+def build_frames(frames: Frames, options: Options, path: Path | None) -> Built:
+    """From DataFrames, one after another."""
+    want = options.spec
+    seen = table.survey(frames.chunks(), frames.chunks(), texts=frames.texts)
+    columns, notes = (want.columns, ()) if want else seen.columns()
+    if want is not None:
+        table.match_columns(list(seen.kinds), want)
+    if not seen.rows or not columns:
+        what = "has no rows" if not seen.rows else f"has no column of numbers or categories ({'; '.join(notes)})"
+        raise UserError(f"source: the table {what}")
+    dtype = np.dtype(want.dtype if want else "float64" if seen.wide else "float32")
+
+    def blocks() -> Iterator[np.ndarray]:
+        row = 0
+        for frame in frames.chunks():
+            yield table.encode(frame.rename(columns=str), columns, dtype.name, row)
+            row += len(frame)
+
+    x, scan = store(blocks(), seen.rows, (len(columns),), dtype, path)
+    spec = want or table.make_spec(columns, dtype.name, scan.moments)
+    return Built(x, spec, scan.count, scan.count, scan.fingerprint, notes=notes)
+
+
+def _blocks(array: np.ndarray, convert: Callable[[np.ndarray], np.ndarray], progress: bool) -> Iterator[np.ndarray]:
+    """Converted pieces of an array, in order. Raises UserError at a value that is not finite."""
+    step = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
+    with progress_bar(len(array), "preparing", progress and array.nbytes > 16 * BLOCK_BYTES) as bar:
+        for start in range(0, len(array), step):
+            block = array[start : start + step]
+            _refuse_not_finite(block, start)
+            yield convert(block)
+            bar.update(len(block))
+
+
+def _refuse_not_finite(block: np.ndarray, first_row: int) -> None:
+    if block.dtype.kind != "f" or np.isfinite(block).all():
+        return
+    at = np.argwhere(~np.isfinite(block))[0]
+    where = f"row {first_row + at[0]}, " + (
+        f"column {at[1]}" if len(at) == 2 else f"position {tuple(map(int, at[1:]))}"
+    )
+    raise UserError(
+        f"source: the array holds {block[tuple(at)]} at {where}; remove or replace such values "
+        "(missing values belong to DataFrames and CSV files, as empty cells)"
+    )
+
+
+def _keep(
+    array: np.ndarray,
+    blocks: Iterable[np.ndarray],
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    path: Path | None,
+    as_is: bool,
+) -> tuple[np.ndarray | None, Scan]:
+    """Where the rows are (None: in the file) and what they are. `as_is`: the array is used where it lies."""
+    if not as_is:
+        return store(blocks, len(array), shape, dtype, path)
+    scan = Scan(shape, dtype)
+    for block in blocks:
+        scan.add(block)
+    return array, scan
+
+
+def _scale_of(images: np.ndarray, dtype: np.dtype, want: Spec) -> Spec:
+    """The spec of raw images, for their scale; they are looked through only where it matters."""
+    moments = Moments(images.shape[1])
+    if dtype.name != want.dtype or dtype.kind == "f":
+        for block in _blocks(images, lambda block: image.as_stored(block, dtype), progress=False):
+            moments.add(block)
+        return image.make_spec(images.shape[1:], dtype.name, moments)
+    return Spec("image", images.shape[1:], dtype.name, want.low, want.high)
+
+
+def _check_columns(found: int, want: Spec) -> None:
+    if found != len(want.columns):
+        raise UserError(f"source: mismatched columns: the run was trained on {len(want.columns)}, this has {found}")
+    categories = [column.name for column in want.columns if column.kind == "category"]
+    if categories:
+        raise UserError(
+            f"source: mismatched columns: the run was trained on texts in column '{categories[0]}'; "
+            "give a DataFrame or a file with named columns, not an array"
+        )

@@ -1,0 +1,45 @@
+"""What building is told, and what it gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from salience.batch import Spec
+from salience.errors import UserError
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to prepare: height and width of images, the spec of a run to follow, whether to show a progress bar."""
+
+    resolution: int | None = None
+    spec: Spec | None = None
+    progress: bool = False
+
+
+@dataclass(frozen=True)
+class Built:
+    """What building gave.
+
+    x: [rows *spec.shape]; None where it is in the folder's x.bin
+    rows, total: how many are stored, of how many the source has
+    kept: [rows] which of the source's items are stored, None where all
+    bad: (item, reason) of those that are not
+    """
+
+    x: np.ndarray | None
+    spec: Spec
+    rows: int
+    total: int
+    fingerprint: str
+    kept: np.ndarray | None = None
+    bad: tuple[tuple[int, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def check_modality(found: str, want: Spec | None) -> None:
+    """Raises UserError where a run was trained on another kind of data."""
+    if want is not None and want.modality != found:
+        raise UserError(f"source: mismatched data: the run was trained on {want.modality} data, this is {found} data")

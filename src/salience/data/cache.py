@@ -1,0 +1,93 @@
+"""Where prepared data lies, and how a folder of it appears there whole or not at all.
+
+CACHE/prepared/<location>-<key>/   manifest.json  x.bin  labels.npy  groups.npy  kept.npy  ids.bin  ids.npy
+CACHE/downloads/
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from salience.errors import UserError
+
+REMEDY = "free some, or set SALIENCE_CACHE to a folder on another disk"
+
+
+def cache_folder(given: Path | str | None = None) -> Path:
+    """The folder for prepared data and downloads: as given, or by SALIENCE_CACHE, XDG_CACHE_HOME, ~/.cache."""
+    if given is not None:
+        return Path(given).expanduser()
+    if named := os.environ.get("SALIENCE_CACHE"):
+        return Path(named).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "salience"
+
+
+def require_space(folder: Path, needed: int, what: str) -> None:
+    """Raises UserError where `folder`'s disk has not `needed` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(f"{what} needs {gigabytes(needed)} at {folder}, and {gigabytes(free)} are free; {REMEDY}")
+
+
+def gigabytes(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"
+
+
+@contextmanager
+def new_folder(place: Path) -> Iterator[Path]:
+    """A temporary folder beside `place`, which takes that name on a clean exit and is removed on any other.
+
+    Where another process was faster, its folder stays. A full disk raises UserError.
+    """
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(place.parent)
+        temporary = Path(tempfile.mkdtemp(prefix=_prefix(), dir=place.parent))
+    except OSError as error:
+        raise UserError(f"cache: cannot write to {place.parent}: {error.strerror}; set SALIENCE_CACHE") from error
+    try:
+        yield temporary
+        _put(temporary, place)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"cache: no space left at {place.parent}; {REMEDY}") from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_others(place: Path) -> None:
+    """Deletes what was prepared before of the same location. A process that has it mapped keeps its pages."""
+    location = place.name.split("-")[0]
+    for other in place.parent.glob(f"{location}-*"):
+        if other != place:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _put(temporary: Path, place: Path) -> None:
+    temporary.chmod(0o755)
+    try:
+        temporary.rename(place)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+
+
+def _prefix() -> str:
+    return f".{socket.gethostname()}.{os.getpid()}."
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """What processes of this machine that are gone left half-written."""
+    for leftover in folder.glob(f".{socket.gethostname()}.*"):
+        process = leftover.name.removeprefix(f".{socket.gethostname()}.").split(".")[0]
+        if process.isdigit() and not Path(f"/proc/{process}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(leftover, ignore_errors=True)

@@ -1,0 +1,140 @@
+"""A dataset: stored items, what they are, what is known of each. Rows are read when asked for, never all at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from salience.batch import Batch, Spec
+from salience.data.ids import Ids
+from salience.errors import UserError
+
+if TYPE_CHECKING:
+    from salience.data.sampling import Loader
+
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class BadItem:
+    """An item that was left out, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """n items.
+
+    name, split: where they come from
+    spec: what one stored item is
+    stored: [m *spec.shape], in memory or a read-only map of a file
+    labels: [n] int64, -1 where unknown; None where there are none
+    classes: name of each label
+    ids: of each item, a relative path or the row number in its source
+    bad: items that were left out
+    groups: [n] int64, items of one group (patient, video, writer) never straddle a split; None where not named
+    notes: what was decided on the way, in plain words
+    fingerprint: of the stored items; equal data, equal fingerprint
+    rows: [n] int64, which of the stored items these are; None where all, in order
+    """
+
+    name: str
+    split: str
+    spec: Spec
+    stored: np.ndarray
+    labels: np.ndarray | None
+    classes: tuple[str, ...]
+    ids: Sequence[str]
+    fingerprint: str
+    bad: tuple[BadItem, ...] = ()
+    groups: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+    rows: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.stored if self.rows is None else self.rows)
+
+    def __repr__(self) -> str:
+        labels = "no labels" if self.labels is None else f"{len(self.classes)} classes"
+        return f"Dataset({self.name}:{self.split}, {len(self):,} x {self.spec.shape} {self.spec.dtype}, {labels})"
+
+    @property
+    def x(self) -> np.ndarray:
+        """[n *spec.shape], all items. Of a subset it is a copy; read large ones by `chunks`."""
+        return self.stored if self.rows is None else self._plain[self.rows]
+
+    @cached_property
+    def _plain(self) -> np.ndarray:
+        # A memmap's own indexing costs more than the copy; the plain view keeps the map alive.
+        return self.stored.view(np.ndarray)
+
+    def item(self, row: int) -> np.ndarray:
+        """[*spec.shape], one item as stored."""
+        return self._plain[row if self.rows is None else self.rows[row]]
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        """The items of these rows [b], in this order."""
+        rows = np.asarray(rows, dtype=np.int64)
+        x = self._plain[rows if self.rows is None else self.rows[rows]]
+        y = {} if self.labels is None else {"label": torch.from_numpy(self.labels[rows])}
+        return Batch(torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(rows.copy()), y)
+
+    def chunks(self, size: int = 8192) -> Iterator[Batch]:
+        """All items in order, `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self.batch(np.arange(start, min(start + size, len(self))))
+
+    def subset(self, rows: np.ndarray | Sequence[int]) -> Dataset:
+        """These rows as a dataset of their own, whose row i is row rows[i] here. Nothing is copied."""
+        rows = np.asarray(rows, dtype=np.int64)
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
+            raise UserError(f"rows: {rows.min()}..{rows.max()} are not all within the {len(self)} rows there are")
+        ids = self.ids.subset(rows) if isinstance(self.ids, Ids) else [self.ids[row] for row in rows]
+        return replace(
+            self,
+            labels=None if self.labels is None else self.labels[rows],
+            groups=None if self.groups is None else self.groups[rows],
+            ids=ids,
+            rows=rows if self.rows is None else self.rows[rows],
+            fingerprint=self._fingerprint_of(rows),
+        )
+
+    def loader(self, batch_size: int, seed: int = 0, *, rank: int = 0, world: int = 1) -> Loader:
+        """Full batches in a new order each epoch, from wherever its `state_dict` says."""
+        from salience.data.sampling import Loader
+
+        return Loader(self, batch_size, seed, rank=rank, world=world)
+
+    def require_labels(self, what_for: str) -> np.ndarray:
+        """labels [n] int64. Raises UserError where there are none, or of one class alone."""
+        if self.labels is None or not len(self.classes):
+            raise UserError(
+                f"source: {self.name} has no labels, and {what_for} needs them; "
+                "put the images into one folder per class, or name the label column"
+            )
+        known = np.unique(self.labels[self.labels != UNKNOWN])
+        if len(known) < 2:
+            only = self.classes[known[0]] if len(known) else "none"
+            raise UserError(f"source: {self.name} has one class only ({only}), and {what_for} needs at least two")
+        return self.labels
+
+    def with_classes(self, classes: Sequence[str]) -> Dataset:
+        """The same items, their labels numbered as in `classes`, matched by name. A class not in it becomes unknown."""
+        if self.labels is None or tuple(classes) == self.classes:
+            return self
+        number = {name: code for code, name in enumerate(classes)}
+        codes = np.array([number.get(name, UNKNOWN) for name in self.classes] + [UNKNOWN], dtype=np.int64)
+        return replace(self, labels=codes[self.labels], classes=tuple(classes))
+
+    def _fingerprint_of(self, rows: np.ndarray) -> str:
+        if np.array_equal(rows, np.arange(len(self))):
+            return self.fingerprint
+        return hashlib.sha256(self.fingerprint.encode() + rows.tobytes()).hexdigest()

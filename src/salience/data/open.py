@@ -1,0 +1,65 @@
+"""`open_data`: from anything a user may have to a dataset."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from salience.batch import Spec
+from salience.data.built import Options
+from salience.data.cache import cache_folder
+from salience.data.dataset import Dataset
+from salience.data.prepare import prepare
+from salience.data.sources import find_source
+from salience.data.sources.query import Query
+from salience.errors import UserError
+
+SHOWN_BAD = 5
+MAX_RESOLUTION = 4096
+
+
+def open_data(
+    source: Any,
+    *,
+    split: str | None = None,
+    resolution: int | None = None,
+    labels: Any = None,
+    groups: Any = None,
+    spec: Spec | None = None,
+    cache: Path | str | None = None,
+    progress: bool = True,
+) -> Dataset:
+    """Opens a source, preparing it first where that has not been done.
+
+    source: a built-in name (digits, fashion-mnist, cifar10); a folder of images, flat or one folder per class; a file
+        (.npy .npz .parquet .csv .arrow .feather, IDX, one image); hf://owner/name; an array or tensor [n h w],
+        [n c h w], [n h w c] or [n columns]; a DataFrame; a Hugging Face Dataset. SOURCE:split names a split.
+    split: "train", "test", ...; by default what the source says, else train
+    resolution: height and width to store images at; by default theirs if equal and small, else near the median
+    labels: the label column's name; for arrays also the labels themselves [n], or a .npy file of them; for a folder
+        of images a CSV file `item,label`
+    groups: the column, array [n] or .npy file that says which items belong together (patient, video, writer); for a
+        folder of images a regular expression whose first group, found in the relative path, is the group
+    spec: of a run, which the data are then made to fit
+    cache: folder for prepared data and downloads; by default SALIENCE_CACHE, else ~/.cache/salience
+    progress: show a bar on a terminal, and say what was left out
+    Raises UserError where nothing is there, nothing can be read, or it does not fit.
+    """
+    if isinstance(source, Dataset):
+        raise UserError("source: this is an opened Dataset already; use it as it is")
+    if resolution is not None and not (isinstance(resolution, int) and 1 <= resolution <= MAX_RESOLUTION):
+        raise UserError(f"resolution: {resolution!r} is not a whole number from 1 to {MAX_RESOLUTION}")
+    folder = cache_folder(cache)
+    found = find_source(source, Query(split, labels, groups, folder, progress))
+    dataset = prepare(found, Options(resolution if spec is None else None, spec, progress), folder)
+    if progress and dataset.bad:
+        print(bad_items(dataset), file=sys.stderr)
+    return dataset
+
+
+def bad_items(dataset: Dataset) -> str:
+    """What was left out, in one line."""
+    shown = "; ".join(f"{item.id} ({item.reason})" for item in dataset.bad[:SHOWN_BAD])
+    more = f"; and {len(dataset.bad) - SHOWN_BAD:,} more" if len(dataset.bad) > SHOWN_BAD else ""
+    return f"left out {len(dataset.bad):,} of {len(dataset.bad) + len(dataset):,} items: {shown}{more}"

@@ -1,0 +1,144 @@
+"""Prepare once: what a source holds becomes flat rows, kept in the cache, and opens at once the next time."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from salience.batch import Spec
+from salience.data.build import build
+from salience.data.built import Built, Options
+from salience.data.cache import new_folder, remove_others
+from salience.data.dataset import BadItem, Dataset
+from salience.data.ids import Ids
+from salience.data.source import Found, Source, mark_of
+
+FORMAT = 1
+
+
+def prepare(source: Source, options: Options, cache: Path) -> Dataset:
+    """The dataset of a source: from the cache where nothing has changed since, else prepared and kept there.
+
+    What lives in memory stays in memory.
+    """
+    place = None if source.mark is None else _place(source, options, cache)
+    if place and (kept := _load(place, source)):
+        return kept
+    found = source.read()
+    with new_folder(place) if place else nullcontext() as folder:
+        built = build(found, options, folder, in_memory=place is None)
+        if folder is None:
+            assert built.x is not None
+            return _dataset(source, found, built, built.x)
+        _write(folder, source, found, built)
+    assert place is not None
+    remove_others(place)
+    fresh = _load(place, source)
+    assert fresh is not None, place
+    return fresh
+
+
+def _place(source: Source, options: Options, cache: Path) -> Path:
+    spec = None if options.spec is None else options.spec.to_dict()
+    what = mark_of([source.location, source.split, options.resolution, json.dumps(spec)])
+    state = mark_of([FORMAT, source.mark])
+    return cache / "prepared" / f"{what[:16]}-{state[:16]}"
+
+
+def _dataset(source: Source, found: Found, built: Built, x: np.ndarray) -> Dataset:
+    kept, ids = built.kept, found.ids if found.ids is not None else Ids(built.total)
+    labels, groups = (None if v is None or kept is None else v[kept] for v in (found.labels, found.groups))
+    return Dataset(
+        name=source.name,
+        split=source.split,
+        spec=built.spec,
+        stored=x,
+        labels=found.labels if kept is None else labels,
+        classes=found.classes,
+        ids=ids if kept is None else ids.subset(kept),
+        fingerprint=built.fingerprint,
+        bad=tuple(BadItem(ids[row], reason) for row, reason in built.bad),
+        groups=found.groups if kept is None else groups,
+        notes=found.notes + built.notes,
+    )
+
+
+def _write(folder: Path, source: Source, found: Found, built: Built) -> None:
+    """Everything but x.bin, which building wrote."""
+    dataset = _dataset(source, found, built, np.empty(0))
+    for name, values in (("labels", dataset.labels), ("groups", dataset.groups), ("kept", built.kept)):
+        if values is not None:
+            np.save(folder / f"{name}.npy", values)
+    if found.ids is not None and found.ids.text is not None and found.ids.offsets is not None:
+        found.ids.text.tofile(folder / "ids.bin")
+        np.save(folder / "ids.npy", found.ids.offsets)
+    manifest = {
+        "format": FORMAT,
+        "spec": built.spec.to_dict(),
+        "rows": built.rows,
+        "total": built.total,
+        "in_place": built.x is not None,
+        "classes": dataset.classes,
+        "bad": [[item.id, item.reason] for item in dataset.bad],
+        "notes": dataset.notes,
+        "fingerprint": dataset.fingerprint,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def _load(place: Path, source: Source) -> Dataset | None:
+    """None where it is not there, or damaged: then it is removed and will be made anew."""
+    if not place.is_dir():
+        return None
+    try:
+        manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+        return _assemble(place, source, manifest)
+    except (OSError, ValueError, KeyError):
+        shutil.rmtree(place, ignore_errors=True)
+        return None
+
+
+def _assemble(place: Path, source: Source, manifest: dict[str, Any]) -> Dataset:
+    def field(name: str) -> np.ndarray | None:
+        path = place / f"{name}.npy"
+        return np.load(path, allow_pickle=False) if path.exists() else None
+
+    spec, kept, offsets = Spec.from_dict(manifest["spec"]), field("kept"), field("ids")
+    text = None if offsets is None else _mapped(place / "ids.bin", np.dtype(np.uint8), (int(offsets[-1]),))
+    if manifest["in_place"]:
+        x = in_place(source, spec)
+    else:
+        x = _mapped(place / "x.bin", np.dtype(spec.dtype), (manifest["rows"], *spec.shape))
+    return Dataset(
+        name=source.name,
+        split=source.split,
+        spec=spec,
+        stored=x,
+        labels=field("labels"),
+        classes=tuple(manifest["classes"]),
+        ids=Ids(manifest["total"], text, offsets, kept),
+        fingerprint=manifest["fingerprint"],
+        bad=tuple(BadItem(*item) for item in manifest["bad"]),
+        groups=field("groups"),
+        notes=tuple(manifest["notes"]),
+    )
+
+
+def in_place(source: Source, spec: Spec) -> np.ndarray:
+    """The array of a source whose file is mapped as it is."""
+    from salience.modalities.image import as_images
+
+    content = source.read().content
+    assert isinstance(content, np.ndarray)
+    return as_images(content) if spec.modality == "image" else content
+
+
+def _mapped(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    if path.stat().st_size != int(np.prod(shape)) * dtype.itemsize:
+        raise ValueError(f"{path} is damaged")
+    return np.memmap(path, dtype=dtype, mode="r", shape=shape) if np.prod(shape) else np.empty(shape, dtype)

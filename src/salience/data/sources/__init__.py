@@ -1,0 +1,80 @@
+"""One small file per kind of source; this one tells the kinds apart."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from salience.data.source import Source
+from salience.data.sources import arrays, builtin, folder, hub, idx, tabular
+from salience.data.sources.query import Query
+from salience.errors import UserError
+from salience.modalities.decode import EXTENSIONS
+
+FILE_KINDS: dict[str, Callable[[Path, Query], Source]] = {
+    ".npy": arrays.npy,
+    ".npz": arrays.npz,
+    ".parquet": tabular.parquet,
+    ".arrow": tabular.arrow,
+    ".feather": tabular.arrow,
+    ".csv": tabular.csv,
+    ".tsv": tabular.csv,
+}
+
+
+def find_source(source: Any, query: Query) -> Source:
+    """What `source` is. Raises UserError where it is nothing we can open."""
+    if isinstance(source, (str, Path)):
+        return _named(str(source), query)
+    kind = type(source).__module__.split(".")[0]
+    if kind == "datasets":
+        return hub.dataset(source, query)
+    if kind == "pandas":
+        return tabular.frame(source, query)
+    return arrays.memory(source, query)
+
+
+def _named(text: str, query: Query) -> Source:
+    name, split = text, None
+    if not Path(text).exists() and (match := re.fullmatch(r"(.+):([A-Za-z]\w*)", text)):
+        name, split = match.groups()
+    if split and query.split and split != query.split:
+        raise UserError(f"split: {query.split} was asked for, but the source says {split}")
+    query = replace(query, split=split or query.split)
+    if name.startswith("hf://"):
+        return hub.named(name.removeprefix("hf://"), query)
+    if name in builtin.NAMES and not Path(name).exists():
+        return builtin.NAMES[name](query)
+    return _path(Path(name).expanduser(), query)
+
+
+def _path(path: Path, query: Query) -> Source:
+    if not path.exists():
+        near = difflib.get_close_matches(str(path), builtin.NAMES, n=1)
+        hint = (
+            f"did you mean {near[0]}?"
+            if near
+            else f"give a path, hf://owner/name, or one of: {', '.join(builtin.NAMES)}"
+        )
+        raise UserError(f"source: {path} does not exist; {hint}")
+    if path.is_dir():
+        return _folder(path, query)
+    if kind := FILE_KINDS.get(path.suffix.lower()):
+        return kind(path, query)
+    if path.suffix.lower() in EXTENSIONS:
+        return folder.one_image(path, query)
+    if idx.is_idx(path):
+        return idx.file(path, query)
+    raise UserError(f"source: {path} is of no kind we read; give images, {' '.join(FILE_KINDS)}, or IDX")
+
+
+def _folder(path: Path, query: Query) -> Source:
+    if idx.holds_idx(path):
+        return idx.folder(path, query)
+    if tabular.holds_parquet(path):
+        return tabular.parquet_folder(path, query)
+    return folder.images(path, query)

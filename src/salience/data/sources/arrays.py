@@ -1,0 +1,171 @@
+"""Arrays: in memory, or in .npy and .npz files. Nothing pickled is ever loaded."""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from salience.data.labels import encode_groups, encode_labels
+from salience.data.source import Found, Source, mark_of, mark_of_files
+from salience.data.sources.query import SPLITS, Query, choose_split, only_train
+from salience.errors import UserError
+
+NUMBERS = "biuf"
+X_NAMES = ("x", "X", "images", "data", "arr_0")
+Y_NAMES = ("y", "Y", "labels", "label", "target")
+
+
+def memory(source: Any, query: Query) -> Source:
+    """An array, a tensor, or nested lists of numbers."""
+    array = _as_array(source)
+    only_train(query, "an array")
+    return Source("array", query.split or "train", lambda: _found(array, query))
+
+
+def npy(path: Path, query: Query) -> Source:
+    """A .npy file, mapped where it lies."""
+    only_train(query, str(path))
+    return Source(
+        path.stem,
+        "train",
+        lambda: _found(_load_npy(path), query),
+        mark_of([mark_of_files([path, *_side_files(query)]), _side_mark(query)]),
+        str(path.resolve()),
+    )
+
+
+def npz(path: Path, query: Query) -> Source:
+    """A .npz file with an array x (or images, data), labels y if there are any, or both for each split."""
+    names = _names_in(path)
+    splits = {split: pair for split in SPLITS if (pair := _pair(names, split))}
+    if not splits:
+        splits = {"train": _only_pair(names, path)}
+    split = choose_split(query.split, splits, str(path))
+    x_name, y_name = splits[split]
+
+    def read() -> Found:
+        with np.load(path, allow_pickle=False) as archive:
+            x = _checked(_member(archive, x_name, path), f"{path}, array {x_name}")
+            y = _member(archive, y_name, path) if y_name and query.labels is None else None
+        return _found(x, query, y)
+
+    mark = mark_of([mark_of_files([path, *_side_files(query)]), _side_mark(query)])
+    return Source(path.stem, split, read, mark, str(path.resolve()))
+
+
+def values_for(given: Any, count: int, argument: str) -> np.ndarray | None:
+    """[count] labels or groups, given as values or as a .npy file of them; None where not given."""
+    if given is None:
+        return None
+    if isinstance(given, (str, Path)):
+        path = Path(given).expanduser()
+        if path.suffix != ".npy" or not path.is_file():
+            raise UserError(
+                f"{argument}: an array has no column '{given}'; give the values [n], or a .npy file of them"
+            )
+        given = np.load(path, allow_pickle=False)
+    values = _as_numpy(given).reshape(-1)
+    if len(values) != count:
+        raise UserError(f"{argument}: {len(values):,} values for {count:,} items; one for each is needed")
+    return values
+
+
+def _found(x: np.ndarray, query: Query, y: np.ndarray | None = None) -> Found:
+    given = values_for(query.labels if y is None else y, len(x), "labels")
+    labels, classes = (None, ()) if given is None else encode_labels(given)
+    groups = values_for(query.groups, len(x), "groups")
+    return Found(x, None, labels, classes, None if groups is None else encode_groups(groups))
+
+
+def _as_array(source: Any) -> np.ndarray:
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(source, torch.Tensor):
+        tensor = source.detach().cpu()
+        return _checked((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(), "the tensor")
+    if isinstance(source, np.ndarray):
+        return _checked(source, "the array")
+    if hasattr(source, "toarray"):
+        raise UserError("source: a sparse matrix is not read; make it dense with .toarray()")
+    if not isinstance(source, (list, tuple)) and not hasattr(source, "__array__"):
+        raise UserError(
+            f"source: {type(source).__name__} is of no kind we read; "
+            "give a path, an array, a tensor, a DataFrame or a Hugging Face Dataset"
+        )
+    return _checked(_as_numpy(source), type(source).__name__)
+
+
+def _as_numpy(values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise UserError(f"source: {type(values).__name__} makes no array: {error}") from error
+
+
+def _checked(array: np.ndarray, what: str) -> np.ndarray:
+    if array.dtype.kind not in NUMBERS:
+        raise UserError(f"source: {what} holds {array.dtype}, not numbers; for texts and categories give a DataFrame")
+    if not 2 <= array.ndim <= 4:
+        raise UserError(
+            f"source: {what} has shape {array.shape}; give [n h w], [n c h w] or [n h w c] for images, "
+            "[n columns] for a table (one item alone: x[None])"
+        )
+    return array
+
+
+def _load_npy(path: Path) -> np.ndarray:
+    try:
+        return _checked(np.load(path, mmap_mode="r", allow_pickle=False), str(path))
+    except UserError:
+        raise
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"source: {path} cannot be read as .npy: {' '.join(str(error).split())}") from error
+
+
+def _names_in(path: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except (zipfile.BadZipFile, OSError) as error:
+        raise UserError(f"source: {path} cannot be read as .npz: {error}") from error
+
+
+def _member(archive: Any, name: str, path: Path) -> np.ndarray:
+    try:
+        return archive[name]
+    except (ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise UserError(f"source: array '{name}' of {path} cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _pair(names: list[str], split: str) -> tuple[str, str | None] | None:
+    """The names of a split's array and labels: x_train and y_train, or train_images and train_labels."""
+
+    def first(stems: tuple[str, ...]) -> str | None:
+        return next((name for stem in stems for name in (f"{stem}_{split}", f"{split}_{stem}") if name in names), None)
+
+    x = first(X_NAMES)
+    return (x, first(Y_NAMES)) if x else None
+
+
+def _only_pair(names: list[str], path: Path) -> tuple[str, str | None]:
+    x = next((name for name in X_NAMES if name in names), names[0] if len(names) == 1 else None)
+    if x is None:
+        raise UserError(f"source: {path} has no array named x, images or data; it has: {', '.join(names)}")
+    return x, next((name for name in Y_NAMES if name in names), None)
+
+
+def _side_files(query: Query) -> list[Path]:
+    given = [Path(side).expanduser() for side in (query.labels, query.groups) if isinstance(side, (str, Path))]
+    return [path for path in given if path.is_file()]
+
+
+def _side_mark(query: Query) -> str:
+    """Of labels and groups given as values."""
+    sides = [
+        side if side is None or isinstance(side, (str, Path)) else _as_numpy(side)
+        for side in (query.labels, query.groups)
+    ]
+    return mark_of(side.tobytes().hex() if isinstance(side, np.ndarray) else side for side in sides)

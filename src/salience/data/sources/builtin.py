@@ -1,0 +1,94 @@
+"""Data sets known by name: digits comes with scikit-learn, fashion-mnist with Debian or by download, cifar10 by it."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from salience.data.download import fetch
+from salience.data.source import Found, Source, mark_of
+from salience.data.sources import idx
+from salience.data.sources.query import Query, choose_split, only_train
+from salience.errors import UserError
+
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
+FASHION_SHA256 = {
+    "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+    "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+    "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+    "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+}
+FASHION_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+
+# The binary version: the other one is Python pickles, which run code when read.
+CIFAR_URL = "https://www.cs.toronto.edu/~kriz"
+CIFAR_FILE = "cifar-10-binary.tar.gz"
+CIFAR_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
+CIFAR_CLASSES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
+CIFAR_PARTS = {"train": tuple(f"data_batch_{part}.bin" for part in range(1, 6)), "test": ("test_batch.bin",)}
+
+
+def digits(query: Query) -> Source:
+    """1,797 handwritten digits of 8x8, 0..16 brought to 0..255."""
+    only_train(query, "digits")
+
+    def read() -> Found:
+        from sklearn.datasets import load_digits
+
+        data = load_digits()
+        x = (data.images * (255 / 16)).round().astype(np.uint8)
+        return Found(x, None, data.target.astype(np.int64), tuple("0123456789"), views="glyphs")
+
+    return Source("digits", "train", read)
+
+
+def fashion_mnist(query: Query, url: str = FASHION_URL, installed: Path = DEBIAN) -> Source:
+    """70,000 grey pictures of clothes, 28x28. `installed` is used where it exists, else `url`."""
+    split = choose_split(query.split, ["train", "test"], "fashion-mnist")
+    prefix = "train" if split == "train" else "t10k"
+    files = [f"{prefix}-images-idx3-ubyte.gz", f"{prefix}-labels-idx1-ubyte.gz"]
+    folder = installed
+    if not all((installed / name).is_file() for name in files):
+        folder = query.cache / "downloads" / "fashion-mnist"
+        for name in files:
+            fetch(f"{url}/{name}", folder / name, FASHION_SHA256[name], progress=query.progress)
+    return idx.source_of(folder / files[0], "fashion-mnist", split, classes=FASHION_CLASSES, views="grey")
+
+
+def cifar10(query: Query, url: str = CIFAR_URL, sha256: str = CIFAR_SHA256) -> Source:
+    """60,000 small photographs, 32x32. Downloaded once, 162 MB."""
+    split = choose_split(query.split, ["train", "test"], "cifar10")
+    path = query.cache / "downloads" / CIFAR_FILE
+
+    def read() -> Found:
+        fetch(f"{url}/{CIFAR_FILE}", path, sha256, progress=query.progress)
+        records = np.concatenate(_members(path, CIFAR_PARTS[split]))  # [n 1 + 3072]: label, red, green, blue
+        images = records[:, 1:].reshape(-1, 3, 32, 32)
+        return Found(images, None, records[:, 0].astype(np.int64), CIFAR_CLASSES, views="natural")
+
+    return Source("cifar10", split, read, mark_of([sha256]), "cifar10")
+
+
+def _members(archive: Path, names: tuple[str, ...]) -> list[np.ndarray]:
+    """Records of these files of the archive, in the order of `names`. Read in memory: nothing is extracted."""
+    parts = {}
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for member in tar:
+                name = Path(member.name).name
+                if name in names and (file := tar.extractfile(member)):
+                    parts[name] = np.frombuffer(file.read(), dtype=np.uint8).reshape(-1, 3073)
+        return [parts[name] for name in names]
+    except (tarfile.TarError, OSError, EOFError, ValueError, KeyError) as error:
+        raise UserError(f"source: {archive} is damaged ({error}); delete it to download it again") from error
+
+
+NAMES: dict[str, Callable[[Query], Source]] = {"digits": digits, "fashion-mnist": fashion_mnist, "cifar10": cifar10}

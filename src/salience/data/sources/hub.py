@@ -1,0 +1,71 @@
+"""Hugging Face: Dataset objects, and hf://owner/name, fetched by the datasets library. Nothing else goes through it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from salience.data.source import Source, mark_of
+from salience.data.sources.query import Query, choose_split
+from salience.data.sources.tabular import BATCH_ROWS, Table, arrow_image_column, found_in
+from salience.errors import MissingPackage, UserError
+
+
+def dataset(data: Any, query: Query) -> Source:
+    """A Dataset, or one split of a DatasetDict."""
+    kind = type(data).__name__
+    if kind == "DatasetDict":
+        split = choose_split(query.split, data.keys(), "the DatasetDict")
+        return _source(data[split], "dataset", split, query)
+    if kind != "Dataset":
+        raise UserError(f"source: a Hugging Face {kind} is not read; give a Dataset (load it without streaming)")
+    split = str(data.split or "train")
+    choose_split(query.split, [split], "the Dataset")
+    return _source(data, data.info.dataset_name or "dataset", split, query)
+
+
+def named(name: str, query: Query) -> Source:
+    """owner/name or owner/name/configuration, downloaded to Hugging Face's own cache."""
+    parts = name.strip("/").split("/")
+    if len(parts) not in (2, 3) or not all(parts):
+        raise UserError(f"source: hf://{name} is not of the form hf://owner/name or hf://owner/name/configuration")
+    datasets = _library()
+    identity = "/".join(parts[:2])
+    try:
+        there = datasets.get_dataset_split_names(identity, *parts[2:])
+        split = choose_split(query.split, there, f"hf://{name}")
+        data = datasets.load_dataset(identity, *parts[2:], split=split)
+    except UserError:
+        raise
+    except Exception as error:  # the library raises its own and many others' errors for what it cannot reach
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"source: hf://{name} cannot be opened: {reason}; check the name and the network") from error
+    return _source(data, parts[1], split, query)
+
+
+def _library() -> Any:
+    os.environ["HF_UPDATE_DOWNLOAD_COUNTS"] = "0"  # opening data must tell nobody
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingPackage("source: hf:// needs datasets; install it with pip install 'salience[hub]'") from error
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
+    return datasets
+
+
+def _source(data: Any, name: str, split: str, query: Query) -> Source:
+    features = data.features.to_dict()
+    schema = data.features.arrow_schema
+    arrow = data.with_format("arrow")
+
+    def frames(columns: list[str]) -> Iterator[pd.DataFrame]:
+        for batch in arrow.select_columns(columns).iter(BATCH_ROWS):
+            yield batch.to_pandas()
+
+    table = Table(list(schema.names), frames, features, arrow_image_column(schema, features))
+    options = [split, query.labels, query.groups]
+    mark = mark_of([data._fingerprint, *options])
+    return Source(name, split, lambda: found_in(table, query), mark, mark_of([name, *options]))

@@ -1,0 +1,113 @@
+"""IDX, the format of MNIST: two zero bytes, a type, the number of axes, their lengths, the values; often gzipped."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import re
+import struct
+import zlib
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from salience.data.labels import encode_labels
+from salience.data.source import Found, Source, mark_of_files
+from salience.data.sources.query import Query, choose_split
+from salience.errors import UserError
+
+TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+SPLIT_OF = {
+    "train": "train",
+    "t10k": "test",
+    "test": "test",
+    "val": "val",
+    "valid": "valid",
+    "validation": "validation",
+}
+IMAGES = re.compile(rf"({'|'.join(SPLIT_OF)})[-_.]images.*")
+
+
+def is_idx(path: Path) -> bool:
+    try:
+        with _open(path) as file:
+            head = file.read(4)
+    except (OSError, EOFError, zlib.error):
+        return False
+    return len(head) == 4 and head[:2] == b"\0\0" and head[2] in TYPES and 1 <= head[3] <= 4
+
+
+def holds_idx(folder: Path) -> bool:
+    return bool(_splits(folder))
+
+
+def folder(path: Path, query: Query) -> Source:
+    """A folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-..., gzipped or not."""
+    splits = _splits(path)
+    split = choose_split(query.split, splits, str(path))
+    return source_of(splits[split], path.name, split)
+
+
+def file(path: Path, query: Query) -> Source:
+    """One file of images; its labels are those beside it, with "labels" for "images" in the name."""
+    match = IMAGES.fullmatch(path.name)
+    split = SPLIT_OF[match[1]] if match else "train"
+    choose_split(query.split, [split], str(path))
+    return source_of(path, path.name.split(".")[0], split)
+
+
+def source_of(
+    images: Path, name: str, split: str, *, classes: tuple[str, ...] = (), views: str | None = None
+) -> Source:
+    """classes: names of the labels, where they are known"""
+    labels = _labels_beside(images)
+
+    def read() -> Found:
+        x = read_idx(images)
+        if labels is None:
+            return Found(x, views=views)
+        codes, names = encode_labels(read_idx(labels))
+        if len(codes) != len(x):
+            raise UserError(f"source: {labels} has {len(codes):,} labels for the {len(x):,} items of {images}")
+        return Found(x, None, codes, classes or names, views=views)
+
+    return Source(name, split, read, mark_of_files([images, *([labels] if labels else [])]), str(images.resolve()))
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The array of an IDX file; mapped where it lies if it is neither compressed nor of several bytes a value."""
+    try:
+        with _open(path) as file:
+            zeros, kind, axes = struct.unpack(">HBB", file.read(4))
+            if zeros or kind not in TYPES:
+                raise UserError(f"source: {path} is no IDX file")
+            shape, dtype = struct.unpack(f">{axes}I", file.read(4 * axes)), np.dtype(TYPES[kind])
+            if path.suffix != ".gz" and dtype.itemsize == 1:
+                return np.memmap(path, dtype=dtype, mode="r", offset=4 + 4 * axes, shape=shape)
+            data = file.read()
+    except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
+        raise UserError(f"source: {path} cannot be read as IDX: {error}") from error
+    if len(data) != math.prod(shape) * dtype.itemsize:
+        raise UserError(f"source: {path} is cut short: {len(data):,} bytes where {math.prod(shape):,} values should be")
+    return np.frombuffer(data, dtype=dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+
+
+def _open(path: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+
+
+def _splits(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        match = IMAGES.fullmatch(entry.name)
+        if match and entry.is_file() and is_idx(Path(entry.path)):
+            found.setdefault(SPLIT_OF[match[1]], Path(entry.path))
+    return found
+
+
+def _labels_beside(images: Path) -> Path | None:
+    stem = images.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
+    candidates = [images.with_name(stem + ending) for ending in ("", ".gz")]
+    return next((path for path in candidates if path != images and path.is_file()), None)

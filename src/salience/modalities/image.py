@@ -1,0 +1,174 @@
+"""Images: any mix of files or arrays becomes [n c h w], square, of one type; one item is shown as a thumbnail.
+
+The unit scale is (x - spec.low) / (spec.high - spec.low); spec.mean and spec.std are of values on it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from salience.batch import Spec
+from salience.errors import UserError
+from salience.modalities import Items
+from salience.modalities.decode import Target
+from salience.modalities.moments import Moments
+
+RESOLUTIONS = (32, 64, 96, 128, 224)
+LUMA = (0.299, 0.587, 0.114)
+FULL_SCALE = {"uint8": 255, "uint16": 65535}
+MAX_CHANNELS = 16
+
+
+def thumbnail(dataset: Items, row: int) -> Image.Image:
+    """The stored image of one row as an 8-bit picture; of more than three channels, the first three."""
+    spec = dataset.spec
+    unit = (dataset.item(row).astype(np.float64) - spec.low) / (spec.high - spec.low)
+    pixels = (unit.clip(0, 1) * 255).round().astype(np.uint8)
+    if len(pixels) < 3:
+        return Image.fromarray(pixels[0])
+    return Image.fromarray(np.ascontiguousarray(pixels[:3].transpose(1, 2, 0)))
+
+
+def choose_target(headers: np.ndarray, resolution: int | None) -> tuple[Target, tuple[str, ...]]:
+    """What files with these headers are decoded into, and what to tell the user about it.
+
+    headers: [n 4] int, width, height, colour, deep of every readable file
+    """
+    colour, deep = headers[:, 2].any(), headers[:, 3].all()
+    side, notes = choose_resolution(headers[:, :2], resolution)
+    if colour and not headers[:, 2].all():
+        notes += (f"{int((headers[:, 2] == 0).sum()):,} grey images among coloured ones are kept as RGB",)
+    if headers[:, 3].any() and not deep:
+        notes += ("some images have 16 bits, some 8: all are kept as 8",)
+    return Target(3 if colour else 1, side, bool(deep)), notes
+
+
+def choose_resolution(sizes: np.ndarray, resolution: int | None) -> tuple[int, tuple[str, ...]]:
+    """Height and width to store, and notes.  sizes: [n 2] or [1 2] widths and heights."""
+    width, height = (int(side) for side in np.median(sizes, axis=0))
+    same = bool((sizes == sizes[0]).all())
+    found = f"{'all are' if same else 'median size'} {width}x{height}"
+    longest, shortest = max(width, height), min(width, height)
+    if resolution is not None:
+        side = resolution
+    elif same and longest <= RESOLUTIONS[-1]:
+        side = longest
+    else:
+        side = max([r for r in RESOLUTIONS if r <= shortest], default=RESOLUTIONS[0])
+    resized = not same or (width, height) != (side, side)
+    return side, ((f"resized to {side}x{side}: {found}",) if resized else ())
+
+
+def as_images(array: np.ndarray) -> np.ndarray:
+    """A view [n c h w] of an array [n h w], [n c h w] or [n h w c]. Raises UserError for any other shape."""
+    if array.ndim == 3:
+        return array[:, None]
+    _, a, b, c = array.shape
+    first, last = a <= MAX_CHANNELS and a <= min(b, c), c <= MAX_CHANNELS and c <= min(a, b)
+    if first and last:
+        last = c in (1, 3) and a not in (1, 3)
+        first = not last
+    if not first and not last:
+        raise UserError(
+            f"source: an array of shape {array.shape} is no set of images; give [n h w], [n c h w] or [n h w c] "
+            f"with at most {MAX_CHANNELS} channels, or [n columns] for a table"
+        )
+    return array if first else array.transpose(0, 3, 1, 2)
+
+
+def stored_dtype(images: np.ndarray) -> np.dtype:
+    """The type an array of images is stored as: uint8 or uint16 where its integers fit, else float32."""
+    if images.dtype in (np.uint8, np.uint16, np.float32):
+        return images.dtype.newbyteorder("=")
+    if images.dtype == bool:
+        return np.dtype(np.uint8)
+    if images.dtype.kind in "iu" and images.size:
+        low, high = images.min(), images.max()
+        fits = [t for t in (np.uint8, np.uint16) if low >= 0 and high <= np.iinfo(t).max]
+        return np.dtype(fits[0] if fits else np.float32)
+    return np.dtype(np.float32)
+
+
+def as_stored(block: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The same values in another type; a mask of False and True becomes 0 and 255."""
+    if block.dtype == bool:
+        return block.astype(np.uint8) * np.uint8(255)
+    return np.ascontiguousarray(block, dtype=dtype)
+
+
+def scale_of(dtype: str, moments: Moments, *, full: bool) -> tuple[float, float]:
+    """The stored values that mean 0 and 1. `full`: integers span their type, as in files; else what was found says."""
+    low, high = float(moments.low.min()), float(moments.high.max())
+    if dtype in FULL_SCALE:
+        # digits saved as 0..16 in uint8, or 12-bit scans in uint16, would be next to black on the full scale
+        dim = not full and 0 < high < FULL_SCALE[dtype] / 2
+        return 0.0, high if dim else float(FULL_SCALE[dtype])
+    if low >= 0 and high <= 1:
+        return 0.0, 1.0
+    if low >= 0 and 127.5 < high <= 255:
+        return 0.0, 255.0
+    return low, high if high > low else low + 1.0
+
+
+def make_spec(
+    shape: tuple[int, ...], dtype: str, moments: Moments, *, full_scale: bool = False, views: str | None = None
+) -> Spec:
+    """The spec of stored images whose statistics are `moments`."""
+    low, high = scale_of(dtype, moments, full=full_scale)
+    mean = (moments.mean - low) / (high - low)
+    std = np.where(moments.square > 0, moments.std / (high - low), 1.0)
+    return Spec("image", tuple(shape), dtype, low, high, tuple(map(float, mean)), tuple(map(float, std)), views=views)
+
+
+def resize(images: np.ndarray, resolution: int) -> np.ndarray:
+    """[n c h w] -> [n c resolution resolution] of the same type: antialiased bilinear, not keeping the aspect."""
+    if images.shape[-2:] == (resolution, resolution):
+        return images
+    values = torch.from_numpy(images.astype(np.float32))
+    size = (resolution, resolution)
+    resized = F.interpolate(values, size, mode="bilinear", antialias=True, align_corners=False).numpy()
+    return _to_type(resized, images.dtype)
+
+
+def convert(images: np.ndarray, have: Spec, want: Spec) -> np.ndarray:
+    """Images [n c h w] of one spec as another expects them: channels, resolution, type and range.
+
+    Of one type, values are taken as they are, unless one is floats in [0, 1] and the other floats up to 255.
+    """
+    if images.shape[1] != want.channels:
+        images = _convert_channels(images, want.channels)
+    images = resize(images, want.resolution)
+    if not rescales(have, want):
+        return images
+    unit = (images.astype(np.float32) - have.low) / (have.high - have.low)
+    return _to_type(unit * (want.high - want.low) + want.low, np.dtype(want.dtype))
+
+
+def rescales(have: Spec, want: Spec) -> bool:
+    """Whether values change between two specs: of another type, or floats up to 1 against floats up to 255."""
+    return have.dtype != want.dtype or (have.dtype == "float32" and {have.high, want.high} == {1.0, 255.0})
+
+
+def check_convertible(have_channels: int, want: Spec) -> None:
+    """Raises UserError where images of so many channels cannot be brought to those of `want`."""
+    if have_channels != want.channels and not {have_channels, want.channels} <= {1, 3}:
+        raise UserError(
+            f"source: mismatched images: the run was trained on {want.channels} channels, these have {have_channels}; "
+            "only grey and RGB are converted into each other"
+        )
+
+
+def _convert_channels(images: np.ndarray, channels: int) -> np.ndarray:
+    if images.shape[1] == 1:
+        return np.repeat(images, channels, axis=1)
+    grey = np.einsum("nchw,c->nhw", images.astype(np.float32), np.array(LUMA, dtype=np.float32))
+    return _to_type(grey[:, None], images.dtype)
+
+
+def _to_type(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if dtype.kind == "f":
+        return values.astype(dtype, copy=False)
+    return values.round().clip(0, np.iinfo(dtype).max).astype(dtype)
