@@ -1,0 +1,6 @@
+"""Embeddings to figures: what a representation knows, beside what it has to beat."""
+
+from salience.evaluation.protocol import evaluate
+from salience.evaluation.report import Report
+
+__all__ = ["Report", "evaluate"]

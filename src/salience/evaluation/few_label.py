@@ -1,0 +1,68 @@
+"""The few-label curve: logistic regression on 1, 2, 5, 10, ... labelled rows per class, over many draws of these rows.
+
+Every representation meets the same draws, so their differences are paired. All draws are fitted at once; with fewer
+labelled rows than dimensions the weights lie in the span of the rows, and the fit happens there, exactly.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from salience.evaluation.logistic import Linear, fit
+from salience.evaluation.probe import UNCHOSEN, Scaling
+
+PER_CLASS = (1, 2, 5, 10, 20, 50, 100)
+DRAWS = 20
+MOST_ROWS = 2_000  # labelled rows in one draw; beyond, it is no few-label task and the linear probe says it better
+
+
+def label_counts(labels: np.ndarray) -> list[int]:
+    """The numbers of labels per class that most classes can give.  labels: [n] -> e.g. [1, 2, 5, 10]"""
+    rows = np.bincount(labels)
+    rows = rows[rows > 0]
+    return [k for k in PER_CLASS if k == 1 or (k < np.median(rows) and k * len(rows) <= MOST_ROWS)]
+
+
+def draw_labels(labels: np.ndarray, per_class: int, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """Which rows are labelled in each draw; a class with fewer rows gives all it has.  labels: [n] -> [draws m]"""
+    generator = np.random.default_rng((seed, per_class))
+    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    return np.array(
+        [np.concatenate([generator.permutation(rows)[:per_class] for rows in members]) for _ in range(draws)]
+    )
+
+
+def few_label_predictions(
+    train: Tensor, labels: Tensor, test: Tensor, rows: np.ndarray, classes: int, block: int = 1 << 25
+) -> Tensor:
+    """What classifiers trained on each draw's rows alone say of the test rows.
+
+    train: [n d], labels: [n], test: [t d], rows: [draws m] -> [draws t] int64
+    """
+    scaling = Scaling.of(train)  # of all training rows: their values need no labels
+    train, test, picked = scaling(train), scaling(test), torch.from_numpy(rows)
+    size = max(1, block // (len(test) * classes))
+    parts = [fit_few(train[some], labels[some], classes).scores(test).argmax(-1) for some in picked.split(size)]
+    return torch.cat(parts)
+
+
+def fit_few(x: Tensor, y: Tensor, classes: int, strength: float = UNCHOSEN) -> Linear:
+    """One classifier per draw, at a penalty fixed beforehand: there are no labels to choose it with.
+
+    x: [b m d], y: [b m]
+    """
+    b, m, d = x.shape
+    penalty = strength / m
+    if m >= d:
+        return fit(x, y, classes, x.new_full((b, d), penalty), tolerance=1e-5)
+    basis, within = span(x)
+    inside = fit(within, y, classes, x.new_full((b, m), penalty), tolerance=1e-5)
+    return Linear(basis @ inside.weight, inside.bias)
+
+
+def span(x: Tensor) -> tuple[Tensor, Tensor]:
+    """An orthonormal basis of the rows, and the rows in it.  x: [b m d], m < d -> [b d m], [b m m]"""
+    basis, triangle = torch.linalg.qr(x.mT)
+    return basis, triangle.mT

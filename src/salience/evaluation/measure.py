@@ -1,0 +1,138 @@
+"""All measures of one representation on the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from salience.evaluation import intervals
+from salience.evaluation.clustering import cluster, clustering_metrics
+from salience.evaluation.few_label import draw_labels, few_label_predictions, label_counts
+from salience.evaluation.geometry import geometry_metrics
+from salience.evaluation.intervals import Metric
+from salience.evaluation.knn import knn_scores
+from salience.evaluation.probe import fit_probe
+from salience.evaluation.retrieval import retrieval_metrics
+from salience.evaluation.split import held_out, sample
+
+Measures = dict[str, Any]  # family -> metric -> Metric; few_label: labels per class -> metric -> Metric
+Say = Callable[[str], None]
+
+STAGES = 6  # announced for each representation: its features, then the five below
+MOST_RETRIEVED = 4_000  # test rows that search among each other
+MOST_CLUSTERED = 10_000  # training rows k-means is fitted on
+MOST_SHAPED = 2_000  # rows whose geometry is taken
+
+INTERVALS = {
+    "knn": "95% over test rows: Wilson; of balanced accuracy, Wilson of each class's recall, joined",
+    "linear": "95% over test rows, the probe as fitted: Wilson; of balanced accuracy, Wilson of each recall, joined",
+    "few_label": "95% of the mean over label draws (Student's t), the test rows as they are",
+    "clustering": "95% bootstrap over test rows, the clusters as they are",
+    "retrieval": "95% of the mean over test rows as queries (Student's t)",
+    "geometry": "95% over rows: infinitesimal jackknife; of alignment, Student's t",
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every representation is measured by: the same rows, classes and label draws.
+
+    train_labels: [n], test_labels: [m], in [0, classes)
+    validation: [n] bool, training rows that choose the probe's penalty
+    draws: labels per class -> [draws rows], rows of the training set
+    """
+
+    train_labels: np.ndarray
+    test_labels: np.ndarray
+    classes: int
+    validation: np.ndarray
+    draws: Mapping[int, np.ndarray]
+
+    @classmethod
+    def of(cls, train_labels: np.ndarray, test_labels: np.ndarray, classes: int, groups: np.ndarray | None) -> Task:
+        """groups: [n] of the training rows, or None"""
+        one_group = groups is not None and len(np.unique(groups)) < 2
+        validation = held_out(train_labels, None if one_group else groups)
+        draws = {k: draw_labels(train_labels, k) for k in label_counts(train_labels)}
+        return cls(train_labels, test_labels, classes, validation, draws)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The measures, and what figures and paired comparisons need beside them.
+
+    predicted: [m] by the linear probe; right: labels per class -> [draws], the accuracy of each draw
+    """
+
+    measures: Measures
+    predicted: np.ndarray | None = None
+    right: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+
+def measure(train: np.ndarray, test: np.ndarray, task: Task, say: Say) -> Measured:
+    """train: [n d], test: [m d] features"""
+    x, held = as_features(train), as_features(test)
+    y, truth = torch.from_numpy(task.train_labels), task.test_labels
+    say("kNN")
+    neighbours = knn_scores(x, y, held, task.classes).argmax(1).numpy()
+    say("linear probe")
+    probe = fit_probe(x, y, task.classes, torch.from_numpy(task.validation))
+    predicted = probe.scores(held).argmax(1).numpy()
+    say("few labels")
+    few = {k: _few_label(x, y, held, truth, rows, task.classes) for k, rows in task.draws.items()}
+    say("clusters")
+    found = cluster(x[sample(np.arange(len(x)), MOST_CLUSTERED)].numpy(), held.numpy(), task.classes)
+    say("retrieval and geometry")
+    queries = torch.from_numpy(sample(np.arange(len(held)), MOST_RETRIEVED))
+    measures = {
+        "knn": classification(neighbours, truth),
+        "linear": classification(predicted, truth),
+        "few_label": {str(k): metrics for k, (metrics, _) in few.items()},
+        "clustering": clustering_metrics(found, truth),
+        "retrieval": retrieval_metrics(held[queries], torch.from_numpy(truth)[queries]),
+        "geometry": geometry(test),
+    }
+    return Measured(measures, predicted, {k: right for k, (_, right) in few.items()})
+
+
+def classification(predicted: np.ndarray, truth: np.ndarray) -> dict[str, Metric]:
+    """predicted, truth: [m]"""
+    right = predicted == truth
+    return {"accuracy": intervals.accuracy(right), "balanced_accuracy": intervals.balanced_accuracy(right, truth)}
+
+
+def _few_label(
+    x: Tensor, y: Tensor, held: Tensor, truth: np.ndarray, rows: np.ndarray, classes: int
+) -> tuple[dict[str, Metric], np.ndarray]:
+    """The mean over draws, and each draw's accuracy [draws]."""
+    right = few_label_predictions(x, y, held, rows, classes).numpy() == truth
+    share = np.eye(classes)[truth] / np.bincount(truth, minlength=classes).clip(1)  # [m c]
+    present = len(np.unique(truth))
+    accuracy, balanced = right.mean(1), (right @ share).sum(1) / present
+    return {
+        "accuracy": intervals.mean(accuracy, 0.0, 1.0),
+        "balanced_accuracy": intervals.mean(balanced, 0.0, 1.0),
+    }, accuracy
+
+
+def geometry(features: np.ndarray) -> dict[str, Metric]:
+    """features: [n d]"""
+    return geometry_metrics(as_features(features[sample(np.arange(len(features)), MOST_SHAPED)]))
+
+
+def gain(ours: Measured, theirs: Measured) -> Measures:
+    """How much more of the test rows the same label draws get right; paired, so its interval is narrower.
+
+    -> labels per class -> {"accuracy": Metric of the difference}
+    """
+    return {str(k): {"accuracy": intervals.mean(ours.right[k] - theirs.right[k], -1.0, 1.0)} for k in ours.right}
+
+
+def as_features(x: np.ndarray) -> Tensor:
+    """[n d] of any float type -> float32"""
+    return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))

@@ -1,0 +1,178 @@
+"""The protocol: which rows, which baselines, which measures. The test rows are touched once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from salience.data import Dataset
+from salience.data.progress import progress_bar
+from salience.errors import UserError
+from salience.evaluation import baselines, gallery
+from salience.evaluation.geometry import alignment
+from salience.evaluation.intervals import Metric
+from salience.evaluation.measure import STAGES, Measured, Say, Task, as_features, gain, geometry, measure
+from salience.evaluation.report import Evidence, Report
+from salience.evaluation.rows import Rows, choose_rows, labels_of, seen_in_training
+from salience.evaluation.split import sample
+from salience.representation import Representation, load
+from salience.run import Run
+
+MOST_VIEWED = 1_000  # rows whose two views give the alignment
+MOST_PROJECTED = 1_500
+BASELINES = ("raw", "pca", "untrained")
+
+Features = tuple[np.ndarray | None, np.ndarray]  # [n d] of the training rows, [m d] of the test rows
+
+
+def evaluate(
+    run: Representation | Path | str, on: Any, test: Any = None, *, progress: bool = True, write: bool = True
+) -> Report:
+    """Measures what a representation knows, beside raw input, PCA and its own encoder untrained.
+
+    run: a Representation or a run folder
+    on: anything `open_data` takes, or a Dataset; without `test` a fifth of it is held out (stratified, seed 0)
+    test: held-out data, whose classes match by name
+    write: report.json, report.html and figures/ into the run folder, where there is one
+    Errors: UserError for labels of one class alone, groups that cannot be split, data that do not fit the run.
+    """
+    rep = load(run) if isinstance(run, str | Path) else run
+    data = open_for(rep, on)
+    held = None if test is None else open_for(rep, test)
+    rows = choose_rows(data, held)
+    judged, source = (data, on) if held is None else (held, test)
+    notes = [*rows.notes, *seen_in_training(rep.trained_on, judged, source)]
+    with progress_bar((1 + len(BASELINES)) * STAGES, "evaluate", progress, unit="steps") as bar:
+
+        def say(what: str) -> None:
+            bar.set_description(what)
+            bar.update(1)
+
+        found = measure_all(rep, rows, say)
+    if "untrained" not in found:
+        notes.append(f"{rep.method_name} is solved, not trained: there is no untrained encoder to compare with")
+    report = make_report(rep, rows, found, notes)
+    if write and rep.run is not None:
+        from salience.evaluation.page import write_report
+
+        write_report(report, Path(rep.run))
+    return report
+
+
+def open_for(rep: Representation, source: Any) -> Dataset:
+    """The source as the run expects it, with the labels of the column the run was told of."""
+    labels = rep.config.get("labels")
+    return rep.open(source) if labels is None or isinstance(source, Dataset) else rep.open(source, labels=labels)
+
+
+def measure_all(rep: Representation, rows: Rows, say: Say) -> dict[str, tuple[Measured, Features]]:
+    """The representation, then each baseline that applies; features are computed once for each."""
+    task = make_task(rows)
+    raw = features_of(baselines.raw, rows)
+    found = {}
+    for name, embed in embedders(rep, rows, raw).items():
+        say(f"{name}: features")
+        train, test = raw if name == "raw" else features_of(embed, rows)
+        require_finite(train, name)
+        require_finite(test, name)
+        plain = Measured({"geometry": geometry(test)})
+        measured = plain if task is None or train is None else measure(train, test, task, say)
+        measured.measures["geometry"] |= view_alignment(rep, embed, rows.test)
+        found[name] = measured, (train, test)
+    return found
+
+
+def make_task(rows: Rows) -> Task | None:
+    """None without labels. Classes are those the training rows have, numbered without gaps."""
+    if rows.train is None:
+        return None
+    present, train = np.unique(labels_of(rows.train), return_inverse=True)
+    return Task.of(train, np.searchsorted(present, labels_of(rows.test)), len(present), rows.train.groups)
+
+
+def embedders(rep: Representation, rows: Rows, raw: Features) -> dict[str, baselines.Embed]:
+    """Everything that is measured, as functions of data."""
+    project = baselines.principal_components(raw[1] if raw[0] is None else raw[0], rep.dim)
+    found: dict[str, baselines.Embed] = {
+        "representation": rep.embed,
+        "raw": baselines.raw,
+        "pca": lambda data: project(baselines.raw(data)),
+    }
+    untrained = rep.untrained(rows.train or rows.test)
+    return found if untrained is None else found | {"untrained": untrained.embed}
+
+
+def features_of(embed: baselines.Embed, rows: Rows) -> Features:
+    return None if rows.train is None else embed(rows.train), embed(rows.test)
+
+
+def require_finite(x: np.ndarray | None, name: str) -> None:
+    broken = 0 if x is None else int((~np.isfinite(x).all(1)).sum())
+    if broken:
+        raise UserError(
+            f"run: the {name} gives NaN or infinity for {broken:,} rows; its training has diverged, fit again"
+        )
+
+
+def view_alignment(rep: Representation, embed: baselines.Embed, data: Dataset) -> dict[str, Metric]:
+    """Of two views of the same test rows, drawn by the run's policy, or the data's own."""
+    views = baselines.two_views(data.subset(sample(np.arange(len(data)), MOST_VIEWED)), rep.config.get("views"))
+    if views is None:
+        return {}
+    first, second = (as_features(embed(view)) for view in views)
+    return {"alignment": alignment(first, second)}
+
+
+def make_report(
+    rep: Representation, rows: Rows, found: Mapping[str, tuple[Measured, Features]], notes: list[str]
+) -> Report:
+    ours, features = found["representation"]
+    others = {name: found[name][0] if name in found else None for name in BASELINES}
+    return Report(
+        ours.measures,
+        {name: other.measures if other else None for name, other in others.items()},
+        {name: gain(ours, other) if other and other.right else None for name, other in others.items()},
+        Run(rep.run).cost if rep.run else {},
+        describe(rep, rows, features),
+        tuple(notes),
+        rows.test.classes,
+        evidence(rep, rows, ours, features),
+    )
+
+
+def describe(rep: Representation, rows: Rows, features: Features) -> dict[str, Any]:
+    """What was measured, on what."""
+    test = {"name": rows.test.name, "split": rows.test.split, "fingerprint": rows.test.fingerprint}
+    return {
+        "method": rep.method_name,
+        "dim": int(features[1].shape[1]),
+        "on": rows.test.name if rows.train is None else rows.train.name,
+        "train_rows": 0 if rows.train is None else len(rows.train),
+        "test_rows": len(rows.test),
+        "test": test,
+        "trained_on": dict(rep.trained_on),
+    }
+
+
+def evidence(rep: Representation, rows: Rows, ours: Measured, features: Features) -> Evidence:
+    """What the figures show."""
+    train, test = features
+    chosen = sample(np.arange(len(test)), MOST_PROJECTED)
+    return Evidence(
+        gallery.project(test[chosen]),
+        labels_of(rows.test)[chosen],
+        None if ours.predicted is None else confusion(rows, ours.predicted),
+        gallery.neighbour_gallery(rows.train, rows.test, train, test),
+        gallery.training_curves(rep.run),
+    )
+
+
+def confusion(rows: Rows, predicted: np.ndarray) -> np.ndarray:
+    """[classes classes] test rows: the truth against what the linear probe says."""
+    assert rows.train is not None
+    counts = np.zeros((len(rows.test.classes),) * 2, int)
+    np.add.at(counts, (labels_of(rows.test), np.unique(labels_of(rows.train))[predicted]), 1)
+    return counts

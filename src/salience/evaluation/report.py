@@ -1,0 +1,168 @@
+"""What an evaluation found: as numbers, as JSON, as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from salience.evaluation.intervals import Metric
+from salience.evaluation.measure import INTERVALS, Measures
+
+COLUMNS = ("representation", "raw", "pca", "untrained")
+FAMILIES = {
+    "knn": "kNN",
+    "linear": "linear probe",
+    "few_label": "labels per class",
+    "clustering": "clusters",
+    "retrieval": "retrieval",
+    "geometry": "geometry",
+}
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Items and their nearest neighbours, to look at.
+
+    images: [queries 1+k c h w] on [0, 1], the query first;  labels: [queries 1+k], -1 where unknown
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the figures are drawn from, beside the measures.
+
+    projection: [m 2] leading principal components of test rows;  projected_labels: [m], -1 where unknown
+    confusion: [classes classes], rows are the truth
+    training: column of metrics.csv -> [points], `step` among them
+    """
+
+    projection: np.ndarray
+    projected_labels: np.ndarray
+    confusion: np.ndarray | None = None
+    gallery: Gallery | None = None
+    training: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The measures of a representation and its baselines on held-out rows.
+
+    baselines, gains: "raw", "pca", "untrained" -> measures, None where one does not apply;  gains: the representation's
+        few-label accuracy minus the baseline's, paired over label draws
+    cost: of the training;  about: method, data and rows;  notes: what a reader must know
+    """
+
+    representation: Measures
+    baselines: Mapping[str, Measures | None]
+    gains: Mapping[str, Measures | None]
+    cost: Mapping[str, Any]
+    about: Mapping[str, Any]
+    notes: tuple[str, ...]
+    classes: tuple[str, ...]
+    evidence: Evidence
+
+    @property
+    def columns(self) -> dict[str, Measures | None]:
+        """The representation and its baselines."""
+        return {"representation": self.representation, **self.baselines}
+
+    def to_dict(self) -> dict[str, Any]:
+        """What report.json holds; every figure is {"value": v, "interval": [low, high]}."""
+        return {
+            "representation": plain(self.representation),
+            "baselines": plain(self.baselines),
+            "gains": plain(self.gains),
+            "cost": dict(self.cost),
+            "about": dict(self.about),
+            "verdict": self.verdict(),
+            "notes": list(self.notes),
+            "intervals": {family: INTERVALS[family] for family in INTERVALS if family in self.representation},
+        }
+
+    def rows(self) -> list[tuple[str, list[Metric | None]]]:
+        """One row a figure: its name, and its metric for the representation and each baseline."""
+        columns = [flatten(measures or {}) for measures in self.columns.values()]
+        names = list(dict.fromkeys(name for column in columns for name in column))
+        return [(name, [column.get(name) for column in columns]) for name in names]
+
+    def verdict(self) -> str:
+        """Did learning help? In one sentence, from the paired few-label gains."""
+        gains = {name: gain for name, gain in self.gains.items() if gain}
+        if not gains:
+            return ""
+        counts = list(next(iter(gains.values())))
+        better = [k for k in counts if all(gain[k]["accuracy"].low > 0 for gain in gains.values())]
+        worse = [k for k in counts if any(gain[k]["accuracy"].high < 0 for gain in gains.values())]
+        if len(better) == len(counts):
+            return f"Learning helped: better than every baseline with {listing(counts)} labels per class."
+        if not better:
+            extra = f"; a baseline is better with {listing(worse)}" if worse else ""
+            return f"Learning did not help: no number of labels per class puts it ahead of every baseline{extra}."
+        rest = f"a baseline is better with {listing(worse)}" if worse else "undecided with the rest"
+        return f"Learning helped with {listing(better)} labels per class; {rest}."
+
+    def table(self) -> str:
+        """Value and interval of every figure, the baselines beside."""
+        head = [str(self.about["method"]), *self.baselines]
+        lines = [["", *head], *([name, *map(cell, metrics)] for name, metrics in self.rows())]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+    def text(self) -> str:
+        """The table, what it says, and what a reader must know."""
+        about = self.about
+        rows = f"{about['train_rows']:,} rows to train on, " if about["train_rows"] else ""
+        head = f"{about['method']} on {about['on']}: {rows}{about['test_rows']:,} rows to judge by; 95 % intervals"
+        notes = [f"note: {note}" for note in self.notes]
+        return "\n".join([head, "", self.table(), "", *filter(None, [self.verdict()]), *notes]).rstrip()
+
+
+def plain(value: Any) -> Any:
+    """Metrics to dictionaries, all the way down."""
+    if isinstance(value, Metric):
+        return value.to_dict()
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    return value
+
+
+def flatten(measures: Measures) -> dict[str, Metric]:
+    """Every metric under its name in words: "kNN accuracy", "5 labels per class accuracy"."""
+    flat = {}
+    for family, metrics in measures.items():
+        for key, inner in metrics.items():
+            if isinstance(inner, Metric):
+                flat[f"{FAMILIES[family]} {words(key)}"] = inner
+            else:
+                plural = "labels" if key != "1" else "label"
+                flat |= {f"{key} {plural} per class, {words(name)}": metric for name, metric in inner.items()}
+    return flat
+
+
+def words(key: str) -> str:
+    """balanced_accuracy -> balanced accuracy"""
+    return {"nmi": "NMI", "ari": "ARI", "precision_at_1": "P@1", "r_precision": "R-precision", "map_at_r": "MAP@R"}.get(
+        key, key.replace("_", " ")
+    )
+
+
+def cell(metric: Metric | None) -> str:
+    if metric is None:
+        return "-"
+    return f"{number(metric.value)} [{number(metric.low)}, {number(metric.high)}]"
+
+
+def number(value: float) -> str:
+    """Three figures behind the point where a proportion may stand, else four in all."""
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
+
+
+def listing(items: list[str]) -> str:
+    """1, 2 and 5"""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

@@ -1,0 +1,133 @@
+"""Which rows of the data train the probes, which judge, and what a reader must know of that choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from salience.data import Dataset
+from salience.errors import UserError
+from salience.evaluation.split import held_out, sample
+
+MOST_TRAINED = 50_000
+MOST_JUDGED = 10_000
+SEEN = "the run was trained, without labels, on the rows it is judged by; give --test for rows it has never seen"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows an evaluation uses.
+
+    train: labelled rows for the probes; None where there are no labels
+    test: rows that judge;  notes: what a reader must know of the choice
+    """
+
+    train: Dataset | None
+    test: Dataset
+    notes: tuple[str, ...]
+
+
+def labels_of(data: Dataset) -> np.ndarray:
+    """[n] int64, -1 where unknown."""
+    return np.full(len(data), -1) if data.labels is None else data.labels
+
+
+def choose_rows(data: Dataset, held: Dataset | None) -> Rows:
+    """Training and test rows, at most MOST_TRAINED and MOST_JUDGED, labelled where there are labels.
+
+    data: to train on, and to judge by where `held` is None
+    Errors: UserError for one class alone, or where no row is left to judge by.
+    """
+    notes: list[str] = []
+    if (labels_of(data) < 0).all():
+        return _without_labels(data if held is None else held)
+    data.require_labels("evaluation")
+    known = _labelled(data, "", notes)
+    if held is None:
+        train, test = _split(known)
+        notes.append("a fifth of the labelled rows is held out, stratified, seed 0")
+    else:
+        train, test = known, _labelled(_alike(data, held), "test ", notes)
+    train = train.subset(_limited(np.arange(len(train)), MOST_TRAINED, "training ", notes))
+    rows = _of_known_classes(train, test, notes)
+    _note_small_classes(train, notes)
+    return Rows(train, test.subset(_limited(rows, MOST_JUDGED, "test ", notes)), tuple(notes))
+
+
+def _without_labels(data: Dataset) -> Rows:
+    if len(data) < 2:
+        raise UserError(f"on: {data.name} has {len(data)} rows, and a geometry needs two; give more")
+    notes = ["no labels: the geometry alone is measured"]
+    rows = _limited(np.arange(len(data)), MOST_JUDGED, "", notes)
+    return Rows(None, data.subset(rows), tuple(notes))
+
+
+def _labelled(data: Dataset, which: str, notes: list[str]) -> Dataset:
+    rows = np.flatnonzero(labels_of(data) >= 0)
+    if len(rows) < len(data):
+        notes.append(f"{len(data) - len(rows):,} {which}rows without a known class are left out")
+    return data.subset(rows)
+
+
+def _alike(data: Dataset, held: Dataset) -> Dataset:
+    """`held` with its labels numbered by the classes of `data`."""
+    if (labels_of(held) < 0).all():
+        raise UserError(f"test: {held.name} has no labels, and {data.name} is evaluated with labels; label its items")
+    return held.with_classes(data.classes)
+
+
+def _split(data: Dataset) -> tuple[Dataset, Dataset]:
+    chosen = held_out(labels_of(data), data.groups)
+    if not chosen.any():
+        raise UserError(f"on: {data.name} has one labelled row a class, so none can be held out; give --test")
+    return data.subset(np.flatnonzero(~chosen)), data.subset(np.flatnonzero(chosen))
+
+
+def _limited(rows: np.ndarray, most: int, which: str, notes: list[str]) -> np.ndarray:
+    if len(rows) > most:
+        notes.append(f"of {len(rows):,} {which}rows a random {most:,} are used")
+    return sample(rows, most)
+
+
+def _of_known_classes(train: Dataset, test: Dataset, notes: list[str]) -> np.ndarray:
+    """The test rows that could be answered correctly."""
+    trained = np.unique(labels_of(train))
+    if len(trained) < 2:
+        raise UserError(f"on: the training rows have one class only ({train.classes[trained[0]]}); give more groups")
+    rows = np.flatnonzero(np.isin(labels_of(test), trained))
+    if not len(rows):
+        raise UserError(f"test: {test.name} has no row of a class of the training rows; class names must match")
+    if len(rows) < len(test):
+        notes.append(f"{len(test) - len(rows):,} test rows of classes without training rows are left out")
+    return rows
+
+
+def _note_small_classes(train: Dataset, notes: list[str]) -> None:
+    rows = np.bincount(labels_of(train), minlength=len(train.classes))
+    small = [f"{train.classes[label]} ({rows[label]})" for label in np.flatnonzero((rows > 0) & (rows < 5))]
+    if small:
+        more = f" and {len(small) - 5} more" if len(small) > 5 else ""
+        notes.append(f"classes with fewer than 5 training rows: {', '.join(small[:5])}{more}")
+
+
+def seen_in_training(trained_on: Mapping[str, Any], judged: Dataset, source: Any) -> list[str]:
+    """A note where the rows that judge are among those the run was trained on.
+
+    trained_on: source, split, fingerprint;  source: what `judged` was opened from
+    """
+    if judged.fingerprint == trained_on.get("fingerprint"):
+        return [SEEN]
+    trained = trained_on.get("source")
+    if trained is None or not isinstance(source, str | Path) or judged.split != trained_on.get("split"):
+        return []
+    return [SEEN] if _bare(str(source), judged.split) == _bare(str(trained), judged.split) else []
+
+
+def _bare(source: str, split: str) -> str:
+    """The source without its split; a path made absolute."""
+    source = source.removesuffix(f":{split}")
+    return str(Path(source).resolve()) if Path(source).exists() else source
