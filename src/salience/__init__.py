@@ -51,8 +51,10 @@ if TYPE_CHECKING:
     from salience.evaluation import evaluate as evaluate
     from salience.representation import Representation as Representation
     from salience.representation import load as load
-    from salience.training import fit as fit
-    from salience.training import resume as resume
+    from salience.training.fit import fit as fit
+    from salience.training.fit import resume as resume
+
+    __version__: str
 else:
     # Under TYPE_CHECKING only the names above exist, so that a type checker refuses salience.typo.
 

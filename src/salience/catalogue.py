@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import difflib
-import importlib
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -130,11 +129,6 @@ class Entry:
     formula: str
     options: tuple[Option, ...]
 
-    def load(self) -> type:
-        """The method's class. This is where its module, and torch, are imported."""
-        module = importlib.import_module(f"salience.methods.{self.family}.{self.name}")
-        return getattr(module, self.class_name)
-
     def check(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The given hyper-parameters with their types made right. Raises UserError for what cannot be."""
         known = {option.name: option for option in self.options}
@@ -229,9 +223,7 @@ def _method_class(tree: ast.Module, path: Path) -> tuple[ast.ClassDef, str]:
             kinds = [ast.unparse(base).rpartition(".")[2] for base in node.bases]
             found += [(node, kind) for kind in kinds if kind in KINDS]
     if len(found) != 1:
-        raise CatalogueError(
-            f"{path}: a method file holds one class over one of {', '.join(KINDS)}; found {len(found)}"
-        )
+        raise CatalogueError(f"{path}: {len(found)} classes over one of {', '.join(KINDS)}; a method file holds one")
     return found[0]
 
 

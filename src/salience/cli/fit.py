@@ -21,6 +21,7 @@ ANY_KIND = (
     Option("resolution", "int", None, "Height and width images are brought to.", ge=4),
     Option("seed", "int", 0, "Of everything random: equal seeds, equal weights.", ge=0),
     Option("config", "str", None, "A run's config.yaml: what is not said here is taken from it."),
+    Option("labels", "str", None, "The column of labels, in a table."),
     Option("use_labels", "bool", False, "Let the method see the labels, if it can use them."),
 )
 BY_GRADIENT = (
@@ -34,6 +35,8 @@ BY_GRADIENT = (
     Option("checkpoint_every", "str", "2min", "How often the state is saved: 30s, 2min."),
     Option("devices", "int", 1, "Processes to train with.", ge=1),
     Option("logger", "str", None, "A Lightning logger beside metrics.csv: tensorboard, mlflow, wandb."),
+    Option("precision", "str", "auto", "Arithmetic of the networks.", choices=("auto", "bf16-mixed", "32-true")),
+    Option("compile", "bool", None, "Compile the networks; by default where the run is long enough for it to pay."),
 )
 NOT_FROM_CONFIG = ("out", "config")  # belong to one run
 EXCLUSIVE = ("epochs", "budget")
@@ -153,14 +156,20 @@ def read_config(path: str | Path) -> dict[str, Any]:
 def merge(config: Mapping[str, Any], given: Mapping[str, Any], entry: Entry) -> dict[str, Any]:
     """What was given on the command line, over what the file says. Hyper-parameters count for their own method only."""
     known = {option.name: option for option in fit_options(entry) if option.name not in NOT_FROM_CONFIG}
-    settings = {name: config[name] for name in known if config.get(name) is not None}
+    settings = {name: _as_given(name, config[name]) for name in known if config.get(name) is not None}
     if config["method"] == entry.name:
         known |= {option.name: option for option in entry.options}
         settings |= config.get("options") or {}
-    for name in EXCLUSIVE:
-        if given.get(name) is not None:
-            settings = {key: value for key, value in settings.items() if key not in EXCLUSIVE}
+    if any(given.get(name) is not None for name in EXCLUSIVE):
+        settings = {name: value for name, value in settings.items() if name not in EXCLUSIVE}
     return {name: _checked(known, name, value) for name, value in settings.items()} | dict(given)
+
+
+def _as_given(name: str, value: Any) -> Any:
+    """What a run's config holds resolved, as it would be given: seconds, and the epochs a budget came to."""
+    if name == "epochs" and isinstance(value, float):
+        return max(1, round(value))
+    return f"{value}s" if name == "checkpoint_every" and isinstance(value, int | float) else value
 
 
 def _checked(known: Mapping[str, Option], name: str, value: Any) -> Any:

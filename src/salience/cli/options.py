@@ -42,7 +42,7 @@ def _parameter(option: Option, group: Group) -> inspect.Parameter:
     settings: dict[str, Any] = {"help": meaning, "group": group, "show_default": option.default is not None}
     type_: Any = TYPES[option.type]
     if option.type == "bool":
-        settings["negative"] = f"--no-{option.name.replace('_', '-')}" if option.default is True else ""
+        settings["negative"] = f"--no-{option.name.replace('_', '-')}" if option.default is not False else ""
         settings["show_default"] = False
     else:
         settings["converter"] = _reader(option)

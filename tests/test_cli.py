@@ -1,0 +1,316 @@
+import errno
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+import salience.training
+from salience import catalogue
+from salience.cli import main
+from salience.cli.fit import BY_GRADIENT, fit_options
+from salience.errors import UserError
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """Stands in for the training: keeps what `fit` was called with."""
+    calls = []
+
+    def fit(method, source, **settings):
+        calls.append((method, source, settings))
+        return SimpleNamespace(run=Path("runs") / f"{method}-{source}-1")
+
+    monkeypatch.setattr(salience.training, "fit", fit)
+    return calls
+
+
+def error_of(capsys, argv: list[str]) -> str:
+    """The one line on standard error of a command that must fail."""
+    assert main(argv) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+# --- fit ---------------------------------------------------------------------------------------------------------
+
+
+def test_only_what_was_given_reaches_fit(fitted, capsys):
+    argv = ["fit", "simclr", "digits", "--epochs", "10", "--temperature", "0.2", "--out", "runs/x", "--no-compile"]
+    assert main(argv) == 0
+    assert fitted == [("simclr", "digits", {"epochs": 10, "temperature": 0.2, "out": "runs/x", "compile": False})]
+    printed = capsys.readouterr().out
+    assert "run: runs/simclr-digits-1" in printed
+    assert "salience evaluate runs/simclr-digits-1 --on digits" in printed
+
+
+def test_options_may_come_before_the_source_and_with_equals_signs(fitted):
+    assert main(["fit", "simclr", "--epochs=3", "--use-labels", "--learning-rate=1e-3", "digits"]) == 0
+    assert fitted == [("simclr", "digits", {"epochs": 3, "use_labels": True, "learning_rate": 0.001})]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("fit", "METHOD: none given; write: salience fit METHOD SOURCE"),
+        ("fit simlcr digits", "METHOD: there is no method 'simlcr'; did you mean simclr?"),
+        ("fit simclr", "SOURCE: none given"),
+        ("fit --epochs 3 simclr digits", "METHOD: --epochs came before it"),
+        ("fit simclr digits --epochs 1.5", "--epochs: '1.5' is not a whole number"),
+        ("fit simclr digits --epochs 0", "--epochs: 0 is out of range; it must be >= 1"),
+        ("fit simclr digits --epochs ten", "--epochs: 'ten' is not a whole number"),
+        ("fit simclr digits --epochs", "--epochs: a value is missing"),
+        ("fit simclr digits --epochs 1 --epochs 2", "--epochs: given more than once"),
+        ("fit simclr digits --epochs 1 --budget 1min", "--budget: --epochs was given too"),
+        ("fit simclr digits --budget soon", "--budget: 'soon' is not a duration; write it like 90s, 10min"),
+        ("fit simclr digits --temperature nan", "--temperature: 'nan' is not a finite number"),
+        ("fit simclr digits --temperature inf", "--temperature: 'inf' is not a finite number"),
+        ("fit simclr digits --temperature -inf", "--temperature: '-inf' is not a finite number"),
+        ("fit simclr digits --temperature=0", "--temperature: 0 is out of range; it must be > 0"),
+        ("fit simclr digits --seed -1", "--seed: -1 is out of range; it must be >= 0"),
+        (
+            "fit simclr digits --temprature 1",
+            "--temprature: fit simclr has no such option; did you mean --temperature?",
+        ),
+        ("fit pca digits --epochs 3", "--epochs: pca is solved in closed form"),
+        ("fit pca digits --dim 1.5", "--dim: '1.5' is not a whole number"),
+        ("fit simclr digits train", "'train': more words than fit simclr takes"),
+        ("fit simclr digits --resume runs/x", "--resume: a run knows its method and its data"),
+        ("fit --resume", "--resume: a value is missing"),
+        ("fit --resume nowhere", "nowhere does not exist"),
+        ("fit --config nowhere", "--config: nowhere cannot be read"),
+        ("frobnicate", "there is no verb 'frobnicate'"),
+        ("evalute runs/x", "did you mean evaluate?"),
+        ("data", "SOURCE: none given"),
+        ("data nowhere/at-all", "nowhere/at-all"),
+        ("views simclr digits --resolution 1.5", "--resolution: '1.5' is not a whole number"),
+        ("views smclr digits", "did you mean simclr?"),
+        ("methods smclr", "did you mean simclr?"),
+        ("evaluate", "RUN: none given"),
+        ("evaluate nowhere --on digits", "nowhere does not exist"),
+        ("embed nowhere digits", "--out: a value is missing"),
+        ("embed nowhere digits --out x.parquet", "nowhere does not exist"),
+        ("predict nowhere digits --labels x.csv", "nowhere does not exist"),
+        ("compare nowhere", "nowhere does not exist"),
+    ],
+)
+def test_mistakes_are_one_line_with_a_remedy(fitted, capsys, words, complaint):
+    assert complaint in error_of(capsys, words.split())
+    assert fitted == []
+
+
+def test_options_of_fit_are_parameters_of_fit():
+    import inspect
+
+    from salience.training.fit import fit
+
+    known = inspect.signature(fit).parameters
+    options = fit_options(catalogue.find("simclr"))
+    assert {option.name for option in options} - {"config"} <= set(known)
+    for option in options:
+        if option.name != "config":
+            assert known[option.name].default == option.default, option.name
+
+
+def test_closed_forms_are_not_offered_what_they_lack(capsys):
+    assert main(["fit", "pca", "--help"]) == 0
+    offered = capsys.readouterr().out
+    assert "--dim" in offered
+    assert "--resolution" in offered
+    for option in BY_GRADIENT:
+        assert f"--{option.name.replace('_', '-')} " not in offered
+
+
+@pytest.mark.parametrize("name", catalogue.names())
+def test_help_of_a_method_shows_its_hyper_parameters(capsys, name):
+    assert main(["fit", name, "--help"]) == 0
+    offered = capsys.readouterr().out
+    assert all(f"--{option.name.replace('_', '-')} " in offered for option in catalogue.find(name).options)
+
+
+# --- --config ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "config.yaml"
+    stored = {
+        "method": "simclr",
+        "source": "digits",
+        "epochs": 7,
+        "seed": 3,
+        "checkpoint_every": 120.0,
+        "encoder": None,
+        "spec": {"modality": "image"},
+        "options": {"dim": 64, "temperature": 0.1},
+    }
+    path.write_text(yaml.safe_dump(stored))
+    return path
+
+
+def test_config_gives_method_source_and_options(fitted, config):
+    assert main(["fit", "--config", str(config)]) == 0
+    expected = {"epochs": 7, "seed": 3, "checkpoint_every": "120.0s", "dim": 64, "temperature": 0.1}
+    assert fitted == [("simclr", "digits", expected)]
+
+
+def test_the_command_line_wins_over_config(fitted, config):
+    argv = [
+        "fit",
+        "simclr",
+        "fashion-mnist",
+        f"--config={config}",
+        "--seed",
+        "5",
+        "--temperature",
+        "1",
+        "--budget",
+        "9s",
+    ]
+    assert main(argv) == 0
+    [(method, source, settings)] = fitted
+    assert (method, source) == ("simclr", "fashion-mnist")
+    expected = {"seed": 5, "checkpoint_every": "120.0s", "dim": 64, "temperature": 1.0, "budget": "9s"}
+    assert settings == expected
+
+
+def test_another_method_takes_no_hyper_parameters_from_config(fitted, config):
+    assert main(["fit", "pca", "--config", str(config)]) == 0
+    assert fitted == [("pca", "digits", {"seed": 3})]
+
+
+def test_a_budget_resolved_to_a_part_of_an_epoch_is_rounded_up(fitted, config):
+    config.write_text(yaml.safe_dump({"method": "simclr", "source": "digits", "epochs": 0.3}))
+    assert main(["fit", "--config", str(config)]) == 0
+    assert fitted[0][2] == {"epochs": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("method: [", "is not valid YAML"),
+        ("- a\n- list", "names no method"),
+        ("source: digits", "names no method"),
+        ("method: simlcr", "did you mean simclr?"),
+        ("method: simclr\nsource: digits\nepochs: many", "--config: epochs: 'many' is not a whole number"),
+        ("method: simclr\nsource: digits\noptions: {temperature: .nan}", "temperature: 'nan' is not a finite number"),
+        ("method: simclr\nsource: digits\noptions: {dimm: 3}", "no option dimm; did you mean dim?"),
+        ("method: !!python/object/apply:os.system [ls]", "is not valid YAML"),
+    ],
+)
+def test_a_broken_config_is_named(fitted, capsys, config, text, complaint):
+    config.write_text(text)
+    message = error_of(capsys, ["fit", "--config", str(config)])
+    assert complaint in message
+    assert fitted == []
+
+
+# --- what goes wrong while it runs -------------------------------------------------------------------------------
+
+
+def raising(monkeypatch, exception: BaseException) -> None:
+    def fit(*_, **__):
+        raise exception
+
+    monkeypatch.setattr(salience.training, "fit", fit)
+
+
+def test_a_full_disk_is_one_line(monkeypatch, capsys):
+    raising(monkeypatch, OSError(errno.ENOSPC, "No space left on device", "runs/x/last.ckpt"))
+    message = error_of(capsys, ["fit", "pca", "digits"])
+    assert message.startswith("error: runs/x/last.ckpt: No space left on device; free some space, or choose another")
+
+
+def test_a_message_of_many_lines_becomes_one(monkeypatch, capsys):
+    raising(monkeypatch, UserError("first\n  second"))
+    assert error_of(capsys, ["fit", "pca", "digits"]) == "error: first second\n"
+
+
+def test_ctrl_c_is_130(monkeypatch, capsys):
+    raising(monkeypatch, KeyboardInterrupt("stopped at step 7"))
+    assert main(["fit", "pca", "digits"]) == 130
+    assert capsys.readouterr().err == "interrupted: stopped at step 7\n"
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):
+    raising(monkeypatch, ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        main(["fit", "pca", "digits"])
+
+
+# --- lists and help ----------------------------------------------------------------------------------------------
+
+
+def test_methods_as_json_is_a_list_of_objects(capsys):
+    assert main(["methods", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert {"pca", "kmeans", "autoencoder", "simclr"} <= {entry["name"] for entry in listed}
+    assert all(set(entry) == {"name", "family", "modality", "capabilities", "paper"} for entry in listed)
+
+
+def test_one_method_shows_formula_and_hyper_parameters(capsys):
+    assert main(["methods", "simclr"]) == 0
+    shown = capsys.readouterr().out
+    assert "exp(z_i . z_j / temperature)" in shown
+    assert "--temperature  float  0.5      > 0" in shown
+    assert main(["methods", "simclr", "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert [option["name"] for option in described["hyper_parameters"]] == ["dim", "temperature"]
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"], ["-h"], ["fit", "--help"], ["data", "--help"], ["--version"]])
+def test_help_succeeds(capsys, argv):
+    assert main(argv) == 0
+    assert capsys.readouterr().out
+
+
+def test_every_verb_is_in_the_help(capsys):
+    main(["--help"])
+    shown = capsys.readouterr().out
+    assert all(
+        f" {verb} " in shown
+        for verb in ("methods", "views", "data", "fit", "embed", "evaluate", "compare", "predict", "demo")
+    )
+
+
+# --- as a process ------------------------------------------------------------------------------------------------
+
+
+def salience_process(*argv: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "import sys; from salience.cli import main; sys.exit(main())", *argv]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_exit_codes_and_streams_of_a_process():
+    failed = salience_process("fit", "nothing", "digits")
+    assert (failed.returncode, failed.stdout) == (2, "")
+    assert failed.stderr.startswith("error: METHOD: there is no method 'nothing'")
+    listed = salience_process("methods", "--json")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert json.loads(listed.stdout)
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    ours = f'{sys.executable} -c \'from salience.cli import main; main(["methods", "simclr"])\''
+    command = f"{ours} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"
+    assert done.stderr == ""
+
+
+def test_sigint_ends_a_process_with_130():
+    script = (
+        "import os, signal, sys; from salience import catalogue; from salience.cli import main\n"
+        "catalogue.entries = lambda: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.exit(main(['methods']))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + signal.SIGINT
+    assert done.stderr == "interrupted\n"

@@ -1,0 +1,101 @@
+"""The architecture as the import statements have it, read without running them."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import salience
+
+SOURCE = Path(salience.__file__).parent
+LAYERS = (
+    ("errors", "units", "batch", "distributed", "files", "catalogue"),
+    ("views",),
+    ("nets",),
+    ("modalities",),
+    ("data",),
+    ("methods",),
+    ("run", "representation"),
+    ("evaluation",),
+    ("training",),
+    ("apps",),
+    ("sklearn",),
+    ("cli",),
+)
+LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
+HEAVY = ("torch", "numpy", "pandas", "lightning", "sklearn", "matplotlib")
+
+
+def imported(path: Path) -> set[str]:
+    """The parts of salience that a file imports, wherever in it, except under TYPE_CHECKING."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    modules = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {name.name for name in node.names}
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            deep = node.module == "salience"
+            modules |= {f"salience.{name.name}" for name in node.names} if deep else {str(node.module)}
+    return {module.split(".")[1] for module in modules if module.startswith("salience.")}
+
+
+FILES = sorted(path for path in SOURCE.rglob("*.py") if path.parent != SOURCE or path.stem != "__init__")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_point_only_to_earlier_parts(path):
+    part = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    assert part in LAYER, f"{part} has no place in the order of the parts"
+    later = {other for other in imported(path) if LAYER[other] > LAYER[part]}
+    assert not later, f"{part} comes before {', '.join(later)}"
+
+
+def test_the_reader_of_imports_sees_every_form(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(
+        "import salience.cli\ndef f():\n    from salience import apps\n    from salience.data.open import x\n"
+    )
+    assert imported(path) == {"cli", "apps", "data"}
+
+
+def loaded_by(code: str) -> set[str]:
+    script = f"import sys\n{code}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import salience; salience.UserError; dir(salience)",
+        "import salience.cli.verbs, salience.cli.messages",
+        "from salience import catalogue; catalogue.entries()",
+        "from salience.cli import main; main(['methods', '--json'])",
+        "from salience.cli import main; main(['fit', 'simclr', '--help'])",
+        "from salience.cli import main; main(['fit', 'nothing'])",
+    ],
+)
+def test_help_and_lists_load_nothing_heavy(code):
+    assert not loaded_by(code) & set(HEAVY)
+
+
+def test_every_public_name_exists():
+    missing = [name for name in salience.__all__ if getattr(salience, name, None) is None]
+    assert not missing
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'typo'"):
+        salience.typo  # noqa: B018
+
+
+def test_the_version_is_that_of_the_package():
+    from importlib.metadata import version
+
+    assert salience.__version__ == version("salience")
