@@ -62,8 +62,9 @@ class Representation:
     def embed(self, source: Any, *, batch_size: int = FIXED, progress: bool = False) -> np.ndarray:
         """[n d] float32, or float64 for a closed form of float64 rows; one row an item, in the source's order.
 
-        source: anything `open_data` takes, or a Dataset. An item's embedding is the same to the bit in any company:
-        every forward pass has `batch_size` rows, the last padded.
+        source: anything `open_data` takes, or a Dataset it opened
+        batch_size: rows of every forward pass, the last padded, so that an item's embedding is the same to the bit in
+            any company
         Errors: UserError where the data is not what the run was trained on.
         """
         dataset = self.open(source)
@@ -73,7 +74,7 @@ class Representation:
     def open(self, source: Any, **options: Any) -> Dataset:
         """The source as this representation expects it: resolution, channels, columns."""
         if isinstance(source, Dataset):
-            return source.aligned(self.spec)
+            return _matching(source, self.spec)
         return open_data(source, spec=self.spec, **options)
 
     def untrained(self, data: Dataset, seed: int = 0) -> Representation | None:
@@ -83,7 +84,8 @@ class Representation:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             fresh = make_method(self.config, self.spec)
-        _calibrate(fresh, data.aligned(self.spec))
+        assert isinstance(fresh, Method)
+        _calibrate(fresh, _matching(data, self.spec))
         return Representation(fresh, self.config)
 
     @torch.inference_mode()
@@ -142,8 +144,9 @@ def _read_weights(run: Run) -> dict[str, Tensor]:
         return load_file(run.weights)
     if not run.checkpoint.exists():
         raise UserError(f"RUN: {run.path} holds no weights yet; continue it with: salience fit --resume {run.path}")
+    weights = run.read_checkpoint()["state_dict"]
     warnings.warn(f"{run.path} is unfinished; using its last checkpoint", stacklevel=4)
-    return run.read_checkpoint()["state_dict"]
+    return weights
 
 
 def _spec(run: Run) -> Spec:
@@ -151,6 +154,21 @@ def _spec(run: Run) -> Spec:
         return Spec.from_dict(run.config["spec"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"RUN: the spec in {run.path / 'config.yaml'} is damaged ({error})") from None
+
+
+def _matching(dataset: Dataset, spec: Spec) -> Dataset:
+    """The dataset, where what it stores is what `spec` describes; its own statistics do not matter."""
+    stored = [
+        (s.modality, s.shape, s.low, s.high, [(column.name, column.kind, column.categories) for column in s.columns])
+        for s in (dataset.spec, spec)
+    ]
+    if stored[0] != stored[1]:
+        has, needs = ("×".join(map(str, s.shape)) for s in (dataset.spec, spec))
+        raise UserError(
+            f"SOURCE: {dataset.name} holds {dataset.spec.modality} items of {has}, the run needs {spec.modality} items "
+            f"of {needs} with the same values or columns; open it with open_data(source, spec=representation.spec)"
+        )
+    return dataset
 
 
 def _with_bar(dataset: Dataset, size: int, progress: bool) -> Iterator[Batch]:

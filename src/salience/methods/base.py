@@ -119,9 +119,14 @@ class Method(L.LightningModule, ABC):
         reseed(at)
         self.before_step(at)
         terms = self.loss(batch, at)
-        if (at.step + 1) % self.trainer.log_every_n_steps == 0:
-            self.log_dict({name: term.detach() for name, term in terms.items()}, sync_dist=at.world > 1)
+        if (at.step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._record(terms, at)
         return terms["loss"]
+
+    def _record(self, terms: Mapping[str, Tensor], at: Progress) -> None:
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        values = {name: term.detach() for name, term in terms.items()}
+        self.log_dict({"step": float(at.step + 1), **values, "learning_rate": rate}, sync_dist=at.world > 1)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         at = self.progress()
@@ -158,6 +163,8 @@ class ClosedForm(nn.Module, ABC):
     """Is solved over rows, in a few passes. What it learns are buffers, allocated by its constructor."""
 
     modalities: ClassVar[tuple[str, ...]]
+
+    input: ImageInput | TableInput
 
     def __init__(self, input: ImageInput | TableInput):
         super().__init__()
@@ -227,8 +234,8 @@ def full_precision(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
     def exact(*args: P.args, **kwargs: P.kwargs) -> Tensor:
         raised = [value.float() if isinstance(value, Tensor) and value.dtype in HALF else value for value in args]
         device = next((value.device.type for value in args if isinstance(value, Tensor)), "cpu")
-        with torch.autocast(device, enabled=False):
-            return loss(*raised, **kwargs)
+        with torch.autocast(device if device != "meta" else "cpu", enabled=False):
+            return loss(*raised, **kwargs)  # type: ignore[arg-type]
 
     return exact
 

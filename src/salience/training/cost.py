@@ -29,9 +29,13 @@ def step_flops(method: Method, batch: Batch) -> int:
 
 
 class CostMeter(L.Callback):
-    """Seconds spent training and peak memory, over all the sittings of a run. Travels in the checkpoint."""
+    """Seconds spent training and peak memory, over all the sittings of a run. Travels in the checkpoint.
 
-    def __init__(self) -> None:
+    every: steps between two looks at the memory
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every = every
         self.seconds = 0.0
         self.peak = 0
         self._since: float | None = None
@@ -40,7 +44,7 @@ class CostMeter(L.Callback):
         self._since = time.monotonic()
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
-        if (trainer.global_step + 1) % trainer.log_every_n_steps == 0:
+        if trainer.global_step % self.every == 0:
             self.peak = max(self.peak, self._memory())
 
     def on_train_end(self, *args: Any) -> None:

@@ -29,6 +29,7 @@ from salience.training.cost import CostMeter
 from salience.training.metrics import MetricsCSV
 from salience.training.progress import ProgressBar
 from salience.training.steps import Steps
+from salience.units import parse_duration
 from salience.views import Views
 
 LOGGED = 200  # rows of metrics.csv a run ends with, about
@@ -45,10 +46,11 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool, say: An
     method.plan = plan_of(config)
     prepare(method, config)
     remove_leftovers(run.checkpoint.parent)
-    meter, saver = CostMeter(), Checkpointer(run.checkpoint, every=config["checkpoint_every"])
-    metrics = MetricsCSV(run.metrics)
+    every = log_every(config)
+    meter, saver = CostMeter(every), Checkpointer(run.checkpoint, every=parse_duration(config["checkpoint_every"]))
+    metrics = MetricsCSV(run.metrics, every=every)
     with quiet(), obey_signals(saver.interrupted):
-        trainer = _trainer(run, [saver, meter, *([ProgressBar()] if progress else [])], metrics)
+        trainer = _trainer(run, [metrics, meter, saver, *([ProgressBar(every)] if progress else [])])
         loader = dataset.loader(
             config["batch_size"], config["seed"], rank=trainer.global_rank, world=trainer.world_size
         )
@@ -65,6 +67,11 @@ def plan_of(config: Mapping[str, Any]) -> Plan:
     return Plan(
         config["steps"], config["steps_per_epoch"], config["learning_rate"], config["weight_decay"], config["seed"]
     )
+
+
+def log_every(config: Mapping[str, Any]) -> int:
+    """Steps between two rows of metrics.csv."""
+    return max(1, config["steps"] // LOGGED)
 
 
 def prepare(method: Method, config: Mapping[str, Any]) -> None:
@@ -94,7 +101,7 @@ def seconds_per_step(method: Method, loader: Loader, config: Mapping[str, Any]) 
     return seconds
 
 
-def _trainer(run: Run, callbacks: list[L.Callback], metrics: MetricsCSV) -> L.Trainer:
+def _trainer(run: Run, callbacks: list[L.Callback]) -> L.Trainer:
     config = run.config
     return L.Trainer(
         accelerator="auto",
@@ -104,8 +111,8 @@ def _trainer(run: Run, callbacks: list[L.Callback], metrics: MetricsCSV) -> L.Tr
         max_epochs=1,
         max_steps=config["steps"],
         use_distributed_sampler=False,
-        logger=[metrics, *_extra_logger(config["logger"], run)],
-        log_every_n_steps=max(1, config["steps"] // LOGGED),
+        logger=_extra_logger(config["logger"], run),
+        log_every_n_steps=log_every(config),
         callbacks=callbacks,
         plugins=[AtomicCheckpoints()],
         enable_checkpointing=False,

@@ -8,13 +8,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-import salience
 from salience import catalogue
 from salience.data import Dataset, open_data
 from salience.errors import UserError
@@ -73,6 +73,7 @@ def fit(
     Errors: UserError for whatever the user can mend. Ctrl-C raises Interrupted; what was done is kept.
     """
     started = time.monotonic()
+    parse_duration(checkpoint_every, "--checkpoint-every")
     entry = catalogue.find(method)
     options = entry.check(options)
     wishes = {
@@ -92,7 +93,7 @@ def fit(
     if use_labels:
         dataset.require_labels("--use-labels")
     config = {
-        "salience": salience.__version__,
+        "salience": version("salience"),
         "method": method,
         **_provenance(source, dataset, labels),
         "seed": seed,
@@ -105,7 +106,7 @@ def fit(
     if entry.kind == "ClosedForm":
         return _solve(config, dataset, path, say)
     settings = {
-        "checkpoint_every": parse_duration(checkpoint_every, "--checkpoint-every"),
+        "checkpoint_every": str(checkpoint_every),
         "devices": devices,
         "logger": logger,
         "precision": precision,
@@ -132,11 +133,10 @@ def resume(run: Path | str, source: Any = None, *, progress: bool = True) -> Rep
     dataset = _open(where, entry, resolution=config["resolution"], labels=config["labels"], progress=progress)
     if dataset.fingerprint != config["fingerprint"]:
         raise UserError(f"SOURCE: {where} has changed since {folder.path} was begun; fit again")
+    torch.manual_seed(config["seed"])
     method = make_method(config, dataset.spec)
     if isinstance(method, ClosedForm):
         return _finish_closed_form(folder, method, dataset, say)
-    torch.manual_seed(config["seed"])
-    method = make_method(config, dataset.spec)
     _initialise(method, config["init"])
     return _finish(folder, method, dataset, progress, say)
 
@@ -247,7 +247,8 @@ def _decide(
     )
     return settings | {
         "batch_size": batch,
-        "epochs": epochs,
+        "epochs": None if wishes["budget"] else epochs,
+        "budget": None if wishes["budget"] is None else str(wishes["budget"]),
         "steps_per_epoch": per_epoch,
         "steps": epochs * per_epoch,
         "learning_rate": rate,
@@ -276,16 +277,18 @@ def _within(
             f"{format_duration(each)} and the start-up {format_duration(time.monotonic() - started)}"
         )
     choices.decide("steps", steps, f"{each * 1000:.0f} ms each, within {format_duration(budget)}")
-    return {"steps": steps, "epochs": round(steps / config["steps_per_epoch"], 3)}
+    return {"steps": steps}
 
 
 def _initialise(method: Method, init: str | None) -> None:
     if init is None:
         return
     before = load(init).method
+    if isinstance(before, ClosedForm):
+        raise UserError(f"--init: {init} is a closed form and has no encoder; give a run that was trained")
     try:
         method.encoder.load_state_dict(before.encoder.state_dict())
-    except (RuntimeError, AttributeError):
+    except RuntimeError:
         raise UserError(f"--init: the encoder in {init} is of another shape; use the same --encoder and data") from None
 
 

@@ -6,38 +6,32 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_only
+import lightning as L
 
 from salience.files import atomic
 
 
-class MetricsCSV(Logger):
-    """Columns `step`, `loss`, the loss's named terms, `learning_rate`. Holds no times: equal runs write equal files."""
+class MetricsCSV(L.Callback):
+    """Columns `step`, `loss`, the loss's named terms, `learning_rate`. Holds no times: equal runs write equal files.
 
-    def __init__(self, path: Path):
-        super().__init__()
+    A callback, not a Lightning logger: a logger is called after the checkpoint of its step, and a process killed in
+    between would lose the row. every: steps between two rows
+    """
+
+    def __init__(self, path: Path, *, every: int):
         self.path = path
+        self.every = every
         self.columns: list[str] = []
 
-    @property
-    def name(self) -> str:
-        return "metrics"
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        if trainer.global_step % self.every == 0 and trainer.is_global_zero:
+            values = {name: value.item() for name, value in trainer.callback_metrics.items()}
+            self.write({"step": trainer.global_step, **{k: v for k, v in values.items() if k != "step"}})
 
-    @property
-    def version(self) -> str:
-        return ""
-
-    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """config.yaml holds them."""
-
-    @rank_zero_only
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        row = {"step": step, **{name: value for name, value in metrics.items() if name != "epoch"}}
+    def write(self, row: dict[str, float]) -> None:
         if not self.columns:
             self.columns = list(row)
-            if not self.path.exists():
-                self._append(self.columns)
+            self._append(self.columns)
         self._append([row.get(column, "") for column in self.columns])
 
     def _append(self, cells: list[Any]) -> None:
@@ -46,7 +40,7 @@ class MetricsCSV(Logger):
 
     def rewind(self, step: int) -> None:
         """Forgets what was logged after `step`, and any line a killed process left unfinished."""
-        rows = read_metrics(self.path)
+        rows = [row for row in read_metrics(self.path) if int(row["step"]) <= step]
         if not rows:
             self.path.unlink(missing_ok=True)
             return
@@ -54,7 +48,7 @@ class MetricsCSV(Logger):
         with atomic(self.path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
-            writer.writerows(row for row in rows if int(row["step"]) <= step)
+            writer.writerows(rows)
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:

@@ -9,14 +9,18 @@ from tqdm import tqdm
 
 
 class ProgressBar(L.Callback):
+    """refresh: steps between two looks at the loss, each of which waits for the device"""
+
+    def __init__(self, refresh: int):
+        self.refresh = refresh
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         total, done = int(trainer.max_steps), trainer.global_step
         self.bar = tqdm(total=total, initial=done, desc="training", unit="step", mininterval=0.5, leave=False)
         self.bar.disable = self.bar.disable or not trainer.is_global_zero
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any) -> None:
-        # Reading the loss waits for the device, so it is done as rarely as the metrics are logged.
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        if trainer.global_step % self.refresh == 0:
             self.bar.set_postfix(loss=f"{float(outputs['loss']):.4g}", refresh=False)
         self.bar.update()
 

@@ -33,6 +33,7 @@ class KMeans(ClosedForm):
     """
 
     modalities = ("image", "table")
+    centres: Tensor
 
     def __init__(
         self, input: ImageInput | TableInput, *, k: Annotated[int, Ge(1)] = 20, restarts: Annotated[int, Ge(1)] = 1

@@ -30,6 +30,9 @@ class PCA(ClosedForm):
     """
 
     modalities = ("image", "table")
+    components: Tensor
+    mean: Tensor
+    variances: Tensor
 
     def __init__(self, input: ImageInput | TableInput, *, dim: Annotated[int, Ge(1)] = 64):
         super().__init__(input)

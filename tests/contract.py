@@ -1,0 +1,111 @@
+"""What every method must pass, whatever its family; tests/methods/test_contract.py applies it to each."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from salience import catalogue
+from salience.batch import Progress
+from salience.data import Dataset, open_data
+from salience.methods import ClosedForm, Context, Method, method_class
+from salience.representation import Representation, options_of, save_weights
+from salience.run import Run
+from salience.training import fit
+
+ROWS, SIZE, CLASSES = 96, 8, 3
+QUICK: dict[str, Any] = {"epochs": 3, "batch_size": 32, "progress": False}
+
+
+def structured_images(seed: int = 0) -> Dataset:
+    """Three kinds of stripes with noise: what is easy to tell apart, for any method worth its name."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(ROWS) % CLASSES
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    patterns = np.stack([rows % 2, columns % 2, (rows + columns) // 2 % 2]) * 160 + 40
+    noise = generator.normal(0, 20, (ROWS, SIZE, SIZE))
+    images = np.clip(patterns[labels] + noise, 0, 255).astype(np.uint8)
+    return open_data(images, progress=False)
+
+
+def structured_labels() -> np.ndarray:
+    return np.arange(ROWS) % CLASSES
+
+
+def context_of(dataset: Dataset) -> Context:
+    return Context(dataset.spec, len(dataset))
+
+
+def build(name: str, dataset: Dataset, **options: Any) -> Method | ClosedForm:
+    torch.manual_seed(0)
+    return method_class(name).build(context_of(dataset), **options)
+
+
+def fitted(name: str, out: Path) -> Representation:
+    settings = QUICK if catalogue.find(name).kind != "ClosedForm" else {"progress": False}
+    return fit(name, structured_images(), out=out, **settings)
+
+
+def check_options_are_attributes(name: str) -> None:
+    """Each hyper-parameter is kept under its own name, so that a run can record it."""
+    method = build(name, structured_images())
+    signature = inspect.signature(type(method).__init__)
+    keywords = [p.name for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
+    assert list(options_of(method, name)) == keywords
+
+
+def check_rebuilds_from_its_options(name: str) -> None:
+    dataset = structured_images()
+    method = build(name, dataset)
+    twin = build(name, dataset, **options_of(method, name))
+    assert {k: v.shape for k, v in method.state_dict().items()} == {k: v.shape for k, v in twin.state_dict().items()}
+
+
+def check_embeds_alike_in_any_company(rep: Representation) -> None:
+    """[n d], finite, and the same to the bit whatever stands beside an item."""
+    dataset = structured_images()
+    whole = rep.embed(dataset)
+    assert whole.shape == (ROWS, rep.dim)
+    assert np.isfinite(whole).all()
+    order = np.random.default_rng(0).permutation(ROWS)
+    np.testing.assert_array_equal(rep.embed(dataset.subset(order)), whole[order])
+    np.testing.assert_array_equal(rep.embed(dataset.subset([5])), whole[[5]])
+
+
+def check_gradients_reach_what_is_trained(name: str) -> None:
+    dataset = structured_images()
+    method = build(name, dataset)
+    assert isinstance(method, Method)
+    terms = method.loss(dataset.batch(np.arange(32)), Progress(total=10))
+    assert terms["loss"].ndim == 0
+    terms["loss"].backward()
+    for parameter_name, parameter in method.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad, parameter_name
+
+
+def check_round_trip(rep: Representation, tmp_path: Path) -> None:
+    from salience.representation import load
+
+    assert rep.run is not None
+    np.testing.assert_array_equal(load(rep.run).embed(structured_images()), rep.embed(structured_images()))
+    save_weights(rep.method, tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == Run(rep.run).weights.read_bytes()
+
+
+def check_same_seed_same_weights(name: str, tmp_path: Path) -> None:
+    one, other = fitted(name, tmp_path / "one"), fitted(name, tmp_path / "other")
+    assert one.run is not None
+    assert other.run is not None
+    assert Run(one.run).weights.read_bytes() == Run(other.run).weights.read_bytes()
+
+
+def check_tells_classes_apart(rep: Representation) -> None:
+    """Leave-one-out 1-nearest-neighbour accuracy, far above the chance of 1 in 3."""
+    codes, labels = torch.from_numpy(rep.embed(structured_images())), structured_labels()
+    distances = torch.cdist(codes, codes).fill_diagonal_(torch.inf)
+    nearest = labels[distances.argmin(dim=1).numpy()]
+    assert (nearest == labels).mean() > 0.6

@@ -1,0 +1,51 @@
+"""The contract, applied to every method there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from salience import catalogue
+from salience.representation import Representation
+from tests import contract
+
+NAMES = catalogue.names()
+BY_GRADIENT = [name for name in NAMES if catalogue.find(name).kind != "ClosedForm"]
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def rep(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Representation:
+    return contract.fitted(request.param, tmp_path_factory.mktemp(request.param) / "run")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_options_are_attributes(name: str) -> None:
+    contract.check_options_are_attributes(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rebuilds_from_its_options(name: str) -> None:
+    contract.check_rebuilds_from_its_options(name)
+
+
+@pytest.mark.parametrize("name", BY_GRADIENT)
+def test_gradients_reach_what_is_trained(name: str) -> None:
+    contract.check_gradients_reach_what_is_trained(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_seed_same_weights(name: str, tmp_path: Path) -> None:
+    contract.check_same_seed_same_weights(name, tmp_path)
+
+
+def test_embeds_alike_in_any_company(rep: Representation) -> None:
+    contract.check_embeds_alike_in_any_company(rep)
+
+
+def test_round_trip(rep: Representation, tmp_path: Path) -> None:
+    contract.check_round_trip(rep, tmp_path)
+
+
+def test_tells_classes_apart(rep: Representation) -> None:
+    contract.check_tells_classes_apart(rep)

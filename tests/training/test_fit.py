@@ -1,0 +1,262 @@
+"""fit and resume as a user meets them: the run folder, the choices, refusals, hostile files."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from salience import catalogue
+from salience.errors import UserError
+from salience.methods import Context
+from salience.methods.contrastive.simclr import SimCLR
+from salience.representation import Representation, load
+from salience.run import Run
+from salience.training import Interrupted, fit, recipe, resume
+from salience.training.checkpoints import Checkpointer
+from salience.training.metrics import read_metrics
+from tests.contract import QUICK, ROWS, structured_images
+
+ARRAY = structured_images().x[:, 0]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Representation:
+    folder = tmp_path_factory.mktemp("done")
+    np.save(folder / "stripes.npy", ARRAY)
+    return fit("simclr", folder / "stripes.npy", out=folder / "run", temperature=0.3, **QUICK)
+
+
+def test_the_run_folder_holds_everything(done: Representation) -> None:
+    run = Run(done.run or "")
+    assert run.finished
+    assert run.config["options"] == {"dim": 128, "temperature": 0.3}
+    assert run.config["steps"] == 3 * (ROWS // 32)
+    assert run.config["rows"] == ROWS
+    assert run.cost["flops"] > 0
+    assert run.cost["items_seen"] == run.config["steps"] * 32
+    assert [int(row["step"]) for row in read_metrics(run.metrics)] == list(range(1, 10))
+    assert (run.path / "bad_items.csv").read_text().splitlines() == ["item,reason"]
+    assert not list(run.path.parent.glob(".*.part"))
+
+
+def test_weights_hold_no_time_path_or_name(done: Representation) -> None:
+    raw = Run(done.run or "").weights.read_bytes()
+    header = raw[8 : 8 + int.from_bytes(raw[:8], "little")]
+    assert b"__metadata__" not in header
+
+
+def test_flops_are_those_of_the_network(tmp_path: Path) -> None:
+    """Linear, 64 -> 4 -> 64: per item 2·64·4·2 forward; backward twice that, less the gradient of the input."""
+    rep = fit("autoencoder", ARRAY, out=tmp_path / "run", encoder="linear", dim=4, **QUICK)
+    forward, to_input = 2 * 2 * 64 * 4, 2 * 64 * 4
+    assert rep.config["flops_per_step"] == 32 * (3 * forward - to_input)
+
+
+def test_resuming_a_finished_run_changes_nothing(done: Representation) -> None:
+    run = Run(done.run or "")
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    resume(run.path, progress=False)
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+
+
+def test_ctrl_c_keeps_what_was_done_and_resume_ends_alike(done: Representation, tmp_path: Path) -> None:
+    source = done.config["source"]
+    whole = Checkpointer.on_train_batch_end
+
+    def interrupted(self: Checkpointer, trainer: L.Trainer, *args: Any) -> None:
+        if trainer.global_step == 4:
+            os.kill(os.getpid(), 2)
+        whole(self, trainer, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpointer, "on_train_batch_end", interrupted)
+        with pytest.raises(Interrupted, match="stopped at step 4"):
+            fit("simclr", source, out=tmp_path / "run", temperature=0.3, **QUICK)
+    with pytest.warns(UserWarning, match="unfinished"):
+        assert load(tmp_path / "run").embed(ARRAY).shape == (ROWS, 256)
+    resume(tmp_path / "run", progress=False)
+    assert Run(tmp_path / "run").weights.read_bytes() == Run(done.run or "").weights.read_bytes()
+    assert Run(tmp_path / "run").metrics.read_text() == Run(done.run or "").metrics.read_text()
+
+
+def test_a_run_without_a_checkpoint_resumes_from_its_config_alone(done: Representation, tmp_path: Path) -> None:
+    Run.create(tmp_path / "run", Run(done.run or "").config, {})
+    resume(tmp_path / "run", progress=False)
+    assert Run(tmp_path / "run").weights.read_bytes() == Run(done.run or "").weights.read_bytes()
+
+
+def test_changed_data_is_not_resumed_on(done: Representation, tmp_path: Path) -> None:
+    np.save(tmp_path / "other.npy", ARRAY[::-1])
+    Run.create(tmp_path / "run", {**done.config, "source": str(tmp_path / "other.npy")}, {})
+    with pytest.raises(UserError, match="has changed since"):
+        resume(tmp_path / "run", progress=False)
+
+
+def test_a_budget_becomes_steps_once(tmp_path: Path) -> None:
+    rep = fit("autoencoder", ARRAY, out=tmp_path / "run", budget="4s", batch_size=32, encoder="mlp", progress=False)
+    assert rep.config["steps"] >= 1
+    assert rep.config["budget"] == "4s"
+    assert int(read_metrics(Run(rep.run or "").metrics)[-1]["step"]) <= rep.config["steps"]
+
+
+def test_init_starts_from_another_runs_encoder(done: Representation, tmp_path: Path) -> None:
+    rate = {"learning_rate": 1e-12, "epochs": 1, "batch_size": 32, "progress": False}
+    rep = fit("simclr", ARRAY, out=tmp_path / "run", init=done.run, **rate)
+    first = "encoder.body.0.0.weight"
+    torch.testing.assert_close(rep.method.state_dict()[first], done.method.state_dict()[first])
+
+
+def test_the_untrained_twin_has_fresh_weights_and_the_datas_statistics(done: Representation) -> None:
+    data = structured_images()
+    twin = done.untrained(data)
+    assert twin is not None
+    weights, trained = twin.method.state_dict(), done.method.state_dict()
+    assert not torch.equal(weights["encoder.body.0.0.weight"], trained["encoder.body.0.0.weight"])
+    x = twin.method.encoder.input(twin.method.encoder.input.unit(data.batch(np.arange(ROWS)).x))
+    first = twin.method.encoder.body[0][0](x)
+    torch.testing.assert_close(
+        weights["encoder.body.0.1.running_mean"], first.mean(dim=(0, 2, 3)), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_method_trains_under_a_users_own_trainer() -> None:
+    data = structured_images()
+    torch.manual_seed(0)
+    method = SimCLR.build(Context(data.spec, len(data)))
+    before = method.encoder.body[0][0].weight.clone()
+    trainer = L.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(method, data.loader(32))
+    assert trainer.global_step == 6
+    assert not torch.equal(before, method.encoder.body[0][0].weight)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-4)
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.mkdir, ("/tmp/salience-was-executed",))
+
+
+@pytest.mark.parametrize("name", ["checkpoints/last.ckpt", "model.safetensors", "config.yaml"])
+def test_nothing_in_a_run_folder_is_executed(done: Representation, name: str, tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", Run(done.run or "").config, {})
+    victim = run.path / name
+    victim.parent.mkdir(exist_ok=True)
+    hostile = b"!!python/object/apply:os.mkdir [/tmp/salience-was-executed]"
+    victim.write_bytes(hostile if name.endswith("yaml") else pickle.dumps(Bomb()))
+    for use in (lambda: load(run.path).embed(ARRAY), lambda: resume(run.path, progress=False)):
+        with pytest.raises(UserError) as refusal:
+            use()
+        assert "\n" not in str(refusal.value)
+    assert not Path("/tmp/salience-was-executed").exists()
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"method": "simclir"}, "did you mean simclr"),
+    ({"temperature": float("nan")}, "temperature"),
+    ({"temperature": -1.0}, "temperature"),
+    ({"dim": 1.5}, "dim"),
+    ({"temperatur": 1.0}, "did you mean temperature"),
+    ({"batch_size": 97}, "batch_size: 97 is more than the data has"),
+    ({"epochs": 0}, "epochs: 0"),
+    ({"epochs": 2, "budget": "10s"}, "both"),
+    ({"learning_rate": float("inf")}, "learning_rate"),
+    ({"encoder": "convnett"}, "convnet"),
+    ({"views": "natural"}, "natural"),
+    ({"method": "pca", "epochs": 3}, "closed form"),
+    ({"checkpoint_every": "soon"}, "checkpoint-every"),
+    ({"use_labels": True}, "label"),
+    ({"init": "nowhere"}, "nowhere"),
+]
+
+
+@pytest.mark.parametrize(("mistake", "message"), REFUSED, ids=lambda value: str(value)[:30])
+def test_mistakes_are_refused_in_one_line_and_leave_nothing(
+    mistake: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    arguments = {"method": "simclr", "progress": False, **mistake}
+    method = arguments.pop("method")
+    with pytest.raises(UserError, match=message) as caught:
+        fit(method, ARRAY, out=tmp_path / "run", **arguments)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_existing_out_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="exists"):
+        fit("pca", ARRAY, out=tmp_path, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [("format: 99", "upgrade"), ("a: [", "damaged"), ("method: pca", "needs")],
+)
+def test_a_run_that_cannot_be_read_says_why(done: Representation, damage: str, message: str, tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", done.config, {})
+    config = yaml.safe_dump({**done.config, "format": 99}) if "99" in damage else damage
+    (run.path / "config.yaml").write_text(config)
+    with pytest.raises(UserError, match=message):
+        load(run.path)
+
+
+def test_no_run_at_all(tmp_path: Path) -> None:
+    for path, message in ((tmp_path / "none", "does not exist"), (tmp_path, "no config.yaml")):
+        with pytest.raises(UserError, match=message):
+            load(path)
+
+
+def test_a_data_set_of_another_width_is_refused(tmp_path: Path) -> None:
+    rep = fit("pca", np.random.default_rng(0).normal(size=(30, 5)), out=tmp_path / "run", progress=False)
+    with pytest.raises(UserError):
+        rep.embed(np.zeros((3, 4)))
+
+
+def test_the_learning_rate_rises_and_ends_at_zero() -> None:
+    from salience.methods.base import warm_up_cosine
+
+    factors = [warm_up_cosine(step, 100) for step in range(101)]
+    assert factors[:10] == pytest.approx([k / 10 for k in range(1, 11)])
+    assert factors[10] == 1.0
+    assert factors[100] == pytest.approx(0.0)
+    assert all(a >= b for a, b in itertools.pairwise(factors[10:]))
+
+
+def test_compilation_waits_for_a_compiler_and_a_long_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def chosen(**changes: Any) -> bool:
+        settings = {"seconds": 500.0, "flops": 10**11, "accelerator": "cpu", "given": None, **changes}
+        return recipe.choose_compilation(recipe.Choices(), **settings)
+
+    monkeypatch.setattr(recipe.machine, "has_compiler", lambda: True)
+    assert chosen()
+    assert not chosen(seconds=20.0)
+    assert not chosen(flops=10**6)
+    assert not chosen(given=False)
+    monkeypatch.setattr(recipe.machine, "has_compiler", lambda: False)
+    assert not chosen(given=True)
+
+
+def test_bf16_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for native, expected in ((True, "bf16-mixed"), (False, "32-true")):
+        monkeypatch.setattr(recipe.machine, "native_bf16", lambda accelerator, native=native: native)
+        choices = recipe.Choices()
+        assert recipe.choose_arithmetic(choices, flops=10**11, accelerator="cpu", given="auto") == expected
+        assert "bf16" in choices.reasons["precision"]
+
+
+def test_every_method_has_a_file_and_a_class() -> None:
+    assert {"pca", "kmeans", "autoencoder", "simclr"} <= set(catalogue.names())
