@@ -103,6 +103,8 @@ def breakdown(stored: dict[str, Any], title: str) -> str:
 def classical(stored: dict[str, Any], title: str) -> str:
     grouped = arms(stored)
     named = {"salience": "Salience", "fit": "Salience, all of `fit`"}
+    rows_and_columns = next(iter(stored["cells"].values()))["result"]["shape"]
+    title = title.format(shape=" × ".join(f"{size:,}" for size in rows_and_columns))
     mine = values(grouped.get("salience", []), "seconds")
     rows = [
         [
@@ -148,8 +150,8 @@ SECTIONS: dict[str, tuple[Callable[[dict[str, Any], str], str], str]] = {
     "throughput-resnet18": (throughput, "SimCLR on CIFAR-10, ResNet-18, end to end"),
     "knn-convnet": (knn, "Weighted kNN (k = 20) on CIFAR-10's test images after two epochs, small net"),
     "breakdown-convnet": (breakdown, "Where a step's time goes, small net, batch 256"),
-    "pca": (classical, "PCA, 64 components of 60,000 × 784; quality: share of variance kept"),
-    "kmeans": (classical, "k-means, 20 centres of 60,000 × 784; quality: mean squared distance (lower is better)"),
+    "pca": (classical, "PCA, 64 components of {shape}; quality: share of variance kept"),
+    "kmeans": (classical, "k-means, 20 centres of {shape}; quality: mean squared distance (lower is better)"),
     "memory": (memory, "Anonymous memory of training, prepared 32×32 images"),
     "startup": (startup, "Waiting times"),
 }

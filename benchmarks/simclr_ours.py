@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from shared import SUMMARY, Enough, StepClock, bf16_matmul_peak, emit, versions, weighted_knn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -28,7 +29,7 @@ from salience.batch import Spec
 from salience.methods.base import Context
 from salience.methods.contrastive.simclr import SimCLR, nt_xent
 
-HIDDEN = {"convnet": 256, "resnet18": 512}
+NETS = ("convnet", "resnet18")
 PLANNED_EPOCHS = 20
 
 
@@ -51,7 +52,6 @@ def train(args: argparse.Namespace, out: Path) -> tuple[StepClock, salience.Repr
             learning_rate=2e-3,
             seed=args.seed,
             progress=False,
-            hidden=HIDDEN[args.net],
             dim=128,
             temperature=0.2,
         )
@@ -70,7 +70,7 @@ def knn(representation: salience.Representation, args: argparse.Namespace) -> fl
 def image_flops(net: str, batch_size: int) -> float:
     """FLOPs of one training step on both views (forward and backward), per image. A multiply-add is two."""
     spec = Spec("image", (3, 32, 32), "uint8", 0, 255, (0.5,) * 3, (0.25,) * 3)
-    method = SimCLR.build(Context(spec, 50_000, net), hidden=HIDDEN[net]).to("meta")
+    method = SimCLR.build(Context(spec, 50_000, net)).to("meta")
     views = [torch.empty(batch_size, 3, 32, 32, device="meta") for _ in range(2)]
     with FlopCounterMode(display=False) as counter:
         a, b = (method.projector(method.encoder(view)) for view in views)
@@ -86,6 +86,7 @@ def main() -> None:
         clock, representation = train(args, Path(folder) / "run")
         clock.close()
         accuracy = knn(representation, args) if representation else None
+        config = yaml.safe_load((Path(folder) / "run" / "config.yaml").read_text())
     peaks += [bf16_matmul_peak(sizes)] if args.peak else []
     rates = clock.throughput(args.batch_size, skip=args.skip, window=args.window)
     rate = statistics.median(rates) if rates else None
@@ -98,7 +99,7 @@ def main() -> None:
         flops_per_image=flops,
         bf16_matmul_peak=peaks,
         share_of_peak=rate * flops / statistics.mean(peaks) if rate and peaks else None,
-        threads=torch.get_num_threads(),
+        decided={name: config[name] for name in ("precision", "compile", "threads", "views")},
         versions=versions("torch", "torchvision", "lightning", "numpy"),
     )
 
@@ -106,7 +107,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with cifar10-train.parquet")
-    parser.add_argument("--net", choices=tuple(HIDDEN), default="convnet")
+    parser.add_argument("--net", choices=NETS, default="convnet")
     parser.add_argument("--steps", type=int, help="time this many steps and stop, no kNN")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=256)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.metadata
 import json
 import statistics
 import subprocess
@@ -88,7 +89,8 @@ def main() -> None:
         sources["cifar10"] = str(args.data / "cifar10-train.parquet")
     few = max(1, args.repeats // 4)
     starts = {name: first_step(source, few) for name, source in sources.items()}
-    print(json.dumps({"kind": "summary", "seconds": seconds, "first_step": starts}), flush=True)
+    versions = {package: importlib.metadata.version(package) for package in ("torch", "lightning", "cyclopts")}
+    print(json.dumps({"kind": "summary", "seconds": seconds, "first_step": starts, "versions": versions}), flush=True)
 
 
 if __name__ == "__main__":
