@@ -19,7 +19,7 @@ from salience.errors import UserError
 Rows = NDArray[np.int64]
 
 _ROUNDS = 7
-_LEAST_HALF = 4  # bits: below 256 positions a Feistel network has too few keys to mix well, so small n walk more
+_LEAST_HALF = 3  # bits: a Feistel network of fewer than 64 positions mixes badly, so small n walk more
 _GAMMA = 0x9E3779B97F4A7C15
 _M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 

@@ -13,10 +13,11 @@ from salience.nets.inputs import ImageInput
 
 SMALL = 64  # up to this resolution a ResNet's stem (7x7, stride 2, max-pool) would throw most of the image away
 OWN = ("convnet", "mlp", "linear")
+_UNFIT = (ValueError, AssertionError, ZeroDivisionError, RuntimeError, TypeError)  # what models say to a wrong size
 
 
 class TimmBody(nn.Module):
-    """A timm model without its classifier, pooled as its authors pool it.  [n c h w] -> [n num_features]"""
+    """A timm model without its classifier, pooled as its authors pool it.  [n c h w] -> [n width]"""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -33,16 +34,19 @@ def timm_body(name: str, spec: Spec, *, fetch: bool) -> tuple[ImageInput, TimmBo
     Errors: UserError for an unknown name or weights that cannot be had, MissingPackage without timm.
     """
     name, _, tag = name.partition(":")
+    if name in OWN:
+        raise UserError(f"encoder '{name}:{tag}': {name} has no published weights; leave ':{tag}' out")
     if tag not in ("", "pretrained"):
         raise UserError(f"encoder '{name}:{tag}' has an unknown ending ':{tag}'; only ':pretrained' is known")
     timm = _import_timm(name)
     if not timm.is_model(name):
         raise UserError(_unknown(name, [*OWN, *timm.list_models()]))
     model = _create(timm, name, spec, tag == "pretrained" and fetch)
+    _require_whole_patches(name, model, spec.resolution)
     if tag != "pretrained" and spec.resolution <= SMALL:
         _shrink_stem(model)
     inputs = _published_input(model, spec) if tag == "pretrained" else ImageInput(spec)
-    return inputs, TimmBody(model), model.num_features
+    return inputs, TimmBody(model), _tried_width(name, model, spec)
 
 
 def _import_timm(name: str) -> Any:
@@ -75,6 +79,18 @@ def _create(timm: Any, name: str, spec: Spec, pretrained: bool) -> Any:
         raise UserError(
             f"encoder {name!r} cannot take {size} images ({_first_line(error)}); raise --resolution"
         ) from error
+
+
+def _require_whole_patches(name: str, model: Any, resolution: int) -> None:
+    """A transformer drops what is left over at the right and the bottom, in silence; we do not."""
+    patches = getattr(model, "patch_embed", None)
+    side = getattr(patches, "patch_size", 1)
+    side = side[0] if isinstance(side, tuple) else side
+    if isinstance(side, int) and resolution % side:
+        remedy = f"take a --resolution that is a multiple of {side}"
+        raise UserError(
+            f"encoder {name!r} cuts {resolution}x{resolution} images into patches of {side} pixels; {remedy}"
+        )
 
 
 class _Free:

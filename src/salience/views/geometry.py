@@ -74,11 +74,13 @@ def triangle_weights(start: Tensor, length: Tensor, size: int, out: int) -> Tens
 
     The filter is one input pixel wide when enlarging and one output pixel wide when shrinking, and sees the crop only.
     """
-    scale = (length / out)[:, None, None]
-    to = torch.arange(out, device=start.device, dtype=torch.float32)[:, None] + 0.5
-    at = torch.arange(size, device=start.device, dtype=torch.float32) + (0.5 - start[:, None])  # [n size], in the crop
-    weights = (1 - (at[:, None] - to * scale).abs() / scale.clamp(min=1)).clamp(min=0)
-    weights = weights * ((at > 0) & (at < length[:, None]))[:, None]
+    pixel = torch.arange(size, device=start.device, dtype=torch.float32)
+    row = torch.arange(out, device=start.device, dtype=torch.float32)
+    at = 2 * (pixel - start[:, None]) + 1  # [n size] twice the place in the crop; whole numbers, so nothing is rounded
+    centre = (2 * row + 1) * length[:, None]  # [n out] twice the place, times `out`
+    distance = (at[:, None] * out - centre[:, :, None]).abs()
+    weights = (1 - distance / (2 * length.clamp(min=out))[:, None, None]).clamp(min=0)
+    weights = weights * ((at > 0) & (at < 2 * length[:, None]))[:, None]
     return weights / weights.sum(-1, keepdim=True)
 
 
@@ -96,9 +98,9 @@ def resized_crop(x: Tensor, boxes: Boxes, flip: Tensor | None = None) -> Tensor:
 def affine(x: Tensor, matrix: Tensor) -> Tensor:
     """Sample each image through an affine map of coordinates in [-1, 1].  x: [n c h w], matrix: [n 2 3] -> [n c h w]
 
-    `matrix` takes output to input positions. Where the map shrinks the image, four samples are spread over the part
-    of the output pixel that bilinear interpolation does not cover; elsewhere they coincide. Outside is the background:
-    the median of the image's border.
+    `matrix` takes output to input positions. Where the map shrinks the image by s, down either axis of the output, four
+    bilinear samples are spread so that together they see as far as Pillow's filter: its variance is s^2 / 6, that of
+    one sample 1 / 6. Elsewhere the four coincide. Outside is the background: the median of the image's border.
     """
     background = border_median(x)
     n, _, h, w = x.shape
@@ -113,7 +115,7 @@ def _spread(matrix: Tensor, h: int, w: int) -> Tensor:
     """Offsets of the four samples of an output pixel, in input coordinates: [n 4 2]; zero where nothing shrinks."""
     linear = matrix[:, :, :2]
     shrink = linear.norm(dim=1, keepdim=True)  # [n 1 2]: input pixels stepped over by one output pixel, down each axis
-    reach = (1 - 1 / shrink).clamp(min=0) / 4
+    reach = ((1 - shrink**-2).clamp(min=0) / 6).sqrt()  # in output pixels
     corners = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]], device=matrix.device)
     pixel = torch.tensor([2.0 / w, 2.0 / h], device=matrix.device)
     return torch.matmul(corners * pixel * reach, linear.transpose(1, 2))

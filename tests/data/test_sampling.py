@@ -1,0 +1,148 @@
+"""The order of training: a permutation, computed; processes and resumed runs lose and repeat nothing."""
+
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from salience.batch import Batch
+from salience.data.sampling import Loader, permute
+from salience.errors import UserError
+
+
+class Rows:
+    """The least a loader reads: n rows that say which they are."""
+
+    def __init__(self, n):
+        self.n = n
+
+    def __len__(self):
+        return self.n
+
+    def batch(self, rows):
+        assert rows.dtype == np.int64
+        return Batch(torch.from_numpy(rows * 10), torch.from_numpy(rows))
+
+
+def rows_of(loader):
+    return [batch.index.tolist() for batch in loader]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 16, 17, 255, 256, 257, 1000, 65_537])
+@pytest.mark.parametrize(("seed", "epoch"), [(0, 0), (0, 1), (1, 0), (2**63, 10**6), (-3, 5)])
+def test_every_row_once(n, seed, epoch):
+    rows = permute(np.arange(n), n, seed, epoch)
+    assert rows.dtype == np.int64
+    assert np.array_equal(np.sort(rows), np.arange(n))
+
+
+def test_any_part_of_the_order_is_found_alone():
+    whole = permute(np.arange(1000), 1000, 4, 2)
+    assert np.array_equal(permute(np.arange(300, 317), 1000, 4, 2), whole[300:317])
+    assert np.array_equal(permute(np.array([999, 0, 0]), 1000, 4, 2), whole[[999, 0, 0]])
+
+
+def test_a_position_of_a_huge_dataset_needs_no_table():
+    n = 10**12
+    rows = permute(np.arange(n - 1000, n), n, 0, 0)
+    assert len(np.unique(rows)) == 1000
+    assert 0 <= rows.min() < n / 10 < 0.9 * n < rows.max() < n
+
+
+def test_epochs_and_seeds_give_different_orders():
+    first = permute(np.arange(1000), 1000, 0, 0)
+    for other in (permute(np.arange(1000), 1000, 0, 1), permute(np.arange(1000), 1000, 1, 0)):
+        assert (first == other).mean() < 0.02
+        assert abs(stats.spearmanr(first, other).statistic) < 0.15
+
+
+@pytest.mark.parametrize("n", [5, 50, 300])
+def test_orders_are_fair(n):
+    """Each row comes first, and comes right after each other row, equally often over many epochs."""
+    orders = np.stack([permute(np.arange(n), n, 0, epoch) for epoch in range(1200)])
+    assert stats.chisquare(np.bincount(orders[:, 0], minlength=n)).pvalue > 1e-4
+    assert stats.chisquare(np.bincount(orders[:, -1], minlength=n)).pvalue > 1e-4
+    steps = (orders[:, 1:] - orders[:, :-1]) % n
+    assert stats.chisquare(np.bincount(steps.ravel(), minlength=n)[1:]).pvalue > 1e-4
+
+
+def test_all_orders_of_three_are_equally_likely():
+    orders = [tuple(permute(np.arange(3), 3, seed, 0)) for seed in range(1200)]
+    _, counts = np.unique(orders, axis=0, return_counts=True)
+    assert len(counts) == 6
+    assert stats.chisquare(counts).pvalue > 1e-4
+
+
+def test_positions_outside_the_data_are_refused():
+    for position in (-1, 10):
+        with pytest.raises(ValueError, match=r"0 \.\. 9"):
+            permute(np.array([position]), 10, 0, 0)
+
+
+def test_an_epoch_has_full_batches_of_distinct_rows():
+    loader = Loader(Rows(103), 10, seed=1)
+    batches = rows_of(loader)
+    assert len(batches) == len(loader) == 10
+    assert {len(batch) for batch in batches} == {10}
+    assert len(set(chain(*batches))) == 100
+    assert rows_of(loader) != batches  # the next epoch
+
+
+def test_every_row_comes_in_time_though_batches_are_full():
+    loader = Loader(Rows(23), 10, seed=0)
+    assert set(chain(*chain(*(rows_of(loader) for _ in range(20))))) == set(range(23))
+
+
+@pytest.mark.parametrize("world", [2, 3, 5])
+def test_processes_together_draw_the_batch_that_one_would(world):
+    alone = Loader(Rows(101), 6 * world, seed=3)
+    together = [Loader(Rows(101), 6, seed=3, rank=rank, world=world) for rank in range(world)]
+    assert {len(loader) for loader in together} == {len(alone)}
+    for _ in range(2):
+        for one, parts in zip(alone, zip(*together, strict=True), strict=True):
+            merged = torch.stack([part.index for part in parts], dim=1).flatten()  # rank r has every world-th
+            assert torch.equal(merged, one.index)
+
+
+def test_a_loader_resumed_in_mid_epoch_loses_and_repeats_nothing():
+    straight = Loader(Rows(50), 8, seed=5)
+    expected = rows_of(straight) + rows_of(straight)
+    for stop in range(len(expected)):
+        first = Loader(Rows(50), 8, seed=5)
+        seen, reading = [], iter(first)
+        while len(seen) < stop:
+            for batch in reading:
+                seen.append(batch.index.tolist())
+                if len(seen) == stop:
+                    break
+            reading = iter(first)
+        second = Loader(Rows(50), 8, seed=5)
+        second.load_state_dict(first.state_dict())
+        while len(seen) < len(expected):
+            assert len(second) == 6
+            seen += rows_of(second)
+        assert seen == expected
+
+
+def test_a_batch_by_its_number_is_the_batch_that_iteration_gives():
+    loader = Loader(Rows(50), 8, seed=5)
+    in_turn = rows_of(loader) + rows_of(loader)
+    assert [loader.batch_at(step).index.tolist() for step in reversed(range(12))] == in_turn[::-1]
+    assert loader.state_dict() == {"epoch": 2, "position": 0}  # asking by number moves nothing
+    assert torch.equal(loader.batch_at(3).x, loader.batch_at(3).index * 10)
+
+
+def test_a_batch_of_all_rows_is_fine_and_a_larger_one_is_refused():
+    assert sorted(rows_of(Loader(Rows(10), 10))[0]) == list(range(10))
+    with pytest.raises(UserError, match="batch_size 11 is more than the 10 rows there are; take at most 10"):
+        Loader(Rows(10), 11)
+    with pytest.raises(UserError, match=r"for each of 3 processes .* take at most 3"):
+        Loader(Rows(10), 4, world=3)
+    with pytest.raises(UserError, match="nothing to train on"):
+        Loader(Rows(0), 1)
+    with pytest.raises(UserError, match="batch_size must be at least 1, got 0"):
+        Loader(Rows(10), 0)
+    with pytest.raises(ValueError, match="rank"):
+        Loader(Rows(10), 2, rank=2, world=2)

@@ -1,0 +1,179 @@
+"""Encoders by name: shapes, statistics that travel with the weights, networks fitted to small images, plain errors."""
+
+import builtins
+import dataclasses
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from salience.batch import Column, Spec
+from salience.errors import MissingPackage, UserError
+from salience.nets import ImageInput, TableInput, make_encoder, projector
+
+IMAGES = Spec("image", (3, 32, 32), "uint8", 0, 255, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.0))
+DIGITS = Spec("image", (1, 8, 8), "uint8", 0, 255, mean=(0.3,), std=(0.3,))
+TABLE = Spec("table", (2,), "float32", columns=(Column("a"), Column("b", "category", ("x", "y", "z"))))
+
+
+def raw(spec, n=4):
+    if spec.modality == "table":
+        return torch.tensor([[0.5, 1.0], [float("nan"), 2.0], [1.0, float("nan")], [0.0, 0.0]])
+    return torch.arange(n * torch.Size(spec.shape).numel()).remainder(251).to(torch.uint8).reshape(n, *spec.shape)
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "dim"),
+    [
+        (None, IMAGES, 256),
+        (None, DIGITS, 256),
+        (None, TABLE, 256),
+        ("convnet", dataclasses.replace(IMAGES, shape=(2, 45, 45), mean=(), std=()), 256),
+        ("mlp", DIGITS, 256),
+        ("linear", DIGITS, 64),
+        ("linear", IMAGES, 256),
+        ("linear", TABLE, 4),
+        ("resnet18", DIGITS, 512),
+        ("vit_tiny_patch16_224", IMAGES, 192),
+        ("mobilenetv3_small_050", IMAGES, 1024),  # its num_features says 288
+    ],
+)
+def test_one_vector_of_the_stated_width_per_item(name, spec, dim):
+    encoder = make_encoder(name, spec).eval()
+    x = encoder.input.unit(raw(spec))
+    with torch.no_grad():
+        out = encoder(x)
+    assert out.shape == (len(x), dim)
+    assert encoder.dim == dim
+    assert torch.isfinite(out).all()
+    assert not torch.allclose(out[0], out[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "spec"), [("convnet", IMAGES), ("mlp", TABLE), ("linear", IMAGES), ("resnet18", IMAGES)]
+)
+def test_the_width_can_be_asked_for(name, spec):
+    encoder = make_encoder(name, spec, dim=10).eval()
+    assert encoder.dim == 10
+    out = encoder(encoder.input.unit(raw(spec)))
+    assert out.shape == (4, 10)
+    assert out.min() < 0  # a code is not cut off at zero
+
+
+def test_the_benchmark_net_is_the_one_the_benchmarks_name():
+    body = make_encoder("convnet", IMAGES).body
+    convolutions = [layer for layer in body.modules() if isinstance(layer, nn.Conv2d)]
+    plan = [(layer.in_channels, layer.out_channels, layer.stride[0]) for layer in convolutions]
+    assert plan == [(3, 32, 1), (32, 64, 2), (64, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2)]
+    assert all(layer.kernel_size == (3, 3) for layer in convolutions)
+    assert sum(isinstance(layer, nn.BatchNorm2d) for layer in body.modules()) == 6
+    assert [a.out_channels for a, b in pairwise(convolutions)] == [b.in_channels for a, b in pairwise(convolutions)]
+
+
+def test_images_reach_the_network_standardised_and_a_constant_channel_stays_finite():
+    layer = ImageInput(IMAGES)
+    x = torch.tensor([0, 255], dtype=torch.uint8).reshape(2, 1, 1, 1).expand(2, 3, 1, 1)
+    out = layer(layer.unit(x))[:, :, 0, 0]
+    torch.testing.assert_close(out, torch.tensor([[-2.5, -1.6, -0.3], [2.5, 2.4, 0.7]]))
+
+
+def test_statistics_travel_with_the_weights():
+    here = make_encoder("convnet", IMAGES)
+    there = make_encoder("convnet", dataclasses.replace(IMAGES, mean=(0, 0, 0), std=(1, 1, 1)))
+    there.load_state_dict(here.state_dict())
+    x = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(here.eval()(x), there.eval()(x))
+
+
+def test_a_table_is_unit_scale_already():
+    layer = TableInput(TABLE)
+    assert layer.width == 4
+    unit = layer.unit(raw(TABLE))
+    torch.testing.assert_close(unit, torch.tensor([[0.5, 0, 1, 0], [0, 0, 0, 1], [1, 0, 0, 0], [0, 1, 0, 0]]))
+    assert layer(unit) is unit
+
+
+@pytest.mark.parametrize(("resolution", "kernel", "stride"), [(32, 3, 1), (64, 3, 1), (96, 7, 2)])
+def test_small_images_get_a_resnet_with_a_small_stem(resolution, kernel, stride):
+    spec = dataclasses.replace(IMAGES, shape=(3, resolution, resolution))
+    model = make_encoder("resnet18", spec).body.model
+    assert model.conv1.kernel_size == (kernel, kernel)
+    assert model.conv1.stride == (stride, stride)
+    assert isinstance(model.maxpool, nn.Identity) == (resolution <= 64)
+    features = model.forward_features(torch.rand(1, 3, resolution, resolution))
+    assert features.shape[-1] == (resolution // 8 if resolution <= 64 else resolution // 32)
+
+
+def test_a_deep_stem_keeps_its_small_kernels_and_loses_its_stride():
+    model = make_encoder("resnet18d", DIGITS).body.model
+    assert model.conv1[0].stride == (1, 1)
+    assert model(torch.rand(2, 1, 8, 8)).shape == (2, 512)
+
+
+def test_a_vit_is_built_for_the_resolution():
+    model = make_encoder("vit_tiny_patch16_224", dataclasses.replace(IMAGES, shape=(3, 48, 48))).body.model
+    assert model.patch_embed.grid_size == (3, 3)
+
+
+def test_a_pretrained_network_is_made_without_fetching_where_a_run_brings_the_weights():
+    encoder = make_encoder("resnet18:pretrained", IMAGES, fetch=False)
+    assert encoder.body.model.conv1.kernel_size == (7, 7)  # weights of a 7x7 stem do not fit a 3x3 one
+    torch.testing.assert_close(encoder.input.mean.flatten(), torch.tensor([0.485, 0.456, 0.406]))
+    grey = make_encoder("resnet18:pretrained", DIGITS, fetch=False)
+    assert grey.input.mean.flatten().tolist() == pytest.approx([(0.485 + 0.456 + 0.406) / 3])
+
+
+def test_weights_that_cannot_be_fetched_are_a_users_error(monkeypatch, tmp_path):
+    import timm
+
+    def offline(*args, **options):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(UserError, match=r"weights cannot be fetched .no route to host"):
+        make_encoder("resnet18:pretrained", IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "says"),
+    [
+        ("convnt", IMAGES, "did you mean convnet"),
+        ("resnet81", IMAGES, "resnet18"),
+        ("qqqqqq", IMAGES, "take convnet, mlp, linear or the name of a timm model"),
+        ("resnet18:pretraned", IMAGES, "only ':pretrained' is known"),
+        ("convnet:pretrained", IMAGES, "no published weights"),
+        ("convnet", TABLE, "take mlp or linear"),
+        ("resnet18", TABLE, "take mlp or linear"),
+        ("vit_tiny_patch16_224", DIGITS, "patches of 16 pixels; take a --resolution that is a multiple of 16"),
+        ("vit_tiny_patch16_224", dataclasses.replace(IMAGES, shape=(3, 40, 40)), "multiple of 16"),
+        ("inception_v3", DIGITS, "raise --resolution"),
+    ],
+)
+def test_names_that_are_unknown_or_do_not_fit_are_refused_in_one_line(name, spec, says):
+    with pytest.raises(UserError, match=says) as caught:
+        make_encoder(name, spec)
+    assert repr(name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_timm_the_message_says_what_to_install(monkeypatch):
+    real = builtins.__import__
+
+    def without_timm(name, *args, **options):
+        if name == "timm":
+            raise ImportError(name)
+        return real(name, *args, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without_timm)
+    with pytest.raises(MissingPackage, match=r"'resnet18' needs timm; install it with pip install 'salience\[timm\]'"):
+        make_encoder("resnet18", IMAGES)
+    with pytest.raises(UserError, match="did you mean convnet"):
+        make_encoder("convnt", IMAGES)
+    assert make_encoder("convnet", IMAGES).dim == 256
+
+
+def test_projector():
+    head = projector(8, 16, 4)
+    assert head(torch.rand(5, 8)).shape == (5, 4)
+    assert [type(layer) for layer in head] == [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]

@@ -1,0 +1,94 @@
+"""Colour operations: torchvision's, each sample with its own strength."""
+
+import pytest
+import torch
+from scipy import stats
+from torchvision.transforms.v2 import functional as reference
+
+from salience.views import colour
+from salience.views.random import Keys
+
+N = 24
+
+
+def images(channels=3, seed=0):
+    x = torch.rand(N, channels, 12, 12, generator=torch.Generator().manual_seed(seed))
+    x[0] = 0  # black, white, grey and fully saturated pixels are where hue and division go wrong
+    x[1] = 1
+    x[2] = 0.5
+    x[3] = (x[3] > 0.5).float()
+    x[4] = x[4].mean(0)
+    return x
+
+
+@pytest.mark.parametrize("name", ["brightness", "contrast", "saturation", "hue"])
+def test_each_sample_is_adjusted_as_torchvision_would(name):
+    x = images()
+    low, high = (-0.5, 0.5) if name == "hue" else (0.0, 2.0)
+    strength = torch.linspace(low, high, N)[torch.randperm(N, generator=torch.Generator().manual_seed(1))]
+    ours = getattr(colour, f"adjust_{name}")(x, strength)
+    theirs = torch.stack(
+        [getattr(reference, f"adjust_{name}")(image, float(s)) for image, s in zip(x, strength, strict=True)]
+    )
+    torch.testing.assert_close(ours, theirs, atol=4e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["brightness", "contrast"])
+def test_one_channel_is_adjusted_as_torchvision_would(name):
+    x, strength = images(1), torch.linspace(0, 2, N)
+    ours = getattr(colour, f"adjust_{name}")(x, strength)
+    theirs = torch.stack(
+        [getattr(reference, f"adjust_{name}")(image, float(s)) for image, s in zip(x, strength, strict=True)]
+    )
+    torch.testing.assert_close(ours, theirs, atol=2e-6, rtol=0)
+
+
+def test_luma_is_torchvisions_grey():
+    torch.testing.assert_close(colour.luma(images()), reference.rgb_to_grayscale(images()))
+
+
+def test_a_strength_that_changes_nothing_changes_nothing():
+    x = images()
+    for name, nothing in [("brightness", 1.0), ("contrast", 1.0), ("saturation", 1.0), ("hue", 0.0)]:
+        torch.testing.assert_close(
+            getattr(colour, f"adjust_{name}")(x, torch.full((N,), nothing)), x, atol=2e-6, rtol=0
+        )
+
+
+def test_operations_leave_their_input_alone():
+    x = images()
+    before = x.clone()
+    keys = Keys.of(0, 0, torch.arange(N))
+    colour.random_grey(colour.jitter(x, keys, strength=(0.4, 0.4, 0.4, 0.1), probability=0.8), keys, probability=0.5)
+    assert torch.equal(x, before)
+
+
+def test_jitter_is_brightness_contrast_saturation_hue_one_after_the_other():
+    keys = Keys.of(0, 0, torch.arange(N))
+    ours = colour.jitter(images(), keys, strength=(0.4, 0.3, 0.2, 0.1), probability=0.6)
+    drawn = keys.fold("jitter").uniform(5)
+    for image, u, out in zip(images(), drawn, ours, strict=True):
+        if u[0] < 0.6:
+            factor = [1 + (2 * float(u[1 + i]) - 1) * s for i, s in enumerate((0.4, 0.3, 0.2))]
+            image = reference.adjust_brightness(image, factor[0])
+            image = reference.adjust_contrast(image, factor[1])
+            image = reference.adjust_saturation(image, factor[2])
+            image = reference.adjust_hue(image, (2 * float(u[4]) - 1) * 0.1)
+        torch.testing.assert_close(out, image, atol=2e-5, rtol=0)
+
+
+def test_brightness_is_uniform_and_left_out_as_often_as_asked():
+    x = torch.full((20_000, 1, 1, 1), 0.5)
+    keys = Keys.of(0, 0, torch.arange(20_000))
+    factor = colour.jitter(x, keys, strength=(0.4, 0.0, 0.0, 0.0), probability=0.8).flatten() / 0.5
+    assert stats.binomtest(int((factor == 1).sum()), 20_000, 0.2).pvalue > 1e-4
+    assert stats.kstest(factor[factor != 1].double().numpy(), stats.uniform(0.6, 0.8).cdf).pvalue > 1e-4
+
+
+def test_grey_takes_the_colour_of_as_many_as_asked():
+    x = torch.rand(5000, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    out = colour.random_grey(x, Keys.of(0, 0, torch.arange(5000)), probability=0.2)
+    grey = (out.amax(1) == out.amin(1)).flatten(1).all(1)
+    assert stats.binomtest(int(grey.sum()), 5000, 0.2).pvalue > 1e-4
+    torch.testing.assert_close(out[grey], reference.rgb_to_grayscale(x[grey], num_output_channels=3))
+    assert torch.equal(out[~grey], x[~grey])
