@@ -1,0 +1,38 @@
+# make demo     the main job on real data: a table, a plot, an HTML report
+# make test     the whole test suite
+# make check    what every change must pass: lint, format, types, tests
+# make bench    measured against peers (see benchmarks/README.md)
+# Each sets up .venv first where that has not been done. PYTHON=python3.13 chooses another Python.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+# Small networks on busy cores are many times slower with several threads than with one.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+
+.PHONY: setup demo test check bench
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: Salience needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Install one, or name it: make PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { \
+	  rm -rf .venv; echo "error: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: setup
+	$(BIN)/salience demo
+
+test: setup
+	$(ONE_THREAD) $(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(ONE_THREAD) $(BIN)/python -m pytest
+
+bench: setup
+	$(BIN)/python benchmarks/run.py

@@ -1,0 +1,65 @@
+"""What the documents say can be typed."""
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import salience
+from salience.cli.verbs import VERBS, make_app
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = [line for kind, block in BLOCKS if kind == "console" for line in block.splitlines() if line]
+PYTHON = [block for kind, block in BLOCKS if kind == "python"]
+TARGETS = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if "--config" not in line])
+def test_a_command_of_the_readme_parses(command):
+    program, *argv = shlex.split(command)
+    assert program == "salience"
+    make_app(argv).parse_args(argv, exit_on_error=False, print_error=False)
+
+
+def test_the_readme_shows_commands_and_python():
+    assert len(COMMANDS) >= 5
+    assert PYTHON
+
+
+@pytest.mark.parametrize("block", PYTHON)
+def test_python_of_the_readme_uses_public_names(block):
+    used = {
+        node.attr
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "salience"
+    }
+    assert used
+    assert used <= set(salience.__all__)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", PYTHON)
+def test_python_of_the_readme_runs(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    short = re.sub(r"epochs=\d+", "epochs=1", block)
+    assert short != block
+    exec(compile(short, "README.md", "exec"), {})
+
+
+def test_every_verb_has_its_line_in_the_readme():
+    listed = re.findall(r"^\| `salience (\w+)", README, flags=re.MULTILINE)
+    assert tuple(listed) == VERBS
+
+
+def test_every_make_command_is_a_target():
+    named = set(re.findall(r"\bmake (\w+)(?=`|\s+#)", README))
+    assert named >= {"demo", "test"}
+    assert named <= set(TARGETS)
+
+
+def test_the_changelog_has_the_version_of_the_package():
+    assert f"## {salience.__version__}" in (ROOT / "CHANGELOG.md").read_text()
