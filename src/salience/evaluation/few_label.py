@@ -44,7 +44,7 @@ def few_label_predictions(
     scaling = Scaling.of(train)  # of all training rows: their values need no labels
     train, test, picked = scaling(train), scaling(test), torch.from_numpy(rows)
     size = max(1, block // (len(test) * classes))
-    parts = [fit_few(train[some], labels[some], classes).scores(test).argmax(-1) for some in picked.split(size)]
+    parts = [fit_few(train[some], labels[some], classes).scores(test).argmax(1) for some in picked.split(size)]
     return torch.cat(parts)
 
 
@@ -59,7 +59,7 @@ def fit_few(x: Tensor, y: Tensor, classes: int, strength: float = UNCHOSEN) -> L
         return fit(x, y, classes, x.new_full((b, d), penalty), tolerance=1e-5)
     basis, within = span(x)
     inside = fit(within, y, classes, x.new_full((b, m), penalty), tolerance=1e-5)
-    return Linear(basis @ inside.weight, inside.bias)
+    return Linear(inside.weight @ basis.mT, inside.bias)
 
 
 def span(x: Tensor) -> tuple[Tensor, Tensor]:

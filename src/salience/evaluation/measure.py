@@ -82,7 +82,7 @@ def measure(train: np.ndarray, test: np.ndarray, task: Task, say: Say) -> Measur
     neighbours = knn_scores(x, y, held, task.classes).argmax(1).numpy()
     say("linear probe")
     probe = fit_probe(x, y, task.classes, torch.from_numpy(task.validation))
-    predicted = probe.scores(held).argmax(1).numpy()
+    predicted = probe.scores(held).argmax(0).numpy()
     say("few labels")
     few = {k: _few_label(x, y, held, truth, rows, task.classes) for k, rows in task.draws.items()}
     say("clusters")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from salience.evaluation.logistic import Linear, fit
+from salience.evaluation.logistic import Linear, fit, second_moments
 
 PENALTIES = tuple(10.0 ** (-half / 2) for half in range(15))  # 1 ... 1e-7, for features of unit mean variance
 UNCHOSEN = 3.0  # penalty times rows, where none are left to choose it; digits and CIFAR-10 are flat from 0.3 to 30
@@ -54,7 +54,7 @@ class Probe:
     standardised: bool
 
     def scores(self, x: Tensor) -> Tensor:
-        """Logits.  x: [n d] -> [n c]"""
+        """Logits.  x: [n d] -> [c n]"""
         return self.linear.scores(self.scaling(x))[0]
 
 
@@ -69,10 +69,12 @@ def fit_probe(x: Tensor, y: Tensor, classes: int, validation: Tensor) -> Probe:
         final = UNCHOSEN / len(x)
         return Probe(scaling, fit(x, y, classes, final * unit[:1]), final, standardised=False)
     fitting, judging = some((~validation).nonzero()[:, 0], CHOOSE_WITH), some(validation.nonzero()[:, 0], CHOOSE_WITH)
-    tried = path(x[fitting], y[fitting], classes, unit)
+    fitted = x[fitting]
+    moments = second_moments(fitted, fitted.new_full((len(fitted),), 1 / len(fitted)))
+    tried = path(fitted, y[fitting], classes, unit, moments)
     chosen = choose(tried, x[judging], y[judging])
     final = chosen.penalty * len(fitting) / len(x)  # it acts against the sum over rows, so its share shrinks with them
-    linear = fit(x, y, classes, final * unit[chosen.scaling, None], start=chosen.linear)
+    linear = fit(x, y, classes, final * unit[chosen.scaling, None], start=chosen.linear, moments=moments)
     return Probe(scaling, linear, final, bool(chosen.scaling))
 
 
@@ -94,26 +96,25 @@ def choose(tried: Iterator[tuple[float, Linear]], x: Tensor, y: Tensor) -> Chose
         patience -= 1
         if marks[here] > best:
             best, patience = marks[here], PATIENCE
-            chosen = Chosen(penalty, here, Linear(linear.weight[here, None], linear.bias[here, None]))
+            chosen = Chosen(penalty, here, linear[here])
         if not patience:
             break
     assert chosen is not None
     return chosen
 
 
-def path(x: Tensor, y: Tensor, classes: int, unit: Tensor) -> Iterator[tuple[float, Linear]]:
+def path(x: Tensor, y: Tensor, classes: int, unit: Tensor, moments: Tensor) -> Iterator[tuple[float, Linear]]:
     """Fits from strong to weak penalties.  x: [n d], y: [n], unit: [b d] -> penalty, b classifiers"""
     linear = None
-    equal = x.new_full((len(x),), 1 / len(x))
     for penalty in PENALTIES:
-        linear = fit(x, y, classes, penalty * unit, weights=equal, start=linear, tolerance=1e-5)
+        linear = fit(x, y, classes, penalty * unit, start=linear, moments=moments, tolerance=1e-5)
         yield penalty, linear
 
 
 def judge(scores: Tensor, y: Tensor) -> list[tuple[float, float]]:
-    """(accuracy, mean log-likelihood) of each classifier.  scores: [b n c], y: [n]"""
-    right = (scores.argmax(-1) == y).double().mean(1)
-    likelihood = scores.log_softmax(-1)[:, torch.arange(len(y)), y].double().mean(1)
+    """(accuracy, mean log-likelihood) of each classifier.  scores: [b c n], y: [n]"""
+    right = (scores.argmax(1) == y).double().mean(1)
+    likelihood = scores.log_softmax(1)[:, y, torch.arange(len(y))].double().mean(1)
     return list(zip(right.tolist(), likelihood.tolist(), strict=True))
 
 

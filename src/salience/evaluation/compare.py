@@ -1,0 +1,180 @@
+"""Runs side by side: quality against what it cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from salience.errors import UserError
+from salience.evaluation.report import number
+from salience.files import write_text
+from salience.run import Run
+from salience.units import format_duration
+
+QUALITIES = {"linear": "linear probe", "knn": "kNN", "1": "1 label", "10": "10 labels"}
+Quality = Mapping[str, Any]  # {"value": v, "interval": [low, high]}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run: what it is, how good (quality -> accuracy), what it cost (0 where not known)."""
+
+    name: str
+    method: str
+    on: str
+    test: str
+    qualities: Mapping[str, Quality]
+    flops: float
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        shown = {name: self.qualities.get(key) for key, name in QUALITIES.items()}
+        about = {"run": self.name, "method": self.method, "on": self.on}
+        return {**about, **shown, "flops": self.flops or None, "seconds": self.seconds or None}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs in the order of their linear probe, and what a reader must know."""
+
+    entries: tuple[Entry, ...]
+    notes: tuple[str, ...]
+
+    def table(self) -> str:
+        """Quality with its interval, and cost."""
+        head = ["run", "method", "on", *QUALITIES.values(), "FLOPs", "time"]
+        lines = [head, *([*_about(entry), *_qualities(entry), *_costs(entry)] for entry in self.entries)]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+    def text(self) -> str:
+        return "\n".join([self.table(), *(f"note: {note}" for note in self.notes)])
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"runs": [entry.to_dict() for entry in self.entries], "notes": list(self.notes)}
+
+    def plot(self) -> str:
+        """Accuracy of the linear probe against FLOPs and against time, as SVG; empty without labels or costs."""
+        drawable = [entry for entry in self.entries if "linear" in entry.qualities and (entry.flops or entry.seconds)]
+        return _plot(drawable) if drawable else ""
+
+    def write(self, folder: Path | str) -> None:
+        """compare.json, compare.html and compare.svg into the folder."""
+        folder, svg = Path(folder), self.plot()
+        write_text(folder / "compare.json", json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
+        write_text(folder / "compare.html", _page(self, svg))
+        if svg:
+            write_text(folder / "compare.svg", svg)
+
+
+def compare(runs: Iterable[Path | str], out: Path | str | None = None) -> Comparison:
+    """Sets evaluated runs side by side.
+
+    runs: run folders, each evaluated before;  out: a folder for compare.html, compare.svg and compare.json
+    Errors: UserError for no run, a folder that is none, or one that has not been evaluated.
+    """
+    paths = [Path(run) for run in runs]
+    if not paths:
+        raise UserError("RUN: none was given; name the run folders to compare")
+    entries = sorted((read_entry(path) for path in paths), key=_rank)
+    notes = []
+    if len({entry.test for entry in entries}) > 1:
+        notes.append("the runs were not judged by the same rows; evaluate them on the same data to compare them")
+    comparison = Comparison(tuple(entries), tuple(notes))
+    if out is not None:
+        comparison.write(out)
+    return comparison
+
+
+def read_entry(path: Path) -> Entry:
+    """Raises UserError where the run has no readable report."""
+    run = Run(path)
+    file = run.path / "report.json"
+    if not file.exists():
+        raise UserError(f"RUN: {path} has not been evaluated; first: salience evaluate {path} --on SOURCE")
+    try:
+        report = json.loads(file.read_text())
+        found, about = report["representation"], report["about"]
+        few = {k: found["few_label"][k]["accuracy"] for k in QUALITIES if k in found.get("few_label", {})}
+        qualities = few | {family: found[family]["accuracy"] for family in ("linear", "knn") if family in found}
+        cost = report.get("cost") or {}
+        return Entry(
+            run.path.name,
+            about["method"],
+            about["on"],
+            about["test"]["fingerprint"],
+            qualities,
+            float(cost.get("flops") or 0),
+            float(cost.get("seconds") or 0),
+        )
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"RUN: {file} is damaged; write it anew: salience evaluate {path} --on SOURCE") from None
+
+
+def _rank(entry: Entry) -> float:
+    return -entry.qualities["linear"]["value"] if "linear" in entry.qualities else 0.0
+
+
+def _about(entry: Entry) -> list[str]:
+    return [entry.name, entry.method, entry.on]
+
+
+def _qualities(entry: Entry) -> list[str]:
+    return [_cell(entry.qualities.get(key)) for key in QUALITIES]
+
+
+def _cell(quality: Quality | None) -> str:
+    if quality is None:
+        return "-"
+    low, high = quality["interval"]
+    return f"{number(quality['value'])} [{number(low)}, {number(high)}]"
+
+
+def _costs(entry: Entry) -> list[str]:
+    flops = f"{entry.flops:.2g}" if entry.flops else "-"
+    return [flops, format_duration(entry.seconds) if entry.seconds else "-"]
+
+
+def _plot(entries: Sequence[Entry]) -> str:
+    from salience.evaluation import figures
+
+    figure, axes = figures.new_figure(9, 4, 2)
+    for ax, cost, label in zip(axes, ("flops", "seconds"), ("FLOPs of the training", "seconds"), strict=True):
+        for at, entry in enumerate(entries):
+            spent: float = getattr(entry, cost)
+            if spent:
+                _point(ax, spent, entry.qualities["linear"], figures.class_colours(10)[at % 10], entry.name)
+        ax.set_xscale("log")
+        ax.grid(color=figures.INK, alpha=0.12)
+        figures.label_axes(ax, label, "linear probe accuracy")
+    if axes[1].get_legend_handles_labels()[0]:
+        figures.legend(axes[1], loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figures.to_svg(figure, "quality against cost")
+
+
+def _point(ax: Any, spent: float, quality: Quality, colour: Any, name: str) -> None:
+    value, (low, high) = quality["value"], quality["interval"]
+    ax.errorbar(spent, value, [[value - low], [high - value]], fmt="o", color=colour, capsize=3, label=name)
+
+
+def _page(comparison: Comparison, svg: str) -> str:
+    from salience.evaluation.page import STYLE
+
+    head = ["run", "method", "on", *QUALITIES.values(), "FLOPs", "time"]
+    rows = [[*_about(entry), *_qualities(entry), *_costs(entry)] for entry in comparison.entries]
+    title = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "".join(
+        f"<tr><th>{escape(first)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in rest)}</tr>"
+        for first, *rest in rows
+    )
+    notes = "".join(f"<p>{escape(note)}</p>" for note in comparison.notes)
+    table = f'<div class="scroll"><table><thead><tr>{title}</tr></thead><tbody>{body}</tbody></table></div>'
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Runs compared</title>'
+        f"<style>{STYLE}</style></head>\n<body><h1>Quality against cost</h1>{notes}{table}"
+        f"<figure>{svg}</figure></body></html>\n"
+    )

@@ -1,0 +1,181 @@
+"""The report as one HTML file that needs nothing else: figures inside, no script, light and dark."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from salience.evaluation import figures
+from salience.evaluation.intervals import Metric
+from salience.evaluation.measure import INTERVALS
+from salience.evaluation.report import FAMILIES, Report, number, words
+from salience.files import atomic, write_text
+from salience.units import format_duration, format_size
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1b1e23; --soft: #5b6470; --line: #d8dce2; --paper: #ffffff; --good: #e8f3ec;
+  --accent: #2f7fd6; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e8eb; --soft: #a0a8b3; --line: #363c45; --paper: #16181c;
+  --good: #1b2b22; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 62rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .3rem; } h2 { font-size: 1.2rem; margin: 2.6rem 0 .6rem; }
+p { margin: .4rem 0; max-width: 46rem; } .soft, figcaption, caption { color: var(--soft); font-size: .9rem; }
+.verdict { border-left: 4px solid var(--accent); padding: .5rem .9rem; margin: 1.2rem 0; font-size: 1.1rem; }
+.scroll { overflow-x: auto; } figure { margin: 1rem 0; } svg { max-width: 100%; height: auto; color: var(--ink); }
+figure svg text { font-family: system-ui, sans-serif; } img { max-width: 100%; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; min-width: 100%; }
+th, td { text-align: right; padding: .28rem .7rem; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th:first-child { text-align: left; font-weight: 400; } thead th { font-weight: 600; }
+tr.family th { padding-top: 1rem; font-weight: 600; } tr.family th span { font-weight: 400; color: var(--soft);
+  white-space: normal; } td small { color: var(--soft); } td.best { background: var(--good); font-weight: 600; }
+td.best small { font-weight: 400; }
+"""
+NO_BEST = ("geometry",)  # families where more is not simply better
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """report.json, report.html and figures/, each whole or not at all."""
+    drawn = draw(report)
+    for name, figure in drawn.items():
+        with atomic(folder / "figures" / name) as temporary:
+            temporary.write_bytes(figure)
+    write_text(folder / "report.html", page(report, drawn))
+    write_text(folder / "report.json", json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n")
+
+
+def draw(report: Report) -> dict[str, bytes]:
+    """Every figure the evidence allows: file name -> content."""
+    evidence, drawn = report.evidence, {}
+    if report.representation.get("few_label"):
+        drawn["few_label.svg"] = figures.few_label_curve(report.columns, names(report)).encode()
+    drawn["projection.svg"] = figures.projection(
+        evidence.projection, evidence.projected_labels, report.classes
+    ).encode()
+    if evidence.confusion is not None:
+        drawn["confusion.svg"] = figures.confusion_matrix(evidence.confusion, report.classes).encode()
+    if evidence.gallery is not None:
+        drawn["neighbours.png"] = figures.gallery_png(evidence.gallery)
+    if len(set(evidence.training) - {"step", "epoch"}):
+        drawn["training.svg"] = figures.training_curves(evidence.training).encode()
+    return drawn
+
+
+def names(report: Report) -> dict[str, str]:
+    """How the columns are called."""
+    dim = report.about["dim"]
+    return {
+        "representation": f"{report.about['method']} ({dim})",
+        "raw": "raw input",
+        "pca": "PCA",
+        "untrained": "untrained encoder",
+    }
+
+
+def page(report: Report, drawn: Mapping[str, bytes]) -> str:
+    """The whole file.  drawn: as `draw` gives it"""
+    about = report.about
+    title = escape(f"{about['method']} on {about['on']}")
+    rows = f"{about['train_rows']:,} labelled rows to train on, " if about["train_rows"] else ""
+    verdict = f'<p class="verdict">{escape(report.verdict())}</p>' if report.verdict() else ""
+    notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
+    parts = [
+        f"<h1>What {title} has learnt</h1>",
+        f'<p class="soft">{rows}{about["test_rows"]:,} rows to judge by, {len(report.classes)} classes.</p>',
+        verdict,
+        f"<ul>{notes}</ul>" if notes else "",
+        summary(report),
+        *(section(name, drawn) for name in CAPTIONS if name in drawn),
+        cost(report.cost),
+    ]
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
+    body = "\n".join(part for part in parts if part)
+    return (
+        f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n'
+    )
+
+
+CAPTIONS = {
+    "few_label.svg": (
+        "How few labels suffice",
+        "Logistic regression on 1, 2, 5, … labelled rows per class, mean over 20 draws. "
+        "The band is the 95 % interval over draws; every representation had the same draws.",
+    ),
+    "projection.svg": (
+        "The representation from its widest side",
+        "Test rows on their two leading principal components. What overlaps here may well be apart in the others.",
+    ),
+    "confusion.svg": ("What is mistaken for what", "Test rows, by the linear probe. The darker, the larger the share."),
+    "neighbours.png": (
+        "Nearest neighbours",
+        "First in each row a test image, then the training images most similar to it by cosine. "
+        "Green frame: the same class; red: another. Without labels, neighbours are among the test images and blue.",
+    ),
+    "training.svg": ("The training", "As metrics.csv has it."),
+}
+
+
+def section(name: str, drawn: Mapping[str, bytes]) -> str:
+    title, caption = CAPTIONS[name]
+    if name.endswith(".svg"):
+        picture = drawn[name].decode()
+    else:
+        picture = f'<img alt="{title}" src="data:image/png;base64,{base64.b64encode(drawn[name]).decode()}">'
+    caption = f"<figcaption>{caption}</figcaption>"
+    return f'<h2>{title}</h2>\n<figure><div class="scroll">{picture}</div>{caption}</figure>'
+
+
+def summary(report: Report) -> str:
+    """The table of all figures, family by family, the best of each row marked."""
+    called = names(report)
+    columns = {key: measures for key, measures in report.columns.items() if measures}
+    head = "".join(f"<th>{escape(called[key])}</th>" for key in columns)
+    body = "".join(_family(family, columns) for family in FAMILIES if report.representation.get(family))
+    caption = "Value and 95 % interval. Shaded: the best of the row, and whatever its interval does not exclude."
+    return (
+        f'<div class="scroll"><table><caption>{caption}</caption>'
+        f"<thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _family(family: str, columns: Mapping[str, Any]) -> str:
+    head = f'<tr class="family"><th colspan="{len(columns) + 1}">{FAMILIES[family]} '
+    head += f"<span>{escape(INTERVALS[family])}</span></th></tr>"
+    return head + "".join(_row(family, key, columns) for key in columns["representation"][family])
+
+
+def _row(family: str, key: str, columns: Mapping[str, Any]) -> str:
+    found = [measures.get(family, {}).get(key) for measures in columns.values()]
+    metrics = [metric if isinstance(metric, Metric) or metric is None else metric["accuracy"] for metric in found]
+    marked = set() if family in NO_BEST else best(metrics)
+    cells = "".join(_cell(metric, at in marked) for at, metric in enumerate(metrics))
+    return f"<tr><th>{escape(words(key))}</th>{cells}</tr>"
+
+
+def best(metrics: list[Metric | None]) -> set[int]:
+    """Positions of the highest value and of those whose interval reaches it."""
+    top = max((metric.value for metric in metrics if metric), default=0.0)
+    return {at for at, metric in enumerate(metrics) if metric and metric.high >= top}
+
+
+def _cell(metric: Metric | None, marked: bool) -> str:
+    if metric is None:
+        return "<td>–</td>"
+    mark = ' class="best"' if marked else ""
+    return f"<td{mark}>{number(metric.value)} <small>[{number(metric.low)}, {number(metric.high)}]</small></td>"
+
+
+def cost(spent: Mapping[str, Any]) -> str:
+    """What the training took."""
+    readable = {
+        "flops": lambda value: f"{value:.3g} floating point operations",
+        "seconds": lambda value: format_duration(value),
+        "peak_memory_bytes": lambda value: f"{format_size(value)} at most in memory",
+    }
+    lines = [say(spent[key]) for key, say in readable.items() if spent.get(key)]
+    return f"<h2>What it took</h2>\n<p>{escape(', '.join(lines))}.</p>" if lines else ""
