@@ -127,12 +127,18 @@ def test_a_pretrained_network_is_made_without_fetching_where_a_run_brings_the_we
 def test_weights_that_cannot_be_fetched_are_a_users_error(monkeypatch, tmp_path):
     import timm
 
-    def offline(*args, **options):
-        raise ConnectionError("no route to host")
+    create = timm.create_model
+
+    def offline(name, pretrained=False, **options):
+        if pretrained:
+            raise ConnectionError("no route to host")
+        return create(name, **options)
 
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(UserError, match=r"weights cannot be fetched .no route to host"):
         make_encoder("resnet18:pretrained", IMAGES)
+    with pytest.raises(UserError, match="resnetblur18 has no published weights; leave ':pretrained' out"):
+        make_encoder("resnetblur18:pretrained", IMAGES)
 
 
 @pytest.mark.parametrize(

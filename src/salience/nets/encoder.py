@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import math
+
 from torch import Tensor, nn
 
+from salience.batch import Spec
 from salience.nets.inputs import ImageInput, TableInput
 
 
@@ -31,6 +34,13 @@ def convnet(channels: int) -> tuple[nn.Sequential, int]:
     plan = [(channels, 32, 1), (32, 64, 2), (64, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2)]
     layers = [_conv(before, after, stride) for before, after, stride in plan]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 256
+
+
+def convnet_code(spec: Spec, dim: int) -> nn.Sequential:
+    """The same convolutions, and a linear map of all positions in place of their mean.  [n c h w] -> [n dim]"""
+    body, width = convnet(spec.channels)
+    side = math.ceil(spec.resolution / 8)
+    return nn.Sequential(*body[:-2], nn.Flatten(), nn.Linear(width * side**2, dim))
 
 
 def mlp(width: int, hidden: tuple[int, ...] = (256, 256)) -> tuple[nn.Sequential, int]:

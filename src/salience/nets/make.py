@@ -6,7 +6,7 @@ from torch import nn
 
 from salience.batch import Spec
 from salience.errors import UserError
-from salience.nets.encoder import Encoder, convnet, linear, mlp
+from salience.nets.encoder import Encoder, convnet, convnet_code, linear, mlp
 from salience.nets.inputs import input_width, make_input
 from salience.nets.timm_body import OWN, timm_body
 
@@ -16,7 +16,8 @@ def make_encoder(name: str | None, spec: Spec, *, dim: int | None = None, fetch:
 
     name: "convnet" (default for images), "mlp" (default for tables), "linear", a timm model such as "resnet18", or
         "NAME:pretrained" for its published weights
-    dim: width of the representation; None takes the network's own, otherwise a linear layer is added
+    dim: width of the representation; None takes the network's own, otherwise a linear layer is added (in "convnet" in
+        place of the mean over positions: a code to rebuild an item from must say where things are)
     fetch: False leaves a pretrained network's weights out, for a run that brings its own
     Errors: UserError for an unknown name, or one that does not fit the data.
     """
@@ -26,6 +27,8 @@ def make_encoder(name: str | None, spec: Spec, *, dim: int | None = None, fetch:
         raise UserError(f"encoder {name!r} does not take {spec.modality} data; take mlp or linear")
     if name == "linear":
         return Encoder(make_input(spec), *linear(input_width(spec), dim or min(256, input_width(spec))))
+    if name == "convnet" and dim is not None:
+        return Encoder(make_input(spec), convnet_code(spec, dim), dim)
     encoder = _make(name, spec, fetch)
     return encoder if dim is None or dim == encoder.dim else _narrowed(encoder, dim)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from salience.batch import Spec
@@ -67,18 +68,24 @@ def _unknown(name: str, known: list[str] | tuple[str, ...]) -> str:
 
 
 def _create(timm: Any, name: str, spec: Spec, pretrained: bool) -> Any:
+    published = timm.get_pretrained_cfg(name)
     options: dict[str, Any] = {"num_classes": 0, "in_chans": spec.channels}
-    if (timm.get_pretrained_cfg(name) or _Free).fixed_input_size:  # a ViT's positions belong to one image size
+    if published is not None and published.fixed_input_size:  # a ViT's positions belong to one image size
         options["img_size"] = spec.resolution
     try:
-        return timm.create_model(name, pretrained=pretrained, **options)
-    except OSError as error:
+        model = timm.create_model(name, **options)
+    except _UNFIT as error:
+        raise _unfit(name, spec, error) from error
+    return _fetched(timm, name, options) if pretrained else model
+
+
+def _fetched(timm: Any, name: str, options: dict[str, Any]) -> Any:
+    if not timm.is_model_pretrained(name):
+        raise UserError(f"encoder '{name}:pretrained': {name} has no published weights; leave ':pretrained' out")
+    try:
+        return timm.create_model(name, pretrained=True, **options)
+    except Exception as error:  # each of the hub's clients has errors of its own
         raise UserError(f"encoder '{name}:pretrained': the weights cannot be fetched ({_first_line(error)})") from error
-    except (ValueError, AssertionError, ZeroDivisionError, RuntimeError, TypeError) as error:
-        size = f"{spec.resolution}x{spec.resolution}"
-        raise UserError(
-            f"encoder {name!r} cannot take {size} images ({_first_line(error)}); raise --resolution"
-        ) from error
 
 
 def _require_whole_patches(name: str, model: Any, resolution: int) -> None:
@@ -87,14 +94,25 @@ def _require_whole_patches(name: str, model: Any, resolution: int) -> None:
     side = getattr(patches, "patch_size", 1)
     side = side[0] if isinstance(side, tuple) else side
     if isinstance(side, int) and resolution % side:
-        remedy = f"take a --resolution that is a multiple of {side}"
-        raise UserError(
-            f"encoder {name!r} cuts {resolution}x{resolution} images into patches of {side} pixels; {remedy}"
-        )
+        cuts = f"encoder {name!r} cuts {resolution}x{resolution} images into patches of {side} pixels"
+        raise UserError(f"{cuts}; take a --resolution that is a multiple of {side}")
 
 
-class _Free:
-    fixed_input_size = False
+def _tried_width(name: str, model: Any, spec: Spec) -> int:
+    """The width that comes out of one blank image; the announced one leaves out some models' last layer."""
+    model.eval()
+    try:
+        with torch.no_grad():
+            width = model(torch.zeros(1, *spec.shape)).shape[1]
+    except _UNFIT as error:
+        raise _unfit(name, spec, error) from error
+    model.train()
+    return width
+
+
+def _unfit(name: str, spec: Spec, error: Exception) -> UserError:
+    size = f"{spec.resolution}x{spec.resolution}"
+    return UserError(f"encoder {name!r} cannot take {size} images ({_first_line(error)}); raise --resolution")
 
 
 def _shrink_stem(model: Any) -> None:
