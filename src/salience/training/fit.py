@@ -211,6 +211,7 @@ def _learn(
     _initialise(method, config["init"])
     choices = recipe.Choices()
     config |= _decide(choices, method, dataset, wishes, settings)
+    config |= {"encoder": choices.values["encoder"], "views": choices.values.get("views")}
     if wishes["budget"] is not None:
         seconds = parse_duration(wishes["budget"], "--budget")
         config |= _within(choices, seconds, method, dataset, config, started)
