@@ -108,6 +108,13 @@ def memory(smoke: bool) -> list[Cell]:
     ]
 
 
+def linear_probe(smoke: bool) -> list[Cell]:
+    """Our linear probe against the SGD protocol; it prints one JSON line, and has no small size."""
+    if smoke or not (HERE / "linear_probe.py").exists():
+        return []
+    return [Cell("linear-probe", "ours", 0, ours("linear_probe.py"))]
+
+
 def all_cells(data: Path | None, smoke: bool) -> list[Cell]:
     """Every cell that this machine has the data for, in order: the interleaved comparisons first."""
     cells: list[Cell] = []
@@ -117,7 +124,7 @@ def all_cells(data: Path | None, smoke: bool) -> list[Cell]:
     cells += classical("kmeans", ("salience", "fit", "lloyd", "elkan"), smoke)
     with_data = ("--data", data) if data else ()
     cells.append(Cell("startup", "ours", 0, ours("startup.py", *with_data, "--repeats", 1 if smoke else 11)))
-    cells += memory(smoke)
+    cells += linear_probe(smoke) + memory(smoke)
     if data is not None:
         cells += knn(data, smoke)
     return cells

@@ -70,7 +70,7 @@ def run(cell: Cell, data: Path | None) -> dict[str, Any] | None:
         print(f"  the machine is busy: others use {busy:.0%} of it", file=sys.stderr)
     finished = subprocess.run(cell.command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     lines = [json.loads(line) for line in finished.stdout.splitlines() if line.startswith("{")]
-    if finished.returncode or not lines or lines[-1]["kind"] != "summary":
+    if finished.returncode or not lines or lines[-1].get("kind", "summary") != "summary":
         print(f"  failed with exit code {finished.returncode}: {shlex.join(cell.command)}", file=sys.stderr)
         return None
     result = {key: value for key, value in lines[-1].items() if key not in ("kind", "versions")}
