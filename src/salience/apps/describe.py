@@ -106,8 +106,8 @@ class Description:
         if not self.equal:
             return ["exact duplicates: none"]
         items = sum(map(len, self.equal))
-        conflict = f"; {self.conflicting} of the sets bear different labels" if self.conflicting else ""
-        head = f"exact duplicates: {items:,} items in {len(self.equal):,} sets of equal ones{conflict}"
+        conflict = f"; {_sets(self.conflicting)} with different labels" if self.conflicting else ""
+        head = f"exact duplicates: {items:,} items in {_sets(len(self.equal))} of equal ones{conflict}"
         return [head, *_examples([" = ".join(group[:SHOWN]) for group in self.equal])]
 
     def _near_lines(self) -> list[str]:
@@ -234,6 +234,10 @@ def _column_line(column: dict[str, Any]) -> str:
     kind = f"{column['categories']} categories" if column["categories"] else column["kind"]
     missing = f", {column['missing']:,} missing" if column["missing"] else ""
     return f"  {column['name']}: {kind}{missing}"
+
+
+def _sets(count: int) -> str:
+    return f"{count:,} set{'' if count == 1 else 's'}"
 
 
 def _examples(lines: Sequence[str], total: int | None = None) -> list[str]:

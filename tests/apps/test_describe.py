@@ -1,0 +1,109 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from salience.apps.describe import describe
+from salience.cli import main
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SALIENCE_CACHE", str(tmp_path / "cache"))
+
+
+def picture(seed: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (16, 16, 3)).astype(np.uint8))
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two classes of five images for training, two for testing, with one of each kind of trouble."""
+    for split, seeds in (("train", (0, 100)), ("test", (50, 150))):
+        for name, first in zip(("cat", "dog"), seeds, strict=True):
+            folder = tmp_path / "photos" / split / name
+            folder.mkdir(parents=True)
+            for number in range(5 if split == "train" else 2):
+                picture(first + number).save(folder / f"{number}.png")
+    root = tmp_path / "photos"
+    (root / "train/cat/broken.png").write_bytes(b"this is no image")
+    picture(1).save(root / "train/dog/again.png")  # equal to cat/1.png, under another label
+    picture(2).save(root / "test/cat/leak.png")  # equal to train/cat/2.png
+    brighter = np.asarray(picture(103)).astype(float) * 0.7 + 20
+    Image.fromarray(brighter.astype(np.uint8)).save(root / "test/dog/near.png")
+    return root
+
+
+def test_a_folder_with_every_trouble(folders):
+    found = describe(folders / "train", folders / "test", progress=False)
+    assert (found.modality, found.items, found.shape, found.dtype) == ("image", 11, (3, 16, 16), "uint8")
+    assert found.classes == {"cat": 5, "dog": 6}
+    assert [item for item, _ in found.bad] == ["cat/broken.png"]
+    assert [set(group) for group in found.equal] == [{"cat/1.png", "dog/again.png"}]
+    assert found.conflicting == 1
+    assert found.near.pairs == 0
+    leakage = found.leakage
+    assert (leakage.items, leakage.equal, leakage.near) == (6, ("cat/leak.png",), ("dog/near.png",))
+    assert leakage.share == pytest.approx(2 / 6)
+
+
+def test_the_text_names_what_was_found(folders):
+    text = describe(folders / "train", folders / "test", progress=False).text()
+    assert "11 images, RGB, 16x16, uint8" in text
+    assert "labels: 2 classes: cat 5, dog 6" in text
+    assert "bad items: 1\n  cat/broken.png: " in text
+    assert "exact duplicates: 2 items in 1 set of equal ones; 1 set with different labels" in text
+    assert "leakage: 33.33% of " in text
+    assert "  exactly: 1\n    cat/leak.png\n  nearly: 1\n    dog/near.png" in text
+
+
+def test_a_clean_source_says_so(folders):
+    found = describe(folders / "test", progress=False)
+    assert found.leakage is None
+    assert "exact duplicates: none" in found.text()
+    assert "near duplicates: none" in found.text()
+    assert "bad items: none" in found.text()
+
+
+def test_a_table(tmp_path):
+    path = tmp_path / "people.csv"
+    rows = {"age": [30, 40, None, 30], "town": ["Ulm", "Bern", "Ulm", "Ulm"], "kind": ["a", "b", "a", "b"]}
+    pd.DataFrame(rows).to_csv(path, index=False)
+    found = describe(path, labels="kind", progress=False)
+    assert (found.modality, found.items, found.shape) == ("table", 4, (2,))
+    assert found.classes == {"a": 2, "b": 2}
+    assert [(c["name"], c["missing"], c["categories"]) for c in found.columns] == [("age", 1, 0), ("town", 0, 2)]
+    assert [set(group) for group in found.equal] == [{"0", "3"}]
+    assert found.conflicting == 1
+    assert found.near is None
+    assert "age: number, 1 missing" in found.text()
+
+
+def test_arrays_without_labels():
+    found = describe(np.random.default_rng(0).integers(0, 255, (7, 8, 8)).astype(np.uint8), progress=False)
+    assert (found.items, found.classes, found.unlabelled) == (7, {}, 0)
+    assert "labels: none" in found.text()
+
+
+def test_the_command_prints_nothing_but_json(folders, capsys):
+    assert main(["data", str(folders / "train"), str(folders / "test"), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["items"] == 11
+    assert printed["bad"][0]["item"] == "cat/broken.png"
+    assert printed["near"]["pairs"] == 0
+    assert printed["leakage"]["equal"] == ["cat/leak.png"]
+
+
+@pytest.mark.parametrize("what", ["missing", "empty", "unreadable"])
+def test_a_source_that_holds_nothing_is_one_line(tmp_path, capsys, what):
+    folder = tmp_path / "source"
+    if what != "missing":
+        folder.mkdir()
+    if what == "unreadable":
+        (folder / "x.png").write_bytes(b"no image")
+    assert main(["data", str(folder)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert (str(folder) if what != "unreadable" else "x.png") in error
