@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import io
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from torchvision.io import ImageReadMode, decode_jpeg
 
 Blob = bytes | str | None
 """An encoded image: its bytes, its path, or None where the source has nothing."""
@@ -95,12 +95,26 @@ def _decode(data: bytes, target: Target) -> np.ndarray:
 
 def _decode_jpeg(data: bytes, channels: int) -> np.ndarray | None:
     """[c h w], None where torchvision cannot and PIL should try."""
-    mode = ImageReadMode.RGB if channels == 3 else ImageReadMode.GRAY
+    decode_jpeg = _torchvision_jpeg()
+    if decode_jpeg is None:
+        return None
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     try:
-        return decode_jpeg(encoded, mode=mode, apply_exif_orientation=True).numpy()
+        return decode_jpeg(encoded, channels, True).numpy()  # 1 is grey, 3 RGB; True: EXIF orientation
     except RuntimeError:
         return None
+
+
+@functools.cache
+def _torchvision_jpeg() -> Callable[[torch.Tensor, int, bool], torch.Tensor] | None:
+    """The operator itself: torchvision 0.29 deprecates the function around it. None where there is no such operator."""
+    try:
+        import torchvision.io  # noqa: F401  (registers it)
+
+        operator: Callable[[torch.Tensor, int, bool], torch.Tensor] = torch.ops.image.decode_jpeg.default
+    except (ImportError, AttributeError, RuntimeError):
+        return None
+    return operator
 
 
 def _decode_pil(data: bytes, target: Target) -> np.ndarray:

@@ -91,7 +91,7 @@ def encode(frame: pd.DataFrame, columns: Sequence[Column], dtype: str, first_row
     for position, column in enumerate(columns):
         values = frame[column.name]
         if column.kind == "category":
-            codes = pd.Categorical(_texts(values), categories=list(column.categories)).codes
+            codes = pd.Index(column.categories, dtype=object).get_indexer(pd.Index(_texts(values)))
             encoded[:, position] = np.where(codes < 0, np.nan, codes)
         else:
             encoded[:, position] = _numbers(values, column.name, first_row)

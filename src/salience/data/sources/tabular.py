@@ -9,6 +9,7 @@ import csv as csv_module
 import json
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from salience.modalities.decode import Blob
 
 BATCH_ROWS = 1024
 CSV_ROWS = 65536
+UNNAMED = "Unnamed: "
 SEPARATORS = ",;\t|"
 IMAGE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
 
@@ -114,7 +116,7 @@ def found_in(table: Table, query: Query) -> Found:
         rows, chunks = _image_chunks(table, table.image)
         return Found(Encoded(rows, chunks), None, labels, classes, groups, notes=notes)
     names = [name for name in table.names if name not in (label, group)]
-    indices = [name for name in names if name.startswith("Unnamed: ") or name == "__index_level_0__"]
+    indices = [name for name in names if name.startswith(UNNAMED) or name == "__index_level_0__"]
     if indices:
         notes += (f"column '{indices[0]}' is left out: it numbers the rows",)
     names = [name for name in names if name not in indices]
@@ -295,18 +297,33 @@ def _csv_table(path: Path) -> Table:
     if not line.strip():
         raise UserError(f"source: {path} is empty; a line of column names and rows are needed")
     separator = max(SEPARATORS, key=line.count)
-    names = [name or f"Unnamed: {i}" for i, name in enumerate(next(csv_module.reader([line], delimiter=separator)))]
+    header = next(csv_module.reader([line], delimiter=separator, skipinitialspace=True))
+    names = [name.strip() or f"{UNNAMED}{i}" for i, name in enumerate(header)]
 
     def frames(columns: list[str]) -> Iterator[pd.DataFrame]:
-        try:
-            yield from pd.read_csv(
-                path, sep=separator, dtype=str, chunksize=CSV_ROWS, usecols=columns, encoding="utf-8-sig",
-                skipinitialspace=True,
-            )  # fmt: skip
-        except (ValueError, OSError) as error:
-            raise UserError(f"source: {path} cannot be read as CSV: {_one_line(error)}") from error
+        for chunk in _csv_chunks(path, separator, names):
+            yield chunk[columns]
 
-    return Table([name.strip() for name in names], frames, {}, None, texts=True, folder=path.parent)
+    return Table(names, frames, {}, None, texts=True, folder=path.parent)
+
+
+def _csv_chunks(path: Path, separator: str, names: list[str]) -> Iterator[pd.DataFrame]:
+    """Cells as texts, empty ones missing. A row longer than the header is an error, never shifted or cut."""
+    try:
+        reader = pd.read_csv(
+            path, sep=separator, names=names, header=0, index_col=False, dtype=str, chunksize=CSV_ROWS,
+            encoding="utf-8-sig", skipinitialspace=True,
+        )  # fmt: skip
+        with reader:
+            while True:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error", pd.errors.ParserWarning)
+                    chunk = next(reader, None)
+                if chunk is None:
+                    return
+                yield chunk
+    except (ValueError, OSError, pd.errors.ParserWarning) as error:
+        raise UserError(f"source: {path} cannot be read as CSV: {_one_line(error)}") from error
 
 
 def _frame_table(data: pd.DataFrame) -> Table:

@@ -1,0 +1,229 @@
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from salience.data import open_data
+from salience.errors import UserError
+
+
+def save(path, value=0, size=(10, 10), mode="RGB", **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, value if mode != "RGB" else (value,) * 3).save(path, **options)
+
+
+def test_folders_are_classes(pictures):
+    data = open_data(pictures)
+    assert data.name == "pictures"
+    assert data.classes == ("ant", "bee")
+    assert data.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert data.ids == ["ant/0.png", "ant/1.png", "ant/2.png", "bee/3.png", "bee/4.png", "bee/5.png"]
+    np.testing.assert_array_equal(data.x, np.arange(0, 240, 40)[:, None, None, None] * np.ones((1, 3, 10, 10)))
+    assert data.spec.shape == (3, 10, 10)
+    assert data.bad == ()
+    assert data.notes == ()
+
+
+def test_a_flat_folder_has_no_labels(tmp_path):
+    for name in ("b.png", "a.png", "c.PNG"):
+        save(tmp_path / "flat" / name)
+    data = open_data(tmp_path / "flat")
+    assert data.labels is None
+    assert data.classes == ()
+    assert data.ids == ["a.png", "b.png", "c.PNG"]
+
+
+@pytest.mark.parametrize("names", [("train", "car", "bus"), ("test", "val"), ("training", "test")])
+def test_folders_named_like_splits_are_classes_unless_all_are_and_train_is_there(tmp_path, names):
+    for name in names:
+        save(tmp_path / "x" / name / "test_train_val.png")
+    data = open_data(tmp_path / "x")
+    assert data.classes == tuple(sorted(names))
+    assert len(data) == len(names)
+    with pytest.raises(UserError, match="no split 'test'"):
+        open_data(f"{tmp_path}/x:test")
+
+
+def test_split_folders(tmp_path):
+    for i, name in enumerate(("train/cat/a.png", "train/dog/b.png", "valid/dog/c.png", "test/ape/d.png")):
+        save(tmp_path / "x" / name, i)
+    train, test, valid = (open_data(f"{tmp_path}/x{split}") for split in ("", ":test", ":val"))
+    assert (train.split, test.split, valid.split) == ("train", "test", "valid")
+    assert train.classes == test.classes == valid.classes == ("ape", "cat", "dog")
+    assert train.labels.tolist() == [1, 2]
+    assert valid.labels.tolist() == [2]
+    assert test.labels.tolist() == [0]
+    assert test.ids == ["ape/d.png"]
+    np.testing.assert_array_equal(open_data(tmp_path / "x", split="test").x, test.x)
+    with pytest.raises(UserError, match="split: val was asked for, but the source says test"):
+        open_data(f"{tmp_path}/x:test", split="val")
+    with pytest.raises(UserError, match="no split 'extra'; it has: test, train, valid"):
+        open_data(f"{tmp_path}/x:extra")
+
+
+def test_every_kind_of_bad_file_is_named_and_left_out(pictures, capsys):
+    (pictures / "ant" / "0a-empty.png").touch()
+    whole = (pictures / "ant" / "0.png").read_bytes()
+    (pictures / "ant" / "0b-cut.png").write_bytes(whole[: len(whole) // 2])
+    (pictures / "bee" / "3a-text.jpg").write_text("this is no image")
+    (pictures / "bee" / "gone.png").symlink_to(pictures / "nowhere.png")
+    Image.fromarray(np.ones((10, 10), np.float32)).save(pictures / "bee" / "float.tif")
+    Image.new("1", (20_000, 20_000)).save(pictures / "bomb.png")
+    data = open_data(pictures)
+    bad = {item.id: item.reason for item in data.bad}
+    assert set(bad) == {
+        "ant/0a-empty.png",
+        "ant/0b-cut.png",
+        "bee/3a-text.jpg",
+        "bee/gone.png",
+        "bee/float.tif",
+        "bomb.png",
+    }
+    assert bad["ant/0a-empty.png"] == "empty"
+    assert "missing" in bad["bee/gone.png"]
+    assert "limit" in bad["bomb.png"]
+    assert data.ids == [f"ant/{i}.png" for i in range(3)] + [f"bee/{i}.png" for i in range(3, 6)]
+    assert data.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert data.x[:, 0, 0, 0].tolist() == [0, 40, 80, 120, 160, 200]
+    assert "left out 6 of 12 items" in capsys.readouterr().err
+    again = open_data(pictures, progress=False)
+    assert again.bad == data.bad
+    assert again.ids == data.ids
+    assert capsys.readouterr().err == ""
+
+
+def test_no_readable_item_is_an_error(tmp_path):
+    (tmp_path / "x").mkdir()
+    for name in ("a.png", "b.jpg"):
+        (tmp_path / "x" / name).write_text("no image")
+    with pytest.raises(UserError, match=r"none of the 2 items can be read; the first, a\.png: not an image"):
+        open_data(tmp_path / "x")
+    header_only = Image.new("L", (64, 64))
+    header_only.save(tmp_path / "whole.png")
+    shutil.rmtree(tmp_path / "x")
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a.png").write_bytes((tmp_path / "whole.png").read_bytes()[:50])
+    with pytest.raises(UserError, match="none of the 1 items can be read"):
+        open_data(tmp_path / "x")
+
+
+def test_an_empty_folder_and_a_missing_path_are_errors(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no image in"):
+        open_data(tmp_path / "empty")
+    (tmp_path / "empty" / "notes.txt").touch()
+    with pytest.raises(UserError, match=r"no image in .*1 other files"):
+        open_data(tmp_path / "empty")
+    with pytest.raises(UserError, match="nowhere does not exist"):
+        open_data(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="did you mean digits"):
+        open_data("digit")
+    (tmp_path / "a.xyz").write_text("hello")
+    with pytest.raises(UserError, match=r"a\.xyz is of no kind we read"):
+        open_data(tmp_path / "a.xyz")
+
+
+def test_other_files_are_passed_over_and_said_hidden_ones_are_not_mentioned(pictures):
+    (pictures / "ant" / "notes.txt").touch()
+    (pictures / ".DS_Store").touch()
+    (pictures / "ant" / "._0.png").write_text("resource fork")
+    data = open_data(pictures)
+    assert len(data) == 6
+    assert data.notes == ("1 files are no images and were passed over: ant/notes.txt",)
+
+
+def test_a_loop_of_links_ends(pictures):
+    (pictures / "ant" / "loop").symlink_to(pictures)
+    assert len(open_data(pictures)) == 6
+
+
+def test_deeper_folders_belong_to_the_class_above(tmp_path):
+    save(tmp_path / "x" / "cat" / "indoors" / "a.png")
+    save(tmp_path / "x" / "dog" / "b.png")
+    save(tmp_path / "x" / "stray.png")
+    data = open_data(tmp_path / "x")
+    assert data.ids == ["cat/indoors/a.png", "dog/b.png", "stray.png"]
+    assert data.labels.tolist() == [0, 1, -1]
+
+
+def test_mixed_sizes_and_colours_become_one_format(tmp_path):
+    save(tmp_path / "x" / "a.png", 10, (100, 80))
+    save(tmp_path / "x" / "b.jpg", 100, (70, 71))
+    save(tmp_path / "x" / "c.png", 200, (90, 90), "L")
+    data = open_data(tmp_path / "x")
+    assert data.spec.shape == (3, 64, 64)
+    assert [int(image.mean().round()) for image in data.x] == [10, 100, 200]
+    assert data.notes == ("resized to 64x64: median size 90x80", "1 grey images among coloured ones are kept as RGB")
+
+
+def test_sixteen_bit_files_stay_so(tmp_path):
+    (tmp_path / "x").mkdir()
+    values = np.random.default_rng(0).integers(0, 65536, (3, 12, 12)).astype(np.uint16)
+    for i, value in enumerate(values):
+        Image.fromarray(value).save(tmp_path / "x" / f"{i}.png")
+    data = open_data(tmp_path / "x")
+    np.testing.assert_array_equal(data.x[:, 0], values)
+    assert (data.spec.dtype, data.spec.high) == ("uint16", 65535)
+    assert data.batch(np.arange(3)).x.numpy().dtype == np.uint16
+
+
+def test_an_image_alone_is_a_set_of_one(pictures):
+    data = open_data(pictures / "bee" / "5.png")
+    assert len(data) == 1
+    assert data.ids == ["5.png"]
+    assert (data.x == 200).all()
+
+
+def test_a_changed_file_is_noticed_and_an_unchanged_folder_is_not_read(pictures, monkeypatch):
+    before = open_data(pictures)
+    save(pictures / "ant" / "0.png", 99)
+    after = open_data(pictures)
+    assert (before.x[0] == 0).all()
+    assert (after.x[0] == 99).all()
+    monkeypatch.setattr("salience.data.prepare.build", lambda *_, **__: pytest.fail("prepared again"))
+    assert open_data(pictures).fingerprint == after.fingerprint
+
+
+def test_labels_from_a_file(pictures, tmp_path):
+    (tmp_path / "labels.csv").write_text("item,label\nant/0.png,red\nbee/5.png,blue\n")
+    data = open_data(pictures, labels=str(tmp_path / "labels.csv"))
+    assert data.classes == ("blue", "red")
+    assert data.labels.tolist() == [1, -1, -1, -1, -1, 0]
+    with pytest.raises(UserError, match="labels: for a folder of images give a CSV file"):
+        open_data(pictures, labels="kind")
+    (tmp_path / "other.csv").write_text("item,label\nx.png,red\n")
+    with pytest.raises(UserError, match=r"such as ant/0\.png"):
+        open_data(pictures, labels=str(tmp_path / "other.csv"))
+    (tmp_path / "wrong.csv").write_text("a,b\nx.png,red\n")
+    with pytest.raises(UserError, match="columns a, b; item and label"):
+        open_data(pictures, labels=str(tmp_path / "wrong.csv"))
+
+
+def test_groups_from_the_path(pictures):
+    groups = open_data(pictures, groups=r"/(\d)").groups
+    assert len(set(groups.tolist())) == 6
+    groups = open_data(pictures, groups=r"(ant|bee)/").groups
+    assert groups.tolist() == [0, 0, 0, 1, 1, 1]
+    with pytest.raises(UserError, match="found in none of the paths, such as ant"):
+        open_data(pictures, groups=r"patient(\d+)")
+    with pytest.raises(UserError, match="no regular expression"):
+        open_data(pictures, groups="(")
+
+
+def test_a_name_that_is_no_utf8_is_kept(tmp_path):
+    folder = os.fsencode(tmp_path / "x")
+    Path(os.fsdecode(folder)).mkdir()
+    save(tmp_path / "plain.png", 7)
+    (tmp_path / "plain.png").rename(os.fsdecode(folder + b"/caf\xe9.png"))
+    for _ in range(2):
+        data = open_data(tmp_path / "x")
+        assert os.fsencode(data.ids[0]) == b"caf\xe9.png"
+        assert (data.x == 7).all()
+
+
+def test_a_path_with_a_colon_that_exists_is_a_path(pictures):
+    moved = pictures.rename(pictures.with_name("run:test"))
+    assert len(open_data(str(moved))) == 6

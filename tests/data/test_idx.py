@@ -1,0 +1,80 @@
+import gzip
+import struct
+
+import numpy as np
+import pytest
+
+from salience.data import open_data
+from salience.errors import UserError
+
+CODES = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}
+
+
+def write_idx(path, array, kind="u1"):
+    head = struct.pack(">HBB", 0, CODES[kind], array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
+    data = head + array.astype(f">{kind}").tobytes()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+
+
+@pytest.fixture(params=["", ".gz"])
+def mnist(tmp_path, request):
+    rng = np.random.default_rng(0)
+    x = {"train": rng.integers(0, 256, (8, 5, 5)), "t10k": rng.integers(0, 256, (4, 5, 5))}
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    for name, images in x.items():
+        write_idx(folder / f"{name}-images-idx3-ubyte{request.param}", images)
+        write_idx(folder / f"{name}-labels-idx1-ubyte{request.param}", np.arange(len(images)) % 2 + 3)
+    return folder, x
+
+
+def test_a_folder_of_idx_has_splits(mnist):
+    folder, x = mnist
+    for _ in range(2):
+        train, test = open_data(folder), open_data(f"{folder}:test")
+        np.testing.assert_array_equal(train.x[:, 0], x["train"])
+        np.testing.assert_array_equal(test.x[:, 0], x["t10k"])
+        assert train.classes == ("3", "4")
+        assert test.labels.tolist() == [0, 1, 0, 1]
+        assert (train.split, test.split) == ("train", "test")
+
+
+def test_a_single_file_finds_the_labels_beside_it(mnist):
+    folder, x = mnist
+    path = next(folder.glob("t10k-images*"))
+    data = open_data(path)
+    np.testing.assert_array_equal(data.x[:, 0], x["t10k"])
+    assert data.labels.tolist() == [0, 1, 0, 1]
+    assert data.split == "test"
+
+
+def test_uncompressed_bytes_are_mapped_where_they_lie(tmp_path):
+    write_idx(tmp_path / "a.idx", np.arange(200).reshape(2, 10, 10))
+    data = open_data(tmp_path / "a.idx")
+    assert isinstance(data.stored, np.memmap)
+    assert not list(tmp_path.glob("cache/prepared/*/x.bin"))
+
+
+@pytest.mark.parametrize("kind", ["i1", "i2", "i4", "f4", "f8"])
+def test_every_type_is_read(tmp_path, kind):
+    x = np.arange(60).reshape(3, 4, 5)
+    write_idx(tmp_path / "a.idx", x, kind)
+    np.testing.assert_array_equal(
+        open_data(tmp_path / "a.idx", resolution=5).x[:, 0, 0], open_data(x, resolution=5).x[:, 0, 0]
+    )
+
+
+def test_a_file_cut_short_is_refused(tmp_path, mnist):
+    folder, _ = mnist
+    for path in folder.glob("train-images*"):
+        path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(UserError, match=r"cannot be read as IDX|cut short"):
+        open_data(folder)
+
+
+def test_labels_must_be_one_for_each(mnist):
+    folder, _ = mnist
+    path = next(folder.glob("train-labels*"))
+    write_idx(path, np.arange(3))
+    with pytest.raises(UserError, match="3 labels for the 8 items"):
+        open_data(folder)

@@ -1,0 +1,146 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import namedtuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from salience.data import open_data
+from salience.errors import UserError
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def prepared(cache):
+    return sorted((cache / "prepared").iterdir()) if (cache / "prepared").exists() else []
+
+
+def test_options_are_kept_apart(pictures, cache):
+    assert open_data(pictures).spec.resolution == 10
+    assert open_data(pictures, resolution=5).spec.resolution == 5
+    assert open_data(pictures, resolution=5, groups="(ant|bee)").groups is not None
+    assert open_data(pictures).spec.resolution == 10
+    assert len(prepared(cache)) == 3
+
+
+def test_the_cache_is_found_by_argument_and_environment(pictures, tmp_path, monkeypatch):
+    open_data(pictures, cache=tmp_path / "given")
+    assert prepared(tmp_path / "given")
+    monkeypatch.delenv("SALIENCE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    open_data(pictures)
+    assert prepared(tmp_path / "xdg" / "salience")
+
+
+def test_prepared_data_are_mapped_not_loaded(pictures):
+    assert isinstance(open_data(pictures).stored, np.memmap)
+
+
+@pytest.mark.parametrize("damage", ["manifest", "short", "missing", "format"])
+def test_damaged_cache_is_made_anew(pictures, cache, damage):
+    before = open_data(pictures).x.copy()
+    (folder,) = prepared(cache)
+    if damage == "manifest":
+        (folder / "manifest.json").write_text("{")
+    elif damage == "format":
+        (folder / "manifest.json").write_text(json.dumps({"spec": {}}))
+    elif damage == "short":
+        (folder / "x.bin").write_bytes(b"123")
+    else:
+        (folder / "x.bin").unlink()
+    np.testing.assert_array_equal(open_data(pictures).x, before)
+
+
+def test_too_little_space_is_said_before_anything_is_written(pictures, cache, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10, 9, 1000))
+    with pytest.raises(UserError, match=r"preparing 6 items needs 0\.0 MB at .* 0\.0 MB are free; .*SALIENCE_CACHE"):
+        open_data(pictures)
+    assert prepared(cache) == []
+
+
+def test_a_disk_that_fills_up_leaves_nothing(pictures, cache, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("salience.data.rows.os.write", full)
+    with pytest.raises(UserError, match="no space left"):
+        open_data(pictures)
+    assert prepared(cache) == []
+
+
+def test_a_cache_that_cannot_be_written_is_said(pictures, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot write to .*SALIENCE_CACHE"):
+        open_data(pictures, cache=tmp_path / "file")
+
+
+def test_any_error_leaves_nothing(pictures, cache, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("salience.data.rows.Scan.add", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        open_data(pictures)
+    assert prepared(cache) == []
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(pictures, cache):
+    import socket
+
+    leftover = cache / "prepared" / f".{socket.gethostname()}.999999999.abc"
+    mine = cache / "prepared" / f".{socket.gethostname()}.{os.getpid()}.abc"
+    other = cache / "prepared" / ".elsewhere.1.abc"
+    for folder in (leftover, mine, other):
+        folder.mkdir(parents=True)
+    open_data(pictures)
+    assert not leftover.exists()
+    assert mine.exists()
+    assert other.exists()
+
+
+PROGRAM = "import sys; from salience.data import open_data; print('begun', flush=True); open_data(sys.argv[1])"
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_nothing_half_written(tmp_path, cache):
+    (tmp_path / "many").mkdir()
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (700, 700, 3), np.uint8)).save(tmp_path / "many" / "0.png")
+    for i in range(1, 300):
+        (tmp_path / "many" / f"{i}.png").hardlink_to(tmp_path / "many" / "0.png")
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "many")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        deadline = time.monotonic() + 30
+        while not list((cache / "prepared").glob(".*/x.bin")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert list((cache / "prepared").glob(".*/x.bin"))
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert prepared(cache) == []
+
+
+def test_two_who_prepare_the_same_get_the_same(pictures, cache, monkeypatch):
+    from salience.data import prepare as module
+
+    build = module.build
+    order = []
+
+    def slow(*arguments, **options):
+        order.append("begun")
+        if len(order) == 1:
+            open_data(pictures)
+        return build(*arguments, **options)
+
+    monkeypatch.setattr(module, "build", slow)
+    data = open_data(pictures)
+    assert len(order) == 2
+    assert len(data) == 6
+    assert len(prepared(cache)) == 1

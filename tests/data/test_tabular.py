@@ -1,0 +1,219 @@
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from salience.data import open_data
+from salience.errors import UserError
+
+FRAME = pd.DataFrame(
+    {
+        "height": [1.5, None, 3.0, 4.5],
+        "colour": ["red", "blue", None, "red"],
+        "count": [1, 2, 3, 4],
+        "label": ["b", "a", "b", None],
+    }
+)
+STORED = np.array([[1.5, 1, 1], [np.nan, 0, 2], [3.0, np.nan, 3], [4.5, 1, 4]])
+
+
+def png(value, mode="RGB"):
+    buffer = io.BytesIO()
+    Image.new(mode, (8, 8), value).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def written(frame, path):
+    table = pa.Table.from_pandas(frame)
+    writers = {
+        ".parquet": lambda: pq.write_table(table, path, row_group_size=2),
+        ".feather": lambda: pyarrow.feather.write_feather(table, str(path)),
+        ".csv": lambda: frame.to_csv(path, index=False),
+        ".tsv": lambda: frame.to_csv(path, index=False, sep="\t"),
+        ".arrow": lambda: write_stream(table, path),
+    }
+    writers[path.suffix]()
+    return path
+
+
+def write_stream(table, path):
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=3)
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".feather", ".csv", ".tsv", ".arrow"])
+def test_a_table_opens_the_same_from_any_file_and_from_memory(tmp_path, ending):
+    path = written(FRAME, tmp_path / f"t{ending}")
+    for source in (FRAME, path, path):
+        data = open_data(source)
+        np.testing.assert_array_equal(data.x, STORED)
+        assert [column.name for column in data.spec.columns] == ["height", "colour", "count"]
+        assert data.spec.columns[1].categories == ("blue", "red")
+        np.testing.assert_allclose(data.spec.columns[0].mean, 3.0)
+        assert data.classes == ("a", "b")
+        assert data.labels.tolist() == [1, 0, 1, -1]
+
+
+def test_the_label_and_group_columns_are_named(tmp_path):
+    path = written(FRAME, tmp_path / "t.csv")
+    data = open_data(path, labels="colour", groups="label")
+    assert data.classes == ("blue", "red")
+    assert data.labels.tolist() == [1, 0, -1, 1]
+    assert [column.name for column in data.spec.columns] == ["height", "count"]
+    assert data.groups[0] == data.groups[2]
+    assert len(set(data.groups.tolist())) == 3
+    for argument in ("labels", "groups"):
+        with pytest.raises(UserError, match=f"{argument}: there is no column 'sex'; there are: height, colour"):
+            open_data(path, **{argument: "sex"})
+
+
+def test_labels_given_as_values(tmp_path):
+    path = written(FRAME.drop(columns="label"), tmp_path / "t.parquet")
+    assert open_data(path, labels=[3, 3, 1, 1]).labels.tolist() == [1, 1, 0, 0]
+    assert open_data(path, labels=[3, 1, 1, 1]).labels.tolist() == [1, 0, 0, 0]
+
+
+def test_a_label_column_of_measurements_is_no_class(tmp_path):
+    frame = pd.DataFrame({"x": [1.0, 2.0], "label": [0.5, 0.7]})
+    data = open_data(frame)
+    assert data.labels is None
+    assert data.notes == ("column 'label' is left out: it holds measurements, not classes",)
+    with pytest.raises(UserError, match="measurements; classes are needed"):
+        open_data(frame, labels="label")
+
+
+def test_numeric_labels_in_csv_are_sorted_as_numbers(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("x;label\n1;10\n2;9\n3;\n")
+    data = open_data(path)
+    assert data.classes == ("9", "10")
+    assert data.labels.tolist() == [1, 0, -1]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_the_separator_is_found(tmp_path, separator):
+    path = tmp_path / "t.csv"
+    path.write_text(f"a{separator}b\n1{separator}x\n{separator}y\n")
+    np.testing.assert_array_equal(open_data(path).x, [[1, 0], [np.nan, 1]])
+
+
+def test_a_column_that_turns_into_texts_late_is_one_of_texts(tmp_path, monkeypatch):
+    monkeypatch.setattr("salience.data.sources.tabular.CSV_ROWS", 2)
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n" + "1,1\n2,2\n1,3\nx,4\n1,5\n")
+    data = open_data(path)
+    assert data.spec.columns[0].categories == ("1", "2", "x")
+    np.testing.assert_array_equal(data.x[:, 0], [0, 1, 0, 2, 0])
+    np.testing.assert_array_equal(data.x[:, 1], [1, 2, 3, 4, 5])
+
+
+def test_a_written_index_is_left_out(tmp_path):
+    FRAME.to_csv(tmp_path / "t.csv")
+    data = open_data(tmp_path / "t.csv")
+    assert [column.name for column in data.spec.columns] == ["height", "colour", "count"]
+    assert data.notes == ("column 'Unnamed: 0' is left out: it numbers the rows",)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_infinities_are_refused(tmp_path, value):
+    frame = pd.DataFrame({"a": [1.0, 2.0, value]})
+    for source in (frame, written(frame, tmp_path / "t.csv"), written(frame, tmp_path / "t.parquet")):
+        with pytest.raises(UserError, match="infinite value at row 2, column 'a'"):
+            open_data(source)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("a,b\n", "has no rows"),
+        ("a,a\n1,2\n", "more than one column is named 'a'"),
+        ("label\nx\ny\n", "no column of numbers or categories"),
+        ("a,b\n1,2\n1,2,3,4\n", "cannot be read as CSV"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path, text, message):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        open_data(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".arrow", ".feather", ".csv"])
+def test_damaged_files_are_refused(tmp_path, ending):
+    path = tmp_path / f"t{ending}"
+    path.write_bytes(b"\xff\xfe\x00PAR1 not really \x80\x81" * 20)
+    with pytest.raises(UserError, match="cannot be read"):
+        open_data(path)
+
+
+def images(values, **columns):
+    struct = pa.array([value and {"bytes": value, "path": None} for value in values])
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
+    metadata = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+    return pa.table({"image": struct, **columns}).replace_schema_metadata(metadata)
+
+
+def test_images_in_parquet_with_named_classes_and_bad_ones(tmp_path):
+    values = [png((10, 10, 10)), b"no image", png((30, 30, 30)), None, png((50, 50, 50))]
+    pq.write_table(images(values, label=[1, 0, 0, 1, None]), tmp_path / "i.parquet", row_group_size=2)
+    for _ in range(2):
+        data = open_data(tmp_path / "i.parquet", progress=False)
+        assert data.x[:, 0, 0, 0].tolist() == [10, 30, 50]
+        assert data.classes == ("cat", "dog")
+        assert data.labels.tolist() == [1, 0, -1]
+        assert list(data.ids) == ["0", "2", "4"]
+        assert [item.id for item in data.bad] == ["1", "3"]
+
+
+def test_a_label_beyond_the_named_classes_is_refused(tmp_path):
+    pq.write_table(images([png(0)] * 2, label=[0, 2]), tmp_path / "i.parquet")
+    with pytest.raises(UserError, match=r"label 2 .*names 2 classes"):
+        open_data(tmp_path / "i.parquet")
+
+
+def test_images_by_path_beside_the_file(tmp_path):
+    (tmp_path / "a.png").write_bytes(png((9, 9, 9)))
+    table = pa.table(
+        {"image": pa.array([{"bytes": None, "path": "a.png"}], pa.struct({"bytes": pa.binary(), "path": pa.string()}))}
+    )
+    pq.write_table(table, tmp_path / "i.parquet")
+    assert (open_data(tmp_path / "i.parquet").x == 9).all()
+
+
+def test_images_in_a_dataframe(tmp_path):
+    frame = pd.DataFrame({"image": [{"bytes": png(i, "L"), "path": None} for i in (5, 6)], "label": ["x", "y"]})
+    data = open_data(frame)
+    assert data.x[:, 0, 0, 0].tolist() == [5, 6]
+    assert data.labels.tolist() == [0, 1]
+    raw = open_data(pd.DataFrame({"picture": [png(7, "L")]}))
+    assert (raw.x == 7).all()
+
+
+def test_a_folder_of_parquet_has_splits(tmp_path):
+    for name, values in (("train-00000-of-00002", [1, 2]), ("train-00001-of-00002", [3]), ("test-00000-of-00001", [4])):
+        pq.write_table(
+            images([png((v, v, v)) for v in values], label=[v % 2 for v in values]), tmp_path / f"{name}.parquet"
+        )
+    assert open_data(tmp_path).x[:, 0, 0, 0].tolist() == [1, 2, 3]
+    test = open_data(f"{tmp_path}:test")
+    assert test.x[:, 0, 0, 0].tolist() == [4]
+    assert test.split == "test"
+
+
+def test_a_dataframe_keeps_float32_and_any_column_names():
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32))
+    data = open_data(frame)
+    assert data.spec.dtype == "float32"
+    assert [column.name for column in data.spec.columns] == ["0", "1"]
+    np.testing.assert_array_equal(data.x, frame.to_numpy())
+
+
+def test_nullable_types_open():
+    frame = pd.DataFrame({"a": pd.array([1, None, 3], "Int64"), "b": pd.array([True, None, False], "boolean")})
+    np.testing.assert_array_equal(open_data(frame).x, [[1, 1], [np.nan, np.nan], [3, 0]])

@@ -1,0 +1,190 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms.v2 import functional as reference
+
+from salience.batch import Spec
+from salience.errors import UserError
+from salience.modalities import image
+from salience.modalities.moments import Moments
+
+
+def spec_of(x, **options):
+    moments = Moments(x.shape[1])
+    moments.add(x)
+    return image.make_spec(x.shape[1:], x.dtype.name, moments, **options)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((9, 6, 7), (9, 1, 6, 7)),
+        ((9, 3, 6, 7), (9, 3, 6, 7)),
+        ((9, 6, 7, 3), (9, 3, 6, 7)),
+        ((9, 6, 7, 1), (9, 1, 6, 7)),
+        ((9, 3, 3, 3), (9, 3, 3, 3)),
+        ((9, 13, 64, 64), (9, 13, 64, 64)),
+        ((9, 8, 8, 3), (9, 3, 8, 8)),
+        ((9, 4, 4, 3), (9, 3, 4, 4)),
+    ],
+)
+def test_the_channel_axis_is_found(shape, expected):
+    x = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
+    found = image.as_images(x)
+    assert found.shape == expected
+    assert np.shares_memory(found, x)
+
+
+def test_no_channel_axis_is_an_error_with_the_shape():
+    with pytest.raises(UserError, match=r"\(9, 50, 60, 70\)"):
+        image.as_images(np.zeros((9, 50, 60, 70)))
+
+
+@pytest.mark.parametrize(
+    ("x", "dtype"),
+    [
+        (np.array([0, 255], np.int64), "uint8"),
+        (np.array([0, 256], np.int32), "uint16"),
+        (np.array([0, 70000], np.int32), "float32"),
+        (np.array([-1, 5], np.int8), "float32"),
+        (np.array([0.5], np.float64), "float32"),
+        (np.array([0.5], np.float16), "float32"),
+        (np.array([0.5], ">f4"), "float32"),
+        (np.array([True]), "uint8"),
+    ],
+)
+def test_arrays_are_stored_as_small_as_their_values_allow(x, dtype):
+    x = x.reshape(1, 1, 1, -1)
+    found = image.as_stored(x, image.stored_dtype(x))
+    assert found.dtype.name == dtype
+    np.testing.assert_allclose(found, x * 255 if x.dtype == bool else x)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high", "expected"),
+    [
+        ("uint8", 3, 250, (0, 255)),
+        ("uint8", 0, 16, (0, 16)),
+        ("uint8", 0, 0, (0, 255)),
+        ("uint16", 0, 4095, (0, 4095)),
+        ("uint16", 0, 60000, (0, 65535)),
+        ("float32", 0, 1, (0, 1)),
+        ("float32", 0.1, 0.3, (0, 1)),
+        ("float32", 0, 255, (0, 255)),
+        ("float32", 0, 16, (0, 16)),
+        ("float32", -1, 1, (-1, 1)),
+        ("float32", 7, 7, (7, 8)),
+    ],
+)
+def test_the_scale_of_an_array_follows_its_type_and_values(dtype, low, high, expected):
+    x = np.array([low, high], dtype).reshape(2, 1, 1, 1)
+    spec = spec_of(x)
+    np.testing.assert_allclose((spec.low, spec.high), expected)
+
+
+def test_files_are_on_the_full_scale_however_dark():
+    assert spec_of(np.full((2, 1, 2, 2), 9, np.uint8), full_scale=True).high == 255
+
+
+def test_statistics_are_on_the_unit_scale():
+    x = np.random.default_rng(0).integers(0, 256, (40, 3, 5, 5)).astype(np.uint8)
+    spec = spec_of(x)
+    np.testing.assert_allclose(spec.mean, (x / 255).mean((0, 2, 3)))
+    np.testing.assert_allclose(spec.std, (x / 255).std((0, 2, 3)))
+    assert spec_of(np.full((4, 1, 2, 2), 200, np.uint8)).std == (1.0,)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "asked", "side", "note"),
+    [
+        ([[28, 28]] * 3, None, 28, None),
+        ([[200, 200]] * 3, None, 200, None),
+        ([[28, 20]] * 3, None, 28, "all are 28x20"),
+        ([[500, 400]] * 3, None, 224, "all are 500x400"),
+        ([[100, 90], [80, 70], [120, 300]], None, 64, "median size 100x90"),
+        ([[10, 12], [9, 9]], None, 32, "median size"),
+        ([[28, 28]] * 3, 28, 28, None),
+        ([[28, 28]] * 3, 40, 40, "resized to 40x40"),
+    ],
+)
+def test_resolution_follows_the_sizes_unless_asked(sizes, asked, side, note):
+    found, notes = image.choose_resolution(np.array(sizes), asked)
+    assert found == side
+    assert (note is None) == (not notes)
+    assert note is None or note in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("headers", "channels", "deep"),
+    [
+        ([[8, 8, 0, 0], [8, 8, 0, 0]], 1, False),
+        ([[8, 8, 0, 0], [8, 8, 1, 0]], 3, False),
+        ([[8, 8, 0, 1], [8, 8, 0, 1]], 1, True),
+        ([[8, 8, 0, 1], [8, 8, 0, 0]], 1, False),
+        ([[8, 8, 0, 1], [8, 8, 1, 0]], 3, False),
+    ],
+)
+def test_one_format_for_all_files(headers, channels, deep):
+    target, notes = image.choose_target(np.array(headers), None)
+    assert (target.channels, target.resolution, target.deep) == (channels, 8, deep)
+    mixed = len({tuple(header[2:]) for header in headers}) > 1
+    assert bool(notes) == mixed
+
+
+@pytest.mark.parametrize(("size", "side"), [((20, 30), 8), ((8, 8), 20), ((64, 64), 16)])
+def test_resize_equals_the_antialiased_reference(size, side):
+    x = np.random.default_rng(0).integers(0, 256, (3, 2, *size)).astype(np.uint8)
+    found = image.resize(x, side)
+    expected = reference.resize(torch.from_numpy(x).double(), [side, side], antialias=True).numpy()
+    assert found.dtype == np.uint8
+    assert np.abs(found - expected).max() <= 0.51
+
+
+def test_convert_between_grey_and_colour_types_and_ranges():
+    x = np.random.default_rng(0).integers(0, 256, (5, 3, 8, 8)).astype(np.uint8)
+    colour, grey = spec_of(x), spec_of(x[:, :1])
+    unit = Spec("image", (3, 8, 8), "float32", 0.0, 1.0)
+    np.testing.assert_allclose(image.convert(x, colour, unit), x / 255, rtol=1e-6)
+    luma = np.tensordot(x, [0.299, 0.587, 0.114], axes=(1, 0))
+    assert np.abs(image.convert(x, colour, grey)[:, 0] - luma).max() <= 0.51
+    repeated = image.convert(x[:, :1], grey, colour)
+    np.testing.assert_array_equal(repeated, np.concatenate([x[:, :1]] * 3, axis=1))
+    back = image.convert(image.convert(x, colour, unit), unit, colour)
+    np.testing.assert_array_equal(back, x)
+
+
+def test_values_of_one_type_are_taken_as_they_are():
+    dim = Spec("image", (1, 4, 4), "uint8", 0, 15)
+    want = Spec("image", (1, 4, 4), "uint8", 0, 16)
+    x = np.full((2, 1, 4, 4), 15, np.uint8)
+    np.testing.assert_array_equal(image.convert(x, dim, want), x)
+
+
+def test_floats_up_to_255_are_brought_to_a_run_on_floats_up_to_1():
+    have, want = (Spec("image", (1, 2, 2), "float32", 0, high) for high in (255, 1))
+    np.testing.assert_allclose(image.convert(np.full((1, 1, 2, 2), 51, np.float32), have, want), 0.2, rtol=1e-6)
+
+
+def test_more_channels_than_three_are_not_converted():
+    with pytest.raises(UserError, match="trained on 4 channels"):
+        image.check_convertible(3, Spec("image", (4, 8, 8), "uint8"))
+
+
+class OneItem:
+    def __init__(self, x, spec):
+        self.x, self.spec = x, spec
+
+    def item(self, row):
+        return self.x[row]
+
+
+def test_a_thumbnail_shows_the_unit_scale():
+    x = np.zeros((2, 3, 4, 4), np.float32)
+    x[1, 0] = 2.0
+    shown = image.thumbnail(OneItem(x, Spec("image", (3, 4, 4), "float32", 0.0, 2.0)), 1)
+    assert isinstance(shown, Image.Image)
+    assert shown.size == (4, 4)
+    assert shown.getpixel((0, 0)) == (255, 0, 0)
+    grey = image.thumbnail(OneItem(x[:, 1:2], Spec("image", (1, 4, 4), "float32", -2.0, 2.0)), 0)
+    assert grey.getpixel((3, 3)) == 128
