@@ -1,0 +1,82 @@
+"""Embeddings as a table for other tools: one Parquet file of id, label and vector."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from salience.data import Dataset
+from salience.data.progress import progress_bar
+from salience.errors import UserError
+from salience.files import atomic
+from salience.representation import Representation, load
+
+ROWS = 8192  # embedded and written at a time; memory stays flat as the data grows
+
+
+def embed_to(
+    run: Representation | Path | str,
+    source: Any,
+    out: Path | str,
+    *,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Writes the representation of every item, in the source's order.
+
+    run: a Representation or a run folder
+    source: anything `open_data` takes, or a Dataset
+    out: the file, *.parquet. Columns: id (text), label (text, null where unknown; only where there are labels), vector
+        (a fixed-size list of float32)
+    -> out
+    Errors: UserError where `out` exists and `overwrite` is false, or does not end in .parquet.
+    """
+    out = Path(out)
+    if out.suffix != ".parquet":
+        raise UserError(f"--out: '{out}' is no Parquet file; name it FILE.parquet")
+    if out.is_dir() or (out.exists() and not overwrite):
+        raise UserError(f"--out: {out} exists; name another file, or remove it")
+    rep = load(run) if isinstance(run, str | Path) else run
+    data = rep.open(source)
+    labelled = data.labels is not None and len(data.classes) > 0
+    with atomic(out) as temporary:
+        write_parts(temporary, rep, data, labelled, progress)
+    return out
+
+
+def write_parts(path: Path, rep: Representation, data: Dataset, labelled: bool, progress: bool) -> None:
+    schema = make_schema(rep, data, labelled)
+    with pq.ParquetWriter(path, schema) as writer, progress_bar(len(data), "embedding", progress) as bar:
+        for part in parts(data):
+            writer.write_table(as_table(part, rep.embed(part), schema, labelled))
+            bar.update(len(part))
+
+
+def make_schema(rep: Representation, data: Dataset, labelled: bool) -> pa.Schema:
+    vector = pa.list_(pa.float32(), rep.dim)
+    fields = [("id", pa.string()), *([("label", pa.string())] if labelled else []), ("vector", vector)]
+    about = {"method": rep.method_name, "source": data.name, "split": data.split, "fingerprint": data.fingerprint}
+    return pa.schema(fields, metadata={"salience": json.dumps(about)})
+
+
+def parts(data: Dataset) -> Iterator[Dataset]:
+    for start in range(0, len(data), ROWS):
+        yield data.subset(np.arange(start, min(start + ROWS, len(data))))
+
+
+def as_table(data: Dataset, vectors: np.ndarray, schema: pa.Schema, labelled: bool) -> pa.Table:
+    """vectors: [n d]"""
+    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).ravel())
+    # a file name that is no text keeps its place with a mark where a character was
+    ids = [item.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for item in data.ids]
+    columns = [pa.array(ids, pa.string())]
+    if labelled and data.labels is not None:
+        names = np.array([*data.classes, None], dtype=object)
+        columns.append(pa.array(names[data.labels], pa.string()))
+    return pa.Table.from_arrays([*columns, pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])], schema=schema)

@@ -1,0 +1,138 @@
+"""A few labels in, a class and a confidence for every item out: a linear head on the frozen representation."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from salience.data import Dataset
+from salience.errors import UserError
+from salience.evaluation.head import fit_head
+from salience.files import write_text
+from salience.representation import Representation, load
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What a labels file says.  rows: [m] of the dataset, y: [m] positions in classes"""
+
+    rows: np.ndarray
+    y: np.ndarray
+    classes: tuple[str, ...]
+
+
+def predict(
+    run: Representation | Path | str, source: Any, labels: Path | str, out: Path | str | None = None
+) -> pd.DataFrame:
+    """Learns a classifier from a few labelled items and says what every item is.
+
+    run: a Representation or a run folder
+    source: anything `open_data` takes, or a Dataset
+    labels: CSV with the columns item,label; an item is a relative path as in the source, or a row number
+    out: a CSV file to write, which must not exist
+    -> columns item, predicted, confidence (the classifier's probability); one row an item, in the source's order
+    Errors: UserError that names the line, for what the labels file has wrong; or the path, where `out` exists.
+    """
+    if out is not None and Path(out).exists():
+        raise UserError(f"--out: {out} exists; name another file, or remove it")
+    rep = load(run) if isinstance(run, str | Path) else run
+    path = readable(labels)
+    data = rep.open(source)
+    known = read_labels(path, data)
+    x = torch.from_numpy(np.ascontiguousarray(rep.embed(data), dtype=np.float32))
+    head = fit_head(x, torch.from_numpy(known.rows), torch.from_numpy(known.y), len(known.classes))
+    confidence, best = head.probabilities(x).max(1)
+    table = pd.DataFrame(
+        {"item": list(data.ids), "predicted": np.array(known.classes)[best.numpy()], "confidence": confidence.numpy()}
+    )
+    if out is not None:
+        write_text(out, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+    return table
+
+
+def readable(labels: Path | str) -> Path:
+    path = Path(labels)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise UserError(f"--labels: {path} {what}; give a CSV file with the columns item,label")
+    return path
+
+
+def read_labels(path: Path, data: Dataset) -> Labelled:
+    """Matches the lines of a labels file with the items. Raises UserError that names the line."""
+    row_of = {item: row for row, item in enumerate(data.ids)}
+    found: dict[int, tuple[str, int]] = {}
+    for line, item, label in read_lines(path):
+        row = find_item(item, row_of, data, f"--labels: {path} line {line}")
+        before, line_before = found.setdefault(row, (label, line))
+        if before != label:
+            raise UserError(
+                f"--labels: {path} line {line} says '{item}' is '{label}', line {line_before} says '{before}'; keep one"
+            )
+    names = sorted({label for label, _ in found.values()})
+    if len(names) < 2:
+        only = f"one class only ('{names[0]}')" if names else "no label"
+        raise UserError(f"--labels: {path} has {only}; a classifier needs labelled items of two classes or more")
+    y = np.array([names.index(label) for label, _ in found.values()])
+    return Labelled(np.array(list(found)), y, tuple(names))
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str, str]]:
+    """(line number, item, label) of each line that has something, white space around them removed."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"--labels: {path} is not text in UTF-8; save it as CSV in UTF-8") from None
+    reader = csv.reader(text.splitlines())
+    columns: list[str] | None = None
+    for cells in reader:
+        cells = [cell.strip() for cell in cells]
+        if not any(cells):
+            continue
+        if columns is None:
+            columns = read_header(cells, path, reader.line_num)
+            continue
+        if len(cells) != len(columns):
+            raise UserError(
+                f"--labels: {path} line {reader.line_num} has {len(cells)} cells, the header {len(columns)}; "
+                "put text that contains commas in quotes"
+            )
+        item, label = cells[columns.index("item")], cells[columns.index("label")]
+        if not item or not label:
+            missing = "label" if item else "item"
+            raise UserError(f"--labels: {path} line {reader.line_num} has no {missing}; fill it in or remove the line")
+        yield reader.line_num, item, label
+
+
+def read_header(cells: list[str], path: Path, line: int) -> list[str]:
+    columns = [cell.lower() for cell in cells]
+    if columns.count("item") != 1 or columns.count("label") != 1:
+        raise UserError(
+            f"--labels: {path} line {line} is '{','.join(cells)}', not the header; write 'item,label' above the items"
+        )
+    return columns
+
+
+def find_item(item: str, row_of: dict[str, int], data: Dataset, where: str) -> int:
+    """The row of an item named by its id, or by its row number."""
+    row = row_of.get(item, row_of.get(str(PurePosixPath(item.replace("\\", "/")))))
+    if row is not None:
+        return row
+    if item.isdecimal() and int(item) < len(data):
+        return int(item)
+    left_out = next((bad for bad in data.bad if bad.id == item), None)
+    if left_out is not None:
+        raise UserError(f"{where}: '{item}' could not be read ({left_out.reason}); remove the line")
+    near = get_close_matches(item, row_of, n=1) if len(row_of) <= 100_000 else []
+    remedy = (
+        f"did you mean '{near[0]}'?" if near else f"name an item like '{next(iter(row_of), '')}', or its row number"
+    )
+    raise UserError(f"{where}: {data.name} has no item '{item}'; {remedy}")
