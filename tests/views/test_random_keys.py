@@ -64,6 +64,11 @@ def test_every_ingredient_changes_every_draw():
         assert joint_p(first, other.uniform(8)) > 1e-4
 
 
+def test_seed_and_epoch_do_not_trade_places():
+    draws = [Keys.of(seed, epoch, ROWS[:8]).uniform(1) for seed in range(4) for epoch in range(4)]
+    assert len(torch.cat(draws).unique()) == 16 * 8
+
+
 def test_folding_in_two_steps_is_folding_at_once():
     keys = Keys.of(0, 0, ROWS)
     assert torch.equal(keys.fold("a", 1).uniform(2), keys.fold("a").fold(1).uniform(2))
