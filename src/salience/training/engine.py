@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch import loggers
 
 from salience.batch import Progress
-from salience.data import Dataset, Loader
+from salience.data import Dataset, Loader, permute
 from salience.errors import MissingPackage, UserError
 from salience.files import remove_leftovers
 from salience.methods import Method
@@ -26,6 +27,7 @@ from salience.methods.base import Plan
 from salience.run import Run
 from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Interrupted, obey_signals
 from salience.training.cost import CostMeter
+from salience.training.health import SIZE, Health
 from salience.training.metrics import MetricsCSV
 from salience.training.progress import ProgressBar
 from salience.training.steps import Steps
@@ -49,8 +51,10 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool, say: An
     every = log_every(config)
     meter, saver = CostMeter(every), Checkpointer(run.checkpoint, every=parse_duration(config["checkpoint_every"]))
     metrics = MetricsCSV(run.metrics, every=every)
-    with quiet(), obey_signals(saver.interrupted):
-        trainer = _trainer(run, [metrics, meter, saver, *([ProgressBar(every)] if progress else [])])
+    probe = dataset.batch(permute(np.arange(min(SIZE, len(dataset))), len(dataset), config["seed"], epoch=0))
+    health = Health(run.path / "health.json", probe, steps=config["steps"], every=every)
+    with quiet(), threads(config["threads"]), obey_signals(saver.interrupted):
+        trainer = _trainer(run, [metrics, meter, health, saver, *([ProgressBar(every)] if progress else [])])
         loader = dataset.loader(
             config["batch_size"], config["seed"], rank=trainer.global_rank, world=trainer.world_size
         )
@@ -75,8 +79,7 @@ def log_every(config: Mapping[str, Any]) -> int:
 
 
 def prepare(method: Method, config: Mapping[str, Any]) -> None:
-    """Threads, memory layout and compilation, as the config says."""
-    torch.set_num_threads(config["threads"])
+    """Memory layout and compilation, as the config says."""
     if method.encoder.input.spec.modality == "image":
         method.to(memory_format=torch.channels_last)
     if config["compile"]:
@@ -154,6 +157,17 @@ def _cost(config: Mapping[str, Any], meter: CostMeter) -> dict[str, Any]:
         "items_per_second": round(seen / meter.seconds, 1) if meter.seconds else None,
         "peak_memory_bytes": meter.peak,
     }
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Runs torch on so many threads; the caller's number comes back, as a fit may be a small part of their program."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -265,11 +265,12 @@ def _within(
     choices: recipe.Choices, budget: float, method: Method, dataset: Dataset, config: dict[str, Any], started: float
 ) -> dict[str, Any]:
     """As many steps as the time allows: counted once, before the first."""
-    from salience.training.engine import prepare
+    from salience.training.engine import prepare, threads
 
     prepare(method, config)
     loader = dataset.loader(config["batch_size"], config["seed"])
-    each = seconds_per_step(method, loader, config)
+    with threads(config["threads"]):
+        each = seconds_per_step(method, loader, config)
     left = BUDGET_SHARE * (budget - (time.monotonic() - started))
     steps = int(left / each)
     if steps < 1:
@@ -300,7 +301,8 @@ def _create(path: Path, config: dict[str, Any], dataset: Dataset) -> Run:
     bad = io.StringIO()
     csv.writer(bad).writerows([("item", "reason"), *((item.id, item.reason) for item in dataset.bad)])
     run = Run.create(path, config, {"bad_items.csv": bad.getvalue()})
-    os.environ[RUN_OF_PARENT] = str(run.path.resolve())
+    if config.get("devices", 1) > 1:
+        os.environ[RUN_OF_PARENT] = str(run.path.resolve())
     return run
 
 

@@ -1,0 +1,64 @@
+"""The probe changes nothing it looks at, sees a collapse, and a loss that is no number ends the run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from salience.methods import Method
+from salience.run import Run
+from salience.training import fit
+from salience.training.health import Diverged, look, own_statistics
+from tests.contract import QUICK, ROWS, build, structured_images
+
+
+def test_looking_changes_neither_buffers_nor_randomness_nor_modes() -> None:
+    method, data = build("simclr", structured_images()), structured_images()
+    assert isinstance(method, Method)
+    method.train()
+    before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
+    state = torch.random.get_rng_state()
+    look(method, data.batch(np.arange(ROWS)))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in method.state_dict().items())
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(module.training for module in method.modules())
+
+
+def test_the_probe_is_normalised_by_its_own_statistics() -> None:
+    norm = torch.nn.BatchNorm1d(3)
+    norm.running_mean.fill_(100.0)
+    x = torch.randn(50, 3) * 4 + 7
+    with own_statistics(norm):
+        y = norm(x)
+    torch.testing.assert_close(y.mean(dim=0), torch.zeros(3), atol=1e-5, rtol=0)
+    assert norm.running_mean[0] == 100.0
+
+
+def test_a_collapsed_encoder_is_seen() -> None:
+    method, data = build("autoencoder", structured_images(), dim=4), structured_images()
+    assert isinstance(method, Method)
+    healthy = look(method, data.batch(np.arange(ROWS)))
+    for parameter in method.encoder.body[-1].parameters():
+        torch.nn.init.zeros_(parameter)
+    torch.nn.init.ones_(method.encoder.body[-1].bias)
+    collapsed = look(method, data.batch(np.arange(ROWS)))
+    assert collapsed["effective_rank"] == pytest.approx(1, abs=1e-3)
+    assert collapsed["std"] < 1e-3 < healthy["std"]
+    assert collapsed["uniformity"] == pytest.approx(0, abs=1e-6)
+
+
+def test_probes_cover_the_run(tmp_path: Path) -> None:
+    rep = fit("simclr", structured_images(), out=tmp_path / "run", **QUICK)
+    probes = json.loads((Run(rep.run or "").path / "health.json").read_text())["probes"]
+    assert [probe["step"] for probe in probes] == list(range(10))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_loss_that_is_no_number_ends_the_run_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match=r"diverged.* fit again with a lower --learning-rate"):
+        fit("autoencoder", structured_images(), out=tmp_path / "run", encoder="mlp", **QUICK, learning_rate=1e30)
+    assert not Run(tmp_path / "run").finished
