@@ -36,8 +36,8 @@ __all__ = sorted(PUBLIC)
 
 if TYPE_CHECKING:
     from salience.apps import embed_to as embed_to
-    from salience.apps import predict as predict
     from salience.apps.describe import describe as describe
+    from salience.apps.predict import predict as predict
     from salience.apps.preview import preview as preview
     from salience.batch import Batch as Batch
     from salience.batch import Column as Column
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from salience.data import open_data as open_data
     from salience.errors import MissingPackage as MissingPackage
     from salience.errors import UserError as UserError
-    from salience.evaluation import compare as compare
     from salience.evaluation import evaluate as evaluate
+    from salience.evaluation.compare import compare as compare
     from salience.representation import Representation as Representation
     from salience.representation import load as load
     from salience.training.fit import fit as fit

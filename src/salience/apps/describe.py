@@ -10,7 +10,7 @@ import numpy as np
 
 from salience.batch import Spec
 from salience.data import Dataset, open_data
-from salience.data.duplicates import MOST_PAIRS, NearPairs, content_hashes, equal_groups, near_pairs
+from salience.data.duplicates import MOST_PAIRS, content_hashes, equal_groups, near_pairs
 from salience.errors import UserError
 
 LISTED = 1000  # of the near duplicates, in JSON
@@ -32,12 +32,15 @@ class Near:
 
 @dataclass(frozen=True)
 class Leakage:
-    """What of `test` is in the source too. equal, near: ids of those test items; share: of all test items."""
+    """What of `test` is in the source too.
+
+    equal: (test item, item of the source);  near: the same with their similarity;  share: of all test items
+    """
 
     test: str
     items: int
-    equal: tuple[str, ...]
-    near: tuple[str, ...]
+    equal: tuple[tuple[str, str], ...]
+    near: tuple[tuple[str, str, float], ...]
     share: float
 
 
@@ -129,10 +132,13 @@ class Description:
         found, where = self.leakage, f"{self.name}:{self.split}"
         if not found.equal and not found.near:
             return [f"leakage: none of {found.test}'s {found.items:,} items is in {where}"]
-        head = f"leakage: {found.share:.2%} of {found.test}'s {found.items:,} items are in {where} too"
-        equal = [f"  exactly: {len(found.equal):,}", *_examples(found.equal)] if found.equal else []
-        near = [f"  nearly: {len(found.near):,}", *_examples(found.near)] if found.near else []
-        return [head, *equal, *near]
+        lines = [f"leakage: {found.share:.2%} of {found.test}'s {found.items:,} items are in {where} too"]
+        if found.equal:
+            lines += [f"  exactly: {len(found.equal):,}", *_examples([" = ".join(pair) for pair in found.equal])]
+        if found.near:
+            nearly = [f"{ours} ~ {theirs}  {similarity:.3f}" for ours, theirs, similarity in found.near]
+            lines += [f"  nearly: {len(nearly):,}", *_examples(nearly)]
+        return lines
 
 
 def describe(
@@ -217,13 +223,22 @@ def _has_near_duplicates(spec: Spec) -> bool:
 
 
 def _leakage(dataset: Dataset, hashes: np.ndarray, test: Dataset) -> Leakage:
-    equal = np.flatnonzero(np.isin(content_hashes(test), hashes))
-    near = np.empty(0, dtype=np.int64)
+    first_row = dict(zip(hashes[::-1].tolist(), range(len(hashes) - 1, -1, -1), strict=True))
+    tested = content_hashes(test).tolist()
+    equal = {row: first_row[item] for row, item in enumerate(tested) if item in first_row}
+    near: dict[int, tuple[int, float]] = {}
     if _has_near_duplicates(dataset.spec):
-        pairs: NearPairs = near_pairs(dataset, test)
-        near = np.setdiff1d(pairs.second, equal)
-    share = (len(equal) + len(near)) / max(1, len(test))
-    return Leakage(f"{test.name}:{test.split}", len(test), _ids(test, equal), _ids(test, near), share)
+        pairs = near_pairs(dataset, test)  # the most alike first
+        for ours, theirs, cosine in zip(pairs.second, pairs.first, pairs.similarity, strict=True):
+            if int(ours) not in equal:
+                near.setdefault(int(ours), (int(theirs), float(cosine)))
+    return Leakage(
+        test=f"{test.name}:{test.split}",
+        items=len(test),
+        equal=tuple((test.ids[ours], dataset.ids[theirs]) for ours, theirs in equal.items()),
+        near=tuple((test.ids[ours], dataset.ids[theirs], cosine) for ours, (theirs, cosine) in near.items()),
+        share=(len(equal) + len(near)) / max(1, len(test)),
+    )
 
 
 def _ids(dataset: Dataset, rows: np.ndarray) -> tuple[str, ...]:
