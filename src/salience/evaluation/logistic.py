@@ -44,7 +44,7 @@ def second_moments(x: Tensor, weights: Tensor) -> Tensor:
 
     x: [n d] or [b n d], weights: [n] or [b n] -> [d+1 d+1] or [b d+1 d+1]
     """
-    weights = weights.expand(x.shape[:-1])
+    weights = weights.expand(torch.broadcast_shapes(weights.shape, x.shape[:-1]))
     within = x.mT @ (x * weights[..., None])
     mean = (weights[..., None, :] @ x).mT
     total = weights.sum(-1)[..., None, None]

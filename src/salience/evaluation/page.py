@@ -53,7 +53,7 @@ def draw(report: Report) -> dict[str, bytes]:
     """Every figure the evidence allows: file name -> content."""
     evidence, drawn = report.evidence, {}
     if report.representation.get("few_label"):
-        drawn["few_label.svg"] = figures.few_label_curve(report.columns, names(report)).encode()
+        drawn["few_label.svg"] = figures.few_label_curve(report.columns, report.called).encode()
     drawn["projection.svg"] = figures.projection(
         evidence.projection, evidence.projected_labels, report.classes
     ).encode()
@@ -64,17 +64,6 @@ def draw(report: Report) -> dict[str, bytes]:
     if len(set(evidence.training) - {"step", "epoch"}):
         drawn["training.svg"] = figures.training_curves(evidence.training).encode()
     return drawn
-
-
-def names(report: Report) -> dict[str, str]:
-    """How the columns are called."""
-    dim = report.about["dim"]
-    return {
-        "representation": f"{report.about['method']} ({dim})",
-        "raw": "raw input",
-        "pca": "PCA",
-        "untrained": "untrained encoder",
-    }
 
 
 def page(report: Report, drawn: Mapping[str, bytes]) -> str:
@@ -132,7 +121,7 @@ def section(name: str, drawn: Mapping[str, bytes]) -> str:
 
 def summary(report: Report) -> str:
     """The table of all figures, family by family, the best of each row marked."""
-    called = names(report)
+    called = report.called
     columns = {key: measures for key, measures in report.columns.items() if measures}
     head = "".join(f"<th>{escape(called[key])}</th>" for key in columns)
     body = "".join(_family(family, columns) for family in FAMILIES if report.representation.get(family))

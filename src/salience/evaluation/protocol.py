@@ -18,6 +18,7 @@ from salience.evaluation.measure import STAGES, Measured, Say, Task, as_features
 from salience.evaluation.report import Evidence, Report
 from salience.evaluation.rows import Rows, choose_rows, labels_of, seen_in_training
 from salience.evaluation.split import sample
+from salience.evaluation.threads import threads_for
 from salience.representation import Representation, load
 from salience.run import Run
 
@@ -44,7 +45,7 @@ def evaluate(
     held = None if test is None else open_for(rep, test)
     rows = choose_rows(data, held)
     judged, source = (data, on) if held is None else (held, test)
-    notes = [*rows.notes, *seen_in_training(rep.trained_on, judged, source)]
+    notes = [*rows.notes, *seen_in_training(rep.trained_on, judged, source, bool(rep.config.get("use_labels")))]
     with progress_bar((1 + len(BASELINES)) * STAGES, "evaluate", progress, unit="steps") as bar:
 
         def say(what: str) -> None:
@@ -78,11 +79,18 @@ def measure_all(rep: Representation, rows: Rows, say: Say) -> dict[str, tuple[Me
         train, test = raw if name == "raw" else features_of(embed, rows)
         require_finite(train, name)
         require_finite(test, name)
-        plain = Measured({"geometry": geometry(test)})
-        measured = plain if task is None or train is None else measure(train, test, task, say)
+        measured = measure_one((train, test), task, say)
         measured.measures["geometry"] |= view_alignment(rep, embed, rows.test)
         found[name] = measured, (train, test)
     return found
+
+
+def measure_one(features: Features, task: Task | None, say: Say) -> Measured:
+    train, test = features
+    with threads_for(test.size if train is None else train.size):
+        if task is None or train is None:
+            return Measured({"geometry": geometry(test)})
+        return measure(train, test, task, say)
 
 
 def make_task(rows: Rows) -> Task | None:

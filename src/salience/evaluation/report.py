@@ -11,7 +11,6 @@ import numpy as np
 from salience.evaluation.intervals import Metric
 from salience.evaluation.measure import INTERVALS, Measures
 
-COLUMNS = ("representation", "raw", "pca", "untrained")
 FAMILIES = {
     "knn": "kNN",
     "linear": "linear probe",
@@ -72,6 +71,12 @@ class Report:
         """The representation and its baselines."""
         return {"representation": self.representation, **self.baselines}
 
+    @property
+    def called(self) -> dict[str, str]:
+        """How the columns are named."""
+        ours = f"{self.about['method']} ({self.about['dim']})"
+        return {"representation": ours, "raw": "raw input", "pca": "PCA", "untrained": "untrained encoder"}
+
     def to_dict(self) -> dict[str, Any]:
         """What report.json holds; every figure is {"value": v, "interval": [low, high]}."""
         return {
@@ -86,8 +91,8 @@ class Report:
         }
 
     def rows(self) -> list[tuple[str, list[Metric | None]]]:
-        """One row a figure: its name, and its metric for the representation and each baseline."""
-        columns = [flatten(measures or {}) for measures in self.columns.values()]
+        """One row a figure: its name, and its metric for each column that applies."""
+        columns = [flatten(measures) for measures in self.columns.values() if measures]
         names = list(dict.fromkeys(name for column in columns for name in column))
         return [(name, [column.get(name) for column in columns]) for name in names]
 
@@ -109,7 +114,7 @@ class Report:
 
     def table(self) -> str:
         """Value and interval of every figure, the baselines beside."""
-        head = [str(self.about["method"]), *self.baselines]
+        head = [self.called[key] for key, measures in self.columns.items() if measures]
         lines = [["", *head], *([name, *map(cell, metrics)] for name, metrics in self.rows())]
         widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
         return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
@@ -133,15 +138,14 @@ def plain(value: Any) -> Any:
 
 
 def flatten(measures: Measures) -> dict[str, Metric]:
-    """Every metric under its name in words: "kNN accuracy", "5 labels per class accuracy"."""
+    """A line each: "kNN accuracy", "5 labels per class accuracy" (whose rows are balanced anyway)."""
     flat = {}
     for family, metrics in measures.items():
         for key, inner in metrics.items():
             if isinstance(inner, Metric):
                 flat[f"{FAMILIES[family]} {words(key)}"] = inner
             else:
-                plural = "labels" if key != "1" else "label"
-                flat |= {f"{key} {plural} per class, {words(name)}": metric for name, metric in inner.items()}
+                flat[f"{key} label{'s' * (key != '1')} per class accuracy"] = inner["accuracy"]
     return flat
 
 

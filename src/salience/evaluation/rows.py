@@ -15,7 +15,7 @@ from salience.evaluation.split import held_out, sample
 
 MOST_TRAINED = 50_000
 MOST_JUDGED = 10_000
-SEEN = "the run was trained, without labels, on the rows it is judged by; give --test for rows it has never seen"
+SEEN = "the run was trained on the rows it is judged by, {}; give --test for rows it has never seen"
 
 
 @dataclass(frozen=True)
@@ -114,17 +114,22 @@ def _note_small_classes(train: Dataset, notes: list[str]) -> None:
         notes.append(f"classes with fewer than 5 training rows: {', '.join(small[:5])}{more}")
 
 
-def seen_in_training(trained_on: Mapping[str, Any], judged: Dataset, source: Any) -> list[str]:
+def seen_in_training(trained_on: Mapping[str, Any], judged: Dataset, source: Any, labels: bool) -> list[str]:
     """A note where the rows that judge are among those the run was trained on.
 
-    trained_on: source, split, fingerprint;  source: what `judged` was opened from
+    trained_on: source, split, fingerprint;  source: what `judged` was opened from;  labels: the training saw them
     """
-    if judged.fingerprint == trained_on.get("fingerprint"):
-        return [SEEN]
+    if judged.fingerprint != trained_on.get("fingerprint") and not _same_source(trained_on, judged, source):
+        return []
+    return [SEEN.format("labels included: its figures are too good" if labels else "without their labels")]
+
+
+def _same_source(trained_on: Mapping[str, Any], judged: Dataset, source: Any) -> bool:
+    """Opened with other options, the same source has another fingerprint."""
     trained = trained_on.get("source")
     if trained is None or not isinstance(source, str | Path) or judged.split != trained_on.get("split"):
-        return []
-    return [SEEN] if _bare(str(source), judged.split) == _bare(str(trained), judged.split) else []
+        return False
+    return _bare(str(source), judged.split) == _bare(str(trained), judged.split)
 
 
 def _bare(source: str, split: str) -> str:
