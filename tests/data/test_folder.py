@@ -183,7 +183,7 @@ def test_a_changed_file_is_noticed_and_an_unchanged_folder_is_not_read(pictures,
     after = open_data(pictures)
     assert (before.x[0] == 0).all()
     assert (after.x[0] == 99).all()
-    monkeypatch.setattr("salience.data.prepare.build", lambda *_, **__: pytest.fail("prepared again"))
+    monkeypatch.setattr("salience.data.build.build", lambda *_, **__: pytest.fail("prepared again"))
     assert open_data(pictures).fingerprint == after.fingerprint
 
 

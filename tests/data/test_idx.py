@@ -48,6 +48,12 @@ def test_a_single_file_finds_the_labels_beside_it(mnist):
     assert data.split == "test"
 
 
+def test_labels_given_replace_those_beside(mnist):
+    folder, _ = mnist
+    assert open_data(folder, labels=["b", "a"] * 4).labels.tolist() == [1, 0] * 4
+    assert open_data(folder, labels=["a", "b"] * 4).labels.tolist() == [0, 1] * 4
+
+
 def test_uncompressed_bytes_are_mapped_where_they_lie(tmp_path):
     write_idx(tmp_path / "a.idx", np.arange(200).reshape(2, 10, 10))
     data = open_data(tmp_path / "a.idx")

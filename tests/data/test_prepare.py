@@ -128,7 +128,7 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path, cache):
 
 
 def test_two_who_prepare_the_same_get_the_same(pictures, cache, monkeypatch):
-    from salience.data import prepare as module
+    from salience.data import build as module
 
     build = module.build
     order = []

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from salience.errors import UserError
 
@@ -17,6 +16,8 @@ def encode_labels(values: Any, argument: str = "labels") -> tuple[np.ndarray, tu
     values: [n] texts, booleans or whole numbers; missing ones, and the number -1, are unknown.
     Raises UserError where they are measurements (numbers that are not whole).
     """
+    import pandas as pd  # here, because opening prepared data needs none of it
+
     series = pd.Series(values).reset_index(drop=True)
     known = series.notna().to_numpy()
     if pd.api.types.is_numeric_dtype(series.dtype) and not pd.api.types.is_bool_dtype(series.dtype):
@@ -37,6 +38,8 @@ def encode_labels(values: Any, argument: str = "labels") -> tuple[np.ndarray, tu
 
 def encode_known(values: Any, names: Sequence[str], argument: str) -> np.ndarray:
     """[n] int64 of numbers that refer to `names` already; missing ones are -1. Raises UserError for one beyond them."""
+    import pandas as pd
+
     series = pd.Series(values)
     labels = series.to_numpy(dtype=np.float64, na_value=-1).astype(np.int64)
     if len(labels) and (labels.max() >= len(names) or labels.min() < -1):
@@ -46,6 +49,8 @@ def encode_known(values: Any, names: Sequence[str], argument: str) -> np.ndarray
 
 def encode_groups(values: Any) -> np.ndarray:
     """[n] int64, equal where the values are; a missing value is a group of its own."""
+    import pandas as pd
+
     codes = pd.factorize(pd.Series(values))[0].astype(np.int64)
     missing = codes < 0
     codes[missing] = codes.max(initial=-1) + 1 + np.arange(missing.sum())

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from salience.batch import Spec
-from salience.data.build import build
 from salience.data.built import Built, Options
 from salience.data.cache import new_folder, remove_others
 from salience.data.dataset import BadItem, Dataset
@@ -29,6 +28,8 @@ def prepare(source: Source, options: Options, cache: Path) -> Dataset:
     place = None if source.mark is None else _place(source, options, cache)
     if place and (kept := _load(place, source)):
         return kept
+    from salience.data.build import build  # here, because opening prepared data needs none of it
+
     found = source.read()
     with new_folder(place) if place else nullcontext() as folder:
         built = build(found, options, folder, in_memory=place is None)

@@ -6,12 +6,16 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from salience.data.ids import Ids
-from salience.modalities.decode import Blob
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from salience.modalities.decode import Blob
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import io
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -75,8 +74,7 @@ def probe(blob: Blob) -> Header:
 def decode(blob: Blob, target: Target) -> np.ndarray:
     """[channels resolution resolution] uint8, or uint16 where the target is deep. Raises UnreadableError."""
     try:
-        data = blob if isinstance(blob, bytes) else Path(str(blob)).read_bytes()
-        return _decode(data, target)
+        return _decode(blob if isinstance(blob, bytes) else _read(str(blob)), target)
     except UnreadableError:
         raise
     except Exception as error:  # decoders raise anything from SyntaxError to struct.error on a damaged file
@@ -157,10 +155,14 @@ def _head(blob: Blob) -> bytes:
     if blob is None or isinstance(blob, bytes):
         return (blob or b"")[:HEAD_BYTES]
     try:
-        with Path(blob).open("rb", buffering=0) as file:
-            return file.read(HEAD_BYTES)
+        return _read(blob, HEAD_BYTES)
     except OSError as error:
         raise UnreadableError(_reason(error)) from error
+
+
+def _read(path: str, most: int = -1) -> bytes:
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (Path costs more than reading a small file)
+        return file.read(most)
 
 
 def _png_header(head: bytes) -> Header | None:

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from salience.data.source import Source
-from salience.data.sources import arrays, builtin, folder, hub, idx, tabular
+from salience.data.sources import arrays, builtin, folder, idx
 from salience.data.sources.query import Query
 from salience.errors import UserError
 from salience.modalities.decode import EXTENSIONS
 
-FILE_KINDS: dict[str, Callable[[Path, Query], Source]] = {
-    ".npy": arrays.npy,
-    ".npz": arrays.npz,
-    ".parquet": tabular.parquet,
-    ".arrow": tabular.arrow,
-    ".feather": tabular.arrow,
-    ".csv": tabular.csv,
-    ".tsv": tabular.csv,
-}
+ARRAYS = {".npy": arrays.npy, ".npz": arrays.npz}
+TABLES = (".parquet", ".arrow", ".feather", ".csv", ".tsv")
 
 
 def find_source(source: Any, query: Query) -> Source:
@@ -32,8 +24,12 @@ def find_source(source: Any, query: Query) -> Source:
         return _named(str(source), query)
     kind = type(source).__module__.split(".")[0]
     if kind == "datasets":
+        from salience.data.sources import hub
+
         return hub.dataset(source, query)
     if kind == "pandas":
+        from salience.data.sources import tabular
+
         return tabular.frame(source, query)
     return arrays.memory(source, query)
 
@@ -46,6 +42,8 @@ def _named(text: str, query: Query) -> Source:
         raise UserError(f"split: {query.split} was asked for, but the source says {split}")
     query = replace(query, split=split or query.split)
     if name.startswith("hf://"):
+        from salience.data.sources import hub
+
         return hub.named(name.removeprefix("hf://"), query)
     if name in builtin.NAMES and not Path(name).exists():
         return builtin.NAMES[name](query)
@@ -63,18 +61,24 @@ def _path(path: Path, query: Query) -> Source:
         raise UserError(f"source: {path} does not exist; {hint}")
     if path.is_dir():
         return _folder(path, query)
-    if kind := FILE_KINDS.get(path.suffix.lower()):
-        return kind(path, query)
+    if array := ARRAYS.get(path.suffix.lower()):
+        return array(path, query)
+    if path.suffix.lower() in TABLES:
+        from salience.data.sources import tabular
+
+        return tabular.file(path, query)
     if path.suffix.lower() in EXTENSIONS:
         return folder.one_image(path, query)
     if idx.is_idx(path):
         return idx.file(path, query)
-    raise UserError(f"source: {path} is of no kind we read; give images, {' '.join(FILE_KINDS)}, or IDX")
+    raise UserError(f"source: {path} is of no kind we read; give images, {' '.join([*ARRAYS, *TABLES])}, or IDX")
 
 
 def _folder(path: Path, query: Query) -> Source:
     if idx.holds_idx(path):
         return idx.folder(path, query)
-    if tabular.holds_parquet(path):
+    if next(path.glob("*.parquet"), None):
+        from salience.data.sources import tabular
+
         return tabular.parquet_folder(path, query)
     return folder.images(path, query)

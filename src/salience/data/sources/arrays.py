@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from salience.data.labels import encode_groups, encode_labels
+from salience.data.labels import encode_groups, encode_known, encode_labels
 from salience.data.source import Found, Source, mark_of, mark_of_files
 from salience.data.sources.query import SPLITS, Query, choose_split, only_train
 from salience.errors import UserError
@@ -23,7 +23,7 @@ def memory(source: Any, query: Query) -> Source:
     """An array, a tensor, or nested lists of numbers."""
     array = _as_array(source)
     only_train(query, "an array")
-    return Source("array", query.split or "train", lambda: _found(array, query))
+    return Source("array", query.split or "train", lambda: found_array(array, query))
 
 
 def npy(path: Path, query: Query) -> Source:
@@ -32,8 +32,8 @@ def npy(path: Path, query: Query) -> Source:
     return Source(
         path.stem,
         "train",
-        lambda: _found(_load_npy(path), query),
-        mark_of([mark_of_files([path, *_side_files(query)]), _side_mark(query)]),
+        lambda: found_array(_load_npy(path), query),
+        mark_of([mark_of_files([path]), side_mark(query)]),
         str(path.resolve()),
     )
 
@@ -51,9 +51,9 @@ def npz(path: Path, query: Query) -> Source:
         with np.load(path, allow_pickle=False) as archive:
             x = _checked(_member(archive, x_name, path), f"{path}, array {x_name}")
             y = _member(archive, y_name, path) if y_name and query.labels is None else None
-        return _found(x, query, y)
+        return found_array(x, query, y)
 
-    mark = mark_of([mark_of_files([path, *_side_files(query)]), _side_mark(query)])
+    mark = mark_of([mark_of_files([path]), side_mark(query)])
     return Source(path.stem, split, read, mark, str(path.resolve()))
 
 
@@ -74,11 +74,24 @@ def values_for(given: Any, count: int, argument: str) -> np.ndarray | None:
     return values
 
 
-def _found(x: np.ndarray, query: Query, y: np.ndarray | None = None) -> Found:
-    given = values_for(query.labels if y is None else y, len(x), "labels")
-    labels, classes = (None, ()) if given is None else encode_labels(given)
+def found_array(
+    x: np.ndarray,
+    query: Query,
+    y: np.ndarray | None = None,
+    *,
+    classes: tuple[str, ...] = (),
+    views: str | None = None,
+) -> Found:
+    """An array with its labels: as the user gave them, else `y`; where `classes` are known, y are numbers of them."""
     groups = values_for(query.groups, len(x), "groups")
-    return Found(x, None, labels, classes, None if groups is None else encode_groups(groups))
+    group_codes = None if groups is None else encode_groups(groups)
+    given = values_for(query.labels, len(x), "labels")
+    if given is None and y is not None:
+        given = values_for(y, len(x), "labels")
+        if classes:
+            return Found(x, None, encode_known(given, classes, "labels"), classes, group_codes, views=views)
+    labels, names = (None, ()) if given is None else encode_labels(given)
+    return Found(x, None, labels, names, group_codes, views=views)
 
 
 def _as_array(source: Any) -> np.ndarray:
@@ -157,15 +170,13 @@ def _only_pair(names: list[str], path: Path) -> tuple[str, str | None]:
     return x, next((name for name in Y_NAMES if name in names), None)
 
 
-def _side_files(query: Query) -> list[Path]:
-    given = [Path(side).expanduser() for side in (query.labels, query.groups) if isinstance(side, (str, Path))]
-    return [path for path in given if path.is_file()]
-
-
-def _side_mark(query: Query) -> str:
-    """Of labels and groups given as values."""
-    sides = [
-        side if side is None or isinstance(side, (str, Path)) else _as_numpy(side)
-        for side in (query.labels, query.groups)
-    ]
-    return mark_of(side.tobytes().hex() if isinstance(side, np.ndarray) else side for side in sides)
+def side_mark(query: Query) -> str:
+    """Of labels and groups that are given beside an array: as values, or as files."""
+    marks = []
+    for side in (query.labels, query.groups):
+        if isinstance(side, (str, Path)):
+            path = Path(side).expanduser()
+            marks.append(mark_of_files([path]) if path.is_file() else str(side))
+        else:
+            marks.append("" if side is None else mark_of(_as_numpy(side).reshape(-1).tolist()))
+    return mark_of(marks)

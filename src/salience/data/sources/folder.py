@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from salience.data.ids import Ids
 from salience.data.labels import encode_groups, encode_labels
@@ -183,6 +182,8 @@ def _label_file(query: Query) -> Path | None:
 
 
 def _labels_from_file(paths: list[str], query: Query) -> tuple[np.ndarray, tuple[str, ...]]:
+    import pandas as pd
+
     table = pd.read_csv(Path(str(query.labels)).expanduser(), dtype=str)
     if not {"item", "label"} <= set(table.columns):
         raise UserError(f"labels: {query.labels} has columns {', '.join(table.columns)}; item and label are needed")

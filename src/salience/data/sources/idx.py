@@ -13,8 +13,8 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from salience.data.labels import encode_labels
-from salience.data.source import Found, Source, mark_of_files
+from salience.data.source import Found, Source, mark_of, mark_of_files
+from salience.data.sources.arrays import found_array, side_mark
 from salience.data.sources.query import Query, choose_split
 from salience.errors import UserError
 
@@ -47,7 +47,7 @@ def folder(path: Path, query: Query) -> Source:
     """A folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-..., gzipped or not."""
     splits = _splits(path)
     split = choose_split(query.split, splits, str(path))
-    return source_of(splits[split], path.name, split)
+    return source_of(splits[split], path.resolve().name, split, query)
 
 
 def file(path: Path, query: Query) -> Source:
@@ -55,25 +55,24 @@ def file(path: Path, query: Query) -> Source:
     match = IMAGES.fullmatch(path.name)
     split = SPLIT_OF[match[1]] if match else "train"
     choose_split(query.split, [split], str(path))
-    return source_of(path, path.name.split(".")[0], split)
+    return source_of(path, path.name.split(".")[0], split, query)
 
 
 def source_of(
-    images: Path, name: str, split: str, *, classes: tuple[str, ...] = (), views: str | None = None
+    images: Path, name: str, split: str, query: Query, *, classes: tuple[str, ...] = (), views: str | None = None
 ) -> Source:
     """classes: names of the labels, where they are known"""
-    labels = _labels_beside(images)
+    labels = _labels_beside(images) if query.labels is None else None
 
     def read() -> Found:
         x = read_idx(images)
-        if labels is None:
-            return Found(x, views=views)
-        codes, names = encode_labels(read_idx(labels))
-        if len(codes) != len(x):
-            raise UserError(f"source: {labels} has {len(codes):,} labels for the {len(x):,} items of {images}")
-        return Found(x, None, codes, classes or names, views=views)
+        y = None if labels is None else read_idx(labels)
+        if y is not None and len(y) != len(x):
+            raise UserError(f"source: {labels} has {len(y):,} labels for the {len(x):,} items of {images}")
+        return found_array(x, query, y, classes=classes, views=views)
 
-    return Source(name, split, read, mark_of_files([images, *([labels] if labels else [])]), str(images.resolve()))
+    files = [images, *([labels] if labels else [])]
+    return Source(name, split, read, mark_of([mark_of_files(files), side_mark(query)]), str(images.resolve()))
 
 
 def read_idx(path: Path) -> np.ndarray:

@@ -37,6 +37,13 @@ def choose_split(asked: str | None, there: Iterable[str], name: str) -> str:
     raise UserError(f"source: {name} has no split '{asked}'; it has: {', '.join(there)}")
 
 
+def no_labels(query: Query, name: str) -> None:
+    """Raises UserError where labels or groups are given for a source that has its own."""
+    for argument in ("labels", "groups"):
+        if getattr(query, argument) is not None:
+            raise UserError(f"{argument}: {name} takes none; its labels are built in")
+
+
 def only_train(query: Query, name: str) -> None:
     """Raises UserError where a split other than train is asked of a source that has none."""
     choose_split(query.split, ["train"], name)

@@ -53,13 +53,13 @@ class Table:
     folder: Path = Path()
 
 
-def parquet(path: Path, query: Query) -> Source:
+def file(path: Path, query: Query) -> Source:
+    """A Parquet, Arrow (file or stream), Feather, CSV or TSV file."""
     choose_split(query.split, ["train"], str(path))
-    return parquet_files([path], path.stem, "train", query)
-
-
-def holds_parquet(folder: Path) -> bool:
-    return bool(_parquet_splits(folder))
+    if path.suffix.lower() == ".parquet":
+        return parquet_files([path], path.stem, "train", query)
+    table = _csv_table if path.suffix.lower() in (".csv", ".tsv") else _arrow_table
+    return _from_file(path.stem, "train", str(path.resolve()), mark_of_files([path]), lambda: table(path), query)
 
 
 def parquet_folder(path: Path, query: Query) -> Source:
@@ -72,20 +72,6 @@ def parquet_folder(path: Path, query: Query) -> Source:
 def parquet_files(paths: Sequence[Path], name: str, split: str, query: Query) -> Source:
     location = f"{paths[0].resolve()} {len(paths)}"
     return _from_file(name, split, location, mark_of_files(paths), lambda: _parquet_table(paths), query)
-
-
-def arrow(path: Path, query: Query) -> Source:
-    """An Arrow IPC file or stream, and Feather, which is the same."""
-    choose_split(query.split, ["train"], str(path))
-    mark, location = mark_of_files([path]), str(path.resolve())
-    return _from_file(path.stem, "train", location, mark, lambda: _arrow_table(path), query)
-
-
-def csv(path: Path, query: Query) -> Source:
-    """Separated by commas, semicolons, tabs or bars, with a line of column names."""
-    choose_split(query.split, ["train"], str(path))
-    mark, location = mark_of_files([path]), str(path.resolve())
-    return _from_file(path.stem, "train", location, mark, lambda: _csv_table(path), query)
 
 
 def frame(data: Any, query: Query) -> Source:
