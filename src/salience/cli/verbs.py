@@ -153,20 +153,23 @@ def evaluate(run: Run, /, *, on: Source, test: str | None = None, json: Json = F
 
     with _output_kept_for(json):
         report = measure(run, on, test)
-    return _print_json(report.to_dict()) if json else _print(report.text())
+    return _print_json(report.to_dict()) if json else _print(f"{report.text()}\n\nreport: {run / 'report.html'}")
 
 
-def compare(*runs: Run, out: Path | None = None) -> int:
-    """Set runs side by side: quality against cost.
+def compare(*runs: Run, out: Path | None = None, json: Json = False) -> int:
+    """Set evaluated runs side by side: a table, and a plot of quality against cost.
 
     Parameters
     ----------
     out
-        A folder for the table and the plot.
+        A folder for table and plot; otherwise runs/compare-N.
     """
     from salience.evaluation import compare as compare_runs
+    from salience.run import next_free
 
-    return _print(compare_runs(runs, out).text())
+    folder = out or next_free(Path("runs"), "compare")
+    compared = compare_runs(runs, folder)
+    return _print_json(compared.to_dict()) if json else _print(f"{compared.text()}\nplot: {folder / 'compare.html'}")
 
 
 def predict(run: Run, source: Source, /, *, labels: Path, out: Path | None = None) -> int:
