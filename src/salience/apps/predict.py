@@ -91,7 +91,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str, str]]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise UserError(f"--labels: {path} is not text in UTF-8; save it as CSV in UTF-8") from None
-    reader = csv.reader(text.splitlines())
+    reader = csv.reader(text.splitlines(), skipinitialspace=True)
     columns: list[str] | None = None
     for cells in reader:
         cells = [cell.strip() for cell in cells]

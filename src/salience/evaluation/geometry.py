@@ -53,6 +53,7 @@ def alignment(a: Tensor, b: Tensor) -> Metric:
 
 def geometry_metrics(x: Tensor) -> dict[str, Metric]:
     """x: [n d], n > 1; intervals: infinitesimal jackknife over the rows"""
+    x = x if x.any() else torch.ones_like(x)  # a single point, wherever it lies
     n, limit = len(x), float(min(x.shape))
     return {
         "effective_rank": jackknife(lambda weights: effective_rank(x, weights), n, 1.0, limit),

@@ -35,9 +35,10 @@ def minimise(
     w = start.clone()
     value, gradient = objective(w)
     pairs: list[Pair] = []
+    busy = torch.ones_like(value, dtype=torch.bool)
     for _ in range(steps):
         direction = -two_loops(gradient, pairs, precondition)
-        busy = dot(gradient, direction) / -2 > tolerance
+        busy &= dot(gradient, direction) / -2 > tolerance  # done is done: what its pairs say later is stale
         if not busy.any():
             break
         direction = direction * busy[:, None]
@@ -45,7 +46,7 @@ def minimise(
         if not step.any():
             break
         moved = step[:, None] * direction
-        pairs = [*pairs[-memory + 1 :], curvature_pair(moved, new_gradient - gradient)]
+        pairs = [*pairs, curvature_pair(moved, new_gradient - gradient)][-memory:]
         w, value, gradient = w + moved, new_value, new_gradient
     return w
 

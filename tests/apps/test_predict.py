@@ -1,0 +1,88 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from salience.apps.predict import predict
+from salience.data import BadItem
+from salience.errors import UserError
+from tests.evaluation.conftest import Projection, blobs
+
+
+@pytest.fixture
+def labels(tmp_path):
+    def write(text):
+        path = tmp_path / "labels.csv"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_every_item_gets_a_class_and_a_confidence(labels, tmp_path):
+    data = blobs(90, noise=20.0)
+    path = labels("item,label\n" + "".join(f"{row}.png,{'abc'[row % 3]}\n" for row in range(12)))
+    found = predict(Projection(), data, path, tmp_path / "out.csv")
+    assert list(found.columns) == ["item", "predicted", "confidence"]
+    assert list(found["item"]) == list(data.ids)
+    assert (found["predicted"] == np.array(list("abc"))[data.labels]).mean() > 0.95
+    assert found["confidence"].between(1 / 3, 1).all()
+    stored = pd.read_csv(tmp_path / "out.csv")
+    assert list(stored["predicted"]) == list(found["predicted"])
+    np.testing.assert_allclose(stored["confidence"], found["confidence"], atol=1e-4)
+
+
+def test_row_numbers_white_space_quotes_marks_and_column_order(labels):
+    path = labels('\ufeff Label , ITEM ,note\n "a, b" , 0 ,x\n\n c , 1.png , "y, z" \n c, ./4.png,\n')
+    found = predict(Projection(), blobs(60, noise=5.0), path)
+    assert set(found["predicted"]) == {"a, b", "c"}
+    assert list(found["predicted"][:2]) == ["a, b", "c"]
+
+
+def test_the_same_label_twice_is_no_conflict(labels):
+    found = predict(Projection(), blobs(), labels("item,label\n0,a\n0.png,a\n1,b\n"))
+    assert set(found["predicted"]) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("item,label\n0,a\nnobody.png,b\n", "line 3: blobs has no item 'nobody.png'"),
+        ("item,label\n0,a\n11.pgn,b\n", "line 3: .*did you mean '11.png'"),
+        ("item,label\n0,a\n500,b\n", "line 3: blobs has no item '500'"),
+        ("item,label\n0,a\nbroken.png,b\n", r"line 3: 'broken.png' could not be read \(truncated\)"),
+        ("0.png,a\n1.png,b\n", "line 1 is '0.png,a', not the header"),
+        ("\n\nname,class\n0,a\n", "line 3 is 'name,class', not the header"),
+        ("item,label\n0,a\n1,a\n", r"one class only \('a'\)"),
+        ("item,label\n", "has no label;"),
+        ("", "has no label;"),
+        ("item,label\n0,a\n1,b\n0.png,b\n", "line 4 says '0.png' is 'b', line 2 says 'a'"),
+        ("item,label\n0,a\n1, \n", "line 3 has no label"),
+        ("item,label\n,a\n", "line 2 has no item"),
+        ("item,label\n0,a,b\n", "line 2 has 3 cells, the header 2"),
+    ],
+)
+def test_mistakes_in_the_file_are_named_by_line(labels, text, message):
+    data = blobs()
+    object.__setattr__(data, "bad", (BadItem("broken.png", "truncated"),))
+    with pytest.raises(UserError, match=message) as caught:
+        predict(Projection(), data, labels(text))
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_cannot_be_read_or_written(labels, tmp_path):
+    path = labels("item,label\n0,a\n1,b\n")
+    with pytest.raises(UserError, match="exists"):
+        predict(Projection(), blobs(), path, path)
+    with pytest.raises(UserError, match="does not exist"):
+        predict(Projection(), blobs(), tmp_path / "missing.csv")
+    with pytest.raises(UserError, match="is a folder"):
+        predict(Projection(), blobs(), tmp_path)
+    path.write_bytes(b"item,label\n\xff\xfe,a\n")
+    with pytest.raises(UserError, match="UTF-8"):
+        predict(Projection(), blobs(), path)
+
+
+def test_a_failure_leaves_no_file(labels, tmp_path):
+    with pytest.raises(UserError):
+        predict(Projection(), blobs(), labels("item,label\n0,a\n"), tmp_path / "out.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.csv"]

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+import torch
+
+from salience.batch import Spec
+from salience.data import Dataset
+from salience.evaluation.baselines import raw
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+IMAGES = Spec("image", (1, 4, 4), "uint8", 0.0, 255.0, (0.5,), (0.25,), views="glyphs")
+
+
+def blobs(n=120, classes=3, seed=0, noise=25.0, name="blobs", split="train", labels=True, groups=None, fingerprint="f"):
+    """n grey 4x4 images: each class its own pattern, plus noise."""
+    generator = np.random.default_rng(seed)
+    patterns = np.random.default_rng(99).uniform(40, 215, (classes, 1, 4, 4))
+    y = np.arange(n) % classes
+    x = np.clip(patterns[y] + generator.normal(0, noise, (n, 1, 4, 4)), 0, 255).astype(np.uint8)
+    classes = tuple(f"class {label}" for label in range(classes))
+    ids = [f"{row}.png" for row in range(n)]
+    return Dataset(
+        name, split, IMAGES, x, y if labels else None, classes if labels else (), ids, fingerprint, groups=groups
+    )
+
+
+class Projection:
+    """A representation: raw pixels times a fixed matrix."""
+
+    method_name = "projection"
+
+    def __init__(self, dim=8, seed=0, run=None, config=None, trained_on=None, trains=True):
+        self.spec, self.dim, self.run, self.config, self.trains = IMAGES, dim, run, config or {}, trains
+        self.trained_on = trained_on or {"source": None, "split": None, "fingerprint": "elsewhere", "rows": 0}
+        self.matrix = np.random.default_rng(seed).normal(size=(16, dim)).astype(np.float32) / 4
+        self.embedded = []
+
+    def open(self, source, **options):
+        return source
+
+    def embed(self, data):
+        self.embedded.append(len(data))
+        return raw(data) @ self.matrix
+
+    def untrained(self, data, seed=0):
+        return Projection(self.dim, seed=50 + seed) if self.trains else None

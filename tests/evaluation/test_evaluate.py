@@ -1,0 +1,168 @@
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from salience.errors import UserError
+from salience.evaluation import evaluate
+
+from .conftest import Projection, blobs
+
+FAMILIES = {"knn", "linear", "few_label", "clustering", "retrieval", "geometry"}
+
+
+@pytest.fixture(scope="module")
+def report():
+    return evaluate(Projection(), blobs(240, noise=60.0), progress=False)
+
+
+def metrics_in(measures):
+    for value in measures.values():
+        if "value" in value:
+            yield value
+        else:
+            yield from metrics_in(value)
+
+
+def test_json_has_the_promised_shape(report):
+    found = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert set(found["baselines"]) == {"raw", "pca", "untrained"}
+    for measures in [found["representation"], *found["baselines"].values()]:
+        assert set(measures) == FAMILIES
+        assert set(measures["knn"]) == set(measures["linear"]) == {"accuracy", "balanced_accuracy"}
+        assert list(measures["few_label"])[:4] == ["1", "2", "5", "10"]
+        assert "accuracy" in measures["few_label"]["5"]
+        for metric in metrics_in(measures):
+            low, high = metric["interval"]
+            assert low <= metric["value"] <= high
+    assert set(found["intervals"]) == FAMILIES
+    assert isinstance(found["cost"], dict)
+    assert any("a fifth" in note for note in found["notes"])
+
+
+def test_figures_tell_good_features_from_useless_ones():
+    data = blobs(240, noise=30.0)
+    good, bad = Projection(), Projection()
+    bad.matrix = np.zeros_like(bad.matrix)
+    bad.matrix[0, 0] = 1e-3  # one pixel is all it sees
+    good, bad = (evaluate(rep, data, progress=False).representation for rep in (good, bad))
+    for family, metric in [
+        ("knn", "accuracy"),
+        ("linear", "accuracy"),
+        ("clustering", "nmi"),
+        ("retrieval", "map_at_r"),
+    ]:
+        assert good[family][metric].value > bad[family][metric].value + 0.1
+    assert good["few_label"]["5"]["accuracy"].value > bad["few_label"]["5"]["accuracy"].value + 0.1
+    assert good["geometry"]["effective_rank"].value > bad["geometry"]["effective_rank"].value + 1
+
+
+def test_features_are_computed_once():
+    rep = Projection()
+    evaluate(rep, blobs(240), progress=False)
+    assert sorted(rep.embedded) == [48, 48, 48, 192]  # test, its two views, train
+
+
+def test_raw_and_representation_share_their_label_draws(report):
+    same = Projection(16)
+    same.matrix = np.eye(16, dtype=np.float32)
+    gains = evaluate(same, blobs(240), progress=False).gains["raw"]
+    assert all(metrics["accuracy"].to_dict() == {"value": 0.0, "interval": [0.0, 0.0]} for metrics in gains.values())
+    ours, theirs = (report.columns[name]["few_label"]["5"]["accuracy"].value for name in ("representation", "pca"))
+    assert report.gains["pca"]["5"]["accuracy"].value == pytest.approx(ours - theirs)
+
+
+def test_a_closed_form_has_no_untrained_baseline():
+    report = evaluate(Projection(trains=False), blobs(), progress=False)
+    assert report.to_dict()["baselines"]["untrained"] is None
+    assert any("no untrained encoder" in note for note in report.notes)
+    assert "untrained" not in report.table()
+
+
+def test_unlabelled_data_gives_geometry_alone(tmp_path):
+    report = evaluate(Projection(run=make_run(tmp_path)), blobs(labels=False), progress=False)
+    found = report.to_dict()
+    for measures in [found["representation"], *found["baselines"].values()]:
+        assert set(measures) == {"geometry"}
+    assert {"effective_rank", "uniformity", "alignment", "std_mean"} <= set(found["representation"]["geometry"])
+    assert found["gains"] == {"raw": None, "pca": None, "untrained": None}
+    assert report.verdict() == ""
+    assert "effective rank" in report.text()
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def make_run(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    lines = ["method: projection", "options: {}", "spec: {}", "source: blobs", "seed: 0", "rows: 1", "format: 1"]
+    (run / "config.yaml").write_text("\n".join(lines))
+    (run / "metrics.csv").write_text("step,loss,invariance\n1,3.0,\n2,2.0,1.0\n3,1.5,0.9\n")
+    (run / "cost.json").write_text('{"flops": 2e12, "seconds": 75.0, "peak_memory_bytes": 3000000}')
+    return run
+
+
+def test_writes_one_page_that_needs_nothing_else(tmp_path):
+    run = make_run(tmp_path)
+    report = evaluate(Projection(run=run), blobs(240), progress=False)
+    assert json.loads((run / "report.json").read_text()) == json.loads(json.dumps(report.to_dict()))
+    drawn = {path.name for path in (run / "figures").iterdir()}
+    assert drawn == {"few_label.svg", "projection.svg", "confusion.svg", "neighbours.png", "training.svg"}
+    page = (run / "report.html").read_text()
+    assert not re.search(r"""(src|href|url)\s*[=(]\s*["']?(https?:)?//""", page)
+    assert "<script" not in page
+    assert page.count("<svg") == 4
+    assert "data:image/png;base64," in page
+    assert "prefers-color-scheme: dark" in page
+    assert "currentColor" in page
+    assert "1 min 15 s" in page
+    assert sorted(path.name for path in run.iterdir() if path.name.startswith(".")) == []
+
+
+def test_write_false_leaves_the_run_alone(tmp_path):
+    run = make_run(tmp_path)
+    evaluate(Projection(run=run), blobs(), progress=False, write=False)
+    assert not (run / "report.json").exists()
+
+
+def test_text_for_the_terminal(report):
+    text = report.text()
+    assert "projection on blobs: 192 rows to train on, 48 rows to judge by" in text
+    assert re.search(r"kNN accuracy +0\.\d{3} \[0\.\d{3}, [01]\.\d{3}\]", text)
+    assert "note: a fifth of the labelled rows is held out" in text
+    assert "Learning" in text
+
+
+def test_says_when_it_was_trained_on_the_test_rows():
+    rep = Projection(trained_on={"source": None, "split": None, "fingerprint": "f", "rows": 120})
+    assert any("trained on the rows it is judged by" in note for note in evaluate(rep, blobs(), progress=False).notes)
+    held = blobs(30, seed=1, fingerprint="g")
+    assert not any("trained on" in note for note in evaluate(rep, blobs(), held, progress=False).notes)
+
+
+def test_rare_classes_and_gaps_among_classes_are_no_obstacle():
+    data = blobs(60, 3)
+    labels = np.where(np.arange(60) == 0, 3, data.labels)  # a class of one row
+    labels = np.where(labels == 1, -1, labels)  # a class without rows
+    report = evaluate(Projection(), replace(data, labels=labels, classes=("a", "b", "c", "d")), progress=False)
+    assert report.evidence.confusion.shape == (4, 4)
+    assert report.evidence.confusion[1].sum() == 0
+    assert report.representation["linear"]["accuracy"].value > 0.8
+
+
+def test_confusion_counts_truth_against_prediction():
+    report = evaluate(Projection(), blobs(120, noise=1.0), progress=False)
+    np.testing.assert_array_equal(report.evidence.confusion, np.diag([8, 8, 8]))
+
+
+def test_a_diverged_run_is_named():
+    rep = Projection()
+    rep.matrix[0, 0] = np.nan
+    with pytest.raises(UserError, match="NaN or infinity for 96 rows"):
+        evaluate(rep, blobs(), progress=False)
+
+
+def test_one_class_is_a_plain_error():
+    with pytest.raises(UserError, match="one class only"):
+        evaluate(Projection(), replace(blobs(), labels=np.zeros(120, np.int64)), progress=False)

@@ -1,0 +1,53 @@
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from salience.evaluation.head import cross_validate, fit_head, make_folds
+from salience.evaluation.probe import UNCHOSEN, Scaling
+
+
+def problem(n=200, d=30, classes=3, spread=0.7, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(n) % classes
+    return spread * torch.randn(classes, d, generator=generator)[y] + torch.randn(n, d, generator=generator), y
+
+
+def test_folds_hold_every_row_out_once_and_every_class_each_time():
+    y = np.repeat([0, 1], [9, 4])
+    folds = make_folds(y)
+    assert folds.shape == (4, 13)
+    assert (folds.sum(0) == 1).all()
+    for fold in folds.numpy():
+        assert set(y[~fold]) == {0, 1}
+        assert set(y[fold]) == {0, 1}
+    assert make_folds(np.array([0, 0, 1])) is None
+
+
+def test_cross_validation_equals_fits_without_the_held_out_rows():
+    x, y = problem(24, 4)
+    x, folds = x.double(), make_folds(y.numpy())
+    mark, penalty = cross_validate(x, y, 3, folds)
+    total = 0.0
+    for fold in folds:
+        rows = int((~fold).sum())
+        model = LogisticRegression(C=1 / (rows * penalty), tol=1e-8, max_iter=2000).fit(x[~fold], y[~fold])
+        total += np.log(model.predict_proba(x[fold])[range(int(fold.sum())), y[fold]]).sum()
+    assert abs(mark - total / 24) < 5e-3
+
+
+def test_without_enough_labels_it_is_the_fixed_penalty():
+    x, y = problem(90)
+    head = fit_head(x, torch.arange(3), y[:3], 3)
+    z = Scaling.of(x)(x)
+    model = LogisticRegression(C=1 / UNCHOSEN, tol=1e-8).fit(z[:3], y[:3])
+    np.testing.assert_allclose(head.probabilities(x), model.predict_proba(z), atol=0.01)
+
+
+def test_confidence_is_about_as_often_right():
+    x, y = problem(3000)
+    probability = fit_head(x, torch.arange(60), y[:60], 3).probabilities(x[60:])
+    confidence, said = probability.max(1)
+    torch.testing.assert_close(probability.sum(1), torch.ones(2940))
+    right = (said == y[60:]).float()
+    assert right.mean() > 0.85
+    assert abs(float(confidence.mean() - right.mean())) < 0.08

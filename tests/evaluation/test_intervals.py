@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binomtest, ttest_1samp
+
+from salience.evaluation import intervals
+
+
+@pytest.mark.parametrize(("correct", "n"), [(0, 10), (3, 10), (10, 10), (812, 1000)])
+def test_wilson_equals_scipy(correct, n):
+    expected = binomtest(correct, n).proportion_ci(method="wilson")
+    np.testing.assert_allclose(intervals.wilson(correct, n), (expected.low, expected.high), atol=1e-12)
+
+
+def test_accuracy_is_the_share_of_right_answers():
+    metric = intervals.accuracy(np.array([True, True, True, False]))
+    assert metric.value == 0.75
+    assert metric.low < 0.75 < metric.high < 1
+
+
+def test_balanced_accuracy_weighs_classes_not_rows():
+    labels = np.array([0] * 90 + [1] * 10)
+    metric = intervals.balanced_accuracy(labels == 0, labels)  # always says 0
+    assert metric.value == 0.5
+    assert metric.low < 0.5 < metric.high
+
+
+def test_balanced_accuracy_interval_covers_as_often_as_it_says():
+    generator, labels, recalls = (
+        np.random.default_rng(0),
+        np.repeat([0, 1, 2], [200, 60, 20]),
+        np.array([0.9, 0.6, 0.7]),
+    )
+    inside = 0
+    for _ in range(400):
+        metric = intervals.balanced_accuracy(generator.random(280) < recalls[labels], labels)
+        inside += metric.low <= recalls.mean() <= metric.high
+    assert 0.92 <= inside / 400 <= 0.985
+
+
+def test_mean_is_students_t_interval_cut_at_the_range():
+    values = np.array([0.2, 0.5, 0.4, 0.9, 0.7])
+    expected = ttest_1samp(values, 0).confidence_interval(0.95)
+    metric = intervals.mean(values)
+    np.testing.assert_allclose((metric.low, metric.high), (expected.low, expected.high))
+    assert intervals.mean(np.array([0.0, 1.0]), 0.0, 1.0).to_dict() == {"value": 0.5, "interval": [0.0, 1.0]}
+
+
+def test_jackknife_of_a_mean_is_its_normal_interval():
+    x = torch.randn(200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    metric = intervals.jackknife(lambda weights: weights @ x, 200)
+    half = 1.96 * float(x.std(correction=0)) / 200**0.5
+    assert metric.value == pytest.approx(float(x.mean()))
+    assert metric.high - metric.value == pytest.approx(half, rel=1e-4)
+    assert metric.value - metric.low == pytest.approx(half, rel=1e-4)
+
+
+def test_jackknife_agrees_with_the_bootstrap_for_a_curved_statistic():
+    x = np.random.default_rng(0).gamma(2.0, size=400)
+    values = torch.from_numpy(x)
+    metric = intervals.jackknife(lambda weights: (weights @ values.square()).log(), 400)
+    generator = np.random.default_rng(1)
+    again = [np.log((x[generator.integers(0, 400, 400)] ** 2).mean()) for _ in range(2000)]
+    assert metric.high - metric.low == pytest.approx(2 * 1.96 * np.std(again), rel=0.1)
+
+
+def test_percentiles_always_hold_the_value():
+    metric = intervals.percentiles(5.0, np.linspace(0, 1, 101))
+    assert (metric.low, metric.high) == (pytest.approx(0.025), 5.0)
