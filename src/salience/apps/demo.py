@@ -19,4 +19,4 @@ def demo(out: Path | str | None = None, *, progress: bool = True) -> str:
     run = Path(out) if out is not None else next_free(Path("runs"), "demo")
     learnt = fit(METHOD, SOURCE, out=run, resolution=RESOLUTION, epochs=EPOCHS, temperature=0.2, progress=progress)
     report = evaluate(learnt, SOURCE, progress=progress)
-    return f"{report.text()}\n\nreport: {run / 'report.html'}"
+    return f"{report.text()}\n\nreport: {run / 'report.html'}\nplot:   {run / 'figures' / 'few_label.svg'}"
