@@ -11,7 +11,7 @@ import salience
 
 SOURCE = Path(salience.__file__).parent
 LAYERS = (
-    ("errors", "units", "batch", "distributed", "files", "catalogue"),
+    ("errors", "units", "batch", "distributed", "files", "allocator", "catalogue"),
     ("views",),
     ("nets",),
     ("modalities",),
@@ -22,7 +22,7 @@ LAYERS = (
     ("training",),
     ("apps",),
     ("sklearn",),
-    ("cli",),
+    ("cli", "__main__"),
 )
 LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 HEAVY = ("torch", "numpy", "pandas", "lightning", "sklearn", "matplotlib")

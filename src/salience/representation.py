@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from salience import catalogue
+from salience.allocator import keep_freed_memory
 from salience.batch import Batch, Spec
 from salience.data import Dataset, open_data
 from salience.errors import UserError
@@ -67,6 +68,7 @@ class Representation:
             any company
         Errors: UserError where the data is not what the run was trained on.
         """
+        keep_freed_memory()
         dataset = self.open(source)
         parts = [self._embed_batch(batch, batch_size) for batch in _with_bar(dataset, batch_size, progress)]
         return np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)

@@ -29,6 +29,7 @@ from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Inter
 from salience.training.cost import CostMeter
 from salience.training.health import SIZE, Health
 from salience.training.metrics import MetricsCSV
+from salience.training.processes import several_processes
 from salience.training.progress import ProgressBar
 from salience.training.steps import Steps
 from salience.units import parse_duration
@@ -53,7 +54,8 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool, say: An
     metrics = MetricsCSV(run.metrics, every=every)
     probe = dataset.batch(permute(np.arange(min(SIZE, len(dataset))), len(dataset), config["seed"], epoch=0))
     health = Health(run.path / "health.json", probe, steps=config["steps"], every=every)
-    with quiet(), threads(config["threads"]), obey_signals(saver.interrupted):
+    together = several_processes(run.path, config["devices"])
+    with quiet(), threads(config["threads"]), obey_signals(saver.interrupted), together:
         trainer = _trainer(run, [metrics, meter, health, saver, *([ProgressBar(every)] if progress else [])])
         loader = dataset.loader(
             config["batch_size"], config["seed"], rank=trainer.global_rank, world=trainer.world_size
@@ -173,13 +175,15 @@ def threads(count: int) -> Iterator[None]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silences what Lightning says about itself; its warnings about a user's own Trainer do not apply here."""
-    log = logging.getLogger("lightning.pytorch")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    logs = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\..*")
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")
             yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)

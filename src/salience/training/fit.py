@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from salience import catalogue
+from salience.allocator import keep_freed_memory
 from salience.data import Dataset, open_data
 from salience.errors import UserError
 from salience.methods import ClosedForm, Method
@@ -25,11 +26,11 @@ from salience.training import machine, recipe
 from salience.training.closed_form import Rows
 from salience.training.cost import step_flops
 from salience.training.engine import seconds_per_step, train
+from salience.training.processes import is_helper
 from salience.units import format_duration, parse_duration
 from salience.views import default_policy
 
 Say = Callable[[str], None]
-RUN_OF_PARENT = "SALIENCE_RUN"  # tells the processes Lightning starts which folder the first one made
 BUDGET_SHARE = 0.95  # of the time left, so that saving fits into it too
 
 
@@ -73,6 +74,7 @@ def fit(
     Errors: UserError for whatever the user can mend. Ctrl-C raises Interrupted; what was done is kept.
     """
     started = time.monotonic()
+    keep_freed_memory()
     parse_duration(checkpoint_every, "--checkpoint-every")
     entry = catalogue.find(method)
     options = entry.check(options)
@@ -92,6 +94,8 @@ def fit(
     dataset = _open(source, entry, resolution=resolution, labels=labels, progress=progress)
     if use_labels:
         dataset.require_labels("--use-labels")
+    if devices > 1 and not isinstance(source, str | os.PathLike):
+        raise UserError(f"devices: {devices} processes cannot share data in memory; save it, and fit the file")
     config = {
         "salience": version("salience"),
         "method": method,
@@ -121,6 +125,7 @@ def resume(run: Path | str, source: Any = None, *, progress: bool = True) -> Rep
     source: needed only where the run was fitted to data in memory
     Errors: UserError where the data is gone or no longer what the run began with.
     """
+    keep_freed_memory()
     folder, say = Run(run), _printer(progress)
     if folder.finished:
         say(f"{folder.path} is finished; nothing to do")
@@ -295,19 +300,21 @@ def _initialise(method: Method, init: str | None) -> None:
 
 
 def _create(path: Path, config: dict[str, Any], dataset: Dataset) -> Run:
-    """The run folder; a process that Lightning started takes the one its parent made."""
-    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
-        return Run(os.environ[RUN_OF_PARENT])
+    """The run folder. All processes but the first take the one the first has made."""
+    if is_helper():
+        for _ in range(600):
+            if path.exists():
+                return Run(path)
+            time.sleep(0.1)
     bad = io.StringIO()
     csv.writer(bad).writerows([("item", "reason"), *((item.id, item.reason) for item in dataset.bad)])
-    run = Run.create(path, config, {"bad_items.csv": bad.getvalue()})
-    if config.get("devices", 1) > 1:
-        os.environ[RUN_OF_PARENT] = str(run.path.resolve())
-    return run
+    return Run.create(path, config, {"bad_items.csv": bad.getvalue()})
 
 
 def _finish(run: Run, method: Method, dataset: Dataset, progress: bool, say: Say) -> Representation:
-    train(run, method, dataset, progress=progress, say=say)
+    train(run, method, dataset, progress=progress and not is_helper(), say=say)
+    if is_helper():
+        sys.exit(0)  # it was started for this training alone
     save_weights(method, run.weights)
     say(f"done: {run.path}")
     return load(run.path)
@@ -335,7 +342,7 @@ def _finish_closed_form(run: Run, method: ClosedForm, dataset: Dataset, say: Say
 def _run_path(out: Path | str | None, method: str, source: Any) -> Path:
     if out is not None:
         path = Path(out)
-        if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+        if not is_helper():
             refuse_existing(path)
         return path
     stem = Path(str(source)).name if isinstance(source, str | os.PathLike) else "memory"
@@ -343,4 +350,5 @@ def _run_path(out: Path | str | None, method: str, source: Any) -> Path:
 
 
 def _printer(progress: bool) -> Say:
-    return (lambda line: print(line, file=sys.stderr, flush=True)) if progress else (lambda line: None)
+    heard = progress and not is_helper()
+    return (lambda line: print(line, file=sys.stderr, flush=True)) if heard else (lambda line: None)
