@@ -17,7 +17,7 @@ LARGE = 1 << 30  # bytes; blocks up to this size are kept
 
 @cache
 def keep_freed_memory() -> bool:
-    """Called when heavy work begins, never at import. Does nothing outside glibc, or where the user has set MALLOC_*."""
+    """For when heavy work begins, never at import. Does nothing outside glibc, or where the user set MALLOC_*."""
     if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") for name in os.environ):
         return False
     try:
