@@ -131,6 +131,20 @@ def test_npy_that_must_change_is_prepared(tmp_path):
     assert len(list(tmp_path.glob("cache/prepared/*/x.bin"))) == 1
 
 
+def test_a_table_of_the_other_byte_order_opens():
+    x = RNG.normal(size=(5, 3)).astype(">f4")
+    data = open_data(x)
+    np.testing.assert_array_equal(data.x, x)
+    assert data.batch(np.arange(5)).x.numpy().dtype == np.float32
+
+
+def test_a_file_overwritten_with_as_many_bytes_is_noticed(tmp_path):
+    path = tmp_path / "x.npy"
+    for value in (1.0, 2.0):
+        np.save(path, np.full((20, 3), value))
+        assert open_data(path).spec.columns[0].mean == value
+
+
 def test_a_changed_npy_is_looked_at_again(tmp_path):
     path = tmp_path / "x.npy"
     np.save(path, np.zeros((20, 3)))

@@ -159,6 +159,12 @@ def images(values, **columns):
     return pa.table({"image": struct, **columns}).replace_schema_metadata(metadata)
 
 
+def test_parquet_with_labels_alone_is_refused(tmp_path):
+    pq.write_table(pa.table({"label": [1, 2]}), tmp_path / "t.parquet")
+    with pytest.raises(UserError, match="no column of numbers or categories"):
+        open_data(tmp_path / "t.parquet")
+
+
 def test_images_in_parquet_with_named_classes_and_bad_ones(tmp_path):
     values = [png((10, 10, 10)), b"no image", png((30, 30, 30)), None, png((50, 50, 50))]
     pq.write_table(images(values, label=[1, 0, 0, 1, None]), tmp_path / "i.parquet", row_group_size=2)

@@ -83,7 +83,8 @@ def _plan_for(images: np.ndarray, want: Spec) -> Plan:
 def build_matrix(array: np.ndarray, options: Options, path: Path | None, lies_well: bool) -> Built:
     """From numbers [n columns], each column a number; float32 and float64 stay, other types become float64."""
     want = options.spec
-    stored = array.dtype if array.dtype in (np.float32, np.float64) else np.dtype(np.float64)
+    native = array.dtype.newbyteorder("=")
+    stored = native if native in (np.float32, np.float64) else np.dtype(np.float64)
     if want is not None:
         _check_columns(array.shape[1], want)
         stored = np.dtype(want.dtype)

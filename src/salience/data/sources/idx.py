@@ -90,7 +90,7 @@ def read_idx(path: Path) -> np.ndarray:
         raise UserError(f"source: {path} cannot be read as IDX: {error}") from error
     if len(data) != math.prod(shape) * dtype.itemsize:
         raise UserError(f"source: {path} is cut short: {len(data):,} bytes where {math.prod(shape):,} values should be")
-    return np.frombuffer(data, dtype=dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+    return np.frombuffer(data, dtype=dtype).reshape(shape)
 
 
 def _open(path: Path) -> BinaryIO:
