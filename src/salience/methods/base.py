@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from salience.batch import Batch, Progress, Spec
 from salience.nets import Encoder, ImageInput, TableInput, input_width, make_encoder, make_input
-from salience.views import Views, make_views
+from salience.views import Views, make_views, unit_table
 
 P = ParamSpec("P")
 HALF = (torch.float16, torch.bfloat16)
@@ -192,7 +192,9 @@ class ClosedForm(nn.Module, ABC):
 
     def flat(self, batch: Batch) -> Tensor:
         """Raw items -> [n width] on the unit scale."""
-        return self.input.unit(batch.x).flatten(1).to(self.row_dtype)
+        if self.input.spec.modality == "table":  # double precision stays, where networks take float32
+            return unit_table(batch.x, self.input.spec, self.row_dtype)
+        return self.input.unit(batch.x).flatten(1)
 
     def shaped(self, rows: Tensor) -> Tensor:
         """[n width] -> unit-scale items [n ...]."""

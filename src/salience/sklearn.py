@@ -1,0 +1,223 @@
+# ruff: noqa: N803, N806 - scikit-learn names its arguments X
+"""The methods as a scikit-learn transformer: for pipelines, searches and cross-validation.
+
+    RepresentationLearner("simclr", options={"temperature": 0.1}, random_state=0).fit_transform(X)
+
+It learns through `salience.fit`, into a folder that is gone when `fit` returns. What the caller's program has set
+(random state, threads, warning filters) is left as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from numbers import Integral
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+from torch.nn import functional as F
+
+from salience import catalogue
+from salience.batch import Spec
+from salience.data import Dataset
+from salience.data.ids import Ids
+from salience.errors import UserError
+from salience.methods import ClosedForm
+from salience.modalities import image
+from salience.representation import FIXED, Representation
+from salience.training import Interrupted, fit
+from salience.training.engine import threads
+
+NESTED = "options__"
+FEW_ROWS = 800  # below, rows are seen fewer times than `fit` would: they hold less, and searches fit often
+FEW_EPOCHS = 10
+
+
+def _decodes(learner: RepresentationLearner) -> bool:
+    return learner.method in catalogue.names() and "decodes" in catalogue.find(learner.method).capabilities
+
+
+class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Learns a representation without labels and transforms items to it.
+
+    method: "pca", "kmeans", "autoencoder", "simclr": the methods that `salience methods` lists
+    options: the method's hyper-parameters; one alone is reached as options__NAME, also where options is None.
+        A default dimension is clamped to the data
+    random_state: an integer is the seed of `salience.fit`; a RandomState, or None for NumPy's own, gives one
+    epochs, batch_size, learning_rate, encoder, views: as in `salience.fit`; None leaves them to the data. Methods
+        solved in closed form have none of them
+
+    After fit: representation_ (a salience.Representation), n_features_in_, feature_names_in_ where columns had names.
+
+    X everywhere is a table of finite numbers [n columns], or images [n h w], [n c h w] or [n h w c]. Codes are float64
+    where X is float64 or a table of integers, else float32. A row's code does not depend on the rows beside it.
+    """
+
+    def __init__(
+        self,
+        method: str = "pca",
+        *,
+        options: Mapping[str, Any] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        encoder: str | None = None,
+        views: str | None = None,
+    ) -> None:
+        self.method = method
+        self.options = options
+        self.random_state = random_state
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.encoder = encoder
+        self.views = views
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learns from all rows of X; y is not used."""
+        X = self._validated(X, reset=True)
+        entry = catalogue.find(self.method)
+        if not isinstance(self.options, Mapping | None):
+            raise UserError(f"options: {self.options!r} is no dictionary; give {{'dim': 2}}, or options__dim=2")
+        options = entry.check(self.options or {})
+        epochs = self.epochs
+        if epochs is None and entry.kind != "ClosedForm" and len(X) < FEW_ROWS:
+            epochs = max(FEW_EPOCHS, len(X) // 4)
+        with TemporaryDirectory(prefix="salience-") as folder, _own_randomness(), _stopped_by_user():
+            fitted = fit(
+                self.method,
+                _storable(X),
+                out=Path(folder) / "run",
+                epochs=epochs,
+                batch_size=self.batch_size,
+                learning_rate=self.learning_rate,
+                encoder=self.encoder,
+                views=self.views,
+                seed=self._seed(),
+                progress=False,
+                **options,
+            )
+        self.representation_ = Representation(fitted.method, fitted.config)  # its run folder is gone
+        self._item_shape = X.shape[1:]
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Codes [n d] of the rows of X."""
+        check_is_fitted(self)
+        X = self._validated(X, reset=False)
+        if X.shape[1:] != self._item_shape:
+            raise UserError(f"X: items of shape {X.shape[1:]}, but fit saw {self._item_shape}; give the same shape")
+        with self._threads():
+            codes = self.representation_.embed(_as_learnt(_storable(X), self.representation_.spec))
+        return codes.astype(np.float64 if X.dtype == np.float64 else np.float32, copy=False)
+
+    @available_if(_decodes)
+    def inverse_transform(self, X: Any) -> np.ndarray:
+        """Items [n ...] that the codes X [n d] stand for, in the shape and scale that fit saw."""
+        check_is_fitted(self)
+        codes = check_array(X, dtype=[np.float64, np.float32])
+        method: Any = self.representation_.method
+        dim = self.representation_.dim
+        if codes.shape[1] != dim:
+            raise UserError(f"X: codes of {codes.shape[1]} values, but fit learnt {dim}; give what transform returned")
+        given = torch.from_numpy(codes).to(method.row_dtype if isinstance(method, ClosedForm) else torch.float32)
+        with self._threads(), torch.inference_mode():
+            unit = torch.cat([method.decode(part) for part in given.split(FIXED)])
+        return _from_unit(unit, self.representation_.spec, self._item_shape).astype(codes.dtype, copy=False)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments; if `deep`, also each of `options` as options__NAME."""
+        params = super().get_params(deep)
+        nested = self.options if deep and isinstance(self.options, Mapping) else {}
+        return params | {NESTED + name: value for name, value in nested.items()}
+
+    def set_params(self, **params: Any) -> Self:
+        """Sets arguments of the constructor; options__NAME sets one of `options` and keeps the others."""
+        nested = {name.removeprefix(NESTED): params.pop(name) for name in list(params) if name.startswith(NESTED)}
+        super().set_params(**params)
+        if nested:
+            self.options = {**(self.options or {}), **nested}
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        """For get_feature_names_out."""
+        return self.representation_.dim
+
+    def _validated(self, X: Any, *, reset: bool) -> np.ndarray:
+        """X as an array of finite numbers; a table's are floats."""
+        X = validate_data(self, X, reset=reset, dtype="numeric", allow_nd=True, ensure_min_samples=2 if reset else 1)
+        return X.astype(np.float64) if X.ndim == 2 and X.dtype not in (np.float32, np.float64) else X
+
+    def _seed(self) -> int:
+        state = check_random_state(self.random_state)
+        return int(self.random_state if isinstance(self.random_state, Integral) else state.randint(2**31 - 1))
+
+    def _threads(self) -> Any:
+        """As many as in training; a closed form trains in NumPy, and uses the caller's number."""
+        return threads(self.representation_.config.get("threads", torch.get_num_threads()))
+
+
+def _storable(X: np.ndarray) -> np.ndarray:
+    """X in a type that is stored as it is: that depends on the type of X alone, never on its values."""
+    if X.ndim == 2 or X.dtype in (np.uint8, np.uint16, np.float32):
+        return X
+    return image.as_stored(X, np.dtype(np.uint8 if X.dtype == bool else np.float32))
+
+
+def _as_learnt(X: np.ndarray, spec: Spec) -> Dataset:
+    """The rows of X, stored as `spec` says."""
+    stored = X.astype(spec.dtype, copy=False)
+    if spec.modality == "image":
+        if not np.array_equal(stored, X):
+            raise UserError(
+                f"X: {X.dtype} values that are no {spec.dtype}, which fit saw; bring them to the same scale"
+            )
+        stored = image.resize(image.as_images(stored), spec.resolution)
+    return Dataset("array", "all", spec, stored, None, (), Ids(len(stored)), fingerprint="")
+
+
+def _from_unit(unit: Tensor, spec: Spec, item_shape: tuple[int, ...]) -> np.ndarray:
+    """Items on the unit scale [n ...] -> on the scale and in the shape that fit saw, [n *item_shape]."""
+    if spec.modality == "table":
+        mean, std = ([getattr(column, name) for column in spec.columns] for name in ("mean", "std"))
+        return unit.numpy() * np.where(std, std, 1.0) + mean
+    # where each value of [c h w] lies in an item as it was given
+    place = image.as_images(np.arange(np.prod(item_shape)).reshape(1, *item_shape))[0]
+    resized = (
+        F.interpolate(unit, place.shape[1:], mode="bilinear", antialias=True) if unit.shape[1:] != place.shape else unit
+    )
+    items = np.empty((len(unit), place.size), np.float32)
+    items[:, place.ravel()] = (resized * (spec.high - spec.low) + spec.low).flatten(1).numpy()
+    return items.reshape(-1, *item_shape)
+
+
+@contextmanager
+def _own_randomness() -> Iterator[None]:
+    """torch's random state comes back when this ends."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        yield
+
+
+@contextmanager
+def _stopped_by_user() -> Iterator[None]:
+    """Ctrl-C as any program expects it: there is no run to continue."""
+    try:
+        yield
+    except Interrupted:
+        raise KeyboardInterrupt from None
