@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import math
+from itertools import pairwise
 
 from torch import Tensor, nn
 

@@ -41,8 +41,10 @@ def has_compiler() -> bool:
 
 
 def cores() -> int:
-    """Processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processor cores this process may use: those the system gives it, or fewer where OMP_NUM_THREADS says so."""
+    given = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(given, int(wanted)) if wanted.isdigit() and int(wanted) > 0 else given
 
 
 def anonymous_memory() -> int | None:

@@ -98,9 +98,10 @@ def choose_compilation(choices: Choices, *, seconds: float, flops: int, accelera
     return bool(choices.values["compile"])
 
 
-def choose_threads(choices: Choices, *, flops: int) -> int:
-    threads = 1 if flops < TINY / 20 else machine.cores()
-    choices.decide("threads", threads, "the net is tiny" if threads == 1 else "all cores")
+def choose_threads(choices: Choices, *, flops: int, share: int) -> int:
+    """Threads of each process; `share` processes have the cores between them."""
+    threads = 1 if flops < TINY else max(1, machine.cores() // share)
+    choices.decide("threads", threads, "the net is tiny" if flops < TINY else f"{machine.cores()} cores")
     return threads
 
 

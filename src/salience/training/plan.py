@@ -1,0 +1,144 @@
+"""From what the user asked for to a complete plan: every number a training needs, decided before its first step."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from salience.catalogue import Entry
+from salience.data import Dataset
+from salience.errors import UserError
+from salience.methods import Method
+from salience.training import engine, machine, recipe
+from salience.training.cost import step_flops
+from salience.units import format_duration, parse_duration
+from salience.views import default_policy
+
+BY_GRADIENT = ("epochs", "budget", "encoder", "views", "batch_size", "learning_rate", "init", "logger")
+BUDGET_SHARE = 0.95  # of the time left, so that saving fits into it too
+WEIGHT_DECAY = 1e-4
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What `fit` was given, as it was given; None where it may decide. `started`: when, by time.monotonic."""
+
+    epochs: int | None
+    budget: str | float | None
+    encoder: str | None
+    views: str | None
+    batch_size: int | None
+    learning_rate: float | None
+    init: Path | str | None
+    logger: str | None
+    checkpoint_every: str | float
+    devices: int
+    precision: str
+    compile: bool | None
+    started: float
+
+    def check(self, entry: Entry) -> None:
+        """Raises UserError for what can be seen to be wrong without the data."""
+        given = [name for name in BY_GRADIENT if getattr(self, name) is not None]
+        if entry.kind == "ClosedForm" and given:
+            raise UserError(f"{given[0]}: {entry.name} is solved in closed form and has no such option")
+        if "epochs" in given and "budget" in given:
+            raise UserError("epochs, budget: both were given; give the number of passes or the time there is, not both")
+        for name in ("epochs", "batch_size", "devices"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise UserError(f"{name}: {value} is not a whole number of at least 1")
+        if self.learning_rate is not None and not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            raise UserError(f"learning_rate: {self.learning_rate} is not a positive, finite number")
+        parse_duration(self.checkpoint_every, "--checkpoint-every")
+        if self.budget is not None:
+            parse_duration(self.budget, "--budget")
+
+
+def make_plan(
+    method: Method, dataset: Dataset, wishes: Wishes, config: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """The config's part on training, and lines that say what was chosen and why."""
+    choices = recipe.Choices()
+    planned = _name_networks(choices, method, dataset, wishes) | _size(choices, method, dataset, wishes)
+    planned |= _speed(choices, planned, wishes)
+    planned |= {
+        "init": None if wishes.init is None else str(Path(wishes.init).resolve()),
+        "checkpoint_every": str(wishes.checkpoint_every),
+        "logger": wishes.logger,
+        "weight_decay": WEIGHT_DECAY,
+    }
+    if wishes.budget is not None:
+        planned |= _within(choices, method, dataset, wishes, {**config, **planned})
+    forecast = recipe.expected_seconds(planned["flops_per_step"], planned["steps"], precision=planned["precision"])
+    return planned, [*choices.lines(), f"  {planned['steps']:,} steps, roughly {format_duration(forecast)}"]
+
+
+def _name_networks(choices: recipe.Choices, method: Method, dataset: Dataset, wishes: Wishes) -> dict[str, Any]:
+    modality = dataset.spec.modality
+    encoder = wishes.encoder or ("convnet" if modality == "image" else "mlp")
+    choices.decide("encoder", encoder, "as given" if wishes.encoder else f"the default for {modality}s")
+    if any(name == "views" for name, _ in method.named_children()):
+        policy, reason = (wishes.views, "as given") if wishes.views else default_policy(dataset.spec)
+        choices.decide("views", policy, reason)
+    return {"encoder": encoder, "views": choices.values.get("views")}
+
+
+def _size(choices: recipe.Choices, method: Method, dataset: Dataset, wishes: Wishes) -> dict[str, Any]:
+    """How much is seen, how fast it is learnt, and what a step costs."""
+    rows, world = len(dataset), wishes.devices
+    batch = recipe.choose_batch(choices, rows=rows, world=world, given=wishes.batch_size)
+    epochs = None if wishes.budget else recipe.choose_epochs(choices, rows=rows, given=wishes.epochs)
+    encoder = str(choices.values["encoder"])
+    per_epoch = rows // (batch * world)
+    return {
+        "devices": world,
+        "batch_size": batch,
+        "epochs": epochs,
+        "budget": None if wishes.budget is None else str(wishes.budget),
+        "steps_per_epoch": per_epoch,
+        "steps": (epochs or 1) * per_epoch,
+        "learning_rate": recipe.choose_learning_rate(choices, batch=batch, encoder=encoder, given=wishes.learning_rate),
+        "flops_per_step": step_flops(method, dataset.batch(np.arange(batch))),
+    }
+
+
+def _speed(choices: recipe.Choices, planned: Mapping[str, Any], wishes: Wishes) -> dict[str, Any]:
+    """How the arithmetic is done."""
+    accelerator, flops, world = machine.accelerator(), planned["flops_per_step"], planned["devices"]
+    precision = recipe.choose_arithmetic(choices, flops=flops, accelerator=accelerator, given=wishes.precision)
+    seconds = recipe.expected_seconds(flops, planned["steps"], precision=precision, world=world)
+    if wishes.budget is not None:
+        seconds = parse_duration(wishes.budget)
+    compiled = recipe.choose_compilation(
+        choices, seconds=seconds, flops=flops, accelerator=accelerator, given=wishes.compile
+    )
+    share = world if accelerator == "cpu" else 1
+    threads = recipe.choose_threads(choices, flops=flops, share=share)
+    return {"precision": precision, "compile": compiled, "threads": threads}
+
+
+def _within(
+    choices: recipe.Choices, method: Method, dataset: Dataset, wishes: Wishes, config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """As many steps as the time allows: counted once, before the first."""
+    budget = parse_duration(wishes.budget or 0)
+    loader = dataset.loader(config["batch_size"], config["seed"])
+    with engine.threads(config["threads"]):
+        engine.prepare(method, config)
+        each = engine.seconds_per_step(method, loader, config)
+    passed = time.monotonic() - wishes.started
+    steps = int(BUDGET_SHARE * (budget - passed) / each)
+    if steps < 1:
+        raise UserError(
+            f"--budget: {format_duration(budget)} is over before the first step; a step takes {format_duration(each)} "
+            f"and the start-up took {format_duration(passed)}"
+        )
+    choices.decide("steps", steps, f"{each * 1000:.0f} ms each, within {format_duration(budget)}")
+    return {"steps": steps}
