@@ -44,11 +44,11 @@ def simclr(arm: str, data: Path, *arguments: object) -> tuple[str, ...]:
 
 
 def throughput(data: Path, smoke: bool) -> list[Cell]:
-    """Images/s end to end, small net: five rounds of eight windows of ten steps."""
+    """Images/s end to end, small net: three rounds of eight windows of ten steps."""
     extra = ("--steps", 8, *SMOKE_NETWORK) if smoke else ("--steps", 100)
     return [
         Cell("throughput-convnet", arm, i, simclr(arm, data, *extra))
-        for i in range(1 if smoke else 5)
+        for i in range(1 if smoke else 3)
         for arm in ("ours", *PEER_ARMS)
     ]
 
@@ -56,7 +56,7 @@ def throughput(data: Path, smoke: bool) -> list[Cell]:
 def throughput_resnet(data: Path, smoke: bool) -> list[Cell]:
     """Images/s and the share of the bf16 matrix-product peak, ResNet-18."""
     small = (*SMOKE_NETWORK, "--steps", 4, "--batch-size", 8, "--skip", 1, "--window", 1)
-    extra = small if smoke else ("--steps", 18, "--skip", 5, "--window", 3)
+    extra = small if smoke else ("--steps", 12, "--skip", 4, "--window", 2)
     return [
         Cell(
             "throughput-resnet18",
@@ -64,14 +64,14 @@ def throughput_resnet(data: Path, smoke: bool) -> list[Cell]:
             i,
             simclr(arm, data, "--net", "resnet18", *extra, *(["--peak"] if arm == "ours" else [])),
         )
-        for i in range(1 if smoke else 3)
+        for i in range(1 if smoke else 2)
         for arm in ("ours", *PEER_ARMS)
     ]
 
 
 def knn(data: Path, smoke: bool) -> list[Cell]:
-    """Weighted kNN accuracy after two epochs, three seeds."""
-    extra = ("--epochs", 1, *SMOKE_NETWORK) if smoke else ("--epochs", 2)
+    """Weighted kNN accuracy after one epoch, three seeds."""
+    extra = ("--epochs", 1, *SMOKE_NETWORK) if smoke else ("--epochs", 1)
     return [
         Cell("knn-convnet", arm, seed, simclr(arm, data, *extra, "--seed", seed))
         for seed in range(1 if smoke else 3)
@@ -93,7 +93,7 @@ def classical(what: str, arms: tuple[str, ...], smoke: bool) -> list[Cell]:
     extra = ("--rows", 2000) if smoke else ()
     return [
         Cell(what, arm, i, ours("classical.py", what, "--arm", arm, "--seed", i, *extra))
-        for i in range(1 if smoke else 7)
+        for i in range(1 if smoke else 3)
         for arm in arms
     ]
 
@@ -103,7 +103,7 @@ def memory(smoke: bool) -> list[Cell]:
     sizes, steps = ((1_000, 2_000), 3) if smoke else ((10_000, 1_000_000), 200)
     return [
         Cell("memory", f"{rows} images", i, ours("memory.py", "--rows", rows, "--steps", steps))
-        for i in range(1 if smoke else 2)
+        for i in range(1)
         for rows in sizes
     ]
 

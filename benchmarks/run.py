@@ -1,6 +1,6 @@
 """Run every benchmark, one process a cell, and keep the results in benchmarks/results.
 
-    SALIENCE_DATA=FOLDER .venv/bin/python benchmarks/run.py            # about two hours; stop and go on at will
+    SALIENCE_DATA=FOLDER .venv/bin/python benchmarks/run.py            # about an hour; stop and go on at will
     .venv/bin/python benchmarks/run.py --data FOLDER --only throughput-convnet pca
     .venv/bin/python benchmarks/run.py --data FOLDER --smoke           # minutes: proves that every cell runs
 

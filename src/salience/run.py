@@ -78,6 +78,11 @@ class Run:
         path = self.path / "cost.json"
         return json.loads(path.read_text()) if path.exists() else {}
 
+    @property
+    def step(self) -> int:
+        """The step its last checkpoint was taken at; 0 before the first."""
+        return int(self.read_checkpoint()["global_step"]) if self.checkpoint.exists() else 0
+
     def read_checkpoint(self) -> dict[str, Any]:
         """Tensors, numbers and strings only. Raises UserError for anything else, and for a damaged file."""
         import torch

@@ -175,9 +175,7 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
 def _storable(X: np.ndarray) -> np.ndarray:
     """X in a type that is stored as it is: that depends on the type of X alone, never on its values."""
-    if X.ndim == 2 or X.dtype in (np.uint8, np.uint16, np.float32):
-        return X
-    return image.as_stored(X, np.dtype(np.uint8 if X.dtype == bool else np.float32))
+    return X if X.ndim == 2 or X.dtype in (np.uint8, np.uint16, np.float32) else X.astype(np.float32)
 
 
 def _as_learnt(X: np.ndarray, spec: Spec) -> Dataset:

@@ -98,7 +98,7 @@ def train(run: Run) -> Teacher:
     dataset = table()
     torch.manual_seed(run.config["seed"])
     method = Teacher.build(Context(dataset.spec, len(dataset)))
-    engine.train(run, method, dataset, progress=False, say=lambda line: None)
+    engine.train(run, method, dataset, progress=False)
     return method
 
 

@@ -40,7 +40,7 @@ LOGGERS = {"tensorboard": "TensorBoardLogger", "wandb": "WandbLogger", "mlflow":
 MEASURED_STEPS = 5  # for a time budget, after as many to warm up
 
 
-def train(run: Run, method: Method, dataset: Dataset, *, progress: bool, say: Any) -> None:
+def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None:
     """Trains to the end of the plan in `run.config`, from its last checkpoint where there is one.
 
     Errors: Interrupted after Ctrl-C, when the checkpoint is written.
@@ -61,8 +61,9 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool, say: An
             config["batch_size"], config["seed"], rank=trainer.global_rank, world=trainer.world_size
         )
         steps = Steps(loader, config["steps"], trainer, labels=config["use_labels"])
-        resumed = _resume_point(run, metrics, say)
-        trainer.fit(method, steps, ckpt_path=resumed, weights_only=True)
+        metrics.rewind(run.step)
+        last = str(run.checkpoint) if run.checkpoint.exists() else None
+        trainer.fit(method, steps, ckpt_path=last, weights_only=True)
     if saver.interrupted.is_set() and trainer.global_step < config["steps"]:
         raise Interrupted(f"stopped at step {trainer.global_step}; continue with: salience fit --resume {run.path}")
     if trainer.is_global_zero:
@@ -141,17 +142,6 @@ def _extra_logger(name: str | None, run: Run) -> list[Any]:
         return [getattr(loggers, LOGGERS[name])(**where)]
     except ModuleNotFoundError as error:
         raise MissingPackage(f"--logger {name} needs {error.name}; install it with pip install {error.name}") from None
-
-
-def _resume_point(run: Run, metrics: MetricsCSV, say: Any) -> str | None:
-    """The checkpoint to go on from; what was logged after it is forgotten."""
-    if not run.checkpoint.exists():
-        metrics.rewind(0)
-        return None
-    step = run.read_checkpoint()["global_step"]
-    metrics.rewind(step)
-    say(f"resumed at step {step} of {run.config['steps']}")
-    return str(run.checkpoint)
 
 
 def _cost(config: Mapping[str, Any], meter: CostMeter) -> dict[str, Any]:

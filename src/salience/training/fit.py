@@ -139,6 +139,8 @@ def resume(run: Path | str, source: Any = None, *, progress: bool = True) -> Rep
     if isinstance(method, ClosedForm):
         return _solve(folder, method, dataset, say)
     initialise(method, config["init"])
+    if progress and not is_helper():
+        print(f"resumed at step {folder.step} of {config['steps']}", flush=True)
     return _finish(folder, method, dataset, progress, say)
 
 
@@ -201,7 +203,7 @@ def _create(path: Path, config: dict[str, Any], dataset: Dataset) -> Run:
 
 
 def _finish(run: Run, method: Method, dataset: Dataset, progress: bool, say: Say) -> Representation:
-    train(run, method, dataset, progress=progress and not is_helper(), say=say)
+    train(run, method, dataset, progress=progress and not is_helper())
     if is_helper():
         sys.exit(0)  # it was started for this training alone
     save_weights(method, run.weights)
