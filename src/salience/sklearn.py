@@ -171,7 +171,10 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
 
 def _default_epochs(kind: str, rows: int) -> int | None:
-    """A quarter of the rows, at least 10 (measured on wine and iris: the codes serve as well as after 200); else None."""
+    """A quarter of the rows, at least 10; None, for the recipe's, where there are many.
+
+    Measured on iris and wine: a fifth of the time of 200 epochs, for 0 to 0.05 less accuracy of nearest neighbours.
+    """
     return max(FEW_EPOCHS, rows // 4) if kind != "ClosedForm" and rows < FEW_ROWS else None
 
 
