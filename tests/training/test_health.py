@@ -54,7 +54,7 @@ def test_a_collapsed_encoder_is_seen() -> None:
 def test_probes_cover_the_run(tmp_path: Path) -> None:
     rep = fit("simclr", structured_images(), out=tmp_path / "run", **QUICK)
     probes = json.loads((Run(rep.run or "").path / "health.json").read_text())["probes"]
-    assert [probe["step"] for probe in probes] == list(range(10))
+    assert [probe["step"] for probe in probes] == [0, 5, 9]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -23,6 +23,7 @@ from salience.files import write_text
 from salience.methods import Method
 
 PROBES = 20  # over a training
+LEAST = 5  # steps between two probes
 SIZE = 256  # items of the probe
 
 
@@ -39,7 +40,8 @@ class Health(L.Callback):
     def __init__(self, path: Path, batch: Batch, *, steps: int, every: int):
         self.path = path
         self.batch = batch
-        self.interval = max(1, steps // PROBES)
+        self.interval = max(LEAST, steps // PROBES)
+        self.steps = steps
         self.every = every
         self.probes: list[dict[str, float]] = []
 
@@ -49,7 +51,7 @@ class Health(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any) -> None:
         step = trainer.global_step
-        due = step % self.interval == 0
+        due = step % self.interval == 0 or step == self.steps
         if (due or step % self.every == 0) and not torch.isfinite(outputs["loss"]):
             self._diverged(f"the loss is {float(outputs['loss'])}", trainer)
         if due:
