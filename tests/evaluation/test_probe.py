@@ -4,6 +4,7 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
+from salience.evaluation import probe as probes
 from salience.evaluation.probe import Scaling, fit_probe, some
 from salience.evaluation.split import held_out
 
@@ -53,6 +54,23 @@ def test_standardises_where_that_helps():
     probe = fit_probe(x[:200], y[:200], 2, torch.from_numpy(held_out(y[:200].numpy())))
     assert probe.standardised
     assert accuracy(probe, x[200:], y[200:]) > 0.95
+
+
+def test_features_far_from_the_origin_are_as_good():
+    x, y, test, truth = digits()
+    validation = torch.from_numpy(held_out(y.numpy()))
+    far = fit_probe(x + 1e4, y, 10, validation)
+    assert accuracy(far, test + 1e4, truth) > 0.94
+
+
+def test_more_rows_than_the_sample_refine_the_choice_on_all(monkeypatch):
+    x, y, test, truth = digits()
+    validation = torch.from_numpy(held_out(y.numpy()))
+    whole = fit_probe(x, y, 10, validation)
+    monkeypatch.setattr(probes, "SAMPLE", 300)
+    refined = fit_probe(x, y, 10, validation)
+    assert refined.penalty not in (whole.penalty, *probes.PENALTIES)
+    assert accuracy(refined, test, truth) > accuracy(whole, test, truth) - 0.01
 
 
 def test_noise_gets_a_strong_penalty_and_signal_a_weak_one():

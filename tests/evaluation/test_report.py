@@ -32,7 +32,7 @@ def with_gains(*intervals, raw=None):
         ),
         (
             [(0.1, 0.2), (-0.1, 0.2), (-0.1, -0.2 + 0.1)],
-            "Learning helped with 1 labels per class; a baseline is better with 5.",
+            "Learning helped with 1 label per class; a baseline is better with 5.",
         ),
     ],
 )

@@ -7,8 +7,8 @@ accuracy, and the winner is fitted again on all training rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,7 +18,8 @@ from salience.evaluation.logistic import Linear, fit, second_moments
 PENALTIES = tuple(10.0 ** (-half / 2) for half in range(15))  # 1 ... 1e-7, for features of unit mean variance
 UNCHOSEN = 3.0  # penalty times rows, where none are left to choose it; digits and CIFAR-10 are flat from 0.3 to 30
 PATIENCE = 3  # penalties without a better mark, after which the path has passed its best
-CHOOSE_WITH = 20_000  # more rows than these change the choice of a penalty no more
+SAMPLE = 10_000  # rows that walk the whole path; where there are more, all walk the part around its best
+FINE = (10**0.25, 10**-0.25, 10**-0.75)  # times the penalty that was best with a sample
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,17 @@ def fit_probe(x: Tensor, y: Tensor, classes: int, validation: Tensor) -> Probe:
     if not validation.any():  # one row a class: there is nothing to choose with
         final = UNCHOSEN / len(x)
         return Probe(scaling, fit(x, y, classes, final * unit[:1]), final, standardised=False)
-    fitting, judging = some((~validation).nonzero()[:, 0], CHOOSE_WITH), some(validation.nonzero()[:, 0], CHOOSE_WITH)
-    fitted = x[fitting]
-    moments = second_moments(fitted, fitted.new_full((len(fitted),), 1 / len(fitted)))
-    tried = path(fitted, y[fitting], classes, unit, moments)
-    chosen = choose(tried, x[judging], y[judging])
-    final = chosen.penalty * len(fitting) / len(x)  # it acts against the sum over rows, so its share shrinks with them
-    linear = fit(x, y, classes, final * unit[chosen.scaling, None], start=chosen.linear, moments=moments)
+    rows = (~validation).nonzero()[:, 0]
+    few, judging = some(rows, SAMPLE), (x[validation], y[validation])
+    moments = second_moments(x[few], x.new_full((len(few),), 1 / len(few)))
+    chosen = choose(path(x[few], y[few], classes, unit, moments, PENALTIES), *judging)
+    unit = unit[chosen.scaling, None]
+    if len(few) < len(rows):
+        around = chosen.penalty * len(few) / len(rows)  # it acts against the sum over rows: its share shrinks with them
+        fine = path(x[rows], y[rows], classes, unit, moments, [around * step for step in FINE], chosen.linear)
+        chosen = replace(choose(fine, *judging), scaling=chosen.scaling)
+    final = chosen.penalty * len(rows) / len(x)
+    linear = fit(x, y, classes, final * unit, start=chosen.linear, moments=moments)
     return Probe(scaling, linear, final, bool(chosen.scaling))
 
 
@@ -103,12 +108,22 @@ def choose(tried: Iterator[tuple[float, Linear]], x: Tensor, y: Tensor) -> Chose
     return chosen
 
 
-def path(x: Tensor, y: Tensor, classes: int, unit: Tensor, moments: Tensor) -> Iterator[tuple[float, Linear]]:
-    """Fits from strong to weak penalties.  x: [n d], y: [n], unit: [b d] -> penalty, b classifiers"""
-    linear = None
-    for penalty in PENALTIES:
-        linear = fit(x, y, classes, penalty * unit, start=linear, moments=moments, tolerance=1e-5)
-        yield penalty, linear
+def path(
+    x: Tensor,
+    y: Tensor,
+    classes: int,
+    unit: Tensor,
+    moments: Tensor,
+    penalties: Sequence[float],
+    start: Linear | None = None,
+) -> Iterator[tuple[float, Linear]]:
+    """Fits from strong to weak penalties, each from where the last ended.
+
+    x: [n d], y: [n], unit: [b d], moments: as `fit` takes them -> penalty, b classifiers
+    """
+    for penalty in penalties:
+        start = fit(x, y, classes, penalty * unit, start=start, moments=moments, tolerance=1e-5)
+        yield penalty, start
 
 
 def judge(scores: Tensor, y: Tensor) -> list[tuple[float, float]]:

@@ -110,7 +110,7 @@ class Report:
             extra = f"; a baseline is better with {listing(worse)}" if worse else ""
             return f"Learning did not help: no number of labels per class puts it ahead of every baseline{extra}."
         rest = f"a baseline is better with {listing(worse)}" if worse else "undecided with the rest"
-        return f"Learning helped with {listing(better)} labels per class; {rest}."
+        return f"Learning helped with {listing(better)} label{'s' * (better != ['1'])} per class; {rest}."
 
     def table(self) -> str:
         """Value and interval of every figure, the baselines beside."""
