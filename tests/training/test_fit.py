@@ -180,6 +180,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"views": "natural"}, "natural"),
     ({"method": "pca", "epochs": 3}, "closed form"),
     ({"checkpoint_every": "soon"}, "checkpoint-every"),
+    ({"devices": 99}, "devices: 99 is more than this machine has"),
     ({"use_labels": True}, "label"),
     ({"init": "nowhere"}, "nowhere"),
 ]

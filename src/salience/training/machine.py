@@ -35,6 +35,13 @@ def accelerator() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def devices() -> int:
+    """The most processes a training may have here: one a graphics card, else one a core."""
+    if torch.cuda.is_available():
+        return torch.cuda.device_count()
+    return 1 if torch.backends.mps.is_available() else len(_affinity())
+
+
 def has_compiler() -> bool:
     """Whether torch.compile finds the C++ compiler it needs on a CPU."""
     return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "c++", "clang++"))
@@ -42,9 +49,13 @@ def has_compiler() -> bool:
 
 def cores() -> int:
     """Processor cores this process may use: those the system gives it, or fewer where OMP_NUM_THREADS says so."""
-    given = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = len(_affinity())
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     return min(given, int(wanted)) if wanted.isdigit() and int(wanted) > 0 else given
+
+
+def _affinity() -> set[int]:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def anonymous_memory() -> int | None:

@@ -56,6 +56,8 @@ class Wishes:
                 raise UserError(f"{name}: {value} is not a whole number of at least 1")
         if self.learning_rate is not None and not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise UserError(f"learning_rate: {self.learning_rate} is not a positive, finite number")
+        if self.devices > machine.devices():
+            raise UserError(f"devices: {self.devices} is more than this machine has; at most {machine.devices()}")
         parse_duration(self.checkpoint_every, "--checkpoint-every")
         if self.budget is not None:
             parse_duration(self.budget, "--budget")
