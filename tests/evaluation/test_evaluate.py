@@ -156,11 +156,42 @@ def test_confusion_counts_truth_against_prediction():
     np.testing.assert_array_equal(report.evidence.confusion, np.diag([8, 8, 8]))
 
 
+def test_a_collapsed_representation_and_constant_data_have_figures_too():
+    rep, data = Projection(), blobs(90)
+    rep.matrix[:] = 0
+    data = replace(data, stored=np.full_like(data.stored, 7))
+    report = evaluate(rep, data, progress=False)
+    json.dumps(report.to_dict(), allow_nan=False)
+    assert report.representation["linear"]["accuracy"].value == pytest.approx(1 / 3)
+    assert report.representation["clustering"]["nmi"].value == pytest.approx(0, abs=1e-9)
+    assert report.representation["geometry"]["effective_rank"].value == pytest.approx(1)
+
+
 def test_a_diverged_run_is_named():
     rep = Projection()
     rep.matrix[0, 0] = np.nan
     with pytest.raises(UserError, match="NaN or infinity for 96 rows"):
         evaluate(rep, blobs(), progress=False)
+
+
+def test_labels_are_those_named_else_those_of_the_run_and_may_be_missing():
+    asked = []
+
+    class Opens(Projection):
+        def open(self, source, labels=None):
+            asked.append(labels)
+            if labels not in (None, "kind"):
+                raise UserError(f"labels: there is no column '{labels}'")
+            return blobs(labels=labels is not None)
+
+    rep = Opens(config={"labels": "kind"})
+    assert "linear" in evaluate(rep, "table.csv", progress=False).representation
+    rep.config["labels"] = "gone"
+    assert "linear" not in evaluate(rep, "table.csv", progress=False).representation
+    assert "linear" in evaluate(rep, "table.csv", labels="kind", progress=False).representation
+    with pytest.raises(UserError, match="no column 'kindd'"):
+        evaluate(rep, "table.csv", labels="kindd", progress=False)
+    assert asked == ["kind", "gone", None, "kind", "kindd"]
 
 
 def test_one_class_is_a_plain_error():

@@ -7,6 +7,7 @@ are functions of the contingency table, and are computed from it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -20,9 +21,12 @@ Table = np.ndarray  # [clusters classes], how many rows fell where
 def cluster(train: np.ndarray, test: np.ndarray, clusters: int, seed: int = 0) -> np.ndarray:
     """k-means on train, the nearest centre for test.  train: [n d], test: [m d] -> [m]"""
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
-    means = KMeans(min(clusters, len(train)), n_init=3, max_iter=100, random_state=seed).fit(train)
-    return means.predict(test)
+    means = KMeans(min(clusters, len(train)), n_init=3, max_iter=100, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of fewer distinct rows than clusters: the figures show it
+        return means.fit(train).predict(test)
 
 
 def contingency(found: np.ndarray, labels: np.ndarray) -> Table:

@@ -30,19 +30,26 @@ Features = tuple[np.ndarray | None, np.ndarray]  # [n d] of the training rows, [
 
 
 def evaluate(
-    run: Representation | Path | str, on: Any, test: Any = None, *, progress: bool = True, write: bool = True
+    run: Representation | Path | str,
+    on: Any,
+    test: Any = None,
+    *,
+    labels: str | None = None,
+    progress: bool = True,
+    write: bool = True,
 ) -> Report:
     """Measures what a representation knows, beside raw input, PCA and its own encoder untrained.
 
     run: a Representation or a run folder
     on: anything `open_data` takes, or a Dataset; without `test` a fifth of it is held out (stratified, seed 0)
     test: held-out data, whose classes match by name
+    labels: the column that holds the classes, in a table; by default the one the run was told of
     write: report.json, report.html and figures/ into the run folder, where there is one
     Errors: UserError for labels of one class alone, groups that cannot be split, data that do not fit the run.
     """
     rep = load(run) if isinstance(run, str | Path) else run
-    data = open_for(rep, on)
-    held = None if test is None else open_for(rep, test)
+    data = open_for(rep, on, labels)
+    held = None if test is None else open_for(rep, test, labels)
     rows = choose_rows(data, held)
     judged, source = (data, on) if held is None else (held, test)
     notes = [*rows.notes, *seen_in_training(rep.trained_on, judged, source, bool(rep.config.get("use_labels")))]
@@ -63,10 +70,16 @@ def evaluate(
     return report
 
 
-def open_for(rep: Representation, source: Any) -> Dataset:
-    """The source as the run expects it, with the labels of the column the run was told of."""
-    labels = rep.config.get("labels")
-    return rep.open(source) if labels is None or isinstance(source, Dataset) else rep.open(source, labels=labels)
+def open_for(rep: Representation, source: Any, labels: str | None) -> Dataset:
+    """The source as the run expects it, with the labels of the column named, or of the one the run was told of."""
+    if isinstance(source, Dataset):
+        return rep.open(source)
+    if labels is not None:
+        return rep.open(source, labels=labels)
+    try:
+        return rep.open(source, labels=rep.config.get("labels"))
+    except UserError:  # a table without the column of the run's labels is unlabelled, and measured as such
+        return rep.open(source)
 
 
 def measure_all(rep: Representation, rows: Rows, say: Say) -> dict[str, tuple[Measured, Features]]:
