@@ -40,6 +40,12 @@ def test_test_classes_nobody_trained_are_left_out_and_said():
     assert "20 test rows without a known class are left out" in found.notes
 
 
+def test_test_classes_named_but_without_training_rows_are_left_out_too():
+    found = choose_rows(replace(blobs(60, 2), classes=("class 0", "class 1", "class 2")), blobs(30, 3))
+    assert set(labels_of(found.test)) == {0, 1}
+    assert "10 test rows of classes without training rows are left out" in found.notes
+
+
 def test_no_common_class_is_an_error():
     with pytest.raises(UserError, match="class names must match"):
         choose_rows(blobs(60, 3), replace(blobs(40, 2), classes=("a", "b")))
