@@ -42,6 +42,10 @@ class Representation:
         self.run = run
         self.spec = Spec.from_dict(self.config["spec"])
 
+    def __repr__(self) -> str:
+        where = "" if self.run is None else f", run={str(self.run)!r}"
+        return f"Representation({self.method_name}, dim={self.dim}, learnt from {self.config['rows']:,} rows{where})"
+
     @property
     def method_name(self) -> str:
         return self.config["method"]

@@ -6,6 +6,7 @@ obeyed at the next batch boundary: saving from inside a batch would count a step
 
 from __future__ import annotations
 
+import io
 import signal
 import threading
 import time
@@ -26,8 +27,11 @@ class Interrupted(KeyboardInterrupt):
 
 class AtomicCheckpoints(CheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        # Into memory first: torch turns a full disk into an error that does not say so.
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
         with atomic(path) as temporary:
-            torch.save(checkpoint, temporary)
+            temporary.write_bytes(content.getbuffer())
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)

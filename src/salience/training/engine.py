@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import lightning as L
@@ -36,7 +37,11 @@ from salience.units import parse_duration
 from salience.views import Views
 
 LOGGED = 200  # rows of metrics.csv a run ends with, about
-LOGGERS = {"tensorboard": "TensorBoardLogger", "wandb": "WandbLogger", "mlflow": "MLFlowLogger", "comet": "CometLogger"}
+LOGGERS = {  # by short name: Lightning's class, and the packages of which it needs one
+    "tensorboard": ("TensorBoardLogger", ("tensorboard", "tensorboardX")),
+    "wandb": ("WandbLogger", ("wandb",)),
+    "mlflow": ("MLFlowLogger", ("mlflow", "mlflow_skinny")),
+}
 MEASURED_STEPS = 5  # for a time budget, after as many to warm up
 
 
@@ -132,16 +137,21 @@ def _trainer(run: Run, callbacks: list[L.Callback]) -> L.Trainer:
     )
 
 
+def logger_class(name: str) -> Any:
+    """A Lightning logger by its short name. Raises UserError where there is none, MissingPackage where it needs one."""
+    if name not in LOGGERS:
+        raise UserError(f"--logger: '{name}' is not known; beside metrics.csv there are {', '.join(LOGGERS)}")
+    class_name, packages = LOGGERS[name]
+    if not any(find_spec(package) for package in packages):
+        raise MissingPackage(f"--logger: {name} needs a package; install it with pip install {packages[0]}")
+    return getattr(loggers, class_name)
+
+
 def _extra_logger(name: str | None, run: Run) -> list[Any]:
     if name is None:
         return []
-    if name not in LOGGERS:
-        raise UserError(f"--logger: '{name}' is not known; beside metrics.csv there are {', '.join(LOGGERS)}")
     where = {"tracking_uri": f"sqlite:///{run.path / 'mlflow.db'}"} if name == "mlflow" else {"save_dir": run.path}
-    try:
-        return [getattr(loggers, LOGGERS[name])(**where)]
-    except ModuleNotFoundError as error:
-        raise MissingPackage(f"--logger {name} needs {error.name}; install it with pip install {error.name}") from None
+    return [logger_class(name)(**where)]
 
 
 def _cost(config: Mapping[str, Any], meter: CostMeter) -> dict[str, Any]:

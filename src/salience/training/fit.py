@@ -149,6 +149,8 @@ def _open(source: Any, entry: catalogue.Entry, **options: Any) -> Dataset:
     if dataset.spec.modality not in entry.modality:
         takes = " and ".join(entry.modality)
         raise UserError(f"SOURCE: {entry.name} learns from {takes} data, {dataset.name} is {dataset.spec.modality}")
+    if len(dataset) < 2:
+        raise UserError(f"SOURCE: {dataset.name} has {len(dataset)} row, and nothing can be learnt from fewer than two")
     return dataset
 
 

@@ -21,7 +21,7 @@ from salience.units import format_duration, parse_duration
 from salience.views import default_policy
 
 BY_GRADIENT = ("epochs", "budget", "encoder", "views", "batch_size", "learning_rate", "init", "logger")
-BUDGET_SHARE = 0.95  # of the time left, so that saving fits into it too
+BUDGET_SHARE = 0.85  # of the time left: the rest is for saving, and for what a measured step leaves out
 WEIGHT_DECAY = 1e-4
 
 
@@ -56,6 +56,8 @@ class Wishes:
                 raise UserError(f"{name}: {value} is not a whole number of at least 1")
         if self.learning_rate is not None and not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise UserError(f"learning_rate: {self.learning_rate} is not a positive, finite number")
+        if self.logger is not None:
+            engine.logger_class(self.logger)
         if self.devices > machine.devices():
             raise UserError(f"devices: {self.devices} is more than this machine has; at most {machine.devices()}")
         parse_duration(self.checkpoint_every, "--checkpoint-every")
@@ -78,6 +80,7 @@ def make_plan(
     }
     if wishes.budget is not None:
         planned |= _within(choices, method, dataset, wishes, {**config, **planned})
+        return planned, choices.lines()
     forecast = recipe.expected_seconds(planned["flops_per_step"], planned["steps"], precision=planned["precision"])
     return planned, [*choices.lines(), f"  {planned['steps']:,} steps, roughly {format_duration(forecast)}"]
 

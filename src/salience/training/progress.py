@@ -16,8 +16,8 @@ class ProgressBar(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         total, done = int(trainer.max_steps), trainer.global_step
-        self.bar = tqdm(total=total, initial=done, desc="training", unit="step", mininterval=0.5, leave=False)
-        self.bar.disable = self.bar.disable or not trainer.is_global_zero
+        # disable=None: only on a terminal, where it can be redrawn
+        self.bar = tqdm(None, "training", total, False, initial=done, unit="step", mininterval=0.5, disable=None)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any) -> None:
         if trainer.global_step % self.refresh == 0:

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping
 
 import torch
+import torch
 from torch import Tensor, nn
 
 from salience.batch import Batch, Progress, Spec
@@ -39,8 +40,12 @@ class Draw(nn.Module):
         self.spec = spec
 
     def forward(self, x: Tensor, state: Tensor) -> Tensor:
-        """x: unit scale, [n c h w] or [n width]; state: [n] int64, the keys -> as x"""
-        return self.policy(x, Keys(state), self.spec)
+        """x: unit scale, [n c h w] or [n width]; state: [n] int64, the keys -> as x
+
+        Always in float32: eight bits of a coordinate are a pixel of a large image.
+        """
+        with torch.autocast(x.device.type if x.device.type != "meta" else "cpu", enabled=False):
+            return self.policy(x, Keys(state), self.spec)
 
 
 class Views(nn.Module):
