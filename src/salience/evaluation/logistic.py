@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from salience.evaluation.lbfgs import minimise
 
+INVERT = 1024  # dimensions up to which the preconditioner is inverted
 ROUNDING = 3e-7  # of the trace: what single precision leaves of a matrix product's smallest eigenvalues
 
 
@@ -57,13 +58,19 @@ class Precondition:
     def __init__(self, moments: Tensor, penalty: Tensor) -> None:
         bound = moments.double() / 2
         ridge = ROUNDING * bound.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True) + F.pad(penalty.double(), (0, 1))
-        factor = torch.linalg.cholesky(bound + torch.diag_embed(ridge))
-        eye = torch.eye(bound.shape[-1], dtype=bound.dtype).expand_as(factor)
-        self.root = torch.linalg.solve_triangular(factor, eye, upper=False).to(moments.dtype)
+        self.factor = torch.linalg.cholesky(bound + torch.diag_embed(ridge))
+        self.inverted = bound.shape[-1] <= INVERT  # products are faster than solving, once the inverse is there
+        if self.inverted:
+            eye = torch.eye(bound.shape[-1], dtype=bound.dtype).expand_as(self.factor)
+            self.factor = torch.linalg.solve_triangular(self.factor, eye, upper=False)
+        self.factor = self.factor.to(moments.dtype)
 
     def __call__(self, gradient: Tensor) -> Tensor:
         """[b c d+1] -> [b c d+1]"""
-        return (gradient @ self.root.mT) @ self.root
+        if self.inverted:
+            return (gradient @ self.factor.mT) @ self.factor
+        half = torch.linalg.solve_triangular(self.factor.mT, gradient, upper=True, left=False)
+        return torch.linalg.solve_triangular(self.factor, half, upper=False, left=False)
 
 
 def fit(
