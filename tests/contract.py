@@ -50,12 +50,23 @@ def fitted(name: str, out: Path) -> Representation:
     return fit(name, structured_images(), out=out, **settings)
 
 
+def other_value(option: catalogue.Option) -> Any:
+    """A value of the option that is not its default."""
+    if option.choices:
+        return next(choice for choice in option.choices if choice != option.default)
+    if option.type == "bool":
+        return not option.default
+    return option.check(option.default / 2 if option.type == "float" else option.default // 2 + 1)
+
+
 def check_options_are_attributes(name: str) -> None:
-    """Each hyper-parameter is kept under its own name, so that a run can record it."""
-    method = build(name, structured_images())
+    """Each hyper-parameter is kept under its own name, as it was given, so that a run can record it."""
+    given = {option.name: other_value(option) for option in catalogue.find(name).options}
+    method = build(name, structured_images(), **given)
     signature = inspect.signature(type(method).__init__)
     keywords = [p.name for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
-    assert list(options_of(method, name)) == keywords
+    assert list(given) == keywords
+    assert options_of(method, name) == given
 
 
 def check_rebuilds_from_its_options(name: str) -> None:
@@ -101,6 +112,17 @@ def check_same_seed_same_weights(name: str, tmp_path: Path) -> None:
     assert one.run is not None
     assert other.run is not None
     assert Run(one.run).weights.read_bytes() == Run(other.run).weights.read_bytes()
+
+
+def check_training_lowers_the_loss(rep: Representation) -> None:
+    """On the same views, against the same method before training: a loss with a wrong sign would have risen."""
+    dataset = structured_images()
+    fresh = build(rep.method_name, dataset)
+    batch, at = dataset.batch(np.arange(ROWS)), Progress(total=10, seed=1)
+    with torch.no_grad():
+        before, after = (float(method.train().loss(batch, at)["loss"]) for method in (fresh, rep.method))
+    rep.method.eval()
+    assert after < before
 
 
 def check_tells_classes_apart(rep: Representation) -> None:

@@ -3,6 +3,8 @@
 import ast
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,3 +65,8 @@ def test_every_make_command_is_a_target():
 
 def test_the_changelog_has_the_version_of_the_package():
     assert f"## {salience.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_figure_in_the_documents_is_a_stored_result():
+    done = subprocess.run([sys.executable, "benchmarks/readme.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

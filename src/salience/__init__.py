@@ -18,6 +18,7 @@ PUBLIC = {
     "Spec": "salience.batch",
     "UserError": "salience.errors",
     "MissingPackage": "salience.errors",
+    "Note": "salience.errors",
     "Dataset": "salience.data",
     "open_data": "salience.data",
     "Representation": "salience.representation",
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from salience.data import Dataset as Dataset
     from salience.data import open_data as open_data
     from salience.errors import MissingPackage as MissingPackage
+    from salience.errors import Note as Note
     from salience.errors import UserError as UserError
     from salience.evaluation import evaluate as evaluate
     from salience.evaluation.compare import compare as compare

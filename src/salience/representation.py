@@ -21,7 +21,7 @@ from salience import catalogue
 from salience.allocator import keep_freed_memory
 from salience.batch import Batch, Spec
 from salience.data import Dataset, open_data
-from salience.errors import UserError
+from salience.errors import Note, UserError
 from salience.files import atomic
 from salience.methods import ClosedForm, Context, Method, method_class
 from salience.run import Run
@@ -89,9 +89,9 @@ class Representation:
             return None
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            fresh = make_method(self.config, self.spec)
-        assert isinstance(fresh, Method)
-        _calibrate(fresh, _matching(data, self.spec))
+            fresh = make_method(self.config, self.spec, fetch=False)
+            assert isinstance(fresh, Method)
+            _calibrate(fresh, _matching(data, self.spec))
         return Representation(fresh, self.config)
 
     @torch.inference_mode()
@@ -100,8 +100,7 @@ class Representation:
         if n < fixed:
             rows = torch.arange(fixed) % n
             batch = Batch(batch.x[rows], batch.index[rows])
-        device = next(iter(self.method.state_dict().values())).device
-        return self.method.embed(batch.to(device))[:n].cpu().numpy()
+        return self.method.embed(batch.to(_device_of(self.method)))[:n].cpu().numpy()
 
     def save(self, path: Path | str) -> None:
         """Writes the weights as safetensors. Equal weights give equal files: no time, path or name is in them."""
@@ -114,10 +113,9 @@ def load(run: Path | str) -> Representation:
     Errors: UserError where it is no run, damaged, of a newer version, or has no weights yet.
     """
     folder = Run(run)
-    config = folder.config
-    method = make_method(config, _spec(folder), fetch=False)
+    method = _method_of(folder)
     load_weights(method, folder)
-    return Representation(method, config, folder.path)
+    return Representation(method.to(best_device()), folder.config, folder.path)
 
 
 def make_method(config: Mapping[str, Any], spec: Spec, *, fetch: bool = True) -> Method | ClosedForm:
@@ -151,15 +149,24 @@ def _read_weights(run: Run) -> dict[str, Tensor]:
     if not run.checkpoint.exists():
         raise UserError(f"RUN: {run.path} holds no weights yet; continue it with: salience fit --resume {run.path}")
     weights = run.read_checkpoint()["state_dict"]
-    warnings.warn(f"{run.path} is unfinished; using its last checkpoint", stacklevel=4)
+    warnings.warn(f"{run.path} is unfinished; using its last checkpoint", Note, stacklevel=4)
     return weights
 
 
-def _spec(run: Run) -> Spec:
+def _method_of(run: Run) -> Method | ClosedForm:
+    """The method its config describes. A config that was edited into nonsense says so."""
     try:
-        return Spec.from_dict(run.config["spec"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"RUN: the spec in {run.path / 'config.yaml'} is damaged ({error})") from None
+        return make_method(run.config, Spec.from_dict(run.config["spec"]), fetch=False)
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"RUN: {run.path / 'config.yaml'} is damaged ({reason})") from None
+
+
+def best_device() -> str:
+    """Where a loaded representation computes."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _matching(dataset: Dataset, spec: Spec) -> Dataset:
@@ -181,7 +188,13 @@ def _with_bar(dataset: Dataset, size: int, progress: bool) -> Iterator[Batch]:
     from tqdm import tqdm
 
     total = -(-len(dataset) // size)
-    yield from tqdm(dataset.chunks(size), "embedding", total, unit="batch", disable=not progress, leave=False)
+    yield from tqdm(
+        dataset.chunks(size), "embedding", total, unit="batch", disable=None if progress else True, leave=False
+    )
+
+
+def _device_of(method: nn.Module) -> torch.device:
+    return next(iter(method.state_dict().values())).device
 
 
 @torch.no_grad()
@@ -194,5 +207,5 @@ def _calibrate(method: Method, data: Dataset) -> None:
     method.train()
     loader = data.loader(min(FIXED, len(data)), seed=0)
     for step in range(min(CALIBRATION, len(loader))):
-        method.encoder(method.encoder.input.unit(loader.batch_at(step).x))
+        method.encoder(method.encoder.input.unit(loader.batch_at(step).to(_device_of(method)).x))
     method.eval()

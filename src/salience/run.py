@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class Run:
             for name, text in {**texts, "config.yaml": dump_config({"format": FORMAT, **config})}.items():
                 write_text(temporary / name, text)
             temporary.chmod(0o755)
-            temporary.rename(path)
+            _place(temporary, path)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -76,7 +77,10 @@ class Run:
     def cost(self) -> dict[str, Any]:
         """FLOPs, seconds, peak memory; empty before the fit has ended."""
         path = self.path / "cost.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        try:
+            return json.loads(path.read_text()) if path.exists() else {}
+        except ValueError:
+            raise UserError(f"RUN: {path} is damaged; delete it, nothing else needs it") from None
 
     @property
     def step(self) -> int:
@@ -88,15 +92,26 @@ class Run:
         import torch
 
         try:
-            return torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what torch has to say of a file it refuses is in our message
+                checkpoint = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            return {key: checkpoint[key] for key in ("global_step", "state_dict")}
         except Exception as error:  # torch raises whatever the damage provokes
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+            reason = type(error).__name__
             raise UserError(
                 f"RUN: {self.checkpoint} is damaged or no checkpoint of ours ({reason}); delete it to start from step 0"
             ) from None
 
     def write_json(self, name: str, content: Any) -> None:
         write_text(self.path / name, json.dumps(content, indent=2) + "\n")
+
+
+def _place(temporary: Path, path: Path) -> None:
+    try:
+        temporary.rename(path)
+    except OSError:
+        refuse_existing(path)  # made by another fit since it was looked for
+        raise
 
 
 def refuse_existing(path: Path) -> None:
@@ -125,7 +140,9 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UserError(f"RUN: {path} is damaged ({reason}); restore it or fit again") from None
     if not isinstance(config, dict) or any(key not in config for key in NEEDED):
         raise UserError(f"RUN: {path} is not the config of a run, or damaged; it needs {', '.join(NEEDED)}")
-    if config.get("format", 0) > FORMAT:
+    if not isinstance(config.setdefault("format", 0), int):
+        raise UserError(f"RUN: {path} is damaged: its format is {config['format']!r}, not a number")
+    if config["format"] > FORMAT:
         raise UserError(
             f"RUN: {path} has format {config['format']}, this version reads up to {FORMAT}; upgrade salience"
         )

@@ -64,6 +64,14 @@ def test_jackknife_agrees_with_the_bootstrap_for_a_curved_statistic():
     assert metric.high - metric.low == pytest.approx(2 * 1.96 * np.std(again), rel=0.1)
 
 
-def test_percentiles_always_hold_the_value():
-    metric = intervals.percentiles(5.0, np.linspace(0, 1, 101))
-    assert (metric.low, metric.high) == (pytest.approx(0.025), 5.0)
+def test_the_spread_of_draws_is_laid_around_the_value():
+    metric = intervals.spread(0.3, np.linspace(0.5, 0.7, 101), 0.0, 1.0)
+    assert metric.value == 0.3
+    assert metric.low == pytest.approx(0.3 - 0.095)
+    assert metric.high == pytest.approx(0.3 + 0.095)
+    assert intervals.spread(0.05, np.linspace(0, 1, 101), 0.0, 1.0).low == 0.0
+
+
+def test_a_value_far_from_its_draws_is_still_held():
+    metric = intervals.spread(5.0, np.linspace(0, 1, 101))
+    assert (metric.low, metric.high) == (pytest.approx(5 - 0.475), pytest.approx(5 + 0.475))

@@ -47,5 +47,10 @@ def test_round_trip(rep: Representation, tmp_path: Path) -> None:
     contract.check_round_trip(rep, tmp_path)
 
 
+@pytest.mark.parametrize("name", BY_GRADIENT)
+def test_training_lowers_the_loss(name: str, tmp_path: Path) -> None:
+    contract.check_training_lowers_the_loss(contract.fitted(name, tmp_path / "run"))
+
+
 def test_tells_classes_apart(rep: Representation) -> None:
     contract.check_tells_classes_apart(rep)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import pickle
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from salience.methods import Context
 from salience.methods.contrastive.simclr import SimCLR
 from salience.representation import Representation, load
 from salience.run import Run
-from salience.training import Interrupted, fit, recipe, resume
+from salience.training import Interrupted, checkpoints, fit, recipe, resume
 from salience.training.checkpoints import Checkpointer
 from salience.training.metrics import read_metrics
 from tests.contract import QUICK, ROWS, structured_images
@@ -68,13 +70,14 @@ def test_resuming_a_finished_run_changes_nothing(done: Representation) -> None:
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
 
 
-def test_ctrl_c_keeps_what_was_done_and_resume_ends_alike(done: Representation, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_keeps_what_was_done_and_resume_ends_alike(done: Representation, number: int, tmp_path: Path) -> None:
     source = done.config["source"]
     whole = Checkpointer.on_train_batch_end
 
     def interrupted(self: Checkpointer, trainer: L.Trainer, *args: Any) -> None:
         if trainer.global_step == 4:
-            os.kill(os.getpid(), 2)
+            os.kill(os.getpid(), number)
         whole(self, trainer, *args)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -99,6 +102,39 @@ def test_changed_data_is_not_resumed_on(done: Representation, tmp_path: Path) ->
     Run.create(tmp_path / "run", {**done.config, "source": str(tmp_path / "other.npy")}, {})
     with pytest.raises(UserError, match="has changed since"):
         resume(tmp_path / "run", progress=False)
+
+
+def test_a_full_disk_while_saving_is_the_systems_own_error(tmp_path: Path) -> None:
+    """An OSError, which the command line turns into one line; torch alone would give an error of its own."""
+
+    def full(path: Path, content: memoryview) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "write", full)
+        with pytest.raises(OSError, match="No space left"):
+            fit("simclr", ARRAY, out=tmp_path / "run", **QUICK)
+    assert not list((tmp_path / "run").rglob("*.part"))
+
+
+def test_two_fits_at_once_take_two_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    create, others = Run.create, []
+
+    def slower(path: Path, *rest: Any) -> Run:
+        if not others:
+            others.append(create(path, *rest))  # the other fit takes the name in the last moment
+        return create(path, *rest)
+
+    monkeypatch.setattr(Run, "create", slower)
+    assert fit("pca", ARRAY, progress=False).run == Path("runs/pca-memory-2")
+
+
+def test_the_callers_randomness_is_left_alone(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    fit("simclr", ARRAY, out=tmp_path / "run", **QUICK)
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_a_budget_becomes_steps_once(tmp_path: Path) -> None:
@@ -181,6 +217,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"method": "pca", "epochs": 3}, "closed form"),
     ({"checkpoint_every": "soon"}, "checkpoint-every"),
     ({"devices": 99}, "devices: 99 is more than this machine has"),
+    ({"logger": "foo"}, "--logger: 'foo' is not known"),
+    ({"seed": -1}, "seed: -1"),
+    ({"seed": 10**11}, "seed: 100000000000"),
+    ({"batch_size": 1}, "batch_size: 1 is too small"),
+    ({"method": "autoencoder", "views": "glyphs"}, "draws no views"),
     ({"use_labels": True}, "label"),
     ({"init": "nowhere"}, "nowhere"),
 ]
@@ -205,11 +246,23 @@ def test_an_existing_out_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("damage", "message"),
-    [("format: 99", "upgrade"), ("a: [", "damaged"), ("method: pca", "needs")],
+    [
+        ({"format": 99}, "upgrade"),
+        ({"format": "x"}, "damaged"),
+        ({"options": None}, "damaged"),
+        ({"options": {"heat": 1}}, "damaged"),
+        ({"rows": "many", "method": "pca"}, "damaged"),
+        ({"spec": {}}, "damaged"),
+        ("a: [", "damaged"),
+        ("method: pca", "needs"),
+    ],
+    ids=str,
 )
-def test_a_run_that_cannot_be_read_says_why(done: Representation, damage: str, message: str, tmp_path: Path) -> None:
+def test_a_run_that_cannot_be_read_says_why(
+    done: Representation, damage: dict[str, Any] | str, message: str, tmp_path: Path
+) -> None:
     run = Run.create(tmp_path / "run", done.config, {})
-    config = yaml.safe_dump({**done.config, "format": 99}) if "99" in damage else damage
+    config = damage if isinstance(damage, str) else yaml.safe_dump({**done.config, **damage})
     (run.path / "config.yaml").write_text(config)
     with pytest.raises(UserError, match=message):
         load(run.path)

@@ -8,9 +8,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
-from salience.errors import UserError
+from salience.errors import Note, UserError
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -23,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Any other exception is a mistake of ours and keeps its traceback.
     """
     try:
-        return _run(list(sys.argv[1:] if argv is None else argv))
+        with plain_notes():
+            return _run(list(sys.argv[1:] if argv is None else argv))
     except BrokenPipeError:  # the reader of our output is gone (`salience methods | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -34,6 +38,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         print(f"interrupted{f': {interrupt}' if str(interrupt) else ''}", file=sys.stderr)
         return INTERRUPTED
+
+
+@contextmanager
+def plain_notes() -> Iterator[None]:
+    """Notes are shown as one line each, without the place in the code they come from."""
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, Note):
+            print(f"note: {message}", file=sys.stderr)
+        else:
+            shown(message, category, *where, **more)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown
 
 
 def _run(argv: list[str]) -> int:

@@ -97,7 +97,7 @@ def _without_method(
     from salience.training import resume as resume_run
 
     finished = resume_run(resume)
-    _say_next(finished.run or Path(resume), str(finished.config.get("source", "SOURCE")))
+    _say_next(finished.run or Path(resume), finished.config["source"])
     return 0
 
 
@@ -181,8 +181,8 @@ def _checked(known: Mapping[str, Option], name: str, value: Any) -> Any:
         raise UserError(f"--config: {name}: {problem}") from None
 
 
-def _say_next(run: Path, source: str) -> None:
-    folder, data = shlex.quote(str(run)), shlex.quote(source)
+def _say_next(run: Path, source: str | None) -> None:
+    folder, data = shlex.quote(str(run)), shlex.quote(source or "SOURCE")
     sys.stderr.flush()
     print(f"run: {run}")
     print(f"next: salience evaluate {folder} --on {data}")

@@ -13,8 +13,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from salience.evaluation.intervals import Metric, percentiles
+from salience.evaluation.intervals import Metric, spread
 
+LOWEST = {"accuracy": 0.0, "nmi": 0.0, "ari": -1.0}
 Table = np.ndarray  # [clusters classes], how many rows fell where
 
 
@@ -78,6 +79,6 @@ def clustering_metrics(found: np.ndarray, labels: np.ndarray, draws: int = 200) 
     again = generator.multinomial(table.sum(), (table / table.sum()).ravel(), draws).reshape(draws, *table.shape)
     measures: dict[str, Callable[[Table], float]] = {"accuracy": matched_accuracy, "nmi": nmi, "ari": ari}
     return {
-        name: percentiles(measure(table), np.array([measure(one) for one in again]))
+        name: spread(measure(table), np.array([measure(one) for one in again]), LOWEST[name], 1.0)
         for name, measure in measures.items()
     }

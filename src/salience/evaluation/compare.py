@@ -12,6 +12,7 @@ from typing import Any
 from salience.errors import UserError
 from salience.evaluation.report import number
 from salience.files import write_text
+from salience.representation import Representation
 from salience.run import Run
 from salience.units import format_duration
 
@@ -71,23 +72,34 @@ class Comparison:
             write_text(folder / "compare.svg", svg)
 
 
-def compare(runs: Iterable[Path | str], out: Path | str | None = None) -> Comparison:
+def compare(runs: Iterable[Representation | Path | str], out: Path | str | None = None) -> Comparison:
     """Sets evaluated runs side by side.
 
-    runs: run folders, each evaluated before;  out: a folder for compare.html, compare.svg and compare.json
+    runs: run folders or the representations in them, each evaluated before
+    out: a folder for compare.html, compare.svg and compare.json
     Errors: UserError for no run, a folder that is none, or one that has not been evaluated.
     """
-    paths = [Path(run) for run in runs]
+    if isinstance(runs, Representation | str | Path):
+        raise UserError("runs: one came alone; give a list of run folders or representations, compare([a, b])")
+    paths = [_folder(run) for run in runs]
     if not paths:
         raise UserError("RUN: none was given; name the run folders to compare")
     entries = sorted((read_entry(path) for path in paths), key=_rank)
     notes = []
     if len({entry.test for entry in entries}) > 1:
-        notes.append("the runs were not judged by the same rows; evaluate them on the same data to compare them")
+        notes.append("the runs were judged by different rows, or by the same ones at another size; compare with care")
     comparison = Comparison(tuple(entries), tuple(notes))
     if out is not None:
         comparison.write(out)
     return comparison
+
+
+def _folder(run: Representation | Path | str) -> Path:
+    if not isinstance(run, Representation):
+        return Path(run)
+    if run.run is None:
+        raise UserError(f"runs: {run!r} has no run folder; only what was fitted into one can be compared")
+    return run.run
 
 
 def read_entry(path: Path) -> Entry:

@@ -71,17 +71,21 @@ def mean(values: np.ndarray, low: float = -np.inf, high: float = np.inf) -> Metr
 def bootstrap(
     values: np.ndarray, statistic: Callable[[np.ndarray], float], *, draws: int = 300, seed: int = 0
 ) -> Metric:
-    """Percentile bootstrap of a statistic of rows, drawn anew `draws` times.  values: [n ...]"""
+    """Bootstrap of a statistic of rows, drawn anew `draws` times.  values: [n ...]"""
     generator = np.random.default_rng(seed)
     n = len(values)
     again = [statistic(values[generator.integers(0, n, n)]) for _ in range(draws)]
-    return percentiles(statistic(values), np.array(again))
+    return spread(statistic(values), np.array(again))
 
 
-def percentiles(value: float, again: np.ndarray) -> Metric:
-    """The middle 95 % of what the figure became when it was measured again.  again: [draws]"""
-    low, high = np.quantile(again, [0.025, 0.975])
-    return Metric(float(value), float(min(low, value)), float(max(high, value)))
+def spread(value: float, again: np.ndarray, low: float = -np.inf, high: float = np.inf) -> Metric:
+    """As far around the value as the middle 95 % of the draws lie around their own mean, cut at the figure's range.
+
+    again: [draws], the figure measured again. Their place is not used: rows drawn twice agree with themselves, which
+    lifts every measure of agreement between two partitions.
+    """
+    below, above = np.quantile(again - again.mean(), [0.025, 0.975])
+    return Metric(float(value), float(max(low, value + min(below, 0))), float(min(high, value + max(above, 0))))
 
 
 def jackknife(statistic: Callable[[Tensor], Tensor], n: int, low: float = -np.inf, high: float = np.inf) -> Metric:

@@ -16,7 +16,7 @@ from salience.evaluation.geometry import alignment
 from salience.evaluation.intervals import Metric
 from salience.evaluation.measure import STAGES, Measured, Say, Task, as_features, gain, geometry, measure
 from salience.evaluation.report import Evidence, Report
-from salience.evaluation.rows import Rows, choose_rows, labels_of, seen_in_training
+from salience.evaluation.rows import Rows, choose_rows, labels_of, seen_in_training, shared_rows
 from salience.evaluation.split import sample
 from salience.evaluation.threads import threads_for
 from salience.representation import Representation, load
@@ -52,7 +52,8 @@ def evaluate(
     held = None if test is None else open_for(rep, test, labels)
     rows = choose_rows(data, held)
     judged, source = (data, on) if held is None else (held, test)
-    notes = [*rows.notes, *seen_in_training(rep.trained_on, judged, source, bool(rep.config.get("use_labels")))]
+    seen = seen_in_training(rep.trained_on, judged, source, bool(rep.config.get("use_labels")))
+    notes = [*rows.notes, *(seen or shared_rows(rep.trained_on, rows, lambda other: rep.open(other, progress=False)))]
     with progress_bar((1 + len(BASELINES)) * STAGES, "evaluate", progress, unit="steps") as bar:
 
         def say(what: str) -> None:

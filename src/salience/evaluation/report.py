@@ -105,10 +105,13 @@ class Report:
         better = [k for k in counts if all(gain[k]["accuracy"].low > 0 for gain in gains.values())]
         worse = [k for k in counts if any(gain[k]["accuracy"].high < 0 for gain in gains.values())]
         if len(better) == len(counts):
-            return f"Learning helped: better than every baseline with {listing(counts)} labels per class."
+            ahead = f"better than every baseline with {listing(counts)} labels per class"
+            return f"Learning helped: on these test rows {ahead}."
         if not better:
             extra = f"; a baseline is better with {listing(worse)}" if worse else ""
-            return f"Learning did not help: no number of labels per class puts it ahead of every baseline{extra}."
+            return (
+                f"Learning did not help: on these test rows no number of labels puts it ahead of every baseline{extra}."
+            )
         rest = f"a baseline is better with {listing(worse)}" if worse else "undecided with the rest"
         return f"Learning helped with {listing(better)} label{'s' * (better != ['1'])} per class; {rest}."
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from salience.data import Dataset
+from salience.data.duplicates import content_hashes
 from salience.errors import UserError
 from salience.evaluation.split import held_out, sample
 
@@ -54,6 +55,8 @@ def choose_rows(data: Dataset, held: Dataset | None) -> Rows:
         train, test = known, _labelled(_alike(data, held), "test ", notes)
     train = train.subset(_limited(np.arange(len(train)), MOST_TRAINED, "training ", notes))
     rows = _of_known_classes(train, test, notes)
+    if len(rows) < 2:
+        raise UserError(f"test: {test.name} leaves one row to judge by, and a figure needs two; give more rows")
     _note_small_classes(train, notes)
     return Rows(train, test.subset(_limited(rows, MOST_JUDGED, "test ", notes)), tuple(notes))
 
@@ -122,6 +125,27 @@ def seen_in_training(trained_on: Mapping[str, Any], judged: Dataset, source: Any
     if judged.fingerprint != trained_on.get("fingerprint") and not _same_source(trained_on, judged, source):
         return []
     return [SEEN.format("labels included: its figures are too good" if labels else "without their labels")]
+
+
+def shared_rows(trained_on: Mapping[str, Any], rows: Rows, opened: Callable[[str], Dataset]) -> list[str]:
+    """Notes where test rows are equal, value by value, to rows that the run or the probes were trained on.
+
+    opened: opens a source as the run expects it. Only what lies on this machine is looked at: no note starts a download
+    """
+    notes = []
+    judged = content_hashes(rows.test)
+    if rows.train is not None and (count := int(np.isin(judged, content_hashes(rows.train)).sum())):
+        notes.append(f"{count:,} of {len(judged):,} test rows are equal to rows the probes are trained on")
+    source = trained_on.get("source")
+    if source is None or not Path(source.removesuffix(f":{trained_on.get('split')}")).exists():
+        return notes
+    try:
+        trained = content_hashes(opened(source))
+    except (UserError, OSError):
+        return [*notes, f"what the run was trained on, {source}, cannot be opened to look for equal rows"]
+    if count := int(np.isin(judged, trained).sum()):
+        notes.append(f"{count:,} of {len(judged):,} test rows are equal to rows the run was trained on, without labels")
+    return notes
 
 
 def _same_source(trained_on: Mapping[str, Any], judged: Dataset, source: Any) -> bool:

@@ -158,6 +158,9 @@ class RowReader(Protocol):
     def everything(self) -> np.ndarray | None:
         """[rows width] at once, None where that would not fit in memory."""
 
+    def sample(self, count: int, seed: int) -> np.ndarray:
+        """[min(count, rows) width]: rows drawn at random, each at most once."""
+
 
 class ClosedForm(nn.Module, ABC):
     """Is solved over rows, in a few passes. What it learns are buffers, allocated by its constructor."""
@@ -244,7 +247,7 @@ def full_precision(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
 
 def reseed(at: Progress) -> None:
     """What remains random inside networks depends on the step alone, so that a resumed run draws the same."""
-    seed = (at.seed * 1_000_003 + at.step) * 1_009 + at.rank
+    seed = ((at.seed * 1_000_003 + at.step) * 1_009 + at.rank) % 2**63
     torch.default_generator.manual_seed(seed)  # torch.manual_seed takes thirty times as long, for devices not in use
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed(seed)

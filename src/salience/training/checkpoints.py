@@ -16,9 +16,12 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.distributed as dist
 from lightning.fabric.plugins import CheckpointIO
 
 from salience.files import atomic
+
+Handlers = dict[int, Any]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -31,7 +34,7 @@ class AtomicCheckpoints(CheckpointIO):
         content = io.BytesIO()
         torch.save(checkpoint, content)
         with atomic(path) as temporary:
-            temporary.write_bytes(content.getbuffer())
+            write(temporary, content.getbuffer())
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -40,48 +43,66 @@ class AtomicCheckpoints(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-class Checkpointer(L.Callback):
-    """Saves to `path` every `every` seconds and when training ends; stops at a batch boundary after Ctrl-C."""
+def write(path: Path, content: memoryview) -> None:
+    path.write_bytes(content)
 
-    def __init__(self, path: Path, *, every: float):
+
+class Checkpointer(L.Callback):
+    """Saves to `path` every `every` seconds and when training ends; stops at a batch boundary after Ctrl-C or SIGTERM.
+
+    ask_every: steps after which several processes agree whether to save or stop; one alone decides at every step
+    stopped: whether all processes have agreed to stop
+    """
+
+    def __init__(self, path: Path, *, every: float, ask_every: int):
         self.path = path
         self.every = every
-        self.interrupted = threading.Event()
+        self.ask_every = ask_every
+        self.stopped = False
+        self._interrupted = False
         self._last = time.monotonic()
+        self._handlers: Handlers = {}
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._last = time.monotonic()
+        if threading.current_thread() is threading.main_thread():  # only there may Python set handlers
+            # Set here, over Lightning's: at SIGTERM its own would end the process as if all were done.
+            self._handlers = {number: signal.signal(number, self._heed) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        interrupted = trainer.strategy.reduce_boolean_decision(self.interrupted.is_set(), all=False)
-        due = time.monotonic() - self._last >= self.every
-        if interrupted or trainer.strategy.broadcast(due):
+        if trainer.world_size > 1 and trainer.global_step % self.ask_every:
+            return
+        stop, due = agree([self._interrupted, time.monotonic() - self._last >= self.every])
+        if stop or due:
             trainer.save_checkpoint(self.path)
             self._last = time.monotonic()
-        if interrupted:
-            trainer.should_stop = True
+        if stop:
+            self.stopped = trainer.should_stop = True
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not self.interrupted.is_set():
+        if not self.stopped:
             trainer.save_checkpoint(self.path)
+        self._release()
 
-
-class obey_signals:  # noqa: N801 - reads as a verb: with obey_signals(flag)
-    """While it lasts, the first Ctrl-C or SIGTERM sets the flag; the second Ctrl-C interrupts at once."""
-
-    def __init__(self, flag: threading.Event):
-        self.flag = flag
-        self.before: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():  # only there may Python set handlers
-            self.before = {number: signal.signal(number, self._heed) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self._release()
 
     def _heed(self, number: int, frame: FrameType | None) -> None:
-        if self.flag.is_set():
+        if self._interrupted and number == signal.SIGINT:  # the second Ctrl-C interrupts at once
             raise KeyboardInterrupt
-        self.flag.set()
+        self._interrupted = True
+
+    def _release(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+
+def agree(wishes: list[bool]) -> list[bool]:
+    """What any of the processes wishes, the same on all of them."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return wishes
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    said = torch.tensor(wishes, dtype=torch.int32, device=device)
+    dist.all_reduce(said, dist.ReduceOp.MAX)
+    return [bool(wish) for wish in said.tolist()]

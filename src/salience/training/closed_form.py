@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from salience.data import Dataset
+from salience.data import Dataset, permute
 from salience.methods import ClosedForm
 from salience.units import format_size
 
@@ -42,6 +42,12 @@ class Rows:
             whole[done : done + len(chunk)] = chunk
             done += len(chunk)
         return whole
+
+    def sample(self, count: int, seed: int) -> np.ndarray:
+        """[min(count, rows) width]: rows drawn at random, each at most once, in the order they are stored."""
+        drawn = np.sort(permute(np.arange(min(count, self.rows)), self.rows, seed, 0))
+        with torch.no_grad():
+            return self.method.flat(self.dataset.batch(drawn)).numpy()
 
     def describe(self) -> str:
         size = format_size(self.rows * self.width * self.dtype.itemsize)

@@ -26,11 +26,11 @@ from salience.files import remove_leftovers
 from salience.methods import Method
 from salience.methods.base import Plan
 from salience.run import Run
-from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Interrupted, obey_signals
+from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Interrupted
 from salience.training.cost import CostMeter
 from salience.training.health import SIZE, Health
 from salience.training.metrics import MetricsCSV
-from salience.training.processes import several_processes
+from salience.training.processes import is_helper, several_processes
 from salience.training.progress import ProgressBar
 from salience.training.steps import Steps
 from salience.units import parse_duration
@@ -42,6 +42,7 @@ LOGGERS = {  # by short name: Lightning's class, and the packages of which it ne
     "wandb": ("WandbLogger", ("wandb",)),
     "mlflow": ("MLFlowLogger", ("mlflow", "mlflow_skinny")),
 }
+TRAINER = 0.0015  # seconds a step that Lightning, logging and probes take around the network
 MEASURED_STEPS = 5  # for a time budget, after as many to warm up
 
 
@@ -53,14 +54,17 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None
     config = run.config
     method.plan = plan_of(config)
     prepare(method, config)
-    remove_leftovers(run.checkpoint.parent)
+    if not is_helper():
+        remove_leftovers(run.path)
+        remove_leftovers(run.checkpoint.parent)
     every = log_every(config)
-    meter, saver = CostMeter(every), Checkpointer(run.checkpoint, every=parse_duration(config["checkpoint_every"]))
+    meter = CostMeter(every)
+    saver = Checkpointer(run.checkpoint, every=parse_duration(config["checkpoint_every"]), ask_every=every)
     metrics = MetricsCSV(run.metrics, every=every)
     probe = dataset.batch(permute(np.arange(min(SIZE, len(dataset))), len(dataset), config["seed"], epoch=0))
     health = Health(run.path / "health.json", probe, steps=config["steps"], every=every)
     together = several_processes(run.path, config["devices"])
-    with quiet(), threads(config["threads"]), obey_signals(saver.interrupted), together:
+    with quiet(), threads(config["threads"]), together:
         trainer = _trainer(run, [metrics, meter, health, saver, *([ProgressBar(every)] if progress else [])])
         loader = dataset.loader(
             config["batch_size"], config["seed"], rank=trainer.global_rank, world=trainer.world_size
@@ -69,7 +73,7 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None
         metrics.rewind(run.step)
         last = str(run.checkpoint) if run.checkpoint.exists() else None
         trainer.fit(method, steps, ckpt_path=last, weights_only=True)
-    if saver.interrupted.is_set() and trainer.global_step < config["steps"]:
+    if saver.stopped and trainer.global_step < config["steps"]:
         raise Interrupted(f"stopped at step {trainer.global_step}; continue with: salience fit --resume {run.path}")
     if trainer.is_global_zero:
         run.write_json("cost.json", _cost(config, meter))
@@ -100,20 +104,22 @@ def prepare(method: Method, config: Mapping[str, Any]) -> None:
 def seconds_per_step(method: Method, loader: Loader, config: Mapping[str, Any]) -> float:
     """Times a few steps, and leaves the method as it was. Compiles what the training will use."""
     before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
-    batch, dtype = loader.batch_at(0), torch.bfloat16
+    dtype = torch.bfloat16
     device = "cuda" if torch.cuda.is_available() else "cpu"
     method.to(device).train()
+    optimiser = torch.optim.AdamW(list(method.param_groups()), lr=0.0, fused=True)
     for measured in range(2 * MEASURED_STEPS):
         if measured == MEASURED_STEPS:
             started = time.perf_counter()
         with torch.autocast(device, dtype, enabled=config["precision"].startswith("bf16")):
-            loss = method.loss(batch.to(device), Progress(total=100))["loss"]
+            loss = method.loss(loader.batch_at(measured).to(device), Progress(total=100))["loss"]
         loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
         loss.item()  # waits for the device
-        method.zero_grad()
     seconds = (time.perf_counter() - started) / MEASURED_STEPS
     method.load_state_dict(before)
-    return seconds
+    return seconds + TRAINER
 
 
 def _trainer(run: Run, callbacks: list[L.Callback]) -> L.Trainer:
@@ -126,6 +132,7 @@ def _trainer(run: Run, callbacks: list[L.Callback]) -> L.Trainer:
         max_epochs=1,
         max_steps=config["steps"],
         use_distributed_sampler=False,
+        sync_batchnorm=config["devices"] > 1 and torch.cuda.is_available(),  # a CPU's cannot
         logger=_extra_logger(config["logger"], run),
         log_every_n_steps=log_every(config),
         callbacks=callbacks,

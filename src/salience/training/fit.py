@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import os
 import sys
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
@@ -24,14 +25,28 @@ from salience.run import Run, next_free, refuse_existing
 from salience.training.closed_form import Rows
 from salience.training.engine import train
 from salience.training.plan import Wishes, make_plan
-from salience.training.processes import is_helper
+from salience.training.processes import is_helper, was_started_here
 from salience.training.recipe import describe_data
 from salience.units import format_duration
 
 Say = Callable[[str], None]
+P = ParamSpec("P")
+R = TypeVar("R")
 WAIT = 60.0  # seconds a process waits for the first one to make the run folder
 
 
+def keeps_randomness(function: Callable[P, R]) -> Callable[P, R]:
+    """The caller's torch generator is as it was when the function has ended."""
+
+    @functools.wraps(function)
+    def kept(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.random.fork_rng(devices=[]):
+            return function(*args, **kwargs)
+
+    return kept
+
+
+@keeps_randomness
 def fit(
     method: str,
     source: Any,
@@ -77,10 +92,12 @@ def fit(
     options = entry.check(options)
     wishes = Wishes(
         epochs, budget, encoder, views, batch_size, learning_rate, init, logger, checkpoint_every, devices, precision,
-        compile, started,
+        compile, seed, started,
     )  # fmt: skip
     wishes.check(entry)
-    path, say = _run_path(out, method, source), _printer(progress)
+    say = _printer(progress)
+    if out is not None and not is_helper():
+        refuse_existing(Path(out))
     dataset = _open(source, entry, resolution=resolution, labels=labels, progress=progress and not is_helper())
     if use_labels:
         dataset.require_labels("--use-labels")
@@ -103,16 +120,17 @@ def fit(
     module = make_method(config, dataset.spec)
     config["options"] = options_of(module, method)
     if isinstance(module, ClosedForm):
-        return _solve(_create(path, config, dataset), module, dataset, say)
+        return _solve(_create(out, config, dataset), module, dataset, say)
     initialise(module, init)
     planned, lines = make_plan(module, dataset, wishes, config)
     for line in lines:
         say(line)
-    run = _create(path, config | planned, dataset)
+    run = _create(out, config | planned, dataset)
     say(f"  in {run.path}")
     return _finish(run, module, dataset, progress, say)
 
 
+@keeps_randomness
 def resume(run: Path | str, source: Any = None, *, progress: bool = True) -> Representation:
     """Continues a fit that was stopped, to exactly the weights it would have had. Does nothing to a finished one.
 
@@ -135,10 +153,11 @@ def resume(run: Path | str, source: Any = None, *, progress: bool = True) -> Rep
     if dataset.fingerprint != config["fingerprint"]:
         raise UserError(f"SOURCE: {where} has changed since {folder.path} was begun; fit again")
     torch.manual_seed(config["seed"])
-    method = make_method(config, dataset.spec)
+    begun = folder.checkpoint.exists()
+    method = make_method(config, dataset.spec, fetch=not begun)
     if isinstance(method, ClosedForm):
         return _solve(folder, method, dataset, say)
-    initialise(method, config["init"])
+    initialise(method, None if begun else config["init"])
     if progress and not is_helper():
         print(f"resumed at step {folder.step} of {config['steps']}", flush=True)
     return _finish(folder, method, dataset, progress, say)
@@ -149,6 +168,8 @@ def _open(source: Any, entry: catalogue.Entry, **options: Any) -> Dataset:
     if dataset.spec.modality not in entry.modality:
         takes = " and ".join(entry.modality)
         raise UserError(f"SOURCE: {entry.name} learns from {takes} data, {dataset.name} is {dataset.spec.modality}")
+    if options.get("resolution") is not None and dataset.spec.modality != "image":
+        raise UserError(f"resolution: {options['resolution']} was given, but {dataset.name} holds no images")
     if len(dataset) < 2:
         raise UserError(f"SOURCE: {dataset.name} has {len(dataset)} row, and nothing can be learnt from fewer than two")
     return dataset
@@ -192,22 +213,31 @@ def initialise(method: Method, init: Path | str | None) -> None:
         raise UserError(f"--init: the encoder in {init} is of another shape; use the same --encoder and data") from None
 
 
-def _create(path: Path, config: dict[str, Any], dataset: Dataset) -> Run:
+def _create(out: Path | str | None, config: dict[str, Any], dataset: Dataset) -> Run:
     """The run folder. All processes but the first take the one the first has made."""
+    stem = f"{config['method']}-{Path(config['source'] or 'memory').name.replace(':', '-')}"
+    path = next_free(Path("runs"), stem) if out is None else Path(out)
     if is_helper():
-        for _ in range(round(WAIT / 0.1)):
-            if path.exists():
-                return Run(path)
-            time.sleep(0.1)
+        _await(path)
+        return Run(path)
     bad = io.StringIO()
     csv.writer(bad).writerows([("item", "reason"), *((item.id, item.reason) for item in dataset.bad)])
-    return Run.create(path, config, {"bad_items.csv": bad.getvalue()})
+    while True:
+        try:
+            return Run.create(path, config, {"bad_items.csv": bad.getvalue()})
+        except UserError:
+            if out is not None:
+                raise
+            path = next_free(path.parent, stem)  # another fit was quicker
 
 
 def _finish(run: Run, method: Method, dataset: Dataset, progress: bool, say: Say) -> Representation:
     train(run, method, dataset, progress=progress and not is_helper())
+    if was_started_here():
+        sys.exit(0)
     if is_helper():
-        sys.exit(0)  # it was started for this training alone
+        _await(run.weights)
+        return load(run.path)
     save_weights(method, run.weights)
     say(f"done: {run.path}")
     return load(run.path)
@@ -225,14 +255,13 @@ def _solve(run: Run, method: ClosedForm, dataset: Dataset, say: Say) -> Represen
     return load(run.path)
 
 
-def _run_path(out: Path | str | None, method: str, source: Any) -> Path:
-    if out is not None:
-        path = Path(out)
-        if not is_helper():
-            refuse_existing(path)
-        return path
-    stem = Path(str(source)).name if isinstance(source, str | os.PathLike) else "memory"
-    return next_free(Path("runs"), f"{method}-{stem.replace(':', '-')}")
+def _await(path: Path) -> None:
+    """Until the first process has made `path`."""
+    for _ in range(round(WAIT / 0.1)):
+        if path.exists():
+            return
+        time.sleep(0.1)
+    raise UserError(f"--out: {path} was not made by the first process; give all processes the same --out")
 
 
 def _printer(progress: bool) -> Say:

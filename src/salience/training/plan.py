@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from salience.views import default_policy
 BY_GRADIENT = ("epochs", "budget", "encoder", "views", "batch_size", "learning_rate", "init", "logger")
 BUDGET_SHARE = 0.85  # of the time left: the rest is for saving, and for what a measured step leaves out
 WEIGHT_DECAY = 1e-4
+SEEDS = 2**32  # what NumPy and scikit-learn take
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Wishes:
     devices: int
     precision: str
     compile: bool | None
+    seed: int
     started: float
 
     def check(self, entry: Entry) -> None:
@@ -50,6 +53,8 @@ class Wishes:
             raise UserError(f"{given[0]}: {entry.name} is solved in closed form and has no such option")
         if "epochs" in given and "budget" in given:
             raise UserError("epochs, budget: both were given; give the number of passes or the time there is, not both")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < SEEDS:
+            raise UserError(f"seed: {self.seed} is not a whole number from 0 to {SEEDS - 1}")
         for name in ("epochs", "batch_size", "devices"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
@@ -58,6 +63,9 @@ class Wishes:
             raise UserError(f"learning_rate: {self.learning_rate} is not a positive, finite number")
         if self.logger is not None:
             engine.logger_class(self.logger)
+        started = int(os.environ.get("WORLD_SIZE", "1"))
+        if started > 1 and self.devices == 1:
+            raise UserError(f"devices: 1, but a launcher has started {started} processes; give --devices for them")
         if self.devices > machine.devices():
             raise UserError(f"devices: {self.devices} is more than this machine has; at most {machine.devices()}")
         parse_duration(self.checkpoint_every, "--checkpoint-every")
@@ -81,7 +89,9 @@ def make_plan(
     if wishes.budget is not None:
         planned |= _within(choices, method, dataset, wishes, {**config, **planned})
         return planned, choices.lines()
-    forecast = recipe.expected_seconds(planned["flops_per_step"], planned["steps"], precision=planned["precision"])
+    forecast = recipe.expected_seconds(
+        planned["flops_per_step"], planned["steps"], precision=planned["precision"], world=wishes.devices
+    )
     return planned, [*choices.lines(), f"  {planned['steps']:,} steps, roughly {format_duration(forecast)}"]
 
 
@@ -92,6 +102,8 @@ def _name_networks(choices: recipe.Choices, method: Method, dataset: Dataset, wi
     if any(name == "views" for name, _ in method.named_children()):
         policy, reason = (wishes.views, "as given") if wishes.views else default_policy(dataset.spec)
         choices.decide("views", policy, reason)
+    elif wishes.views is not None:
+        raise UserError(f"views: {wishes.views} was given, but this method draws no views; leave it out")
     return {"encoder": encoder, "views": choices.values.get("views")}
 
 

@@ -1,11 +1,12 @@
 """Training with several processes on this machine: the first starts the others, each of which resumes the same run.
 
 A run folder says all there is to know of a training, so a helper needs nothing of the program that called `fit`: it is
-`salience fit --resume RUN` with a rank. Under torchrun or SLURM the processes are there already: none is started.
+`salience fit --resume RUN` with a rank. Under torchrun the processes are there already, and none is started.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -17,11 +18,18 @@ from pathlib import Path
 import torch.distributed as dist
 
 RANK = "LOCAL_RANK"
+OURS = "SALIENCE_HELPER"  # set in the processes that were started here
+PATIENCE = 60.0  # seconds a helper has to end when the training has
 
 
 def is_helper() -> bool:
     """Whether this is not the first of several training processes."""
     return int(os.environ.get(RANK, "0")) > 0
+
+
+def was_started_here() -> bool:
+    """Whether this process was started for a training alone, and ends with it."""
+    return OURS in os.environ
 
 
 @contextmanager
@@ -34,14 +42,15 @@ def several_processes(run: Path, count: int) -> Iterator[None]:
     before = dict(os.environ)
     command = [sys.executable, "-m", "salience", "fit", "--resume", str(run.resolve())]
     helpers = [
-        subprocess.Popen(command, env=before | shared | {RANK: str(rank)}, stdout=subprocess.DEVNULL)
+        subprocess.Popen(command, env=before | shared | {OURS: "1", RANK: str(rank)}, stdout=subprocess.DEVNULL)
         for rank in range(1, count)
     ]
     os.environ.update(shared | {RANK: "0"})
     try:
         yield
         for helper in helpers:
-            helper.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                helper.wait(PATIENCE)
     finally:
         for helper in helpers:
             helper.kill()

@@ -6,7 +6,6 @@ import difflib
 from collections.abc import Mapping
 
 import torch
-import torch
 from torch import Tensor, nn
 
 from salience.batch import Batch, Progress, Spec

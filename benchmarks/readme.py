@@ -1,0 +1,80 @@
+"""Writes stored results into README.md and benchmarks/RESULTS.md, so that no figure there was typed by hand.
+
+    python benchmarks/readme.py            # after new results
+    python benchmarks/readme.py --check    # exits 1 where a figure differs from the stored results (make test runs it)
+
+A block of the README begins with <!-- figures: NAME --> and ends with <!-- end -->. Needs nothing beside Python.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from render import RESULTS, SECTIONS, load, provenance, table
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO = RESULTS / "demo.json"  # the report.json of `salience demo`, with the machine it ran on
+LABELS = ("1", "2", "5", "10")
+COLUMNS = {"representation": "SimCLR", "raw": "raw pixels", "pca": "PCA", "untrained": "untrained encoder"}
+HEADLINES = ("throughput-convnet", "throughput-resnet18", "knn-convnet")
+
+
+def demo() -> str:
+    """Accuracy and 95 % interval with few labels, a row for each number of labels."""
+    report = json.loads(DEMO.read_text())
+    measured = {"representation": report["representation"], **report["baselines"]}
+    rows = [[f"{k} per class", *(cell(measured[name]["few_label"][k]["accuracy"]) for name in COLUMNS)] for k in LABELS]
+    return table(["labels", *COLUMNS.values()], rows)
+
+
+def cell(metric: dict[str, Any]) -> str:
+    low, high = metric["interval"]
+    return f"{metric['value']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def sections(names: tuple[str, ...]) -> str:
+    found = {suite: stored for suite in names if (stored := load(RESULTS, suite))}
+    parts = [SECTIONS[suite][0](stored, SECTIONS[suite][1]) for suite, stored in found.items()]
+    return "\n\n".join([*parts, provenance(list(found.values()))])
+
+
+BLOCKS = {"demo": demo, "speed": lambda: sections(HEADLINES)}
+
+
+def filled(text: str) -> str:
+    """The text with every block as the stored results have it."""
+
+    def fill(block: re.Match[str]) -> str:
+        return f"<!-- figures: {block[1]} -->\n{BLOCKS[block[1]]()}\n<!-- end -->"
+
+    return re.sub(r"<!-- figures: (\w+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
+
+
+def pages() -> dict[Path, str]:
+    """Each page and what it should say."""
+    readme = ROOT / "README.md"
+    results = (
+        f"# Results\n\nWritten by `benchmarks/readme.py` from `benchmarks/results`.\n\n{sections(tuple(SECTIONS))}\n"
+    )
+    return {readme: filled(readme.read_text(encoding="utf-8")), ROOT / "benchmarks" / "RESULTS.md": results}
+
+
+def main() -> int:
+    wrong = []
+    for path, text in pages().items():
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        wrong.append(path.name)
+        if "--check" not in sys.argv:
+            path.write_text(text, encoding="utf-8")
+    if wrong:
+        print(f"{'differs from the stored results' if '--check' in sys.argv else 'written'}: {', '.join(wrong)}")
+    return int(bool(wrong) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
