@@ -1,7 +1,7 @@
 import pytest
 
 from salience.errors import UserError
-from salience.units import format_duration, format_size, parse_duration, parse_size
+from salience.units import counted, format_duration, format_size, parse_duration, parse_size, printable
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,24 @@ def test_what_is_no_size_is_refused_with_a_remedy(text):
 )
 def test_sizes_are_shown_in_decimal_units(size, text):
     assert format_size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ((1, "row"), "1 row"),
+        ((0, "row"), "0 rows"),
+        ((2000, "row"), "2,000 rows"),
+        ((2, "class", "classes"), "2 classes"),
+    ],
+)
+def test_counts_come_with_the_right_form_of_the_noun(words, text):
+    assert counted(*words) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a b/ü猫.png", "a b/ü猫.png"), ("a\nb", r"a\nb"), ("\x1b[2J", r"\x1b[2J"), ("caf\udce9", r"caf\udce9")],
+)
+def test_names_are_printed_in_one_line_whatever_is_in_them(name, text):
+    assert printable(name) == text

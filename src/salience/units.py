@@ -1,4 +1,4 @@
-"""Durations and sizes, as people write them and as people read them."""
+"""Durations, sizes, counts and names, as people write them and as people read them."""
 
 from __future__ import annotations
 
@@ -77,3 +77,16 @@ def format_size(size: float) -> str:
             return f"{size:.1f} {unit}" if size < 9.95 and unit != "B" else f"{size:.0f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """With its noun: "1 row", "2,000 rows"; `many` where the plural is not formed with an s."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def printable(name: str) -> str:
+    """A name that came from outside, fit to be printed in a line: what is no visible character is escaped.
+
+    A line break in a file's name cannot forge a line of output, nor an escape sequence command the terminal.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
