@@ -64,3 +64,37 @@ def test_chunk_by_chunk_finds_the_same_clusters() -> None:
 def test_more_centres_than_rows_are_refused() -> None:
     with pytest.raises(UserError, match=r"k: 13 centres for 12 rows"):
         fitted(blobs(4), k=13)
+
+
+def test_rows_sorted_by_cluster_are_clustered_as_well_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    centres = np.stack(np.meshgrid(np.arange(5), np.arange(4)), axis=-1).reshape(20, 2) * 20.0
+    x = np.repeat(centres, 1000, axis=0) + generator.normal(size=(20_000, 2))
+    monkeypatch.setattr("salience.methods.classical.kmeans.SAMPLE", 1000)
+
+    def inertia(**options: int) -> float:
+        method, rows = fitted(x, k=20, restarts=3, **options)
+        return method.embed_rows(rows).min(dim=1).values.square().sum().item()
+
+    assert inertia(memory=1) <= 1.05 * inertia()
+
+
+def test_chunk_by_chunk_each_centre_is_the_mean_of_its_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("salience.methods.classical.kmeans.SAMPLE", 6)
+    monkeypatch.setattr("salience.methods.classical.kmeans.SAMPLE_EACH", 2)
+    monkeypatch.setattr("salience.training.closed_form.CHUNK", 7)
+    method, rows = fitted(blobs(), memory=1, k=3)
+    nearest = torch.cdist(rows, method.centres).argmin(dim=1)
+    for cluster in range(3):
+        torch.testing.assert_close(method.centres[cluster], rows[nearest == cluster].mean(dim=0), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("count", [1, 50, 120, 500])
+def test_a_sample_of_rows_is_of_different_ones_and_in_order(count: int) -> None:
+    dataset = open_data(np.arange(120.0)[:, None], progress=False)
+    reader = Rows(dataset, KMeans.build(Context(dataset.spec, 120)), memory=1)
+    drawn = reader.sample(count, seed=3)
+    assert drawn.shape == (min(count, 120), 1)
+    assert (np.diff(drawn[:, 0]) > 0).all()
+    np.testing.assert_array_equal(drawn, reader.sample(count, seed=3))
+    assert count >= 120 or not np.array_equal(drawn, reader.sample(count, seed=4))

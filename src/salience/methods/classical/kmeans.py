@@ -4,17 +4,20 @@ Lloyd 1957/1982, https://doi.org/10.1109/TIT.1982.1056489; seeds by k-means++ (A
 
     minimise  sum_i |x_i - c_a(i)|^2   over centres c and assignments a
 
-A row is represented by its distances to the k centres. Solved by scikit-learn: Lloyd's algorithm in memory,
-mini-batches over several passes where the rows exceed memory.
+A row is represented by its distances to the k centres. Solved by scikit-learn's Lloyd algorithm, where the rows exceed
+memory on a random sample of them; from there, Lloyd's steps go over all rows chunk by chunk.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
+import numpy as np
 import torch
 from annotated_types import Ge
+from scipy import sparse
 from sklearn import cluster
+from sklearn.metrics import pairwise_distances_argmin
 from torch import Tensor
 
 from salience.batch import Batch
@@ -22,7 +25,10 @@ from salience.errors import UserError
 from salience.methods.base import ClosedForm, Context, RowReader
 from salience.nets import ImageInput, TableInput
 
-PASSES = 10  # over rows that exceed memory
+PASSES = 10  # at most, over rows that exceed memory
+SAMPLE, SAMPLE_EACH = 10_000, 50  # rows that the first centres are found from: at least so many, and so many a centre
+SAMPLE_BYTES = 2**30
+TOLERANCE = 1e-4  # scikit-learn's: centres that move less, relative to the spread of the rows, have settled
 
 
 class KMeans(ClosedForm):
@@ -50,14 +56,16 @@ class KMeans(ClosedForm):
         return cls(context.make_input(), **{"k": min(20, context.rows), **options})
 
     def fit_rows(self, reader: RowReader, *, seed: int) -> None:
-        rows = reader.everything()
-        if rows is not None:
-            solved = cluster.KMeans(self.k, n_init=self.restarts, random_state=seed).fit(rows)
-        else:
-            solved = cluster.MiniBatchKMeans(self.k, n_init=self.restarts, random_state=seed)
-            for chunk in (chunk for _ in range(PASSES) for chunk in reader.chunks()):
-                solved.partial_fit(chunk)
-        self.centres.copy_(torch.from_numpy(solved.cluster_centers_))
+        everything = reader.everything()
+        rows = reader.sample(self._sample_size(reader.width), seed) if everything is None else everything
+        centres = cluster.KMeans(self.k, n_init=self.restarts, random_state=seed).fit(rows).cluster_centers_
+        if everything is None:
+            centres = _settled(centres, reader, TOLERANCE * float(rows.var(axis=0).mean()))
+        self.centres.copy_(torch.from_numpy(centres))
+
+    def _sample_size(self, width: int) -> int:
+        most = SAMPLE_BYTES // (width * self.centres.element_size())
+        return max(self.k, min(max(SAMPLE, SAMPLE_EACH * self.k), most))
 
     @property
     def width(self) -> int:
@@ -71,3 +79,27 @@ class KMeans(ClosedForm):
     def assign(self, batch: Batch) -> Tensor:
         """The nearest centre of each item, [n] int64."""
         return self.embed(batch).argmin(dim=1)
+
+
+def _settled(centres: np.ndarray, reader: RowReader, tolerance: float) -> np.ndarray:
+    """Lloyd's steps until the squared way that all centres [k width] move is within `tolerance`, or PASSES are done."""
+    for _ in range(PASSES):
+        means = _means(centres, reader)
+        moved = float(np.square(means - centres).sum())
+        centres = means.astype(centres.dtype)
+        if moved <= tolerance:
+            break
+    return centres
+
+
+def _means(centres: np.ndarray, reader: RowReader) -> np.ndarray:
+    """[k width] float64: the mean of the rows nearest to each centre, wherever in the data they lie."""
+    sums, counts = np.zeros(centres.shape), np.zeros(len(centres))
+    for chunk in reader.chunks():
+        nearest = pairwise_distances_argmin(chunk, centres)
+        ones = np.ones(len(chunk), chunk.dtype)
+        members = sparse.csr_array((ones, (nearest, np.arange(len(chunk)))), shape=(len(centres), len(chunk)))
+        sums += members @ chunk
+        counts += np.bincount(nearest, minlength=len(centres))
+    means = sums / np.maximum(counts, 1)[:, None]
+    return np.where(counts[:, None] > 0, means, centres)  # a centre with no row stays
