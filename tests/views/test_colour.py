@@ -47,6 +47,17 @@ def test_luma_is_torchvisions_grey():
     torch.testing.assert_close(colour.luma(images()), reference.rgb_to_grayscale(images()))
 
 
+@pytest.mark.parametrize("channels", [2, 4, 13])
+def test_channels_that_are_no_colours_weigh_the_same(channels):
+    x = images(channels)
+    torch.testing.assert_close(colour.luma(x), x.mean(1, keepdim=True))
+    shuffled = torch.randperm(channels, generator=torch.Generator().manual_seed(1))
+    keys = Keys.of(0, 0, torch.arange(N))
+    ours = colour.jitter(x, keys, strength=(0.4, 0.4, 0.4, 0.1), probability=0.8)
+    theirs = colour.jitter(x[:, shuffled], keys, strength=(0.4, 0.4, 0.4, 0.1), probability=0.8)
+    torch.testing.assert_close(ours[:, shuffled], theirs)
+
+
 def test_a_strength_that_changes_nothing_changes_nothing():
     x = images()
     for name, nothing in [("brightness", 1.0), ("contrast", 1.0), ("saturation", 1.0), ("hue", 0.0)]:

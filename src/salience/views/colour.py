@@ -15,9 +15,9 @@ _RED, _GREEN, _BLUE = 0.2989, 0.587, 0.114  # ITU-R 601-2, as torchvision and Pi
 
 
 def luma(x: Tensor) -> Tensor:
-    """[n 3 h w] -> [n 1 h w]; one channel stays as it is."""
-    if x.shape[1] == 1:
-        return x
+    """[n c h w] -> [n 1 h w]: brightness as the eye weighs red, green and blue; of other channels, their mean."""
+    if x.shape[1] != 3:
+        return x if x.shape[1] == 1 else x.mean(1, keepdim=True)
     return (x[:, 0] * _RED).add_(x[:, 1], alpha=_GREEN).add_(x[:, 2], alpha=_BLUE)[:, None]
 
 
@@ -64,7 +64,7 @@ def _hue(x: Tensor, value: Tensor, spread: Tensor) -> Tensor:
 
 
 def jitter(x: Tensor, keys: Keys, *, strength: tuple[float, float, float, float], probability: float) -> Tensor:
-    """Colour jitter in the order brightness, contrast, saturation, hue.  x: [n c h w]; a single channel has no colour.
+    """Colour jitter in the order brightness, contrast, saturation, hue.  x: [n c h w]; only three channels have colour.
 
     torchvision also shuffles the order; here it is fixed, since each sample would need its own.
     """
@@ -73,7 +73,7 @@ def jitter(x: Tensor, keys: Keys, *, strength: tuple[float, float, float, float]
     change = (2 * drawn[:, 1:] - 1) * x.new_tensor(strength) * kept  # [n 4]: brightness, contrast, saturation, hue
     factor = (1 + change[:, :3]).clamp(min=0)
     x = adjust_contrast(adjust_brightness(x, factor[:, 0]), factor[:, 1])
-    return x if x.shape[1] == 1 else adjust_hue(adjust_saturation(x, factor[:, 2]), change[:, 3])
+    return x if x.shape[1] != 3 else adjust_hue(adjust_saturation(x, factor[:, 2]), change[:, 3])
 
 
 def random_grey(x: Tensor, keys: Keys, *, probability: float) -> Tensor:
