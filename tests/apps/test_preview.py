@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from salience.apps.preview import preview
+from salience.apps.preview import _draws, _image_figure, _set_title, preview
+from salience.data import open_data
 from salience.errors import UserError
+from salience.views import make_views
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +62,25 @@ def test_mistakes_name_the_argument(tmp_path, out, views, complaint):
     (tmp_path / "taken.png").touch()
     with pytest.raises(UserError, match=complaint):
         preview("simclr", "digits", tmp_path / out, views=views)
+
+
+@pytest.mark.parametrize("columns", [1, 7])
+@pytest.mark.parametrize("title", ["pca on digits: items as they are, seed 0", "short", "a name of many letters " * 5])
+def test_the_title_is_not_cut_off(columns, title):
+    figure = _image_figure([("as stored", torch.rand(2, 1, 8, 8))] * columns)
+    _set_title(figure, title)
+    figure.draw_without_rendering()
+    extent = figure._suptitle.get_window_extent()
+    assert extent.x0 >= 0
+    assert extent.x1 <= figure.bbox.x1
+    assert figure.get_figwidth() >= 1.1 * columns
+
+
+@pytest.mark.parametrize(("roles", "count", "epochs"), [({"global": 2}, 6, 3), ({"global": 2}, 5, 3), ({"a": 4}, 2, 1)])
+def test_no_more_views_are_drawn_than_shown(roles, count, epochs):
+    dataset = open_data("digits", progress=False)
+    views, calls = make_views("glyphs", dataset.spec, roles=roles), []
+    views.register_forward_hook(lambda *_: calls.append(1))
+    drawn = list(_draws(views, dataset.batch(np.arange(2)), 0, count))
+    assert len(drawn) == count
+    assert len(calls) == epochs

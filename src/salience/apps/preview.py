@@ -16,12 +16,14 @@ from salience.data import Dataset, open_data
 from salience.errors import UserError
 from salience.files import atomic
 from salience.methods import Context, method_class
+from salience.units import printable
 from salience.views import Views, make_views
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("png", "svg", "pdf")
+MARGIN = 0.1  # inches beside the title
 
 
 def preview(
@@ -54,7 +56,7 @@ def preview(
     drawn = [("as stored", seen_by.unit(batch.x)), *_draws(seen_by, batch, seed, draws)]
     title = f"{method} on {dataset.name}: " + ("items as they are" if seen_by.policy == "identity" else seen_by.policy)
     figure = _image_figure(drawn) if dataset.spec.modality == "image" else _table_figure(drawn)
-    figure.suptitle(f"{title}, seed {seed}", fontsize=10)
+    _set_title(figure, f"{title}, seed {seed}")
     with atomic(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], dpi=150)
     return path
@@ -79,6 +81,15 @@ def _draws(views: Views, batch: Batch, seed: int, count: int) -> Iterator[tuple[
             for view in made[: count - drawn]:
                 drawn += 1
                 yield role, view.x
+        if drawn == count:
+            return
+
+
+def _set_title(figure: Figure, title: str) -> None:
+    """Above the pictures; they get as wide a figure as the title needs."""
+    text = figure.suptitle(printable(title), fontsize=10)
+    needed = text.get_window_extent().width / figure.dpi + 2 * MARGIN
+    figure.set_figwidth(max(figure.get_figwidth(), needed))
 
 
 def _image_figure(drawn: list[tuple[str, Tensor]]) -> Figure:
