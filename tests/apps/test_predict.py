@@ -1,9 +1,14 @@
+import io
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
-from salience.apps.predict import predict
-from salience.data import BadItem
+from salience.apps.predict import find_item, predict
+from salience.data import BadItem, open_data
 from salience.errors import UserError
 from tests.evaluation.conftest import Projection, blobs
 
@@ -48,7 +53,7 @@ def test_the_same_label_twice_is_no_conflict(labels):
     [
         ("item,label\n0,a\nnobody.png,b\n", "line 3: blobs has no item 'nobody.png'"),
         ("item,label\n0,a\n11.pgn,b\n", "line 3: .*did you mean '11.png'"),
-        ("item,label\n0,a\n500,b\n", "line 3: blobs has no item '500'"),
+        ("item,label\n0,a\n500,b\n", "line 3: blobs has no item '500'; row numbers go from 0 to 119$"),
         ("item,label\n0,a\nbroken.png,b\n", r"line 3: 'broken.png' could not be read \(truncated\)"),
         ("0.png,a\n1.png,b\n", "line 1 is '0.png,a', not the header"),
         ("\n\nname,class\n0,a\n", "line 3 is 'name,class', not the header"),
@@ -59,6 +64,7 @@ def test_the_same_label_twice_is_no_conflict(labels):
         ("item,label\n0,a\n1, \n", "line 3 has no label"),
         ("item,label\n,a\n", "line 2 has no item"),
         ("item,label\n0,a,b\n", "line 2 has 3 cells, the header 2"),
+        ("item,label\n0\n", "line 2 has 1 cell, the header 2"),
     ],
 )
 def test_mistakes_in_the_file_are_named_by_line(labels, text, message):
@@ -86,3 +92,51 @@ def test_a_failure_leaves_no_file(labels, tmp_path):
     with pytest.raises(UserError):
         predict(Projection(), blobs(), labels("item,label\n0,a\n"), tmp_path / "out.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["labels.csv"]
+
+
+class Images(Projection):
+    """Opens what it is given, as a run does."""
+
+    def open(self, source, **options):
+        return open_data(source, spec=self.spec, progress=False)
+
+
+@pytest.fixture
+def numbered(tmp_path, monkeypatch):
+    """A Parquet file of 8 images, of which row 3 cannot be read."""
+    monkeypatch.setenv("SALIENCE_CACHE", str(tmp_path / "cache"))
+    cells = []
+    for row in range(8):
+        encoded = io.BytesIO()
+        Image.fromarray(np.full((4, 4), 30 * row, np.uint8)).save(encoded, "PNG")
+        cells.append(b"no image" if row == 3 else encoded.getvalue())
+    pq.write_table(pa.table({"image": pa.array(cells, pa.binary())}), tmp_path / "x.parquet")
+    return tmp_path / "x.parquet"
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ("3", "line 3: '3' could not be read .* and was left out; remove the line"),
+        ("03", "line 3: '03' could not be read"),
+        ("8", "line 3: x has no item '8'; row numbers go from 0 to 7$"),
+        ("nobody", "line 3: x has no item 'nobody'; row numbers go from 0 to 7$"),
+        ("9" * 5000, "has no item"),
+    ],
+)
+def test_a_row_number_is_that_of_the_source(labels, numbered, item, message):
+    with pytest.raises(UserError, match=message):
+        predict(Images(), numbered, labels(f"item,label\n0,a\n{item},b\n"))
+
+
+def test_row_numbers_after_one_that_was_left_out_are_those_of_the_source(numbered):
+    data = Images().open(numbered)
+    row_of = {item: row for row, item in enumerate(data.ids)}
+    assert [find_item(item, row_of, data, "") for item in ("0", "2", "4", "07")] == [0, 2, 3, 6]
+
+
+def test_names_in_messages_stay_in_their_line(labels):
+    data = blobs()
+    object.__setattr__(data, "ids", ["0\x1b[2J.png", *data.ids[1:]])
+    with pytest.raises(UserError, match=r"no item '0\\x1b\[1J\.png'; did you mean '0\\x1b\[2J\.png'"):
+        predict(Projection(), data, labels("item,label\n1,a\n0\x1b[1J.png,b\n"))

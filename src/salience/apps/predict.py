@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -18,6 +18,9 @@ from salience.errors import UserError
 from salience.evaluation.head import fit_head
 from salience.files import write_text
 from salience.representation import Representation, load
+from salience.units import counted, printable
+
+MOST_DIGITS = 18  # of a row number
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,12 @@ def read_labels(path: Path, data: Dataset) -> Labelled:
         before, line_before = found.setdefault(row, (label, line))
         if before != label:
             raise UserError(
-                f"--labels: {path} line {line} says '{item}' is '{label}', line {line_before} says '{before}'; keep one"
+                f"--labels: {path} line {line} says '{printable(item)}' is '{printable(label)}', "
+                f"line {line_before} says '{printable(before)}'; keep one"
             )
     names = sorted({label for label, _ in found.values()})
     if len(names) < 2:
-        only = f"one class only ('{names[0]}')" if names else "no label"
+        only = f"one class only ('{printable(names[0])}')" if names else "no label"
         raise UserError(f"--labels: {path} has {only}; a classifier needs labelled items of two classes or more")
     y = np.array([names.index(label) for label, _ in found.values()])
     return Labelled(np.array(list(found)), y, tuple(names))
@@ -102,7 +106,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, str, str]]:
             continue
         if len(cells) != len(columns):
             raise UserError(
-                f"--labels: {path} line {reader.line_num} has {len(cells)} cells, the header {len(columns)}; "
+                f"--labels: {path} line {reader.line_num} has {counted(len(cells), 'cell')}, "
+                f"the header {len(columns)}; "
                 "put text that contains commas in quotes"
             )
         item, label = cells[columns.index("item")], cells[columns.index("label")]
@@ -116,23 +121,41 @@ def read_header(cells: list[str], path: Path, line: int) -> list[str]:
     columns = [cell.lower() for cell in cells]
     if columns.count("item") != 1 or columns.count("label") != 1:
         raise UserError(
-            f"--labels: {path} line {line} is '{','.join(cells)}', not the header; write 'item,label' above the items"
+            f"--labels: {path} line {line} is '{printable(','.join(cells))}', not the header; "
+            "write 'item,label' above the items"
         )
     return columns
 
 
 def find_item(item: str, row_of: dict[str, int], data: Dataset, where: str) -> int:
-    """The row of an item named by its id, or by its row number."""
-    row = row_of.get(item, row_of.get(str(PurePosixPath(item.replace("\\", "/")))))
+    """The row of an item named by its id, or by its row number where the ids are names."""
+    number = int(item) if item.isdecimal() and len(item) <= MOST_DIGITS else None
+    spelt = [item, str(PurePosixPath(item.replace("\\", "/"))), *([] if number is None else [str(number)])]
+    row = next((row_of[name] for name in spelt if name in row_of), None)
     if row is not None:
         return row
-    if item.isdecimal() and int(item) < len(data):
-        return int(item)
-    left_out = next((bad for bad in data.bad if bad.id == item), None)
+    left_out = next((bad for bad in data.bad if bad.id in spelt), None)
     if left_out is not None:
-        raise UserError(f"{where}: '{item}' could not be read ({left_out.reason}); remove the line")
+        reason = printable(left_out.reason)
+        raise UserError(f"{where}: '{printable(item)}' could not be read ({reason}) and was left out; remove the line")
+    if number is not None and number < len(data) and not are_numbers(row_of):
+        return number
+    raise UserError(f"{where}: {data.name} has no item '{printable(item)}'; {remedy(item, row_of)}")
+
+
+def are_numbers(ids: Iterable[str]) -> bool:
+    """Whether ids are row numbers of the source: where items were left out, those are no positions among the rest."""
+    return all(map(str.isdecimal, ids))
+
+
+def remedy(item: str, row_of: dict[str, int]) -> str:
+    """What could stand in place of an item that is not there."""
+    if row_of and are_numbers(row_of):
+        numbers = [int(name) for name in row_of]
+        return f"row numbers go from {min(numbers)} to {max(numbers)}"
+    if item.isdecimal():
+        return f"row numbers go from 0 to {len(row_of) - 1}"
     near = get_close_matches(item, row_of, n=1) if len(row_of) <= 100_000 else []
-    remedy = (
-        f"did you mean '{near[0]}'?" if near else f"name an item like '{next(iter(row_of), '')}', or its row number"
-    )
-    raise UserError(f"{where}: {data.name} has no item '{item}'; {remedy}")
+    if near:
+        return f"did you mean '{printable(near[0])}'?"
+    return f"name an item like '{printable(next(iter(row_of), ''))}', or its row number"
