@@ -1,5 +1,6 @@
 import hashlib
 import io
+import os
 import tarfile
 import threading
 from functools import partial
@@ -96,6 +97,42 @@ def test_a_wrong_beginning_is_dropped(server, tmp_path, leftover):
     path = tmp_path / "file.bin"
     path.with_name("file.bin.part").write_bytes(leftover)
     assert fetch(f"{server.url}/file.bin", path, SHA256).read_bytes() == CONTENT
+
+
+def test_of_two_who_download_the_same_one_waits(server, tmp_path, capsys):
+    pytest.importorskip("fcntl")
+    asked, answer = threading.Event(), threading.Event()
+    serve = server.handler.do_GET
+
+    def slow(self):
+        second = asked.is_set()
+        asked.set()
+        if second:
+            answer.set()
+        answer.wait(10)
+        return serve(self)
+
+    server.handler.do_GET = slow
+    path = tmp_path / "file.bin"
+    both = [threading.Thread(target=fetch, args=(f"{server.url}/file.bin", path, SHA256)) for _ in range(2)]
+    both[0].start()
+    assert asked.wait(10)
+    both[1].start()
+    answer.wait(0.3)  # that the second asks the server too is what must not happen
+    answer.set()
+    for thread in both:
+        thread.join(10)
+    assert server.handler.ranges == [0]
+    assert path.read_bytes() == CONTENT
+    assert [entry.name for entry in tmp_path.iterdir() if entry.is_file()] == ["file.bin"]
+    assert capsys.readouterr().err == "waiting: another process is downloading file.bin\n"
+
+
+def test_a_download_is_on_the_disk_before_it_takes_its_place(server, tmp_path, monkeypatch):
+    path, flushed = tmp_path / "file.bin", []
+    monkeypatch.setattr("os.fsync", lambda file: flushed.append((os.fstat(file).st_size, path.exists())))
+    fetch(f"{server.url}/file.bin", path, SHA256)
+    assert flushed == [(len(CONTENT), False)]
 
 
 def test_no_server_and_no_file_say_what_to_do(server, tmp_path):

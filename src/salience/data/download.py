@@ -1,16 +1,29 @@
-"""Download a file once: continued where it was broken off, checked, and in its place only when whole."""
+"""Download a file once: continued where it was broken off, checked, and in its place only when whole.
+
+Of several processes that want the same file, one downloads and the others wait for it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import http.client
+import os
+import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from salience.data.cache import require_space
 from salience.data.progress import progress_bar
 from salience.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 PIECE = 1 << 20
 TIMEOUT = 60
@@ -25,6 +38,13 @@ def fetch(url: str, path: Path, sha256: str, *, progress: bool = True) -> Path:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
+    with _alone(part, progress):
+        if not path.exists():  # another process may have been at it meanwhile
+            _fetch(url, path, part, sha256, progress)
+    return path
+
+
+def _fetch(url: str, path: Path, part: Path, sha256: str, progress: bool) -> None:
     continued = part.exists() and part.stat().st_size > 0
     try:
         _download(url, part, progress)
@@ -33,15 +53,64 @@ def fetch(url: str, path: Path, sha256: str, *, progress: bool = True) -> Path:
         raise UserError(
             f"source: cannot download {url}: {reason}; check the network, or put the file at {path}"
         ) from error
-    if _sha256(part) != sha256:
-        part.unlink()
-        if continued:  # what was there already may have been of another file
-            return fetch(url, path, sha256, progress=progress)
+    if _sha256(part) == sha256:
+        _flush(part)
+        part.replace(path)
+        return
+    os.truncate(part, 0)  # not deleted: it is what others wait for
+    if not continued:
         raise UserError(
             f"source: {url} has not the expected content (SHA-256 differs); it was deleted, try another network"
         )
-    part.replace(path)
-    return path
+    _fetch(url, path, part, sha256, progress)  # what was there already may have been of another file
+
+
+@contextmanager
+def _alone(part: Path, progress: bool) -> Iterator[None]:
+    """Others who want to write to `part` wait until this is left. Where there are no locks (Windows), nobody waits."""
+    if fcntl is None:
+        yield
+        return
+    with _locked(part, progress) as file:
+        try:
+            yield
+        finally:
+            if _is_at(file, part) and not part.stat().st_size:
+                part.unlink()
+
+
+def _locked(part: Path, progress: bool) -> BinaryIO:
+    """`part`, open and locked; made where it is not there."""
+    while True:
+        file = part.open("ab")
+        _lock(file, part, progress)
+        if _is_at(file, part):
+            return file
+        file.close()  # while we waited, it was moved to its place, or deleted
+
+
+def _lock(file: BinaryIO, part: Path, progress: bool) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if progress:
+            print(f"waiting: another process is downloading {part.stem}", file=sys.stderr)
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:  # a network disk that knows no locks
+        return
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _flush(path: Path) -> None:
+    """What was written is on the disk when this returns."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _download(url: str, part: Path, progress: bool) -> None:
