@@ -61,6 +61,11 @@ def test_dim_digits_for_a_run_on_dim_digits_are_not_stretched():
         (np.zeros((3, 4)), COLOUR, "trained on table data, this is image data"),
         (np.zeros((3, 4)), np.zeros((3, 5)), "trained on 4, this has 5"),
         (np.zeros((3, 5, 16, 16)), COLOUR, "trained on 5 channels, these have 3"),
+        (COLOUR, np.full((2, 8, 8), 300), "trained on uint8 values, these int64 go from 300 to 300; .* 0 to 255"),
+        (COLOUR, np.full((2, 8, 8), -1), "trained on uint8 values, these int64 go from -1 to -1"),
+        (COLOUR, np.full((2, 8, 8), 9.0), "these float64 go from 9 to 9; bring them to 0 to 1, or give uint8"),
+        (COLOUR / 255, COLOUR * 1.0, "trained on values from 0 to 1, .* bring them to 0 to 1"),
+        (COLOUR / 255, COLOUR.astype(int), "trained on values from 0 to 1, these int64 go"),
         (pd.DataFrame({"a": ["x", "y"]}), np.zeros((3, 1)), "trained on texts in column 'a'"),
         (pd.DataFrame({"a": [1.0, 2]}), pd.DataFrame({"b": [1.0]}), "trained on 'a', missing here; the source has: b"),
         (pd.DataFrame({"a": [1.0, 2]}), pd.DataFrame({"a": ["x"]}), "column 'a': numbers are expected"),
@@ -89,3 +94,66 @@ def test_a_table_takes_the_precision_of_the_run():
     data = open_data(RNG.normal(size=(5, 3)), spec=run)
     assert data.x.dtype == np.float32
     assert data.spec.columns == run.columns
+
+
+FLOATS = (COLOUR * np.linspace(0.002, 1, 6)[:, None, None, None]).astype(np.float32)  # the first is next to black
+
+
+@pytest.mark.parametrize("run", [FLOATS, COLOUR, FLOATS / 255, COLOUR.astype(np.uint16) * 257])
+@pytest.mark.parametrize(
+    "images",
+    [
+        FLOATS,
+        FLOATS / 255,
+        FLOATS.astype(np.float64) / 255,
+        FLOATS.astype(int),
+        COLOUR // 64,
+        COLOUR > 90,
+        COLOUR.astype(np.uint16) * 257,
+    ],
+)
+def test_an_image_is_stored_the_same_whatever_lies_beside_it(run, images):
+    spec = open_data(run).spec
+    try:
+        together = open_data(images, spec=spec).x
+    except UserError:
+        return  # of values that no run like this can hold
+    np.testing.assert_array_equal(open_data(images[:1], spec=spec).x, together[:1])
+
+
+def test_one_bright_pixel_does_not_darken_another_image():
+    run = open_data(COLOUR).spec
+    images = COLOUR.astype(np.int64)
+    np.testing.assert_array_equal(open_data(images, spec=run).x, COLOUR)
+    images[5, 0, 0, 0] = 300
+    with pytest.raises(UserError, match=r"these int64 go from .* to 300"):
+        open_data(images, spec=run)
+
+
+def test_dark_floats_for_a_run_on_floats_up_to_255_stay_dark():
+    spec = open_data(FLOATS).spec
+    assert spec.high == 255
+    np.testing.assert_array_equal(open_data(FLOATS[:1], spec=spec).x, FLOATS[:1])
+
+
+def test_a_file_is_stored_the_same_whatever_lies_beside_it(tmp_path):
+    run = open_data(np.zeros((2, 8, 8), np.uint16)).spec
+    (tmp_path / "x").mkdir()
+    values = RNG.integers(0, 65536, (8, 8)).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "x" / "a.png")
+    alone = open_data(tmp_path / "x", spec=run).x.copy()
+    np.testing.assert_array_equal(alone[0, 0], values)
+    Image.fromarray(np.full((8, 8), 100, np.uint8)).save(tmp_path / "x" / "b.png")
+    Image.new("LA", (8, 8), (0, 0)).save(tmp_path / "x" / "c.png")  # transparent shows white
+    found = open_data(tmp_path / "x", spec=run).x
+    np.testing.assert_array_equal(found[:1], alone)
+    assert found[1:, 0, 0, 0].tolist() == [25700, 65535]
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 3), (3, 8, 8)])
+def test_one_colour_image_alone_is_not_read_as_grey_ones(shape):
+    run, x = open_data(COLOUR).spec, np.zeros(shape, np.uint8)
+    with pytest.raises(UserError, match=r"may be one RGB image, or .* grey ones; give one image alone as x\[None\]"):
+        open_data(x, spec=run)
+    assert len(open_data(x[None], spec=run)) == 1
+    assert len(open_data(x[:, None], spec=run)) == len(x)

@@ -161,9 +161,22 @@ def test_values_of_one_type_are_taken_as_they_are():
     np.testing.assert_array_equal(image.convert(x, dim, want), x)
 
 
-def test_floats_up_to_255_are_brought_to_a_run_on_floats_up_to_1():
-    have, want = (Spec("image", (1, 2, 2), "float32", 0, high) for high in (255, 1))
-    np.testing.assert_allclose(image.convert(np.full((1, 1, 2, 2), 51, np.float32), have, want), 0.2, rtol=1e-6)
+@pytest.mark.parametrize(
+    ("dtype", "run", "expected"),
+    [
+        ("uint8", ("uint8", 0, 16), ("uint8", 0, 16)),
+        ("uint8", ("uint16", 0, 4095), ("uint8", 0, 255)),
+        ("bool", ("float32", 0, 1), ("uint8", 0, 255)),
+        (">u2", ("uint8", 0, 255), ("uint16", 0, 65535)),
+        ("int64", ("uint16", 0, 4095), ("uint16", 0, 4095)),
+        ("int64", ("float32", -3, 5), ("float32", -3, 5)),
+        ("float64", ("float32", -3, 5), ("float32", -3, 5)),
+        ("float16", ("uint8", 0, 16), ("float32", 0, 1)),
+    ],
+)
+def test_a_run_reads_arrays_by_their_type(dtype, run, expected):
+    found = image.read_by_type((1, 2, 2), np.dtype(dtype), Spec("image", (1, 2, 2), *run))
+    assert (found.dtype, found.low, found.high) == expected
 
 
 def test_more_channels_than_three_are_not_converted():

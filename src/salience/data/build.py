@@ -16,7 +16,6 @@ from salience.data.rows import BLOCK_BYTES, Scan, store
 from salience.data.source import Encoded, Found, Frames
 from salience.errors import UserError
 from salience.modalities import image, table
-from salience.modalities.moments import Moments
 
 
 def build(found: Found, options: Options, folder: Path | None, *, in_memory: bool) -> Built:
@@ -51,6 +50,8 @@ class Plan:
 def build_images(array: np.ndarray, found: Found, options: Options, path: Path | None, lies_well: bool) -> Built:
     """From an array [n h w], [n c h w] or [n h w c]."""
     images, want = image.as_images(array), options.spec
+    if want is not None and array.ndim == 3:
+        _refuse_one_alone(array.shape, want)
     plan = _own_plan(images, options.resolution) if want is None else _plan_for(images, want)
     blocks = _blocks(images, plan.convert, options.progress)
     x, scan = _keep(images, blocks, plan.shape, plan.dtype, path, plan.unchanged and lies_well)
@@ -69,15 +70,23 @@ def _own_plan(images: np.ndarray, resolution: int | None) -> Plan:
 
 def _plan_for(images: np.ndarray, want: Spec) -> Plan:
     image.check_convertible(images.shape[1], want)
-    dtype = image.stored_dtype(images)
-    have = _scale_of(images, dtype, want)
-    unchanged = images.shape[1:] == want.shape and images.dtype == want.dtype and not image.rescales(have, want)
-    return Plan(
-        lambda block: image.convert(image.as_stored(block, dtype), have, want),
-        want.shape,
-        np.dtype(want.dtype),
-        unchanged,
-    )
+    have = image.read_by_type(images.shape[1:], images.dtype, want)
+
+    def convert(block: np.ndarray) -> np.ndarray:
+        image.require_scale(block, have, want)
+        return image.convert(image.as_stored(block, np.dtype(have.dtype)), have, want)
+
+    unchanged = images.shape[1:] == want.shape and images.dtype == want.dtype
+    return Plan(convert, want.shape, np.dtype(want.dtype), unchanged)
+
+
+def _refuse_one_alone(shape: tuple[int, ...], want: Spec) -> None:
+    """One colour image [h w 3] or [3 h w] would be read as grey ones [n h w]."""
+    if want.channels == 3 and 3 in (shape[0], shape[-1]):
+        raise UserError(
+            f"source: an array of shape {shape} may be one RGB image, or {shape[0]} grey ones; "
+            "give one image alone as x[None], grey ones as x[:, None]"
+        )
 
 
 def build_matrix(array: np.ndarray, options: Options, path: Path | None, lies_well: bool) -> Built:
@@ -157,16 +166,6 @@ def _keep(
     for block in blocks:
         scan.add(block)
     return array, scan
-
-
-def _scale_of(images: np.ndarray, dtype: np.dtype, want: Spec) -> Spec:
-    """The spec of raw images, for their scale; they are looked through only where it matters."""
-    moments = Moments(images.shape[1])
-    if dtype.name != want.dtype or dtype.kind == "f":
-        for block in _blocks(images, lambda block: image.as_stored(block, dtype), progress=False):
-            moments.add(block)
-        return image.make_spec(images.shape[1:], dtype.name, moments)
-    return Spec("image", images.shape[1:], dtype.name, want.low, want.high)
 
 
 def _check_columns(found: int, want: Spec) -> None:

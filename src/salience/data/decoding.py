@@ -23,6 +23,7 @@ from salience.data.source import Encoded, Found
 from salience.errors import UserError
 from salience.modalities import image
 from salience.modalities.decode import Blob, Target, UnreadableError, decode, probe
+from salience.units import printable
 
 TASK_ITEMS = 64
 Answer = TypeVar("Answer")
@@ -53,7 +54,7 @@ def _format(headers: np.ndarray, options: Options) -> tuple[Target, tuple[int, .
         target, notes = image.choose_target(headers, options.resolution)
         return target, (target.channels, target.resolution, target.resolution), notes
     image.check_convertible(3, want)
-    deep = bool(headers[:, 3].all()) and want.channels == 1
+    deep = want.channels == 1 and want.dtype != "uint8"  # by the run alone: an item is the same in any company
     return Target(want.channels, want.resolution, deep), want.shape, ()
 
 
@@ -126,8 +127,9 @@ def _require_some(count: int, reasons: dict[int, str], found: Found) -> None:
     if len(reasons) < count:
         return
     first = min(reasons)
-    name = found.ids[first] if found.ids is not None else str(first)
-    raise UserError(f"source: none of the {count:,} items can be read; the first, {name}: {reasons[first]}")
+    name = printable(found.ids[first]) if found.ids is not None else str(first)
+    what = "the only item cannot be read" if count == 1 else f"none of the {count:,} items can be read; the first"
+    raise UserError(f"source: {what}, {name}: {printable(reasons[first])}")
 
 
 def _workers() -> int:

@@ -15,10 +15,12 @@ from salience.errors import UserError
 from salience.modalities import Items
 from salience.modalities.decode import Target
 from salience.modalities.moments import Moments
+from salience.units import counted
 
 RESOLUTIONS = (32, 64, 96, 128, 224)
 LUMA = (0.299, 0.587, 0.114)
 FULL_SCALE = {"uint8": 255, "uint16": 65535}
+UNIT_SLACK = 1.0  # beyond 0 and 1, for what interpolation and noise add; floats up to 255 are not among that
 MAX_CHANNELS = 16
 
 
@@ -40,7 +42,9 @@ def choose_target(headers: np.ndarray, resolution: int | None) -> tuple[Target, 
     colour, deep = headers[:, 2].any(), headers[:, 3].all()
     side, notes = choose_resolution(headers[:, :2], resolution)
     if colour and not headers[:, 2].all():
-        notes += (f"{int((headers[:, 2] == 0).sum()):,} grey images among coloured ones are kept as RGB",)
+        grey = int((headers[:, 2] == 0).sum())
+        kept = "is" if grey == 1 else "are"
+        notes += (f"{counted(grey, 'grey image')} among coloured ones {kept} kept as RGB",)
     if headers[:, 3].any() and not deep:
         notes += ("some images have 16 bits, some 8: all are kept as 8",)
     return Target(3 if colour else 1, side, bool(deep)), notes
@@ -133,23 +137,54 @@ def resize(images: np.ndarray, resolution: int) -> np.ndarray:
     return _to_type(resized, images.dtype)
 
 
+def read_by_type(shape: tuple[int, ...], dtype: np.dtype, want: Spec) -> Spec:
+    """How a run reads arrays [n *shape]: what is stored and on what scale, by their type alone, never by their values.
+
+    So an image is the same to a run whatever lies beside it. uint8, uint16 and masks span their type. Other integers
+    are values on the run's own scale. Floats are too where the run stores floats; where it stores integers, 0 to 1.
+    """
+    name = "uint8" if dtype.kind == "b" else dtype.name
+    as_it_is = want.dtype not in FULL_SCALE if dtype.kind == "f" else name not in FULL_SCALE
+    if as_it_is or name == want.dtype:
+        return Spec("image", tuple(shape), want.dtype, want.low, want.high)
+    if dtype.kind == "f":
+        return Spec("image", tuple(shape), "float32", 0.0, 1.0)
+    return Spec("image", tuple(shape), name, 0.0, float(FULL_SCALE[name]))
+
+
+def require_scale(block: np.ndarray, have: Spec, want: Spec) -> None:
+    """Raises UserError for raw values that cannot be on the scale they are read on."""
+    if block.dtype == bool or block.dtype == have.dtype in FULL_SCALE or not block.size:
+        return
+    low, high = block.min(), block.max()
+    if have.dtype in FULL_SCALE:
+        within = (0.0, float(FULL_SCALE[have.dtype]))
+        remedy = f"bring them to 0 to {FULL_SCALE[have.dtype]}"
+    elif (have.low, have.high) == (0, 1):
+        within = (-UNIT_SLACK, 1 + UNIT_SLACK)
+        remedy = "bring them to 0 to 1" + (f", or give {want.dtype}" if want.dtype in FULL_SCALE else "")
+    else:
+        return
+    if low < within[0] or high > within[1]:
+        kind = f"{want.dtype} values" if want.dtype in FULL_SCALE else f"values from {want.low:g} to {want.high:g}"
+        raise UserError(
+            f"source: mismatched images: the run was trained on {kind}, "
+            f"these {block.dtype} go from {low:g} to {high:g}; {remedy}"
+        )
+
+
 def convert(images: np.ndarray, have: Spec, want: Spec) -> np.ndarray:
     """Images [n c h w] of one spec as another expects them: channels, resolution, type and range.
 
-    Of one type, values are taken as they are, unless one is floats in [0, 1] and the other floats up to 255.
+    Of one type, values are taken as they are.
     """
     if images.shape[1] != want.channels:
         images = _convert_channels(images, want.channels)
     images = resize(images, want.resolution)
-    if not rescales(have, want):
+    if have.dtype == want.dtype:
         return images
     unit = (images.astype(np.float32) - have.low) / (have.high - have.low)
     return _to_type(unit * (want.high - want.low) + want.low, np.dtype(want.dtype))
-
-
-def rescales(have: Spec, want: Spec) -> bool:
-    """Whether values change between two specs: of another type, or floats up to 1 against floats up to 255."""
-    return have.dtype != want.dtype or (have.dtype == "float32" and {have.high, want.high} == {1.0, 255.0})
 
 
 def check_convertible(have_channels: int, want: Spec) -> None:
