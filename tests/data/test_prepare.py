@@ -57,6 +57,24 @@ def test_damaged_cache_is_made_anew(pictures, cache, damage):
     np.testing.assert_array_equal(open_data(pictures).x, before)
 
 
+@pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00v\x00{'descr'", "short"])
+@pytest.mark.parametrize("name", ["labels", "groups", "kept", "ids"])
+def test_a_damaged_array_in_the_cache_is_made_anew(pictures, cache, name, content):
+    (pictures / "ant" / "bad.png").touch()
+    before = open_data(pictures, groups="(ant|bee)", progress=False)
+    (folder,) = prepared(cache)
+    path = folder / f"{name}.npy"
+    if content == "short":
+        np.save(path, np.load(path)[:2])
+    else:
+        path.write_bytes(content)
+    for _ in range(2):
+        data = open_data(pictures, groups="(ant|bee)", progress=False)
+        assert data.labels.tolist() == before.labels.tolist()
+        assert data.groups.tolist() == before.groups.tolist()
+        assert data.ids == before.ids
+
+
 def test_too_little_space_is_said_before_anything_is_written(pictures, cache, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10, 9, 1000))
     with pytest.raises(UserError, match=r"preparing 6 items needs 0\.0 MB at .* 0\.0 MB are free; .*SALIENCE_CACHE"):

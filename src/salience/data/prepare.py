@@ -99,33 +99,37 @@ def _load(place: Path, source: Source) -> Dataset | None:
     try:
         manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
         return _assemble(place, source, manifest)
-    except (OSError, ValueError, KeyError):
+    except Exception:  # numpy and json raise whatever the damage provokes; if it is not that, making it says so
         shutil.rmtree(place, ignore_errors=True)
         return None
 
 
 def _assemble(place: Path, source: Source, manifest: dict[str, Any]) -> Dataset:
-    def field(name: str) -> np.ndarray | None:
+    def field(name: str, count: int) -> np.ndarray | None:
         path = place / f"{name}.npy"
-        return np.load(path, allow_pickle=False) if path.exists() else None
+        values = np.load(path, allow_pickle=False) if path.exists() else None
+        if values is not None and values.shape != (count,):
+            raise ValueError(f"{path} is damaged")
+        return values
 
-    spec, kept, offsets = Spec.from_dict(manifest["spec"]), field("kept"), field("ids")
+    rows, total = manifest["rows"], manifest["total"]
+    spec, kept, offsets = Spec.from_dict(manifest["spec"]), field("kept", rows), field("ids", total + 1)
     text = None if offsets is None else _mapped(place / "ids.bin", np.dtype(np.uint8), (int(offsets[-1]),))
     if manifest["in_place"]:
         x = in_place(source, spec)
     else:
-        x = _mapped(place / "x.bin", np.dtype(spec.dtype), (manifest["rows"], *spec.shape))
+        x = _mapped(place / "x.bin", np.dtype(spec.dtype), (rows, *spec.shape))
     return Dataset(
         name=source.name,
         split=source.split,
         spec=spec,
         stored=x,
-        labels=field("labels"),
+        labels=field("labels", rows),
         classes=tuple(manifest["classes"]),
-        ids=Ids(manifest["total"], text, offsets, kept),
+        ids=Ids(total, text, offsets, kept),
         fingerprint=manifest["fingerprint"],
         bad=tuple(BadItem(*item) for item in manifest["bad"]),
-        groups=field("groups"),
+        groups=field("groups", rows),
         notes=tuple(manifest["notes"]),
     )
 
