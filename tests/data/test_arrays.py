@@ -98,8 +98,8 @@ def test_a_sparse_matrix_is_refused_with_the_remedy():
 def test_labels_and_groups_must_be_one_for_each():
     with pytest.raises(UserError, match="labels: 2 values for 3 items"):
         open_data(np.zeros((3, 4)), labels=[1, 2])
-    with pytest.raises(UserError, match="groups: 2 values for 3 items"):
-        open_data(np.zeros((3, 4)), groups=[1, 2])
+    with pytest.raises(UserError, match="groups: 1 value for 3 items"):
+        open_data(np.zeros((3, 4)), groups=[1])
     with pytest.raises(UserError, match="labels: an array has no column 'kind'"):
         open_data(np.zeros((3, 4)), labels="kind")
 
@@ -204,6 +204,18 @@ def test_pickles_are_never_loaded(tmp_path):
     (tmp_path / "raw.npy").write_bytes(pickle.dumps(Hostile()))
     with pytest.raises(UserError, match=r"cannot be read as \.npy"):
         open_data(tmp_path / "raw.npy")
+
+
+@pytest.mark.parametrize("argument", ["labels", "groups"])
+def test_pickled_and_damaged_labels_are_refused(tmp_path, argument):
+    path = tmp_path / "y.npy"
+    np.save(path, np.array([Hostile()], dtype=object), allow_pickle=True)
+    pickled = path.read_bytes()
+    np.savez(tmp_path / "several.npz", a=np.zeros(3), b=np.zeros(3))
+    for content in (pickled, b"", b"no array", pickled[:40], (tmp_path / "several.npz").read_bytes()):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=rf"{argument}: .*y\.npy cannot be read as \.npy"):
+            open_data(np.zeros((3, 4)), **{argument: path})
 
 
 @pytest.mark.parametrize("name", ["cut.npy", "cut.npz"])

@@ -1,5 +1,6 @@
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,7 @@ def test_no_readable_item_is_an_error(tmp_path):
     shutil.rmtree(tmp_path / "x")
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "a.png").write_bytes((tmp_path / "whole.png").read_bytes()[:50])
-    with pytest.raises(UserError, match="none of the 1 items can be read"):
+    with pytest.raises(UserError, match=r"the only item cannot be read, a\.png: "):
         open_data(tmp_path / "x")
 
 
@@ -115,7 +116,7 @@ def test_an_empty_folder_and_a_missing_path_are_errors(tmp_path):
     with pytest.raises(UserError, match="no image in"):
         open_data(tmp_path / "empty")
     (tmp_path / "empty" / "notes.txt").touch()
-    with pytest.raises(UserError, match=r"no image in .*1 other files"):
+    with pytest.raises(UserError, match=r"no image in .*1 other file;"):
         open_data(tmp_path / "empty")
     with pytest.raises(UserError, match="nowhere does not exist"):
         open_data(tmp_path / "nowhere")
@@ -132,7 +133,7 @@ def test_other_files_are_passed_over_and_said_hidden_ones_are_not_mentioned(pict
     (pictures / "ant" / "._0.png").write_text("resource fork")
     data = open_data(pictures)
     assert len(data) == 6
-    assert data.notes == ("1 files are no images and were passed over: ant/notes.txt",)
+    assert data.notes == ("1 file is no image and was passed over: ant/notes.txt",)
 
 
 def test_a_loop_of_links_ends(pictures):
@@ -156,7 +157,7 @@ def test_mixed_sizes_and_colours_become_one_format(tmp_path):
     data = open_data(tmp_path / "x")
     assert data.spec.shape == (3, 64, 64)
     assert [int(image.mean().round()) for image in data.x] == [10, 100, 200]
-    assert data.notes == ("resized to 64x64: median size 90x80", "1 grey images among coloured ones are kept as RGB")
+    assert data.notes == ("resized to 64x64: median size 90x80", "1 grey image among coloured ones is kept as RGB")
 
 
 def test_sixteen_bit_files_stay_so(tmp_path):
@@ -222,6 +223,36 @@ def test_a_name_that_is_no_utf8_is_kept(tmp_path):
         data = open_data(tmp_path / "x")
         assert os.fsencode(data.ids[0]) == b"caf\xe9.png"
         assert (data.x == 7).all()
+
+
+def test_what_is_no_regular_file_is_left_out_and_not_waited_for(pictures):
+    os.mkfifo(pictures / "ant" / "pipe.png")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(pictures / "bee" / "socket.png"))  # the kernel takes 107 bytes of path
+        data = open_data(pictures)
+    assert {item.id: item.reason for item in data.bad} == dict.fromkeys(
+        ("ant/pipe.png", "bee/socket.png"), "not a regular file"
+    )
+    assert len(data) == 6
+    os.mkfifo(pictures / "pipe")
+    with pytest.raises(UserError, match="pipe is a pipe or a device"):
+        open_data(pictures / "pipe")
+
+
+def test_names_with_control_characters_are_printed_in_one_line(pictures, capsys):
+    (pictures / "ant" / "a\n\x1b[2J.png").touch()
+    (pictures / "ant" / "b\n.txt").touch()
+    data = open_data(pictures)
+    assert data.bad[0].id == "ant/a\n\x1b[2J.png"
+    assert capsys.readouterr().err == "left out 1 of 7 items: ant/a\\n\\x1b[2J.png (empty)\n"
+    assert data.notes == ("1 file is no image and was passed over: ant/b\\n.txt",)
+
+
+def test_labels_named_none_and_na_are_labels(pictures, tmp_path):
+    (tmp_path / "labels.csv").write_text("item,label\nant/0.png,None\nant/1.png,NA\nant/2.png,\n")
+    data = open_data(pictures, labels=str(tmp_path / "labels.csv"))
+    assert data.classes == ("NA", "None")
+    assert data.labels.tolist() == [1, 0, -1, -1, -1, -1]
 
 
 def test_a_path_with_a_colon_that_exists_is_a_path(pictures):

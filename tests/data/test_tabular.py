@@ -96,6 +96,15 @@ def test_numeric_labels_in_csv_are_sorted_as_numbers(tmp_path):
     assert data.labels.tolist() == [1, 0, -1]
 
 
+def test_words_for_missing_are_labels_in_a_csv_and_missing_elsewhere(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("x,colour,label\n1,red,None\nNA,NA,NA\n3,blue,\n4,None,nan\n")
+    data = open_data(path)
+    assert data.classes == ("NA", "None", "nan")
+    assert data.labels.tolist() == [1, 0, -1, 2]
+    np.testing.assert_array_equal(data.x, [[1, 1], [np.nan, np.nan], [3, 0], [4, np.nan]])
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 def test_the_separator_is_found(tmp_path, separator):
     path = tmp_path / "t.csv"
@@ -190,6 +199,29 @@ def test_images_by_path_beside_the_file(tmp_path):
     )
     pq.write_table(table, tmp_path / "i.parquet")
     assert (open_data(tmp_path / "i.parquet").x == 9).all()
+
+
+def test_image_paths_do_not_leave_the_folder_of_the_file(tmp_path):
+    (tmp_path / "data" / "in").mkdir(parents=True)
+    for path in (tmp_path / "secret.png", tmp_path / "data" / "in" / "a.png"):
+        path.write_bytes(png((9, 9, 9)))
+    (tmp_path / "data" / "link.png").symlink_to(tmp_path / "secret.png")
+    inside = ["in/a.png", "in/../in/a.png", str(tmp_path / "data/in/a.png")]
+    outside = ["../secret.png", str(tmp_path / "secret.png"), "in/../../secret.png", "link.png"]
+    struct = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    cells = [{"bytes": None, "path": path} for path in [*inside, *outside, "in/\0.png"]]
+    pq.write_table(pa.table({"image": pa.array(cells, struct)}), tmp_path / "data" / "i.parquet")
+    data = open_data(tmp_path / "data" / "i.parquet", progress=False)
+    assert list(data.ids) == ["0", "1", "2"]
+    assert [item.reason for item in data.bad] == ["its path leads out of the data file's folder"] * 4 + [
+        "its path is no path"
+    ]
+
+
+def test_a_dataframe_of_the_users_own_may_name_any_file(tmp_path):
+    (tmp_path / "a.png").write_bytes(png((9, 9, 9)))
+    frame = pd.DataFrame({"image": [{"bytes": None, "path": str(tmp_path / "a.png")}]})
+    assert (open_data(frame).x == 9).all()
 
 
 def test_images_in_a_dataframe(tmp_path):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import io
+import os
+import stat
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,9 +17,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-
-Blob = bytes | str | None
-"""An encoded image: its bytes, its path, or None where the source has nothing."""
 
 MAX_PIXELS = 89_478_485  # where PIL begins to warn of a decompression bomb
 HEAD_BYTES = 1 << 16
@@ -36,6 +35,17 @@ DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 class UnreadableError(Exception):
     """An item that cannot be read; the message is the reason shown to the user."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Names an image that must not be read, and why."""
+
+    reason: str
+
+
+Blob = bytes | str | Refused | None
+"""An encoded image: its bytes, its path, why it is not read, or None where the source has nothing."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +141,7 @@ def _decode_pil(data: bytes, target: Target) -> np.ndarray:
 
 def _deep(image: Image.Image) -> Image.Image:
     """As float pixels (mode F) of 0..65535, which PIL resizes without loss."""
-    values = np.asarray(image if image.mode in DEEP_MODES else image.convert("L"))
+    values = np.asarray(image if image.mode in DEEP_MODES else _shallow(image, 1))
     if values.dtype == np.uint8:
         values = values.astype(np.float32) * 257
     if values.min() < 0 or values.max() > 65535:
@@ -154,9 +164,13 @@ def _shallow(image: Image.Image, channels: int) -> Image.Image:
 def _head(blob: Blob) -> bytes:
     if blob is None or isinstance(blob, bytes):
         return (blob or b"")[:HEAD_BYTES]
+    if isinstance(blob, Refused):
+        raise UnreadableError(blob.reason)
     try:
+        if not stat.S_ISREG(os.stat(blob).st_mode):  # noqa: PTH116  (as below)
+            raise UnreadableError("not a regular file")  # a pipe would be waited for without end
         return _read(blob, HEAD_BYTES)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise UnreadableError(_reason(error)) from error
 
 

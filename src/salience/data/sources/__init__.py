@@ -61,6 +61,8 @@ def _path(path: Path, query: Query) -> Source:
         raise UserError(f"source: {path} does not exist; {hint}")
     if path.is_dir():
         return _folder(path, query)
+    if not path.is_file():
+        raise UserError(f"source: {path} is a pipe or a device, not a regular file; save what it gives to a file first")
     if array := ARRAYS.get(path.suffix.lower()):
         return array(path, query)
     if path.suffix.lower() in TABLES:

@@ -13,6 +13,7 @@ from salience.data.labels import encode_groups, encode_known, encode_labels
 from salience.data.source import Found, Source, mark_of, mark_of_files
 from salience.data.sources.query import SPLITS, Query, choose_split, only_train
 from salience.errors import UserError
+from salience.units import counted
 
 NUMBERS = "biuf"
 X_NAMES = ("x", "X", "images", "data", "arr_0")
@@ -32,7 +33,7 @@ def npy(path: Path, query: Query) -> Source:
     return Source(
         path.stem,
         "train",
-        lambda: found_array(_load_npy(path), query),
+        lambda: found_array(_checked(load_npy(path, "source", mapped=True), str(path)), query),
         mark_of([mark_of_files([path]), side_mark(query)]),
         str(path.resolve()),
     )
@@ -67,10 +68,12 @@ def values_for(given: Any, count: int, argument: str) -> np.ndarray | None:
             raise UserError(
                 f"{argument}: an array has no column '{given}'; give the values [n], or a .npy file of them"
             )
-        given = np.load(path, allow_pickle=False)
+        given = load_npy(path, argument)
     values = _as_numpy(given).reshape(-1)
     if len(values) != count:
-        raise UserError(f"{argument}: {len(values):,} values for {count:,} items; one for each is needed")
+        raise UserError(
+            f"{argument}: {counted(len(values), 'value')} for {counted(count, 'item')}; one for each is needed"
+        )
     return values
 
 
@@ -129,13 +132,15 @@ def _checked(array: np.ndarray, what: str) -> np.ndarray:
     return array
 
 
-def _load_npy(path: Path) -> np.ndarray:
+def load_npy(path: Path, argument: str, *, mapped: bool = False) -> np.ndarray:
+    """The array in a .npy file. Raises UserError where it is damaged, or pickled: that would run code from the file."""
     try:
-        return _checked(np.load(path, mmap_mode="r", allow_pickle=False), str(path))
-    except UserError:
-        raise
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"source: {path} cannot be read as .npy: {' '.join(str(error).split())}") from error
+        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except Exception as error:  # numpy raises whatever the damage provokes
+        raise UserError(f"{argument}: {path} cannot be read as .npy: {' '.join(str(error).split())}") from error
+    if not isinstance(array, np.ndarray):
+        raise UserError(f"{argument}: {path} cannot be read as .npy: it is a .npz file of several arrays; rename it")
+    return array
 
 
 def _names_in(path: Path) -> list[str]:

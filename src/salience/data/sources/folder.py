@@ -16,6 +16,7 @@ from salience.data.source import Encoded, Found, Source, mark_of, mark_of_files
 from salience.data.sources.query import SPLITS, Query, choose_split
 from salience.errors import UserError
 from salience.modalities.decode import EXTENSIONS, Blob
+from salience.units import counted, printable
 
 CHUNK_FILES = 1024
 SHOWN = 3
@@ -35,7 +36,7 @@ def images(path: Path, query: Query) -> Source:
     root, split, split_roots = _split_folder(path, query)
     listing = list_images(root)
     if not listing.paths:
-        seen = f"; it has {len(listing.ignored):,} other files" if listing.ignored else ""
+        seen = f"; it has {counted(len(listing.ignored), 'other file')}" if listing.ignored else ""
         raise UserError(f"source: no image in {root}{seen}; images end in .jpg, .png, .tif, .bmp, .webp and the like")
     classes = _classes(split_roots)
     side = _label_file(query)
@@ -155,8 +156,10 @@ def _chunks(root: Path, paths: list[str]) -> Iterator[list[Blob]]:
 def _notes(listing: Listing) -> tuple[str, ...]:
     if not listing.ignored:
         return ()
-    shown = ", ".join(listing.ignored[:SHOWN]) + (", ..." if len(listing.ignored) > SHOWN else "")
-    return (f"{len(listing.ignored):,} files are no images and were passed over: {shown}",)
+    shown = ", ".join(map(printable, listing.ignored[:SHOWN])) + (", ..." if len(listing.ignored) > SHOWN else "")
+    count = len(listing.ignored)
+    were = "is no image and was" if count == 1 else "are no images and were"
+    return (f"{counted(count, 'file')} {were} passed over: {shown}",)
 
 
 def _groups(paths: list[str], pattern: object) -> np.ndarray | None:
@@ -168,7 +171,7 @@ def _groups(paths: list[str], pattern: object) -> np.ndarray | None:
         raise UserError(f"groups: {pattern!r} is no regular expression: {error}") from error
     matches = [expression.search(path) for path in paths]
     if not any(matches):
-        raise UserError(f"groups: {pattern!r} is found in none of the paths, such as {paths[0]}")
+        raise UserError(f"groups: {pattern!r} is found in none of the paths, such as {printable(paths[0])}")
     return encode_groups([m and (m[1] if expression.groups else m[0]) for m in matches])
 
 
@@ -184,10 +187,12 @@ def _label_file(query: Query) -> Path | None:
 def _labels_from_file(paths: list[str], query: Query) -> tuple[np.ndarray, tuple[str, ...]]:
     import pandas as pd
 
-    table = pd.read_csv(Path(str(query.labels)).expanduser(), dtype=str)
+    # "None" and "NA" may be labels: only an empty cell is a missing one
+    table = pd.read_csv(Path(str(query.labels)).expanduser(), dtype=str, keep_default_na=False, na_values=[""])
     if not {"item", "label"} <= set(table.columns):
         raise UserError(f"labels: {query.labels} has columns {', '.join(table.columns)}; item and label are needed")
     label_of = dict(zip(table["item"], table["label"], strict=True))
     if not any(path in label_of for path in paths):
-        raise UserError(f"labels: no item of {query.labels} is in the folder; items are paths such as {paths[0]}")
+        example = printable(paths[0])
+        raise UserError(f"labels: no item of {query.labels} is in the folder; items are paths such as {example}")
     return encode_labels([label_of.get(path) for path in paths])

@@ -17,6 +17,7 @@ from salience.data.source import Found, Source, mark_of, mark_of_files
 from salience.data.sources.arrays import found_array, side_mark
 from salience.data.sources.query import Query, choose_split
 from salience.errors import UserError
+from salience.units import counted
 
 TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 SPLIT_OF = {
@@ -68,7 +69,9 @@ def source_of(
         x = read_idx(images)
         y = None if labels is None else read_idx(labels)
         if y is not None and len(y) != len(x):
-            raise UserError(f"source: {labels} has {len(y):,} labels for the {len(x):,} items of {images}")
+            raise UserError(
+                f"source: {labels} has {counted(len(y), 'label')} for the {counted(len(x), 'item')} of {images}"
+            )
         return found_array(x, query, y, classes=classes, views=views)
 
     files = [images, *([labels] if labels else [])]

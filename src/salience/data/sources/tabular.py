@@ -24,7 +24,7 @@ from salience.data.source import Encoded, Found, Frames, Source, mark_of, mark_o
 from salience.data.sources.arrays import values_for
 from salience.data.sources.query import SPLITS, Query, choose_split
 from salience.errors import UserError
-from salience.modalities.decode import Blob
+from salience.modalities.decode import Blob, Refused
 
 BATCH_ROWS = 1024
 CSV_ROWS = 65536
@@ -42,7 +42,8 @@ class Table:
     features: Hugging Face's description of the columns, empty where there is none
     image: the column that holds encoded images, None where none does
     texts: every cell is a text as it stood in a file
-    folder: what image paths are relative to
+    folder: of the data file; image paths are relative to it and may not leave it. None for what a program built
+    verbatim: `frames` in which only an empty cell is missing, where that makes a difference: "None" may be a label
     """
 
     names: list[str]
@@ -50,7 +51,8 @@ class Table:
     features: dict[str, Any]
     image: str | None
     texts: bool = False
-    folder: Path = Path()
+    folder: Path | None = None
+    verbatim: Callable[[list[str]], Iterator[pd.DataFrame]] | None = None
 
 
 def file(path: Path, query: Query) -> Source:
@@ -130,7 +132,7 @@ def _labels(table: Table, column: str | None, query: Query) -> tuple[Any, tuple[
     if column is None:
         given = None if query.labels is None else values_for(query.labels, _count(table), "labels")
         return (None, (), ()) if given is None else (*encode_labels(given), ())
-    values = _values(table, column)
+    values = _values(table.verbatim or table.frames, column)
     if names := _class_names(table, column):
         return encode_known(values, names, f"labels: column '{column}'"), tuple(names), ()
     try:
@@ -143,13 +145,13 @@ def _labels(table: Table, column: str | None, query: Query) -> tuple[Any, tuple[
 
 def _groups(table: Table, column: str | None, query: Query) -> Any:
     if column is not None:
-        return encode_groups(_values(table, column))
+        return encode_groups(_values(table.frames, column))
     given = None if query.groups is None else values_for(query.groups, _count(table), "groups")
     return None if given is None else encode_groups(given)
 
 
-def _values(table: Table, column: str) -> pd.Series:
-    return pd.concat([chunk[column] for chunk in table.frames([column])], ignore_index=True)
+def _values(frames: Callable[[list[str]], Iterator[pd.DataFrame]], column: str) -> pd.Series:
+    return pd.concat([chunk[column] for chunk in frames([column])], ignore_index=True)
 
 
 def _parsed(values: pd.Series) -> pd.Series:
@@ -164,23 +166,34 @@ def _count(table: Table) -> int:
 def _image_chunks(table: Table, column: str) -> tuple[int, Callable[[], Iterator[list[Blob]]]]:
     """How many images there are, and their bytes or paths."""
 
+    folder = table.folder and table.folder.resolve()
+
     def chunks() -> Iterator[list[Blob]]:
         for chunk in table.frames([column]):
             cells = chunk[column].to_list()
             for start in range(0, len(cells), BATCH_ROWS):
-                yield [_blob(cell, table.folder) for cell in cells[start : start + BATCH_ROWS]]
+                yield [_blob(cell, folder) for cell in cells[start : start + BATCH_ROWS]]
 
     other = next((name for name in table.names if name != column), column)
     return sum(len(chunk) for chunk in table.frames([other])), chunks
 
 
-def _blob(cell: Any, folder: Path) -> Blob:
+def _blob(cell: Any, folder: Path | None) -> Blob:
     """An encoded image out of a cell: bytes, a path, or {"bytes": ..., "path": ...}."""
     if isinstance(cell, dict):
         cell = cell.get("bytes") if cell.get("bytes") is not None else cell.get("path")
     if isinstance(cell, str):
-        return str(folder / cell)
+        return cell if folder is None else _path_within(folder, cell)
     return bytes(cell) if isinstance(cell, (bytes, bytearray, memoryview)) else None
+
+
+def _path_within(folder: Path, name: str) -> str | Refused:
+    """Data from elsewhere must not name the user's other files: what is shown of them could be passed on."""
+    try:
+        path = (folder / name).resolve()
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, a loop of links
+        return Refused("its path is no path")
+    return str(path) if path.is_relative_to(folder) else Refused("its path leads out of the data file's folder")
 
 
 def _class_names(table: Table, column: str) -> list[str]:
@@ -290,15 +303,22 @@ def _csv_table(path: Path) -> Table:
         for chunk in _csv_chunks(path, separator, names):
             yield chunk[columns]
 
-    return Table(names, frames, {}, None, texts=True, folder=path.parent)
+    def verbatim(columns: list[str]) -> Iterator[pd.DataFrame]:
+        for chunk in _csv_chunks(path, separator, names, verbatim=True):
+            yield chunk[columns]
+
+    return Table(names, frames, {}, None, texts=True, folder=path.parent, verbatim=verbatim)
 
 
-def _csv_chunks(path: Path, separator: str, names: list[str]) -> Iterator[pd.DataFrame]:
-    """Cells as texts, empty ones missing. A row longer than the header is an error, never shifted or cut."""
+def _csv_chunks(path: Path, separator: str, names: list[str], *, verbatim: bool = False) -> Iterator[pd.DataFrame]:
+    """Cells as texts; empty ones are missing, and unless `verbatim` those that say so ("NA", "None", "nan").
+
+    A row longer than the header is an error, never shifted or cut.
+    """
     try:
         reader = pd.read_csv(
             path, sep=separator, names=names, header=0, index_col=False, dtype=str, chunksize=CSV_ROWS,
-            encoding="utf-8-sig", skipinitialspace=True,
+            encoding="utf-8-sig", skipinitialspace=True, keep_default_na=not verbatim, na_values=[""],
         )  # fmt: skip
         with reader:
             while True:
