@@ -109,3 +109,22 @@ def test_a_source_that_holds_nothing_is_one_line(tmp_path, capsys, what):
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ")
     assert (str(folder) if what != "unreadable" else "x.png") in error
+
+
+def test_names_stay_in_their_line_and_single_things_are_singular(tmp_path):
+    folder = tmp_path / "x" / "only\n"
+    folder.mkdir(parents=True)
+    for name in ("a\x1b.png", "b\n.png"):
+        picture(0).save(folder / name)
+    (folder / "c\r.png").touch()
+    found = describe(tmp_path / "x", tmp_path / "x", progress=False)
+    assert found.bad[0][0] == "only\n/c\r.png"
+    text = found.text()
+    assert "labels: 1 class: only\\n 2\n" in text
+    assert "bad items: 1\n  only\\n/c\\r.png: empty\n" in text
+    assert "    only\\n/a\\x1b.png = only\\n/b\\n.png\n" in text
+    assert "only\\n/b\\n.png = only\\n/a\\x1b.png" in text
+    assert text.isprintable() or set(text) - {"\n"} == {c for c in text if c.isprintable()}
+    table = pd.DataFrame({"a": [1.0], "b": ["x"]})
+    assert "1 row of 2 columns" in describe(table, progress=False).text()
+    assert "b: 1 category" in describe(table, progress=False).text()

@@ -36,6 +36,8 @@ def test_numbers_of_named_classes_are_kept():
     assert encode_known([2, None, 0, -1], ["a", "b", "c"], "labels").tolist() == [2, -1, 0, -1]
     with pytest.raises(UserError, match=r"label 3 .*names 3 classes"):
         encode_known([3], ["a", "b", "c"], "labels")
+    with pytest.raises(UserError, match=r"label 3 .*names 1 class$"):
+        encode_known([3], ["a"], "labels")
 
 
 def test_items_without_a_group_are_groups_of_their_own():

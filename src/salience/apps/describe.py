@@ -12,6 +12,7 @@ from salience.batch import Spec
 from salience.data import Dataset, open_data
 from salience.data.duplicates import MOST_PAIRS, content_hashes, equal_groups, near_pairs
 from salience.errors import UserError
+from salience.units import counted, printable
 
 LISTED = 1000  # of the near duplicates, in JSON
 SHOWN = 5  # examples, in text
@@ -82,36 +83,40 @@ class Description:
 
     def text(self) -> str:
         """For people: one finding a line, with a few examples."""
-        lines = [f"{self.name}:{self.split}  {self.items:,} {self._items()}", *(f"note: {note}" for note in self.notes)]
+        lines = [f"{self._where()}  {self._items()}", *(f"note: {note}" for note in self.notes)]
         lines += [*self._label_lines(), *map(_column_line, self.columns), *self._bad_lines()]
         return "\n".join([*lines, *self._equal_lines(), *self._near_lines(), *self._leakage_lines()])
 
     def _items(self) -> str:
         if self.modality != "image":
-            return f"rows of {self.shape[0]} columns"
+            return f"{counted(self.items, 'row')} of {counted(self.shape[0], 'column')}"
         channels, height, width = self.shape
         colours = {1: "grey", 3: "RGB"}.get(channels, f"{channels}-channel")
-        return f"images, {colours}, {height}x{width}, {self.dtype}"
+        return f"{counted(self.items, 'image')}, {colours}, {height}x{width}, {self.dtype}"
+
+    def _where(self) -> str:
+        return f"{printable(self.name)}:{self.split}"
 
     def _label_lines(self) -> list[str]:
         if not self.classes:
             return ["labels: none"]
-        listed = [f"{name} {count:,}" for name, count in list(self.classes.items())[:SHOWN_CLASSES]]
-        more = len(self.classes) - len(listed)
-        lines = [f"labels: {len(self.classes)} classes: {', '.join(listed)}{f', and {more} more' if more else ''}"]
+        listed = [f"{printable(name)} {count:,}" for name, count in list(self.classes.items())[:SHOWN_CLASSES]]
+        more = f", and {len(self.classes) - len(listed)} more" if len(self.classes) > len(listed) else ""
+        lines = [f"labels: {counted(len(self.classes), 'class', 'classes')}: {', '.join(listed)}{more}"]
         lines += [f"unlabelled: {self.unlabelled:,}"] if self.unlabelled else []
         return lines + ([f"groups: {self.groups:,}"] if self.groups is not None else [])
 
     def _bad_lines(self) -> list[str]:
-        return [f"bad items: {len(self.bad) or 'none'}", *(f"  {item}: {reason}" for item, reason in self.bad)]
+        listed = [f"  {printable(item)}: {printable(reason)}" for item, reason in self.bad]
+        return [f"bad items: {len(self.bad) or 'none'}", *listed]
 
     def _equal_lines(self) -> list[str]:
         if not self.equal:
             return ["exact duplicates: none"]
         items = sum(map(len, self.equal))
-        conflict = f"; {_sets(self.conflicting)} with different labels" if self.conflicting else ""
-        head = f"exact duplicates: {items:,} items in {_sets(len(self.equal))} of equal ones{conflict}"
-        return [head, *_examples([" = ".join(group[:SHOWN]) for group in self.equal])]
+        conflict = f"; {counted(self.conflicting, 'set')} with different labels" if self.conflicting else ""
+        head = f"exact duplicates: {items:,} items in {counted(len(self.equal), 'set')} of equal ones{conflict}"
+        return [head, *_examples([_joined(group[:SHOWN], " = ") for group in self.equal])]
 
     def _near_lines(self) -> list[str]:
         if self.near is None:
@@ -123,20 +128,21 @@ class Description:
             limits += f" (the search stopped at {MOST_PAIRS:,} pairs)"
         if not near.pairs:
             return [f"near duplicates: none{limits}"]
-        head = f"near duplicates: {near.pairs:,} pairs among {near.items:,} items{limits}"
-        return [head, *_examples([f"{a} ~ {b}  {similarity:.3f}" for a, b, similarity in near.closest], near.pairs)]
+        head = f"near duplicates: {counted(near.pairs, 'pair')} among {near.items:,} items{limits}"
+        alike = [f"{_joined((a, b), ' ~ ')}  {similarity:.3f}" for a, b, similarity in near.closest[:SHOWN]]
+        return [head, *_examples(alike, near.pairs)]
 
     def _leakage_lines(self) -> list[str]:
         if self.leakage is None:
             return []
-        found, where = self.leakage, f"{self.name}:{self.split}"
+        found, items = self.leakage, f"{printable(self.leakage.test)}'s {counted(self.leakage.items, 'item')}"
         if not found.equal and not found.near:
-            return [f"leakage: none of {found.test}'s {found.items:,} items is in {where}"]
-        lines = [f"leakage: {found.share:.2%} of {found.test}'s {found.items:,} items are in {where} too"]
+            return [f"leakage: none of {items} is in {self._where()}"]
+        lines = [f"leakage: {found.share:.2%} of {items} are in {self._where()} too"]
         if found.equal:
-            lines += [f"  exactly: {len(found.equal):,}", *_examples([" = ".join(pair) for pair in found.equal])]
+            lines += [f"  exactly: {len(found.equal):,}", *_examples([_joined(pair, " = ") for pair in found.equal])]
         if found.near:
-            nearly = [f"{ours} ~ {theirs}  {similarity:.3f}" for ours, theirs, similarity in found.near]
+            nearly = [f"{_joined((ours, theirs), ' ~ ')}  {cosine:.3f}" for ours, theirs, cosine in found.near]
             lines += [f"  nearly: {len(nearly):,}", *_examples(nearly)]
         return lines
 
@@ -246,13 +252,14 @@ def _ids(dataset: Dataset, rows: np.ndarray) -> tuple[str, ...]:
 
 
 def _column_line(column: dict[str, Any]) -> str:
-    kind = f"{column['categories']} categories" if column["categories"] else column["kind"]
+    categories = column["categories"]
+    kind = counted(categories, "category", "categories") if categories else column["kind"]
     missing = f", {column['missing']:,} missing" if column["missing"] else ""
-    return f"  {column['name']}: {kind}{missing}"
+    return f"  {printable(column['name'])}: {kind}{missing}"
 
 
-def _sets(count: int) -> str:
-    return f"{count:,} set{'' if count == 1 else 's'}"
+def _joined(names: Sequence[str], sign: str) -> str:
+    return sign.join(map(printable, names))
 
 
 def _examples(lines: Sequence[str], total: int | None = None) -> list[str]:

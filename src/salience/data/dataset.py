@@ -14,6 +14,7 @@ import torch
 from salience.batch import Batch, Spec
 from salience.data.ids import Ids
 from salience.errors import UserError
+from salience.units import counted
 
 if TYPE_CHECKING:
     from salience.data.sampling import Loader
@@ -63,7 +64,7 @@ class Dataset:
         return len(self.stored if self.rows is None else self.rows)
 
     def __repr__(self) -> str:
-        labels = "no labels" if self.labels is None else f"{len(self.classes)} classes"
+        labels = "no labels" if self.labels is None else counted(len(self.classes), "class", "classes")
         return f"Dataset({self.name}:{self.split}, {len(self):,} x {self.spec.shape} {self.spec.dtype}, {labels})"
 
     @property
@@ -96,7 +97,7 @@ class Dataset:
         """These rows as a dataset of their own, whose row i is row rows[i] here. Nothing is copied."""
         rows = np.asarray(rows, dtype=np.int64)
         if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
-            raise UserError(f"rows: {rows.min()}..{rows.max()} are not all within the {len(self)} rows there are")
+            raise UserError(f"rows: {rows.min()}..{rows.max()} are not all within 0..{len(self) - 1}")
         ids = self.ids.subset(rows) if isinstance(self.ids, Ids) else [self.ids[row] for row in rows]
         return replace(
             self,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from salience.errors import UserError
+from salience.units import counted
 
 
 def encode_labels(values: Any, argument: str = "labels") -> tuple[np.ndarray, tuple[str, ...]]:
@@ -43,7 +44,8 @@ def encode_known(values: Any, names: Sequence[str], argument: str) -> np.ndarray
     series = pd.Series(values)
     labels = series.to_numpy(dtype=np.float64, na_value=-1).astype(np.int64)
     if len(labels) and (labels.max() >= len(names) or labels.min() < -1):
-        raise UserError(f"{argument}: label {labels.max()} in a column that names {len(names)} classes")
+        classes = counted(len(names), "class", "classes")
+        raise UserError(f"{argument}: label {labels.max()} in a column that names {classes}")
     return labels
 
 

@@ -14,6 +14,7 @@ from salience.data.prepare import prepare
 from salience.data.sources import find_source
 from salience.data.sources.query import Query
 from salience.errors import UserError
+from salience.units import counted, printable
 
 SHOWN_BAD = 5
 MAX_RESOLUTION = 4096
@@ -60,6 +61,6 @@ def open_data(
 
 def bad_items(dataset: Dataset) -> str:
     """What was left out, in one line."""
-    shown = "; ".join(f"{item.id} ({item.reason})" for item in dataset.bad[:SHOWN_BAD])
+    shown = "; ".join(f"{printable(item.id)} ({printable(item.reason)})" for item in dataset.bad[:SHOWN_BAD])
     more = f"; and {len(dataset.bad) - SHOWN_BAD:,} more" if len(dataset.bad) > SHOWN_BAD else ""
-    return f"left out {len(dataset.bad):,} of {len(dataset.bad) + len(dataset):,} items: {shown}{more}"
+    return f"left out {len(dataset.bad):,} of {counted(len(dataset.bad) + len(dataset), 'item')}: {shown}{more}"
