@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from salience.evaluation.lbfgs import minimise
 
-INVERT = 1024  # dimensions up to which the preconditioner is inverted
 ROUNDING = 3e-7  # of the trace: what single precision leaves of a matrix product's smallest eigenvalues
 
 
@@ -58,19 +57,13 @@ class Precondition:
     def __init__(self, moments: Tensor, penalty: Tensor) -> None:
         bound = moments.double() / 2
         ridge = ROUNDING * bound.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True) + F.pad(penalty.double(), (0, 1))
-        self.factor = torch.linalg.cholesky(bound + torch.diag_embed(ridge))
-        self.inverted = bound.shape[-1] <= INVERT  # products are faster than solving, once the inverse is there
-        if self.inverted:
-            eye = torch.eye(bound.shape[-1], dtype=bound.dtype).expand_as(self.factor)
-            self.factor = torch.linalg.solve_triangular(self.factor, eye, upper=False)
-        self.factor = self.factor.to(moments.dtype)
+        factor = torch.linalg.cholesky(bound + torch.diag_embed(ridge))
+        eye = torch.eye(bound.shape[-1], dtype=bound.dtype).expand_as(factor)
+        self.root = torch.linalg.solve_triangular(factor, eye, upper=False).to(moments.dtype)
 
     def __call__(self, gradient: Tensor) -> Tensor:
         """[b c d+1] -> [b c d+1]"""
-        if self.inverted:
-            return (gradient @ self.factor.mT) @ self.factor
-        half = torch.linalg.solve_triangular(self.factor.mT, gradient, upper=True, left=False)
-        return torch.linalg.solve_triangular(self.factor, half, upper=False, left=False)
+        return (gradient @ self.root.mT) @ self.root
 
 
 def fit(
@@ -81,7 +74,7 @@ def fit(
     *,
     weights: Tensor | None = None,
     start: Linear | None = None,
-    moments: Tensor | None = None,
+    hessian: Precondition | None = None,
     tolerance: float = 1e-6,
     steps: int = 100,
 ) -> Linear:
@@ -92,13 +85,12 @@ def fit(
     penalty: [b d], on the mean loss's scale
     weights: [n] or [b n] of the rows, each summing to 1; equal by default
     start: where to begin; zeros by default
-    moments: `second_moments`, where they are known already, be it of a sample of the rows
+    hessian: a preconditioner made before, be it for a sample of the rows or a penalty nearby
     tolerance: of the loss
     """
     b, d = penalty.shape
     weights = x.new_full((x.shape[-2],), 1 / x.shape[-2]) if weights is None else weights
-    moments = second_moments(x, weights) if moments is None else moments
-    hessian = Precondition(moments, penalty)
+    hessian = hessian or Precondition(second_moments(x, weights), penalty)
     target = F.one_hot(y, classes).mT.to(x.dtype)
 
     def objective(flat: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from salience.evaluation.logistic import Linear, fit, second_moments
+from salience.evaluation.logistic import Linear, Precondition, fit, second_moments
 
 PENALTIES = tuple(10.0 ** (-half / 2) for half in range(15))  # 1 ... 1e-7, for features of unit mean variance
 UNCHOSEN = 3.0  # penalty times rows, where none are left to choose it; digits and CIFAR-10 are flat from 0.3 to 30
 CHOOSING = 1e-4  # of the loss: enough to tell penalties apart
+SHARED = 3  # penalties in a row that share a preconditioner
 PATIENCE = 3  # penalties without a better mark, after which the path has passed its best
 SAMPLE = 10_000  # rows that walk the whole path; where there are more, all walk the part around its best
 FINE = (10**0.25, 10**-0.25, 10**-0.75)  # times the penalty that was best with a sample
@@ -80,7 +81,8 @@ def fit_probe(x: Tensor, y: Tensor, classes: int, validation: Tensor) -> Probe:
         fine = path(x[rows], y[rows], classes, unit, moments, [around * step for step in FINE], chosen.linear)
         chosen = replace(choose(fine, *judging), scaling=chosen.scaling)
     final = chosen.penalty * len(rows) / len(x)
-    linear = fit(x, y, classes, final * unit, start=chosen.linear, moments=moments, tolerance=1e-5)
+    hessian = Precondition(moments, final * unit)
+    linear = fit(x, y, classes, final * unit, start=chosen.linear, hessian=hessian, tolerance=1e-5)
     return Probe(scaling, linear, final, bool(chosen.scaling))
 
 
@@ -120,10 +122,12 @@ def path(
 ) -> Iterator[tuple[float, Linear]]:
     """Fits from strong to weak penalties, each from where the last ended.
 
-    x: [n d], y: [n], unit: [b d], moments: as `fit` takes them -> penalty, b classifiers
+    x: [n d], y: [n], unit: [b d], moments: of the rows, or of some of them -> penalty, b classifiers
     """
-    for penalty in penalties:
-        start = fit(x, y, classes, penalty * unit, start=start, moments=moments, tolerance=CHOOSING)
+    for at, penalty in enumerate(penalties):
+        if at % SHARED == 0:
+            hessian = Precondition(moments, penalty * unit)
+        start = fit(x, y, classes, penalty * unit, start=start, hessian=hessian, tolerance=CHOOSING)
         yield penalty, start
 
 
