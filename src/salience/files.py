@@ -28,8 +28,9 @@ def atomic(path: Path | str) -> Iterator[Path]:
 
 
 def write_text(path: Path | str, text: str) -> None:
+    """In UTF-8; what of a file's name is none is written as an escape, such as \\udce9."""
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -140,3 +140,10 @@ def test_names_in_messages_stay_in_their_line(labels):
     object.__setattr__(data, "ids", ["0\x1b[2J.png", *data.ids[1:]])
     with pytest.raises(UserError, match=r"no item '0\\x1b\[1J\.png'; did you mean '0\\x1b\[2J\.png'"):
         predict(Projection(), data, labels("item,label\n1,a\n0\x1b[1J.png,b\n"))
+
+
+def test_an_item_whose_name_is_no_utf8_is_written_all_the_same(labels, tmp_path):
+    data = blobs()
+    object.__setattr__(data, "ids", ["caf\udce9.png", *data.ids[1:]])
+    predict(Projection(), data, labels("item,label\n1,a\n2,b\n"), tmp_path / "out.csv")
+    assert pd.read_csv(tmp_path / "out.csv")["item"][0] == r"caf\udce9.png"

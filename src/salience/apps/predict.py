@@ -53,8 +53,9 @@ def predict(
     x = torch.from_numpy(np.ascontiguousarray(rep.embed(data), dtype=np.float32))
     head = fit_head(x, torch.from_numpy(known.rows), torch.from_numpy(known.y), len(known.classes))
     confidence, best = head.probabilities(x).max(1)
+    items = [item.encode(errors="backslashreplace").decode() for item in data.ids]  # a file's name need not be UTF-8
     table = pd.DataFrame(
-        {"item": list(data.ids), "predicted": np.array(known.classes)[best.numpy()], "confidence": confidence.numpy()}
+        {"item": items, "predicted": np.array(known.classes)[best.numpy()], "confidence": confidence.numpy()}
     )
     if out is not None:
         write_text(out, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
