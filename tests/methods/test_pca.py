@@ -20,10 +20,13 @@ def table() -> np.ndarray:
     return generator.normal(size=(N, WIDTH)) @ generator.normal(size=(WIDTH, WIDTH)) * np.linspace(1, 5, WIDTH) + 7
 
 
+CHUNK = 70 * WIDTH * 8  # bytes: four parts of 75 rows
+
+
 def fitted(x: np.ndarray, memory: int = 2**30, **options: int) -> tuple[PCA, torch.Tensor]:
     dataset = open_data(x, progress=False)
     method = PCA.build(Context(dataset.spec, len(dataset)), **options)
-    method.fit_rows(Rows(dataset, method, memory=memory), seed=0)
+    method.fit_rows(Rows(dataset, method, memory=memory, chunk=CHUNK), seed=0)
     return method, method.flat(dataset.batch(np.arange(len(dataset))))
 
 
@@ -48,11 +51,12 @@ def test_the_error_left_is_the_sum_of_the_discarded_eigenvalues() -> None:
 
 def test_chunk_by_chunk_spans_nearly_the_same_subspace() -> None:
     whole, _ = fitted(table(), dim=DIM)
-    parts, rows = fitted(table(), memory=1, dim=DIM)
-    assert not Rows(open_data(table(), progress=False), parts, memory=1).fits
+    parts, _ = fitted(table(), memory=1, dim=DIM)
+    reader = Rows(open_data(table(), progress=False), parts, memory=1, chunk=CHUNK)
+    assert not reader.fits
+    assert [len(chunk) for chunk in reader.chunks()] == [75] * 4
     overlap = torch.linalg.svdvals(whole.components @ parts.components.T)
     assert overlap.min() > 0.99
-    del rows
 
 
 def test_the_default_dimension_is_clamped_and_an_explicit_one_refused() -> None:
