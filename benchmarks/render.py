@@ -145,6 +145,23 @@ def startup(stored: dict[str, Any], title: str) -> str:
     return f"**{title}**\n\n" + table(["", "s"], rows)
 
 
+def linear_probe(stored: dict[str, Any], title: str) -> str:
+    found = next(iter(stored["cells"].values()))["result"]["features"]["conv"]
+    ours, sgd = found["probe"], found["sgd"]
+    rows = [
+        ["Salience: L-BFGS, penalty and scaling chosen", number(ours["seconds"]), f"{ours['accuracy']:.4f}", ""],
+        [
+            "100 epochs of SGD, rate and scaling chosen",
+            number(sgd["seconds"]),
+            f"{sgd['accuracy']:.4f}",
+            f"{found['faster_than_seconds']:.1f}×",
+        ],
+        ["  one of its runs, the rate known", number(sgd["one_run"]), "", f"{found['faster_than_one_run']:.1f}×"],
+        ["  that run through a DataLoader", number(sgd["with_loader"]), "", f"{found['faster_than_with_loader']:.1f}×"],
+    ]
+    return f"**{title}**\n\n" + table(["", "s", "test accuracy", "Salience is faster"], rows)
+
+
 SECTIONS: dict[str, tuple[Callable[[dict[str, Any], str], str], str]] = {
     "throughput-convnet": (throughput, "SimCLR on CIFAR-10, small convolutional net, end to end"),
     "throughput-resnet18": (throughput, "SimCLR on CIFAR-10, ResNet-18, end to end"),
@@ -152,6 +169,7 @@ SECTIONS: dict[str, tuple[Callable[[dict[str, Any], str], str], str]] = {
     "breakdown-convnet": (breakdown, "Where a step's time goes, small net, batch 256"),
     "pca": (classical, "PCA, 64 components of {shape}; quality: share of variance kept"),
     "kmeans": (classical, "k-means, 20 centres of {shape}; quality: mean squared distance (lower is better)"),
+    "linear-probe": (linear_probe, "Linear probe, 50,000 × 512 random-filter features of CIFAR-10"),
     "memory": (memory, "Anonymous memory of training, prepared 32×32 images"),
     "startup": (startup, "Waiting times"),
 }

@@ -141,18 +141,22 @@ def embed(run: Run, source: Source, /, *, out: Path) -> int:
     return _print(str(out))
 
 
-def evaluate(run: Run, /, *, on: Source, test: str | None = None, json: Json = False) -> int:
+def evaluate(
+    run: Run, /, *, on: Source, test: str | None = None, labels: str | None = None, json: Json = False
+) -> int:
     """Measure what a representation knows, beside raw input, PCA and the untrained encoder.
 
     Parameters
     ----------
     test
         Held-out data; otherwise a fifth of SOURCE is held out.
+    labels
+        The column that holds the classes, in a table; otherwise the one the run was told of.
     """
     from salience.evaluation import evaluate as measure
 
     with _output_kept_for(json):
-        report = measure(run, on, test)
+        report = measure(run, on, test, labels=labels)
     return _print_json(report.to_dict()) if json else _print(f"{report.text()}\n\nreport: {run / 'report.html'}")
 
 
