@@ -186,7 +186,7 @@ def threads(count: int) -> Iterator[None]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silences what Lightning says about itself; its warnings about a user's own Trainer do not apply here."""
-    logs = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    logs = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "torch.utils.cpp_extension")]
     levels = [log.level for log in logs]
     for log in logs:
         log.setLevel(logging.ERROR)
