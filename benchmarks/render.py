@@ -165,7 +165,10 @@ def linear_probe(stored: dict[str, Any], title: str) -> str:
 SECTIONS: dict[str, tuple[Callable[[dict[str, Any], str], str], str]] = {
     "throughput-convnet": (throughput, "SimCLR on CIFAR-10, small convolutional net, end to end"),
     "throughput-resnet18": (throughput, "SimCLR on CIFAR-10, ResNet-18, end to end"),
-    "knn-convnet": (knn, "Weighted kNN (k = 20) on CIFAR-10's test images after one epoch of 25,000 training images, small net"),
+    "knn-convnet": (
+        knn,
+        "Weighted kNN (k = 20) on CIFAR-10's test images after one epoch of 25,000 training images, small net",
+    ),
     "breakdown-convnet": (breakdown, "Where a step's time goes, small net, batch 256"),
     "pca": (classical, "PCA, 64 components of {shape}; quality: share of variance kept"),
     "kmeans": (classical, "k-means, 20 centres of {shape}; quality: mean squared distance (lower is better)"),

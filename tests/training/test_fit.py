@@ -219,6 +219,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"devices": 99}, "devices: 99 is more than this machine has"),
     ({"logger": "foo"}, "--logger: 'foo' is not known"),
     ({"seed": -1}, "seed: -1"),
+    ({"precision": "half"}, "precision: half is not known"),
     ({"seed": 10**11}, "seed: 100000000000"),
     ({"batch_size": 1}, "batch_size: 1 is too small"),
     ({"method": "autoencoder", "views": "glyphs"}, "draws no views"),

@@ -141,9 +141,7 @@ def embed(run: Run, source: Source, /, *, out: Path) -> int:
     return _print(str(out))
 
 
-def evaluate(
-    run: Run, /, *, on: Source, test: str | None = None, labels: str | None = None, json: Json = False
-) -> int:
+def evaluate(run: Run, /, *, on: Source, test: str | None = None, labels: str | None = None, json: Json = False) -> int:
     """Measure what a representation knows, beside raw input, PCA and the untrained encoder.
 
     Parameters

@@ -70,7 +70,8 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None
             config["batch_size"], config["seed"], rank=trainer.global_rank, world=trainer.world_size
         )
         steps = Steps(loader, config["steps"], trainer, labels=config["use_labels"])
-        metrics.rewind(run.step)
+        if not is_helper():
+            metrics.rewind(run.step)
         last = str(run.checkpoint) if run.checkpoint.exists() else None
         trainer.fit(method, steps, ckpt_path=last, weights_only=True)
     if saver.stopped and trainer.global_step < config["steps"]:

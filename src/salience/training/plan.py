@@ -24,6 +24,7 @@ from salience.views import default_policy
 BY_GRADIENT = ("epochs", "budget", "encoder", "views", "batch_size", "learning_rate", "init", "logger")
 BUDGET_SHARE = 0.85  # of the time left: the rest is for saving, and for what a measured step leaves out
 WEIGHT_DECAY = 1e-4
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 SEEDS = 2**32  # what NumPy and scikit-learn take
 
 
@@ -61,6 +62,8 @@ class Wishes:
                 raise UserError(f"{name}: {value} is not a whole number of at least 1")
         if self.learning_rate is not None and not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise UserError(f"learning_rate: {self.learning_rate} is not a positive, finite number")
+        if self.precision not in PRECISIONS:
+            raise UserError(f"precision: {self.precision} is not known; take one of {', '.join(PRECISIONS)}")
         if self.logger is not None:
             engine.logger_class(self.logger)
         started = int(os.environ.get("WORLD_SIZE", "1"))
