@@ -35,7 +35,7 @@ PLANNED_EPOCHS = 20
 
 def source(args: argparse.Namespace, split: str) -> Any:
     data = salience.open_data(str(args.data / f"cifar10-{split}.parquet"), progress=False)
-    return data.subset(np.arange(args.rows)) if args.rows else data
+    return data.subset(np.arange(min(args.rows, len(data)))) if args.rows else data
 
 
 def train(args: argparse.Namespace, out: Path) -> tuple[StepClock, salience.Representation | None]:
