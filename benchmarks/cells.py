@@ -100,7 +100,7 @@ def classical(what: str, arms: tuple[str, ...], smoke: bool) -> list[Cell]:
 
 def memory(smoke: bool) -> list[Cell]:
     """RssAnon of training on 10,000 and on 1,000,000 images."""
-    sizes, steps = ((1_000, 2_000), 3) if smoke else ((10_000, 1_000_000), 40)
+    sizes, steps = ((1_000, 2_000), 3) if smoke else ((10_000, 1_000_000), 12)
     return [
         Cell("memory", f"{rows} images", i, ours("memory.py", "--rows", rows, "--steps", steps))
         for i in range(1)
