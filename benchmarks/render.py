@@ -79,7 +79,8 @@ def knn(stored: dict[str, Any], title: str) -> str:
     rows = []
     for arm, name in {"ours": "Salience", **PEERS}.items():
         last = [found[-1] if isinstance(found, list) else found for found in values(arms(stored).get(arm, []), "knn")]
-        rows.append([name, spread(last, lambda v: f"{v:.3f}"), str(len(last))])
+        if last:
+            rows.append([name, spread(last, lambda v: f"{v:.3f}"), str(len(last))])
     return f"**{title}**\n\n" + table(["", "kNN accuracy", "seeds"], rows)
 
 
