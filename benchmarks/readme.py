@@ -17,7 +17,7 @@ from typing import Any
 from render import RESULTS, SECTIONS, load, provenance, table
 
 ROOT = Path(__file__).resolve().parent.parent
-DEMO = RESULTS / "demo.json"  # the report.json of `salience demo`, with the machine it ran on
+DEMO = RESULTS / "demo.json"  # the report.json that `salience demo` wrote
 LABELS = ("1", "2", "5", "10")
 COLUMNS = {"representation": "SimCLR", "raw": "raw pixels", "pca": "PCA", "untrained": "untrained encoder"}
 HEADLINES = ("throughput-convnet", "throughput-resnet18", "knn-convnet")
