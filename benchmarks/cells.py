@@ -64,7 +64,7 @@ def throughput_resnet(data: Path, smoke: bool) -> list[Cell]:
             i,
             simclr(arm, data, "--net", "resnet18", *extra, *(["--peak"] if arm == "ours" else [])),
         )
-        for i in range(1)
+        for i in range(1 if smoke else 3)
         for arm in ("ours", *PEER_ARMS)
     ]
 
