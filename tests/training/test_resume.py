@@ -6,10 +6,11 @@ The process is really killed: a forked child leaves by os._exit at the chosen mo
 from __future__ import annotations
 
 import copy
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from salience.data import Dataset, open_data
 from salience.methods import Context, Method
 from salience.nets import Encoder
 from salience.run import Run
-from salience.training import checkpoints, engine
+from salience.training import checkpoints, engine, health
 
 STEPS, KILLED = 14, 9
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked process")
@@ -164,36 +165,65 @@ def in_metrics(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(engine.MetricsCSV, "_append", half)
 
 
+def in_health(patch: pytest.MonkeyPatch) -> None:
+    """In the third look at the probe: it is embedded, and nothing is written of it yet."""
+    rank, looks = health.effective_rank, []
+
+    def measured(h: Tensor) -> Tensor:
+        looks.append(h)
+        kill_when(len(looks) == 3)
+        return rank(h)
+
+    patch.setattr(health, "effective_rank", measured)
+
+
+class Outcome(NamedTuple):
+    """What a run ends with, and must end with after any interruption."""
+
+    weights: dict[str, Tensor]
+    metrics: str
+    health: str
+
+
+def outcome(run: Run) -> Outcome:
+    return Outcome(train(run).state_dict(), run.metrics.read_text(), (run.path / "health.json").read_text())
+
+
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tensor], str]:
-    run = Run.create(tmp_path_factory.mktemp("whole") / "run", config(), {})
-    return train(run).state_dict(), run.metrics.read_text()
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    return outcome(Run.create(tmp_path_factory.mktemp("whole") / "run", config(), {}))
 
 
 @pytest.mark.parametrize(
-    "kill", [in_step, before_after_step, in_save, before_first_checkpoint, after_last_step, in_metrics]
+    "kill", [in_step, before_after_step, in_save, in_health, before_first_checkpoint, after_last_step, in_metrics]
 )
 def test_killed_and_resumed_equals_uninterrupted(
-    kill: Callable[[pytest.MonkeyPatch], None], uninterrupted: tuple[dict[str, Tensor], str], tmp_path: Path
+    kill: Callable[[pytest.MonkeyPatch], None], uninterrupted: Outcome, tmp_path: Path
 ) -> None:
     run = Run.create(tmp_path / "run", config(), {})
     with pytest.MonkeyPatch.context() as patch:
         kill(patch)
         killed(run)
-    weights, metrics = train(run).state_dict(), run.metrics.read_text()
-    for name, expected in uninterrupted[0].items():
-        assert torch.equal(weights[name], expected), name
-    assert metrics == uninterrupted[1]
+    resumed = outcome(run)
+    for name, expected in uninterrupted.weights.items():
+        assert torch.equal(resumed.weights[name], expected), name
+    assert resumed.metrics == uninterrupted.metrics
+    assert resumed.health == uninterrupted.health
     assert not list(run.path.rglob("*.part"))
 
 
-def test_the_metrics_have_a_row_for_every_logged_step(uninterrupted: tuple[dict[str, Tensor], str]) -> None:
-    lines = uninterrupted[1].splitlines()
+def test_the_probe_is_looked_at_in_the_middle_of_the_training(uninterrupted: Outcome) -> None:
+    steps = [probe["step"] for probe in json.loads(uninterrupted.health)["probes"]]
+    assert steps == [0, 5, 10, STEPS]  # in_health kills in the third
+
+
+def test_the_metrics_have_a_row_for_every_logged_step(uninterrupted: Outcome) -> None:
+    lines = uninterrupted.metrics.splitlines()
     assert lines[0].startswith("step,")
     assert "loss" in lines[0].split(",")
     assert [int(line.split(",")[0]) for line in lines[1:]] == list(range(1, STEPS + 1))
 
 
-def test_another_seed_gives_other_weights(uninterrupted: tuple[dict[str, Tensor], str], tmp_path: Path) -> None:
+def test_another_seed_gives_other_weights(uninterrupted: Outcome, tmp_path: Path) -> None:
     other = train(Run.create(tmp_path / "run", config(seed=4), {})).state_dict()
-    assert not torch.equal(other["head.1.weight"], uninterrupted[0]["head.1.weight"])
+    assert not torch.equal(other["head.1.weight"], uninterrupted.weights["head.1.weight"])
