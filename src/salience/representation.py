@@ -200,12 +200,12 @@ def _device_of(method: nn.Module) -> torch.device:
 @torch.no_grad()
 def _calibrate(method: Method, data: Dataset) -> None:
     """Sets batch-norm statistics to those of the data: running statistics of fresh weights are fiction."""
-    norms = [module for module in method.encoder.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = [module for module in method.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain average over the batches
     method.train()
     loader = data.loader(min(FIXED, len(data)), seed=0)
     for step in range(min(CALIBRATION, len(loader))):
-        method.encoder(method.encoder.input.unit(loader.batch_at(step).to(_device_of(method)).x))
+        method.embed(loader.batch_at(step).to(_device_of(method)))
     method.eval()

@@ -10,7 +10,7 @@ from torch import nn
 
 from salience.batch import Column, Spec
 from salience.errors import MissingPackage, UserError
-from salience.nets import ImageInput, TableInput, make_encoder, projector
+from salience.nets import ImageInput, TableInput, follow, head, make_encoder, teacher_of
 
 IMAGES = Spec("image", (3, 32, 32), "uint8", 0, 255, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.0))
 DIGITS = Spec("image", (1, 8, 8), "uint8", 0, 255, mean=(0.3,), std=(0.3,))
@@ -113,7 +113,9 @@ def test_a_deep_stem_keeps_its_small_kernels_and_loses_its_stride():
 
 def test_a_vit_is_built_for_the_resolution():
     model = make_encoder("vit_tiny_patch16_224", dataclasses.replace(IMAGES, shape=(3, 48, 48))).body.model
-    assert model.patch_embed.grid_size == (3, 3)
+    assert model.patch_embed.grid_size == (8, 8)
+    large = make_encoder("vit_tiny_patch16_224", dataclasses.replace(IMAGES, shape=(3, 96, 96))).body.model
+    assert large.patch_embed.grid_size == (6, 6)
 
 
 def test_a_pretrained_network_is_made_without_fetching_where_a_run_brings_the_weights():
@@ -151,8 +153,11 @@ def test_weights_that_cannot_be_fetched_are_a_users_error(monkeypatch, tmp_path)
         ("convnet:pretrained", IMAGES, "no published weights"),
         ("convnet", TABLE, "take mlp or linear"),
         ("resnet18", TABLE, "take mlp or linear"),
-        ("vit_tiny_patch16_224", DIGITS, "patches of 16 pixels; take a --resolution that is a multiple of 16"),
-        ("vit_tiny_patch16_224", dataclasses.replace(IMAGES, shape=(3, 40, 40)), "multiple of 16"),
+        (
+            "vit_tiny_patch16_224",
+            dataclasses.replace(IMAGES, shape=(3, 100, 100)),
+            "patches of 16 pixels; take a --resolution that is a multiple of 16",
+        ),
         ("inception_v3", DIGITS, "raise --resolution"),
     ],
 )
@@ -179,7 +184,45 @@ def test_without_timm_the_message_says_what_to_install(monkeypatch):
     assert make_encoder("convnet", IMAGES).dim == 256
 
 
-def test_projector():
-    head = projector(8, 16, 4)
-    assert head(torch.rand(5, 8)).shape == (5, 4)
-    assert [type(layer) for layer in head] == [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]
+def test_head():
+    plain = head(8, 16, 4)
+    assert plain(torch.rand(5, 8)).shape == (5, 4)
+    assert [type(layer) for layer in plain] == [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]
+    normed = head(8, 16, 16, 4, last_norm=True)
+    out = normed(torch.rand(50, 8))
+    torch.testing.assert_close(out.mean(0), torch.zeros(4), atol=1e-5, rtol=0)
+    assert [type(layer) for layer in normed][-2:] == [nn.Linear, nn.BatchNorm1d]
+    assert normed[-2].bias is None
+    assert not normed[-1].affine
+
+
+@pytest.mark.parametrize(("name", "resolution", "side"), [("resnet18", 32, 16), ("vit_tiny_patch16_224", 32, 16)])
+def test_networks_that_take_local_crops_say_which(name, resolution, side):
+    encoder = make_encoder(name, Spec("image", (3, resolution, resolution), "uint8", 0, 255))
+    assert encoder.local_side == side
+    assert encoder(torch.rand(2, 3, side, side)).shape == (2, encoder.dim)
+
+
+def test_a_dense_network_takes_one_size_only():
+    assert make_encoder("mlp", Spec("image", (3, 8, 8), "uint8", 0, 255)).local_side is None
+
+
+def test_a_small_image_gets_small_patches():
+    encoder = make_encoder("vit_tiny_patch16_224", Spec("image", (3, 28, 28), "uint8", 0, 255))
+    assert encoder.stride == 4  # 7 x 7 patches
+
+
+def test_a_teacher_follows_in_closed_form():
+    student = nn.Linear(3, 2)
+    teacher = teacher_of(student)
+    start = teacher.weight.clone()
+    with torch.no_grad():
+        student.weight.add_(1.0)
+    for _ in range(4):
+        follow(teacher, student, 0.9)
+    torch.testing.assert_close(teacher.weight, student.weight - 0.9**4 * (student.weight - start))
+    follow(teacher, student, 1.0)
+    torch.testing.assert_close(teacher.weight, student.weight - 0.9**4)
+    follow(teacher, student, 0.0)
+    torch.testing.assert_close(teacher.weight, student.weight)
+    assert not any(p.requires_grad for p in teacher.parameters())

@@ -214,3 +214,30 @@ def test_a_draw_compiles_whole_and_a_new_epoch_compiles_nothing(spec, policy):
         for a, b in zip(ours, expected, strict=True):
             torch.testing.assert_close(a.x, b.x)
     assert len(graphs) == 1
+
+
+@pytest.mark.parametrize(("spec", "policy"), CASES)
+def test_local_views_are_small_parts_of_their_own_side(spec, policy):
+    batch, at = batch_of(spec), Progress(seed=1)
+    views = make_views(policy, spec, {"global": 2, "local": 3}, local_side=8)
+    drawn = views(batch, at)
+    assert [len(drawn[role]) for role in ("global", "local")] == [2, 3]
+    for view in drawn["local"]:
+        if spec.modality == "image" and policy != "identity":
+            assert view.x.shape == (len(batch), spec.channels, 8, 8)
+        else:
+            assert view.x.shape == views.unit(batch.x).shape
+    plain = make_views(policy, spec, {"global": 2})(batch, at)["global"]
+    assert all(torch.equal(one.x, other.x) for one, other in zip(drawn["global"], plain, strict=True))
+
+
+def test_local_crops_show_a_tenth_to_four_tenths_of_the_image():
+    ramp = torch.arange(64).float().div(64).expand(1, 64, 64)  # brightness says how far to the right
+    spec = Spec("image", (3, 64, 64), "float32", 0, 1)
+    batch = Batch(ramp.expand(200, 3, 64, 64).contiguous(), torch.arange(200))
+    views = make_views("crops", spec, {"local": 1}, local_side=32)
+    x = views(batch, Progress())["local"][0].x
+    seen = (x[:, 0, 0, 31] - x[:, 0, 0, 0]).abs() * 32 / 31  # share of the width
+    assert seen.min() > 0.25
+    assert seen.max() < 0.75
+    assert 0.4 < seen.mean() < 0.6  # sqrt of 0.25 is 0.5

@@ -19,11 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from salience.batch import Batch, Progress, Spec
+from salience.catalogue import AUTO
 from salience.nets import Encoder, ImageInput, TableInput, input_width, make_encoder, make_input
 from salience.views import Views, make_views, unit_table
 
 P = ParamSpec("P")
 HALF = (torch.float16, torch.bfloat16)
+Auto: Any = AUTO  # the default of a hyper-parameter that `build` finds from the data and the encoder
 WARM_UP = 0.1  # share of the steps over which the learning rate rises
 
 
@@ -52,8 +54,11 @@ class Context:
     def make_encoder(self, *, dim: int | None = None) -> Encoder:
         return make_encoder(self.encoder, self.spec, dim=dim, fetch=self.fetch)
 
-    def make_views(self, roles: Mapping[str, int]) -> Views:
-        return make_views(self.views, self.spec, roles=roles)
+    def make_views(
+        self, roles: Mapping[str, int], *, local_side: int | None = None, policy: str | None = None
+    ) -> Views:
+        """policy: what the method compares unless the user names another; None for what suits the data"""
+        return make_views(self.views or policy, self.spec, roles, local_side)
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,15 @@ class Plan:
 
 
 class Method(L.LightningModule, ABC):
-    """Learns by gradient from batches. Also trains under a user's own Lightning Trainer."""
+    """Learns by gradient from batches. Also trains under a user's own Lightning Trainer.
+
+    needs_labels: the loss reads them, so `fit` asks for data that has some
+    sync_batchnorm: processes on GPUs share their batch statistics
+    """
 
     modalities: ClassVar[tuple[str, ...]]
+    needs_labels: ClassVar[bool] = False
+    sync_batchnorm: ClassVar[bool] = True
 
     def __init__(self, encoder: Encoder):
         super().__init__()
@@ -101,6 +112,24 @@ class Method(L.LightningModule, ABC):
     def after_step(self, at: Progress) -> None:
         """Runs when the optimiser has stepped, before anything can be saved: EMA teachers, queues."""
 
+    def weight_decay(self, at: Progress) -> float | None:
+        """Of this step, where the paper has a schedule for it; None leaves it as the plan says."""
+        return None
+
+    def collapsed_loss(self, n: int) -> float | None:
+        """The loss when every item has the same representation; None where that is no sign of it.
+
+        n: items of a step, on all processes together
+        """
+        return None
+
+    def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        """Signs of health that only this method has, from a probe batch: a teacher's distance, use of prototypes.
+
+        Changes nothing. Each [].
+        """
+        return {}
+
     def param_groups(self) -> Iterable[dict[str, Any]]:
         """Weight decay for weights; none for biases and normalisation."""
         trained = [p for p in self.parameters() if p.requires_grad]
@@ -118,10 +147,19 @@ class Method(L.LightningModule, ABC):
         at = self.progress()
         reseed(at)
         self.before_step(at)
+        self._decay(at)
         terms = self.loss(batch, at)
         if (at.step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._record(terms, at)
         return terms["loss"]
+
+    def _decay(self, at: Progress) -> None:
+        decay = self.weight_decay(at)
+        if decay is None:
+            return
+        for group in self.trainer.optimizers[0].param_groups:
+            if group["weight_decay"]:  # biases and normalisation have none
+                group["weight_decay"] = decay
 
     def _record(self, terms: Mapping[str, Tensor], at: Progress) -> None:
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
@@ -253,6 +291,16 @@ def reseed(at: Progress) -> None:
         torch.cuda.manual_seed(seed)
     elif torch.backends.mps.is_available():
         torch.mps.manual_seed(seed)
+
+
+def settled(options: Mapping[str, Any], **found: Any) -> dict[str, Any]:
+    """The options, with what was found in place of `Auto`."""
+    return {**options, **{name: value for name, value in found.items() if options.get(name, Auto) == Auto}}
+
+
+def cosine(start: float, end: float, fraction: float) -> float:
+    """From start to end along half a cosine; `fraction` 1 is the end."""
+    return end + (start - end) * (1 + math.cos(math.pi * fraction)) / 2
 
 
 def warm_up_cosine(step: int, total: int) -> float:

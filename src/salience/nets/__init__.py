@@ -2,17 +2,20 @@
 
 from salience.nets.decoder import make_decoder
 from salience.nets.encoder import Encoder
-from salience.nets.heads import projector
+from salience.nets.heads import head
 from salience.nets.inputs import ImageInput, TableInput, input_width, make_input
 from salience.nets.make import make_encoder
+from salience.nets.teacher import follow, teacher_of
 
 __all__ = [
     "Encoder",
     "ImageInput",
     "TableInput",
+    "follow",
+    "head",
     "input_width",
     "make_decoder",
     "make_encoder",
     "make_input",
-    "projector",
+    "teacher_of",
 ]

@@ -12,13 +12,24 @@ from salience.nets.inputs import ImageInput, TableInput
 
 
 class Encoder(nn.Module):
-    """input: brings the unit scale to the body's; body: [n ...] -> [n dim]"""
+    """input: brings the unit scale to the body's; body: [n ...] -> [n dim]
 
-    def __init__(self, input: ImageInput | TableInput, body: nn.Module, dim: int) -> None:
+    stride: images may have any side that is a multiple of it; None where only the side of the training data will do
+    """
+
+    def __init__(self, input: ImageInput | TableInput, body: nn.Module, dim: int, stride: int | None = None) -> None:
         super().__init__()
         self.input = input
         self.body = body
         self.dim = dim
+        self.stride = stride
+
+    @property
+    def local_side(self) -> int | None:
+        """Pixels a side of a local crop: half the image's, in whole strides; None where the side is fixed."""
+        if self.stride is None:
+            return None
+        return max(self.stride, self.input.spec.resolution // 2 // self.stride * self.stride)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """[n c h w] or [n width] on the unit scale -> [n dim].  mask: for token encoders; none of these has tokens"""

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import nn
 
 
-def projector(dim: int, hidden: int, out: int) -> nn.Sequential:
-    """Linear, batch norm, ReLU, linear.  [n dim] -> [n out]"""
-    return nn.Sequential(
-        nn.Linear(dim, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, out)
-    )
+def head(*widths: int, last_norm: bool = False) -> nn.Sequential:
+    """Linear layers through these widths, batch norm and ReLU between them.  [n widths[0]] -> [n widths[-1]]
+
+    last_norm: a batch norm without weights after the last layer as well
+    """
+    *before, last = pairwise(widths)
+    layers: list[nn.Module] = []
+    for width, out in before:
+        layers += [nn.Linear(width, out, bias=False), nn.BatchNorm1d(out), nn.ReLU(inplace=True)]
+    layers.append(nn.Linear(*last, bias=not last_norm))
+    return nn.Sequential(*layers, *([nn.BatchNorm1d(last[1], affine=False)] if last_norm else []))

@@ -36,9 +36,10 @@ def make_encoder(name: str | None, spec: Spec, *, dim: int | None = None, fetch:
 def _make(name: str, spec: Spec, fetch: bool) -> Encoder:
     if name not in OWN:
         return Encoder(*timm_body(name, spec, fetch=fetch))
-    body, dim = convnet(spec.channels) if name == "convnet" else mlp(input_width(spec))
-    return Encoder(make_input(spec), body, dim)
+    if name == "convnet":
+        return Encoder(make_input(spec), *convnet(spec.channels), stride=1)
+    return Encoder(make_input(spec), *mlp(input_width(spec)))
 
 
 def _narrowed(encoder: Encoder, dim: int) -> Encoder:
-    return Encoder(encoder.input, nn.Sequential(encoder.body, nn.Linear(encoder.dim, dim)), dim)
+    return Encoder(encoder.input, nn.Sequential(encoder.body, nn.Linear(encoder.dim, dim)), dim, encoder.stride)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Any
 
 import torch
@@ -13,7 +14,9 @@ from salience.errors import MissingPackage, UserError
 from salience.nets.inputs import ImageInput
 
 SMALL = 64  # up to this resolution a ResNet's stem (7x7, stride 2, max-pool) would throw most of the image away
+PATCHES = 7  # a side, at least, that a transformer of our own making cuts a small image into
 OWN = ("convnet", "mlp", "linear")
+TRANSFORMERS = ("vit_", "test_vit", "deit_")
 _UNFIT = (ValueError, AssertionError, ZeroDivisionError, RuntimeError, TypeError)  # what models say to a wrong size
 
 
@@ -28,8 +31,11 @@ class TimmBody(nn.Module):
         return self.model(x)
 
 
-def timm_body(name: str, spec: Spec, *, fetch: bool) -> tuple[ImageInput, TimmBody, int]:
-    """`resnet18`, or `resnet18:pretrained` with published weights.  Gives input layer, body and width.
+def timm_body(name: str, spec: Spec, *, fetch: bool) -> tuple[ImageInput, TimmBody, int, int | None]:
+    """`resnet18`, or `resnet18:pretrained` with published weights.  Gives input layer, body, width and stride.
+
+    Images up to 64 pixels a side get a ResNet with a 3x3 stem, or a vision transformer of at least 7x7 patches, unless
+    its weights are published ones.
 
     fetch: False makes the same network without fetching the weights, to be filled from a run.
     Errors: UserError for an unknown name or weights that cannot be had, MissingPackage without timm.
@@ -47,7 +53,7 @@ def timm_body(name: str, spec: Spec, *, fetch: bool) -> tuple[ImageInput, TimmBo
     if tag != "pretrained" and spec.resolution <= SMALL:
         _shrink_stem(model)
     inputs = _published_input(model, spec) if tag == "pretrained" else ImageInput(spec)
-    return inputs, TimmBody(model), _tried_width(name, model, spec)
+    return inputs, TimmBody(model), _tried_width(name, model, spec), _stride(model, spec)
 
 
 def _import_timm(name: str) -> Any:
@@ -72,11 +78,43 @@ def _create(timm: Any, name: str, spec: Spec, pretrained: bool) -> Any:
     options: dict[str, Any] = {"num_classes": 0, "in_chans": spec.channels}
     if published is not None and published.fixed_input_size:  # a ViT's positions belong to one image size
         options["img_size"] = spec.resolution
+    if name.startswith(TRANSFORMERS):
+        options["dynamic_img_size"] = True  # positions are interpolated for local crops
+        patch = _patch_side(name, spec.resolution)
+        if patch is not None and not pretrained:
+            options["patch_size"] = patch
     try:
         model = timm.create_model(name, **options)
     except _UNFIT as error:
         raise _unfit(name, spec, error) from error
     return _fetched(timm, name, options) if pretrained else model
+
+
+def _patch_side(name: str, resolution: int) -> int | None:
+    """Pixels a side of the patches of a small image, None where the published ones are small enough."""
+    published = re.search(r"patch(\d+)", name)
+    most = resolution // PATCHES
+    if resolution > SMALL or most < 1 or (published and int(published[1]) <= most):
+        return None
+    return max(side for side in range(1, most + 1) if resolution % side == 0)
+
+
+def _stride(model: Any, spec: Spec) -> int | None:
+    """What the side of an image must be a multiple of, for local crops; None where half the side does not pass."""
+    patches = getattr(model, "patch_embed", None)
+    if patches is not None and not getattr(model, "dynamic_img_size", False):
+        return None
+    stride = patches.patch_size[0] if patches is not None else 1
+    half = spec.resolution // 2 // stride * stride
+    model.eval()
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, spec.channels, half, half))
+    except _UNFIT:
+        return None
+    finally:
+        model.train()
+    return stride
 
 
 def _fetched(timm: Any, name: str, options: dict[str, Any]) -> Any:

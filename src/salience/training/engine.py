@@ -65,7 +65,7 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None
     health = Health(run.path / "health.json", probe, steps=config["steps"], every=every)
     together = several_processes(run.path, config["devices"])
     with quiet(), threads(config["threads"]), together:
-        trainer = _trainer(run, [metrics, meter, health, saver, *([ProgressBar(every)] if progress else [])])
+        trainer = _trainer(run, method, [metrics, meter, health, saver, *([ProgressBar(every)] if progress else [])])
         loader = dataset.loader(
             config["batch_size"], config["seed"], rank=trainer.global_rank, world=trainer.world_size
         )
@@ -97,9 +97,9 @@ def prepare(method: Method, config: Mapping[str, Any]) -> None:
         method.to(memory_format=torch.channels_last)
     if config["compile"]:
         for part in method.children():
-            inner = part.draw if isinstance(part, Views) else part
-            if inner._compiled_call_impl is None:  # measuring for a time budget has compiled it already
-                inner.compile(dynamic=False)
+            for inner in part.children() if isinstance(part, Views) else [part]:
+                if inner._compiled_call_impl is None:  # measuring for a time budget has compiled it already
+                    inner.compile(dynamic=False)
 
 
 def seconds_per_step(method: Method, loader: Loader, config: Mapping[str, Any]) -> float:
@@ -123,7 +123,7 @@ def seconds_per_step(method: Method, loader: Loader, config: Mapping[str, Any]) 
     return seconds + TRAINER
 
 
-def _trainer(run: Run, callbacks: list[L.Callback]) -> L.Trainer:
+def _trainer(run: Run, method: Method, callbacks: list[L.Callback]) -> L.Trainer:
     config = run.config
     return L.Trainer(
         accelerator="auto",
@@ -133,7 +133,7 @@ def _trainer(run: Run, callbacks: list[L.Callback]) -> L.Trainer:
         max_epochs=1,
         max_steps=config["steps"],
         use_distributed_sampler=False,
-        sync_batchnorm=config["devices"] > 1 and torch.cuda.is_available(),  # a CPU's cannot
+        sync_batchnorm=method.sync_batchnorm and config["devices"] > 1 and torch.cuda.is_available(),  # a CPU's cannot
         logger=_extra_logger(config["logger"], run),
         log_every_n_steps=log_every(config),
         callbacks=callbacks,

@@ -19,7 +19,7 @@ from salience import catalogue
 from salience.allocator import keep_freed_memory
 from salience.data import Dataset, open_data
 from salience.errors import UserError
-from salience.methods import ClosedForm, Method
+from salience.methods import ClosedForm, Method, method_class
 from salience.representation import Representation, load, make_method, options_of, save_weights
 from salience.run import Run, next_free, refuse_existing
 from salience.training.closed_form import Rows
@@ -99,8 +99,7 @@ def fit(
     if out is not None and not is_helper():
         refuse_existing(Path(out))
     dataset = _open(source, entry, resolution=resolution, labels=labels, progress=progress and not is_helper())
-    if use_labels:
-        dataset.require_labels("--use-labels")
+    use_labels = _whether_labelled(use_labels, method, dataset)
     if devices > 1 and not isinstance(source, str | os.PathLike):
         raise UserError(f"devices: {devices} processes cannot share data in memory; save it, and fit the file")
     for line in _about(method, dataset):
@@ -119,6 +118,9 @@ def fit(
     torch.manual_seed(seed)
     module = make_method(config, dataset.spec)
     config["options"] = options_of(module, method)
+    for option in entry.options:
+        if option.default == catalogue.AUTO and options.get(option.name, option.default) == catalogue.AUTO:
+            say(f"  {option.name:<14} {config['options'][option.name]!s:<12} from the data and the encoder")
     if isinstance(module, ClosedForm):
         return _solve(_create(out, config, dataset), module, dataset, say)
     initialise(module, init)
@@ -173,6 +175,14 @@ def _open(source: Any, entry: catalogue.Entry, **options: Any) -> Dataset:
     if len(dataset) < 2:
         raise UserError(f"SOURCE: {dataset.name} has {len(dataset)} row, and nothing can be learnt from fewer than two")
     return dataset
+
+
+def _whether_labelled(wished: bool, method: str, dataset: Dataset) -> bool:
+    """Whether the method sees labels: where the user says so, or has chosen a method that learns from them."""
+    needed = getattr(method_class(method), "needs_labels", False)
+    if wished or needed:
+        dataset.require_labels(method if needed else "use_labels")
+    return wished or needed
 
 
 def _provenance(source: Any, dataset: Dataset, labels: str | None) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class Health(L.Callback):
 @torch.no_grad()
 def look(method: Method, batch: Batch) -> dict[str, float] | None:
     """Geometry of the probe's representation, None where it is not finite."""
-    with torch.random.fork_rng(devices=[]), own_statistics(method.encoder):
+    with torch.random.fork_rng(devices=[]), own_statistics(method):
         # forward, not a call: a compiled encoder would be compiled once more for this shape
         h = method.encoder.forward(method.encoder.input.unit(batch.x), batch.mask).float().cpu()
     if not torch.isfinite(h).all():

@@ -19,7 +19,7 @@ from salience.methods import Method
 from salience.training import engine, machine, recipe
 from salience.training.cost import step_flops
 from salience.units import format_duration, parse_duration
-from salience.views import default_policy
+from salience.views import Views, default_policy
 
 BY_GRADIENT = ("epochs", "budget", "encoder", "views", "batch_size", "learning_rate", "init", "logger")
 BUDGET_SHARE = 0.85  # of the time left: the rest is for saving, and for what a measured step leaves out
@@ -102,9 +102,14 @@ def _name_networks(choices: recipe.Choices, method: Method, dataset: Dataset, wi
     modality = dataset.spec.modality
     encoder = wishes.encoder or ("convnet" if modality == "image" else "mlp")
     choices.decide("encoder", encoder, "as given" if wishes.encoder else f"the default for {modality}s")
-    if any(name == "views" for name, _ in method.named_children()):
-        policy, reason = (wishes.views, "as given") if wishes.views else default_policy(dataset.spec)
-        choices.decide("views", policy, reason)
+    views = dict(method.named_children()).get("views")
+    if isinstance(views, Views):
+        policy, reason = default_policy(dataset.spec)
+        if wishes.views is not None:
+            reason = "as given"
+        elif views.policy != policy:
+            reason = "what this method compares"
+        choices.decide("views", views.policy, reason)
     elif wishes.views is not None:
         raise UserError(f"views: {wishes.views} was given, but this method draws no views; leave it out")
     return {"encoder": encoder, "views": choices.values.get("views")}

@@ -84,14 +84,15 @@ def triangle_weights(start: Tensor, length: Tensor, size: int, out: int) -> Tens
     return weights / weights.sum(-1, keepdim=True)
 
 
-def resized_crop(x: Tensor, boxes: Boxes, flip: Tensor | None = None) -> Tensor:
-    """Each box brought to the full size.  x: [n c h w], flip: [n] bool, left to right -> [n c h w]"""
+def resized_crop(x: Tensor, boxes: Boxes, flip: Tensor | None = None, side: int | None = None) -> Tensor:
+    """Each box brought to `side` pixels, or the full size.  x: [n c h w], flip: [n] bool, left to right -> [n c s s]"""
     n, c, h, w = x.shape
-    rows = triangle_weights(boxes.top, boxes.height, h, h)
-    columns = triangle_weights(boxes.left, boxes.width, w, w)
+    side = side or h
+    rows = triangle_weights(boxes.top, boxes.height, h, side)
+    columns = triangle_weights(boxes.left, boxes.width, w, side)
     if flip is not None:
         columns = torch.where(flip[:, None, None], columns.flip(1), columns)
-    wide = torch.bmm(x.reshape(n, c * h, w), columns.transpose(1, 2)).reshape(n, c, h, w)
+    wide = torch.bmm(x.reshape(n, c * h, w), columns.transpose(1, 2)).reshape(n, c, h, side)
     return torch.matmul(rows[:, None], wide)
 
 

@@ -6,6 +6,7 @@ A flip is a view of a photograph and ruins a digit, so the policy follows the da
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,54 +17,84 @@ from salience.views.geometry import affine, box_matrix, random_affine, random_bo
 from salience.views.random import Keys
 from salience.views.unit import column_widths
 
-Policy = Callable[[Tensor, Keys, Spec], Tensor]
+
+@dataclass(frozen=True)
+class Shape:
+    """What a view is to be.
+
+    side: of an image, in pixels;  part: a small part of the item instead of most of it (the "local" crops of SwAV and
+    DINO; a part of a tenth to four tenths of the area, as a twentieth of a small image is a few pixels)
+    """
+
+    spec: Spec
+    side: int
+    part: bool = False
 
 
-def natural(x: Tensor, keys: Keys, spec: Spec) -> Tensor:
-    """Colour photographs, as SimCLR on small images: crop, flip, colour jitter, grey.  [n 3 h w] -> the same"""
-    boxes = random_boxes(keys, x.shape[-1], area=(0.2, 1.0), ratio=(3 / 4, 4 / 3))
-    x = resized_crop(x, boxes, flip=keys.fold("flip").chance(0.5))
+Policy = Callable[[Tensor, Keys, Shape], Tensor]
+_MOST, _PART = (0.2, 1.0), (0.1, 0.4)  # of an image's area
+
+
+def natural(x: Tensor, keys: Keys, shape: Shape) -> Tensor:
+    """Colour photographs, as SimCLR on small images: crop, flip, colour jitter, grey.  [n 3 h w] -> [n 3 side side]"""
+    x = crops(x, keys, shape)
     x = jitter(x, keys, strength=(0.4, 0.4, 0.4, 0.1), probability=0.8)
     return random_grey(x, keys, probability=0.2)
 
 
-def grey(x: Tensor, keys: Keys, spec: Spec) -> Tensor:
-    """Objects and scenes without colour: crop, flip, brightness, contrast.  [n c h w] -> the same"""
-    boxes = random_boxes(keys, x.shape[-1], area=(0.2, 1.0), ratio=(3 / 4, 4 / 3))
-    x = resized_crop(x, boxes, flip=keys.fold("flip").chance(0.5))
-    return _relit(x, keys, 0.4)
+def grey(x: Tensor, keys: Keys, shape: Shape) -> Tensor:
+    """Objects and scenes without colour: crop, flip, brightness, contrast.  [n c h w] -> [n c side side]"""
+    return _relit(crops(x, keys, shape), keys, 0.4)
 
 
-def glyphs(x: Tensor, keys: Keys, spec: Spec) -> Tensor:
-    """Digits, letters, symbols: rotation, shear, scale, shift, a little noise; never flipped.  [n c h w] -> the same"""
+def crops(x: Tensor, keys: Keys, shape: Shape) -> Tensor:
+    """Where we look, and nothing of how it is lit: crop and flip.  [n c h w] -> [n c side side]"""
+    boxes = random_boxes(keys, x.shape[-1], area=_PART if shape.part else _MOST, ratio=(3 / 4, 4 / 3))
+    return resized_crop(x, boxes, keys.fold("flip").chance(0.5), shape.side)
+
+
+def glyphs(x: Tensor, keys: Keys, shape: Shape) -> Tensor:
+    """Digits, letters, symbols: rotation, shear, scale, shift, a little noise; never flipped.
+
+    [n c h w] -> [n c side side]
+    """
     x = affine(x, random_affine(keys, degrees=20, shear=0.2, scale=(0.8, 1.2), shift=0.1))
+    if shape.part:
+        boxes = random_boxes(keys.fold("part"), x.shape[-1], area=(0.25, 0.6), ratio=(3 / 4, 4 / 3))
+        x = resized_crop(x, boxes, side=shape.side)
     noise = keys.fold("noise").normal(*x.shape[1:])
     return torch.addcmul(x, noise, keys.fold("noise level").uniform(1, 1, 1), value=0.1).clamp_(0, 1)
 
 
-def medical(x: Tensor, keys: Keys, spec: Spec) -> Tensor:
-    """Scans, where side, colour and size carry meaning: wide crop, small rotation, light.  [n c h w] -> the same"""
+def medical(x: Tensor, keys: Keys, shape: Shape) -> Tensor:
+    """Scans, where side, colour and size carry meaning: wide crop, small rotation, light.
+
+    [n c h w] -> [n c side side]
+    """
     boxes = random_boxes(keys, x.shape[-1], area=(0.5, 1.0), ratio=(9 / 10, 10 / 9))
     turn = random_affine(keys, degrees=10, shear=0, scale=(1, 1), shift=0)
     x = affine(x, then(turn, box_matrix(boxes, x.shape[-1])))
+    if shape.part:
+        boxes = random_boxes(keys.fold("part"), x.shape[-1], area=(0.2, 0.5), ratio=(9 / 10, 10 / 9))
+        x = resized_crop(x, boxes, side=shape.side)
     return _relit(x, keys, 0.2)
 
 
-def table(x: Tensor, keys: Keys, spec: Spec) -> Tensor:
+def table(x: Tensor, keys: Keys, shape: Shape) -> Tensor:
     """Rows: each column is hidden with probability 0.3, the numbers left get noise of a tenth of their spread.
 
-    Hidden means 0: the mean of a number, no category.  x: [n width] -> the same. (SCARF takes another row's value
-    instead; that row would depend on the batch.)
+    Of a part, six columns in ten are hidden. Hidden means 0: the mean of a number, no category.  x: [n width] -> the
+    same. (SCARF takes another row's value instead; that row would depend on the batch.)
     """
-    widths = column_widths(spec)
-    numbers = torch.tensor([column.kind == "number" for column in spec.columns], device=x.device)
+    widths = column_widths(shape.spec)
+    numbers = torch.tensor([column.kind == "number" for column in shape.spec.columns], device=x.device)
     column = torch.repeat_interleave(torch.tensor(widths, device=x.device), output_size=sum(widths))  # of each value
     noise = 0.1 * numbers * keys.fold("noise").normal(len(widths))
-    seen = ~keys.fold("hide").chance(0.3, len(widths))
+    seen = ~keys.fold("hide").chance(0.6 if shape.part else 0.3, len(widths))
     return (x + noise[:, column]) * seen[:, column]
 
 
-def identity(x: Tensor, keys: Keys, spec: Spec) -> Tensor:
+def identity(x: Tensor, keys: Keys, shape: Shape) -> Tensor:
     """The item as it is; for methods that corrupt it themselves, and for comparison."""
     return x
 
@@ -71,6 +102,7 @@ def identity(x: Tensor, keys: Keys, spec: Spec) -> Tensor:
 POLICY_OF: dict[str, Policy] = {
     "natural": natural,
     "grey": grey,
+    "crops": crops,
     "glyphs": glyphs,
     "medical": medical,
     "table": table,

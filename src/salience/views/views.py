@@ -10,19 +10,21 @@ from torch import Tensor, nn
 
 from salience.batch import Batch, Progress, Spec
 from salience.errors import UserError
-from salience.views.policies import POLICY_OF
+from salience.views.policies import POLICY_OF, Shape
 from salience.views.random import Keys
 from salience.views.unit import unit_images, unit_table
 
 POLICIES: dict[str, str] = {
     "natural": "colour photographs: resized crop, flip, colour jitter, grey",
     "grey": "grey photographs: resized crop, flip, brightness, contrast",
+    "crops": "images whose light and colour matter: resized crop, flip",
     "glyphs": "digits and letters: rotation, shear, scale, shift, noise; never flipped",
     "medical": "scans: wide crop, small rotation, brightness, contrast; never flipped",
     "table": "rows of a table: hidden columns, noise on the numbers",
     "identity": "the item as it is",
 }
 _CLEAN = "clean"  # the role that is never altered
+_LOCAL = "local"  # the role that sees a small part
 _PART = 1 << 21  # values drawn at once: 8 MB, 682 colour images of 32x32; measured, larger parts are slower at 96x96
 
 
@@ -33,18 +35,18 @@ class Draw(nn.Module):
     and neither a new epoch nor a new step recompiles anything.
     """
 
-    def __init__(self, policy: str, spec: Spec) -> None:
+    def __init__(self, policy: str, shape: Shape) -> None:
         super().__init__()
         self.policy = POLICY_OF[policy]
-        self.spec = spec
+        self.shape = shape
 
     def forward(self, x: Tensor, state: Tensor) -> Tensor:
-        """x: unit scale, [n c h w] or [n width]; state: [n] int64, the keys -> as x
+        """x: unit scale, [n c h w] or [n width]; state: [n] int64, the keys -> [n c side side] or [n width]
 
         Always in float32: eight bits of a coordinate are a pixel of a large image.
         """
         with torch.autocast(x.device.type if x.device.type != "meta" else "cpu", enabled=False):
-            return self.policy(x, Keys(state), self.spec)
+            return self.policy(x, Keys(state), self.shape)
 
 
 class Views(nn.Module):
@@ -52,23 +54,29 @@ class Views(nn.Module):
 
     policy: a name in POLICIES
     spec: what the data is
-    roles: role -> how many views of each item; every role draws from the policy, except "clean", which never alters
+    roles: role -> how many views of each item; every role draws from the policy, "local" a small part of the item;
+        except "clean", which never alters
+    local_side: of a local view of an image, in pixels; by default as the others
 
     A view depends on (seed, epoch, row, role, draw) alone: not on the batch, the process or what was drawn before.
     """
 
-    def __init__(self, policy: str, spec: Spec, roles: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, policy: str, spec: Spec, roles: Mapping[str, int] | None = None, local_side: int | None = None
+    ) -> None:
         super().__init__()
         _require_fit(policy, spec)
         self.policy = policy
         self.spec = spec
         self.roles = dict(roles or {"global": 2})
-        self.draw = Draw(policy, spec)
+        side = spec.resolution if spec.modality == "image" else 0
+        self.draw = Draw(policy, Shape(spec, side))
+        self.draw_local = Draw(policy, Shape(spec, local_side or side, part=True)) if _LOCAL in self.roles else None
 
     def forward(self, batch: Batch, at: Progress) -> dict[str, list[Batch]]:
         """A batch as stored -> role -> its views, each the batch with x replaced, float32 on the unit scale.
 
-        x: [n c h w] -> [n c h w];  table: [n columns] -> [n width]
+        x: [n c h w] -> [n c h w], local views [n c side side];  table: [n columns] -> [n width]
         """
         x = self.unit(batch.x)
         keys = Keys.of(at.seed, at.epoch, batch.index)
@@ -83,10 +91,11 @@ class Views(nn.Module):
         if role == _CLEAN:
             return x
         state = keys.fold(role, number).settled()
+        draw = self.draw_local if role == _LOCAL and self.draw_local is not None else self.draw
         size = _part_size(x)
         if size >= len(x):
-            return self.draw(x, state)
-        return torch.cat([self.draw(*part) for part in zip(x.split(size), state.split(size), strict=True)])
+            return draw(x, state)
+        return torch.cat([draw(*part) for part in zip(x.split(size), state.split(size), strict=True)])
 
     def extra_repr(self) -> str:
         return f"{self.policy!r}, roles={self.roles}"
@@ -98,9 +107,11 @@ def _part_size(x: Tensor) -> int:
     return 1 << max(0, items.bit_length() - 1)
 
 
-def make_views(policy: str | None, spec: Spec, roles: Mapping[str, int] | None = None) -> Views:
+def make_views(
+    policy: str | None, spec: Spec, roles: Mapping[str, int] | None = None, local_side: int | None = None
+) -> Views:
     """Views by policy name; None takes the policy that suits the data."""
-    return Views(policy or default_policy(spec)[0], spec, roles)
+    return Views(policy or default_policy(spec)[0], spec, roles, local_side)
 
 
 def default_policy(spec: Spec) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from salience.batch import Batch, Progress
 from salience.distributed import gather
 from salience.methods.base import Context, Method, full_precision
-from salience.nets import Encoder, projector
+from salience.nets import Encoder, head
 from salience.views import Views
 
 
@@ -57,7 +57,7 @@ class SimCLR(Method):
         self.views = views
         self.dim = dim
         self.temperature = temperature
-        self.projector = projector(encoder.dim, encoder.dim, dim)
+        self.projector = head(encoder.dim, encoder.dim, dim)
 
     @classmethod
     def build(cls, context: Context, **options: Any) -> Self:
