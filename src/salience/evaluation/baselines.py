@@ -18,6 +18,7 @@ Embed = Callable[[Dataset], np.ndarray]  # n items -> [n d]
 
 LARGEST_RAW = 32  # pixels a side; raw pixels of larger images are their averages over as many patches
 FIT_PCA_ON = 10_000
+MOST_VIEWED = 1_000  # rows whose two views give the alignment
 
 
 def raw(data: Dataset) -> np.ndarray:

@@ -14,6 +14,7 @@ from salience.errors import UserError
 from salience.evaluation import baselines, gallery
 from salience.evaluation.geometry import alignment
 from salience.evaluation.intervals import Metric
+from salience.evaluation.limits import MOST_PROJECTED, note_limits
 from salience.evaluation.measure import STAGES, Measured, Say, Task, as_features, gain, geometry, measure
 from salience.evaluation.report import Evidence, Report
 from salience.evaluation.rows import Rows, choose_rows, labels_of, seen_in_training, shared_rows
@@ -22,8 +23,6 @@ from salience.evaluation.threads import threads_for
 from salience.representation import Representation, load
 from salience.run import Run
 
-MOST_VIEWED = 1_000  # rows whose two views give the alignment
-MOST_PROJECTED = 1_500
 BASELINES = ("raw", "pca", "untrained")
 
 Features = tuple[np.ndarray | None, np.ndarray]  # [n d] of the training rows, [m d] of the test rows
@@ -54,6 +53,7 @@ def evaluate(
     judged, source = (data, on) if held is None else (held, test)
     seen = seen_in_training(rep.trained_on, judged, source, bool(rep.config.get("use_labels")))
     notes = [*rows.notes, *(seen or shared_rows(rep.trained_on, rows, lambda other: rep.open(other, progress=False)))]
+    notes += note_limits(rows)
     with progress_bar((1 + len(BASELINES)) * STAGES, "evaluate", progress, unit="steps") as bar:
 
         def say(what: str) -> None:
@@ -141,7 +141,9 @@ def require_finite(x: np.ndarray | None, name: str) -> None:
 
 def view_alignment(rep: Representation, embed: baselines.Embed, data: Dataset) -> dict[str, Metric]:
     """Of two views of the same test rows, drawn by the run's policy, or the data's own."""
-    views = baselines.two_views(data.subset(sample(np.arange(len(data)), MOST_VIEWED)), rep.config.get("views"))
+    views = baselines.two_views(
+        data.subset(sample(np.arange(len(data)), baselines.MOST_VIEWED)), rep.config.get("views")
+    )
     if views is None:
         return {}
     first, second = (as_features(embed(view)) for view in views)
