@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import warnings
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from salience.errors import Note
 from salience.evaluation import figures
+from salience.evaluation.earlier import keep_earlier
 from salience.evaluation.intervals import Metric
 from salience.evaluation.measure import INTERVALS
 from salience.evaluation.report import FAMILIES, Report, number, words
@@ -40,13 +43,20 @@ NO_BEST = ("geometry",)  # families where more is not simply better
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """report.json, report.html and figures/, each whole or not at all."""
-    drawn = draw(report)
+    """report.json, report.html and figures/, each whole or not at all.
+
+    An earlier report about other data is kept under a number, which a Note says; its figures are in its page.
+    """
+    kept, drawn = keep_earlier(folder, report.about), draw(report)
+    for name in set(CAPTIONS) - set(drawn):
+        (folder / "figures" / name).unlink(missing_ok=True)
     for name, figure in drawn.items():
         with atomic(folder / "figures" / name) as temporary:
             temporary.write_bytes(figure)
     write_text(folder / "report.html", page(report, drawn))
     write_text(folder / "report.json", json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n")
+    if kept is not None:
+        warnings.warn(kept, Note, stacklevel=3)
 
 
 def draw(report: Report) -> dict[str, bytes]:

@@ -43,7 +43,8 @@ def evaluate(
     on: anything `open_data` takes, or a Dataset; without `test` a fifth of it is held out (stratified, seed 0)
     test: held-out data, whose classes match by name
     labels: the column that holds the classes, in a table; by default the one the run was told of
-    write: report.json, report.html and figures/ into the run folder, where there is one
+    write: report.json, report.html and figures/ into the run folder, where there is one; an earlier report about other
+        data is kept beside them as report-N
     Errors: UserError for labels of one class alone, groups that cannot be split, data that do not fit the run.
     """
     rep = load(run) if isinstance(run, str | Path) else run
@@ -169,16 +170,21 @@ def make_report(
 
 def describe(rep: Representation, rows: Rows, features: Features) -> dict[str, Any]:
     """What was measured, on what."""
-    test = {"name": rows.test.name, "split": rows.test.split, "fingerprint": rows.test.fingerprint}
     return {
         "method": rep.method_name,
         "dim": int(features[1].shape[1]),
         "on": rows.test.name if rows.train is None else rows.train.name,
         "train_rows": 0 if rows.train is None else len(rows.train),
         "test_rows": len(rows.test),
-        "test": test,
+        "train": None if rows.train is None else _identity(rows.train),
+        "test": _identity(rows.test),
+        "classes": [] if rows.train is None else list(rows.test.classes),
         "trained_on": dict(rep.trained_on),
     }
+
+
+def _identity(data: Dataset) -> dict[str, str]:
+    return {"name": data.name, "split": data.split, "fingerprint": data.fingerprint}
 
 
 def evidence(rep: Representation, rows: Rows, ours: Measured, features: Features) -> Evidence:
