@@ -21,33 +21,44 @@ ROWS, SIZE, CLASSES = 96, 8, 3
 QUICK: dict[str, Any] = {"epochs": 3, "batch_size": 32, "progress": False}
 
 
-def structured_images(seed: int = 0) -> Dataset:
-    """Three kinds of stripes with noise: what is easy to tell apart, for any method worth its name."""
+COLOUR = ("cmc",)  # methods that need it
+
+
+def structured_images(seed: int = 0, *, colour: bool = False, labelled: bool = False) -> Dataset:
+    """Three kinds of stripes with noise: what is easy to tell apart, for any method worth its name.
+
+    colour: stripes of three colours as well, so that chroma alone tells the kinds apart, as luminance alone does
+    """
     generator = np.random.default_rng(seed)
     labels = np.arange(ROWS) % CLASSES
     rows, columns = np.mgrid[:SIZE, :SIZE]
     patterns = np.stack([rows % 2, columns % 2, (rows + columns) // 2 % 2]) * 160 + 40
     noise = generator.normal(0, 20, (ROWS, SIZE, SIZE))
-    images = np.clip(patterns[labels] + noise, 0, 255).astype(np.uint8)
-    return open_data(images, progress=False)
+    images = patterns[labels] + noise
+    if colour:
+        images = images[:, None] + np.eye(3)[labels][:, :, None, None] * 60
+    images = np.clip(images, 0, 255).astype(np.uint8)
+    return open_data(images, labels=labels if labelled else None, progress=False)
+
+
+def dataset_for(name: str) -> Dataset:
+    """Structured images that this method can learn from."""
+    labelled = getattr(method_class(name), "needs_labels", False)
+    return structured_images(colour=name in COLOUR, labelled=labelled)
 
 
 def structured_labels() -> np.ndarray:
     return np.arange(ROWS) % CLASSES
 
 
-def context_of(dataset: Dataset) -> Context:
-    return Context(dataset.spec, len(dataset))
-
-
-def build(name: str, dataset: Dataset, **options: Any) -> Method | ClosedForm:
+def build(name: str, dataset: Dataset, *, encoder: str | None = None, **options: Any) -> Method | ClosedForm:
     torch.manual_seed(0)
-    return method_class(name).build(context_of(dataset), **options)
+    return method_class(name).build(Context(dataset.spec, len(dataset), encoder), **options)
 
 
 def fitted(name: str, out: Path) -> Representation:
     settings = QUICK if catalogue.find(name).kind != "ClosedForm" else {"progress": False}
-    return fit(name, structured_images(), out=out, **settings)
+    return fit(name, dataset_for(name), out=out, **settings)
 
 
 def other_value(option: catalogue.Option) -> Any:
@@ -56,13 +67,15 @@ def other_value(option: catalogue.Option) -> Any:
         return next(choice for choice in option.choices if choice != option.default)
     if option.type == "bool":
         return not option.default
+    if option.default == catalogue.AUTO:
+        return option.check(8 if option.type == "int" else 0.5)
     return option.check(option.default / 2 if option.type == "float" else option.default // 2 + 1)
 
 
 def check_options_are_attributes(name: str) -> None:
     """Each hyper-parameter is kept under its own name, as it was given, so that a run can record it."""
     given = {option.name: other_value(option) for option in catalogue.find(name).options}
-    method = build(name, structured_images(), **given)
+    method = build(name, dataset_for(name), **given)
     signature = inspect.signature(type(method).__init__)
     keywords = [p.name for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
     assert list(given) == keywords
@@ -70,7 +83,7 @@ def check_options_are_attributes(name: str) -> None:
 
 
 def check_rebuilds_from_its_options(name: str) -> None:
-    dataset = structured_images()
+    dataset = dataset_for(name)
     method = build(name, dataset)
     twin = build(name, dataset, **options_of(method, name))
     assert {k: v.shape for k, v in method.state_dict().items()} == {k: v.shape for k, v in twin.state_dict().items()}
@@ -78,7 +91,7 @@ def check_rebuilds_from_its_options(name: str) -> None:
 
 def check_embeds_alike_in_any_company(rep: Representation) -> None:
     """[n d], finite, and the same to the bit whatever stands beside an item."""
-    dataset = structured_images()
+    dataset = dataset_for(rep.method_name)
     whole = rep.embed(dataset)
     assert whole.shape == (ROWS, rep.dim)
     assert np.isfinite(whole).all()
@@ -88,7 +101,7 @@ def check_embeds_alike_in_any_company(rep: Representation) -> None:
 
 
 def check_gradients_reach_what_is_trained(name: str) -> None:
-    dataset = structured_images()
+    dataset = dataset_for(name)
     method = build(name, dataset)
     assert isinstance(method, Method)
     terms = method.loss(dataset.batch(np.arange(32)), Progress(total=10))
@@ -102,7 +115,8 @@ def check_round_trip(rep: Representation, tmp_path: Path) -> None:
     from salience.representation import load
 
     assert rep.run is not None
-    np.testing.assert_array_equal(load(rep.run).embed(structured_images()), rep.embed(structured_images()))
+    dataset = dataset_for(rep.method_name)
+    np.testing.assert_array_equal(load(rep.run).embed(dataset), rep.embed(dataset))
     save_weights(rep.method, tmp_path / "again.safetensors")
     assert (tmp_path / "again.safetensors").read_bytes() == Run(rep.run).weights.read_bytes()
 
@@ -116,7 +130,7 @@ def check_same_seed_same_weights(name: str, tmp_path: Path) -> None:
 
 def check_training_lowers_the_loss(rep: Representation) -> None:
     """On the same views, against the same method before training: a loss with a wrong sign would have risen."""
-    dataset = structured_images()
+    dataset = dataset_for(rep.method_name)
     fresh = build(rep.method_name, dataset)
     batch, at = dataset.batch(np.arange(ROWS)), Progress(total=10, seed=1)
     with torch.no_grad():
@@ -127,7 +141,7 @@ def check_training_lowers_the_loss(rep: Representation) -> None:
 
 def check_tells_classes_apart(rep: Representation) -> None:
     """Leave-one-out 1-nearest-neighbour accuracy, far above the chance of 1 in 3."""
-    codes, labels = torch.from_numpy(rep.embed(structured_images())), structured_labels()
+    codes, labels = torch.from_numpy(rep.embed(dataset_for(rep.method_name))), structured_labels()
     distances = torch.cdist(codes, codes).fill_diagonal_(torch.inf)
     nearest = labels[distances.argmin(dim=1).numpy()]
     assert (nearest == labels).mean() > 0.6

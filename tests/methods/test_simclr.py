@@ -1,17 +1,15 @@
-"""NT-Xent against the paper's formula in loops, lightly's, closed forms, invariances and two processes."""
+"""NT-Xent against the paper's formula in loops, lightly's, closed forms and invariances."""
 
 from __future__ import annotations
 
 import math
-import os
-import warnings
 
 import pytest
 import torch
-from torch import nn
 
+from salience.methods.contrastive import simclr
 from salience.methods.contrastive.simclr import nt_xent
-from tests.two_processes import two_processes
+from tests.methods.proof import assert_fifty_steps_coincide, lightly_loss
 
 N, D = 5, 7
 
@@ -44,10 +42,7 @@ def test_matches_the_papers_loop_in_value_and_gradient(temperature: float) -> No
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5])
 def test_matches_lightly_in_value_and_gradient(temperature: float) -> None:
-    os.environ["LIGHTLY_DID_VERSION_CHECK"] = "True"  # it would ask a server for its newest version
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        loss = pytest.importorskip("lightly.loss").NTXentLoss(temperature=temperature)
+    loss = lightly_loss().NTXentLoss(temperature=temperature)
     a, b = samples(1)
     ours, theirs = nt_xent(a, b, temperature=temperature), loss(a, b)
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
@@ -87,26 +82,6 @@ def test_finite_in_half_precision_at_extreme_temperatures(temperature: float) ->
     assert all(torch.isfinite(view.grad).all() for view in (a, b))
 
 
-def small_net() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(D, 6), nn.Tanh(), nn.Linear(6, 4)).double()
-
-
-def value_and_gradients(net: nn.Module, a: torch.Tensor, b: torch.Tensor) -> list[torch.Tensor]:
-    loss = nt_xent(net(a), net(b), temperature=0.2)
-    return [loss.detach(), *torch.autograd.grad(loss, list(net.parameters()))]
-
-
-def on_half(rank: int) -> list[torch.Tensor]:
-    a, b = (view.detach()[:4] for view in samples(4))
-    mine = slice(2 * rank, 2 * rank + 2)
-    return value_and_gradients(small_net(), a[mine], b[mine])
-
-
-def test_two_processes_with_different_data_equal_one_with_all() -> None:
-    a, b = (view.detach()[:4] for view in samples(4))
-    whole = value_and_gradients(small_net(), a, b)
-    first, second = two_processes(on_half)
-    assert not torch.allclose(first[0], second[0])  # each process has the loss of its own anchors
-    for one, half, other in zip(whole, first, second, strict=True):
-        torch.testing.assert_close((half + other) / 2, one, rtol=1e-10, atol=1e-12)
+def test_fifty_steps_with_lightlys_loss_in_our_loop_coincide(monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = lightly_loss().NTXentLoss(temperature=0.5)
+    assert_fifty_steps_coincide(monkeypatch, "simclr", simclr, "nt_xent", lambda a, b, **_: reference(a, b))

@@ -1,0 +1,85 @@
+"""BYOL: predict what a slowly moving copy of yourself makes of another view; no negatives.
+
+Grill et al. 2020, "Bootstrap Your Own Latent", https://arxiv.org/abs/2006.07733, eq. 2, for predictions q = predictor(
+projector(encoder(view))) of one view and the teacher's projections z' of the other:
+
+    l(q, z') = |q/|q| - z'/|z'||^2 = 2 - 2 cos(q, z')
+
+The loss is l summed over both orders of the two views, mean over samples. No gradient enters the teacher; after each
+step its weights become m teacher + (1 - m) student, with m = 1 - (1 - momentum) (cos(pi step / total) + 1) / 2.
+Differs from the paper: AdamW instead of LARS; the projector's hidden layer scales with the encoder (the paper's 4096 is
+twice ResNet-50's 2048).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Le
+from torch import Tensor
+
+from salience.batch import Batch, Progress
+from salience.methods.base import Auto, Context, Method, cosine, full_precision, settled
+from salience.nets import Encoder, follow, head, teacher_of
+from salience.views import Views
+
+
+@full_precision
+def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean of 2 - 2 cos over rows; no gradient to the target.  [n d], [n d] -> [], between 0 and 4"""
+    return 2 - 2 * F.cosine_similarity(prediction, target.detach(), dim=1).mean()
+
+
+class BYOL(Method):
+    """BYOL.
+
+    dim: width of the projection that is predicted
+    hidden: width of the hidden layer of projector and predictor; twice the representation's
+    momentum: how much of the teacher stays at each step, at first; it ends at 1
+    """
+
+    modalities = ("image", "table")
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        views: Views,
+        *,
+        dim: Annotated[int, Ge(1)] = 256,
+        hidden: Annotated[int, Ge(1)] = Auto,
+        momentum: Annotated[float, Ge(0), Le(1)] = 0.996,
+    ):
+        super().__init__(encoder)
+        self.views = views
+        self.dim = dim
+        self.hidden = hidden
+        self.momentum = momentum
+        self.projector = head(encoder.dim, hidden, dim)
+        self.predictor = head(dim, hidden, dim)
+        self.teacher_encoder = teacher_of(encoder)
+        self.teacher_projector = teacher_of(self.projector)
+
+    @classmethod
+    def build(cls, context: Context, **options: Any) -> Self:
+        encoder = context.make_encoder()
+        return cls(encoder, context.make_views({"global": 2}), **settled(options, hidden=2 * encoder.dim))
+
+    def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        a, b = (view.x for view in self.views(batch, at)["global"])
+        first, second = (self.predictor(self.projector(self.encoder(x))) for x in (a, b))
+        return {"loss": byol_loss(first, self.target(b)) + byol_loss(second, self.target(a))}
+
+    @torch.no_grad()
+    def target(self, x: Tensor) -> Tensor:
+        """The teacher's projection of a view.  [n ...] -> [n dim]"""
+        return self.teacher_projector(self.teacher_encoder(x))
+
+    def after_step(self, at: Progress) -> None:
+        momentum = cosine(self.momentum, 1.0, at.fraction)
+        follow(self.teacher_encoder, self.encoder, momentum)
+        follow(self.teacher_projector, self.projector, momentum)
+
+    def collapsed_loss(self, n: int) -> float:
+        return 0.0
