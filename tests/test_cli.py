@@ -84,21 +84,27 @@ def test_options_may_come_before_the_source_and_with_equals_signs(fitted):
         ("fit simclr digits train", "'train': more words than fit simclr takes"),
         ("fit simclr digits --resume runs/x", "--resume: a run knows its method and its data"),
         ("fit --resume", "--resume: a value is missing"),
-        ("fit --resume nowhere", "nowhere does not exist"),
+        ("fit --resume nowhere", "error: RUN: nowhere does not exist"),
         ("fit --config nowhere", "--config: nowhere cannot be read"),
         ("frobnicate", "there is no verb 'frobnicate'"),
         ("evalute runs/x", "did you mean evaluate?"),
         ("data", "SOURCE: none given"),
-        ("data nowhere/at-all", "nowhere/at-all"),
+        ("data nowhere/at-all", "error: SOURCE: nowhere/at-all does not exist"),
+        ("data digits nowhere/at-all", "error: OTHER: nowhere/at-all does not exist"),
+        ("data digits --labels x", "error: --labels: digits takes none"),
+        ("data digits:test", "error: SOURCE: digits has no split 'test'"),
         ("views simclr digits --resolution 1.5", "--resolution: '1.5' is not a whole number"),
-        ("views smclr digits", "did you mean simclr?"),
-        ("methods smclr", "did you mean simclr?"),
+        ("views smclr digits", "error: METHOD: there is no method 'smclr'; did you mean simclr?"),
+        ("views simclr digits --views glyfs", "error: --views: 'glyfs' is not a policy; did you mean 'glyphs'?"),
+        ("views simclr digits --out a.txt", "error: --out: a.txt is no picture"),
+        ("methods smclr", "error: METHOD: there is no method 'smclr'; did you mean simclr?"),
         ("evaluate", "RUN: none given"),
-        ("evaluate nowhere --on digits", "nowhere does not exist"),
+        ("evaluate nowhere --on digits", "error: RUN: nowhere does not exist"),
         ("embed nowhere digits", "--out: a value is missing"),
-        ("embed nowhere digits --out x.parquet", "nowhere does not exist"),
-        ("predict nowhere digits --labels x.csv", "nowhere does not exist"),
-        ("compare nowhere", "nowhere does not exist"),
+        ("embed nowhere digits --out x.parquet", "error: RUN: nowhere does not exist"),
+        ("predict nowhere digits --labels x.csv", "error: RUN: nowhere does not exist"),
+        ("compare nowhere", "error: RUNS: nowhere does not exist"),
+        ("compare", "error: RUNS: none was given"),
     ],
 )
 def test_mistakes_are_one_line_with_a_remedy(fitted, capsys, words, complaint):
@@ -226,6 +232,23 @@ def test_a_full_disk_is_one_line(monkeypatch, capsys):
     raising(monkeypatch, OSError(errno.ENOSPC, "No space left on device", "runs/x/last.ckpt"))
     message = error_of(capsys, ["fit", "pca", "digits"])
     assert message.startswith("error: runs/x/last.ckpt: No space left on device; free some space, or choose another")
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("batch_size: 1 is too small", "--batch-size: 1 is too small"),
+        ("epochs, budget: both were given", "--epochs, --budget: both were given"),
+        ("source: x: no such thing", "SOURCE: x: no such thing"),
+        ("run: x is damaged", "RUN: x is damaged"),
+        ("temperature: 0 is too low", "--temperature: 0 is too low"),
+        ("cache: no space left", "cache: no space left"),  # is no argument of fit
+        ("training has diverged: lower epochs: 3", "training has diverged: lower epochs: 3"),
+    ],
+)
+def test_an_argument_is_named_as_it_is_typed(monkeypatch, capsys, said, shown):
+    raising(monkeypatch, UserError(said))
+    assert error_of(capsys, ["fit", "simclr", "digits"]) == f"error: {shown}\n"
 
 
 def test_a_message_of_many_lines_becomes_one(monkeypatch, capsys):

@@ -136,11 +136,11 @@ class Entry:
         for name, value in given.items():
             if name not in known:
                 has = ", ".join(known) or "none"
-                raise UserError(f"{self.name} has no option {name}{nearest(name, known)}; its options are: {has}")
+                raise UserError(f"{name}: {self.name} has no such option{nearest(name, known)}; its options are: {has}")
             try:
                 checked[name] = known[name].check(value)
             except ValueError as problem:
-                raise UserError(f"{self.name}: {name}: {problem}") from None
+                raise UserError(f"{name}: {problem}") from None
         return checked
 
     def to_dict(self, *, whole: bool = False) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def find(name: str, folder: Path = METHODS) -> Entry:
         if path.stem == name:
             return read(path)
     known = names(folder)
-    raise UserError(f"METHOD: there is no method '{name}'{nearest(name, known)}; known are: {', '.join(known)}")
+    raise UserError(f"method: there is no method '{name}'{nearest(name, known)}; known are: {', '.join(known)}")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -140,14 +140,14 @@ def load_weights(method: nn.Module, run: Run) -> None:
         method.load_state_dict(_read_weights(run))
     except (RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise UserError(f"RUN: the weights in {run.path} are damaged or do not fit its config ({reason})") from None
+        raise UserError(f"run: the weights in {run.path} are damaged or do not fit its config ({reason})") from None
 
 
 def _read_weights(run: Run) -> dict[str, Tensor]:
     if run.finished:
         return load_file(run.weights)
     if not run.checkpoint.exists():
-        raise UserError(f"RUN: {run.path} holds no weights yet; continue it with: salience fit --resume {run.path}")
+        raise UserError(f"run: {run.path} holds no weights yet; continue it with: salience fit --resume {run.path}")
     weights = run.read_checkpoint()["state_dict"]
     warnings.warn(f"{run.path} is unfinished; using its last checkpoint", Note, stacklevel=4)
     return weights
@@ -161,7 +161,7 @@ def _method_of(run: Run) -> Method | ClosedForm:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise UserError(f"RUN: {run.path / 'config.yaml'} is damaged ({reason})") from None
+        raise UserError(f"run: {run.path / 'config.yaml'} is damaged ({reason})") from None
 
 
 def best_device() -> str:
@@ -178,7 +178,7 @@ def _matching(dataset: Dataset, spec: Spec) -> Dataset:
     if stored[0] != stored[1]:
         has, needs = ("×".join(map(str, s.shape)) for s in (dataset.spec, spec))
         raise UserError(
-            f"SOURCE: {dataset.name} holds {dataset.spec.modality} items of {has}, the run needs {spec.modality} items "
+            f"source: {dataset.name} holds {dataset.spec.modality} items of {has}, the run needs {spec.modality} items "
             f"of {needs} with the same values or columns; open it with open_data(source, spec=representation.spec)"
         )
     return dataset

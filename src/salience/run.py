@@ -37,7 +37,7 @@ class Run:
         self.path = Path(path)
         if not self.path.is_dir():
             what = "is a file" if self.path.exists() else "does not exist"
-            raise UserError(f"RUN: {self.path} {what}; give the folder that a fit wrote (runs/METHOD-SOURCE-N)")
+            raise UserError(f"run: {self.path} {what}; give the folder that a fit wrote (runs/METHOD-SOURCE-N)")
         self.config = read_config(self.path / "config.yaml")
 
     @classmethod
@@ -80,7 +80,7 @@ class Run:
         try:
             return json.loads(path.read_text()) if path.exists() else {}
         except ValueError:
-            raise UserError(f"RUN: {path} is damaged; delete it, nothing else needs it") from None
+            raise UserError(f"run: {path} is damaged; delete it, nothing else needs it") from None
 
     @property
     def step(self) -> int:
@@ -99,7 +99,7 @@ class Run:
         except Exception as error:  # torch raises whatever the damage provokes
             reason = type(error).__name__
             raise UserError(
-                f"RUN: {self.checkpoint} is damaged or no checkpoint of ours ({reason}); delete it to start from step 0"
+                f"run: {self.checkpoint} is damaged or no checkpoint of ours ({reason}); delete it to start from step 0"
             ) from None
 
     def write_json(self, name: str, content: Any) -> None:
@@ -116,7 +116,7 @@ def _place(temporary: Path, path: Path) -> None:
 
 def refuse_existing(path: Path) -> None:
     if path.exists():
-        raise UserError(f"--out: {path} exists; name another folder, or continue it with: salience fit --resume {path}")
+        raise UserError(f"out: {path} exists; name another folder, or continue it with: salience fit --resume {path}")
 
 
 def next_free(folder: Path, stem: str) -> Path:
@@ -132,18 +132,18 @@ def dump_config(config: Mapping[str, Any]) -> str:
 def read_config(path: Path) -> dict[str, Any]:
     """A run's config.yaml. Raises UserError where it is missing, damaged, or of a newer version."""
     if not path.is_file():
-        raise UserError(f"RUN: {path.parent} is not a run: it has no config.yaml")
+        raise UserError(f"run: {path.parent} is not a run: it has no config.yaml")
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"RUN: {path} is damaged ({reason}); restore it or fit again") from None
+        raise UserError(f"run: {path} is damaged ({reason}); restore it or fit again") from None
     if not isinstance(config, dict) or any(key not in config for key in NEEDED):
-        raise UserError(f"RUN: {path} is not the config of a run, or damaged; it needs {', '.join(NEEDED)}")
+        raise UserError(f"run: {path} is not the config of a run, or damaged; it needs {', '.join(NEEDED)}")
     if not isinstance(config.setdefault("format", 0), int):
-        raise UserError(f"RUN: {path} is damaged: its format is {config['format']!r}, not a number")
+        raise UserError(f"run: {path} is damaged: its format is {config['format']!r}, not a number")
     if config["format"] > FORMAT:
         raise UserError(
-            f"RUN: {path} has format {config['format']}, this version reads up to {FORMAT}; upgrade salience"
+            f"run: {path} has format {config['format']}, this version reads up to {FORMAT}; upgrade salience"
         )
     return config

@@ -41,7 +41,7 @@ def test_a_policy_changes_what_is_seen(tmp_path):
 
 def test_a_method_without_views_shows_the_items(tmp_path):
     assert preview("pca", "digits", tmp_path / "a.svg", items=2).exists()
-    with pytest.raises(UserError, match="--views: pca draws no views"):
+    with pytest.raises(UserError, match="views: pca draws no views"):
         preview("pca", "digits", tmp_path / "b.png", views="glyphs")
 
 
@@ -53,8 +53,8 @@ def test_rows_of_a_table_are_drawn(tmp_path):
 @pytest.mark.parametrize(
     ("out", "views", "complaint"),
     [
-        ("taken.png", None, "--out: .*taken.png exists"),
-        ("a.txt", None, "--out: .*a.txt is no picture; end it in .png"),
+        ("taken.png", None, "out: .*taken.png exists"),
+        ("a.txt", None, "out: .*a.txt is no picture; end it in .png"),
         ("a.png", "glyfs", "glyphs"),
     ],
 )

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,21 +73,26 @@ def train_by_hand(method: Method, dataset: Dataset, *, steps: int = STEPS, rate:
 
 
 def assert_fifty_steps_coincide(
-    monkeypatch: pytest.MonkeyPatch, name: str, module: ModuleType, function: str, theirs: Callable[..., Tensor]
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    module: ModuleType,
+    function: str,
+    theirs: Callable[..., Any],
+    **options: Any,
 ) -> None:
     """Trained with our loss, then with theirs in its place: same seed, same views, same weights in the end."""
-    ours, our_losses = _trained(name)
+    ours, our_losses = _trained(name, options)
     monkeypatch.setattr(module, function, theirs)
-    others, their_losses = _trained(name)
+    others, their_losses = _trained(name, options)
     np.testing.assert_allclose(our_losses, their_losses, rtol=1e-8)
     assert our_losses[-1] != our_losses[0]
     for (key, one), (_, other) in zip(ours.items(), others.items(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-8, msg=key)
 
 
-def _trained(name: str) -> tuple[dict[str, Tensor], list[float]]:
+def _trained(name: str, options: dict[str, Any]) -> tuple[dict[str, Tensor], list[float]]:
     dataset = contract.dataset_for(name)
-    method = contract.build(name, dataset, encoder="mlp")
+    method = contract.build(name, dataset, encoder="mlp", **options)
     assert isinstance(method, Method)
     losses = train_by_hand(method, dataset)
     return method.state_dict(), losses

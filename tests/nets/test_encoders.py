@@ -139,7 +139,7 @@ def test_weights_that_cannot_be_fetched_are_a_users_error(monkeypatch, tmp_path)
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(UserError, match=r"weights cannot be fetched .no route to host"):
         make_encoder("resnet18:pretrained", IMAGES)
-    with pytest.raises(UserError, match="resnetblur18 has no published weights; leave ':pretrained' out"):
+    with pytest.raises(UserError, match="'resnetblur18:pretrained' has no published weights; leave ':pretrained' out"):
         make_encoder("resnetblur18:pretrained", IMAGES)
 
 

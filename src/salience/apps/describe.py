@@ -11,7 +11,7 @@ import numpy as np
 from salience.batch import Spec
 from salience.data import Dataset, open_data
 from salience.data.duplicates import MOST_PAIRS, content_hashes, equal_groups, near_pairs
-from salience.errors import UserError
+from salience.errors import UserError, naming
 from salience.units import counted, printable
 
 LISTED = 1000  # of the near duplicates, in JSON
@@ -161,9 +161,10 @@ def describe(
     equal = equal_groups(hashes)
     leakage = None
     if other is not None:
-        test = open_data(other, labels=labels, spec=dataset.spec, progress=progress)
+        with naming("other", "source"):
+            test = open_data(other, labels=labels, spec=dataset.spec, progress=progress)
         if test.spec.modality != dataset.spec.modality:
-            raise UserError(f"OTHER: {test.name} is {test.spec.modality} data, {dataset.name} {dataset.spec.modality}")
+            raise UserError(f"other: {test.name} is {test.spec.modality} data, {dataset.name} {dataset.spec.modality}")
         leakage = _leakage(dataset, hashes, test)
     return Description(
         name=dataset.name,

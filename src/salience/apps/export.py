@@ -39,9 +39,9 @@ def embed_to(
     """
     out = Path(out)
     if out.suffix != ".parquet":
-        raise UserError(f"--out: '{out}' is no Parquet file; name it FILE.parquet")
+        raise UserError(f"out: '{out}' is no Parquet file; name it FILE.parquet")
     if out.is_dir() or (out.exists() and not overwrite):
-        raise UserError(f"--out: {out} exists; name another file, or remove it")
+        raise UserError(f"out: {out} exists; name another file, or remove it")
     rep = load(run) if isinstance(run, str | Path) else run
     data = rep.open(source)
     labelled = data.labels is not None and len(data.classes) > 0

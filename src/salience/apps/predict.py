@@ -45,7 +45,7 @@ def predict(
     Errors: UserError that names the line, for what the labels file has wrong; or the path, where `out` exists.
     """
     if out is not None and Path(out).exists():
-        raise UserError(f"--out: {out} exists; name another file, or remove it")
+        raise UserError(f"out: {out} exists; name another file, or remove it")
     rep = load(run) if isinstance(run, str | Path) else run
     path = readable(labels)
     data = rep.open(source)
@@ -66,7 +66,7 @@ def readable(labels: Path | str) -> Path:
     path = Path(labels)
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise UserError(f"--labels: {path} {what}; give a CSV file with the columns item,label")
+        raise UserError(f"labels: {path} {what}; give a CSV file with the columns item,label")
     return path
 
 
@@ -75,17 +75,17 @@ def read_labels(path: Path, data: Dataset) -> Labelled:
     row_of = {item: row for row, item in enumerate(data.ids)}
     found: dict[int, tuple[str, int]] = {}
     for line, item, label in read_lines(path):
-        row = find_item(item, row_of, data, f"--labels: {path} line {line}")
+        row = find_item(item, row_of, data, f"labels: {path} line {line}")
         before, line_before = found.setdefault(row, (label, line))
         if before != label:
             raise UserError(
-                f"--labels: {path} line {line} says '{printable(item)}' is '{printable(label)}', "
+                f"labels: {path} line {line} says '{printable(item)}' is '{printable(label)}', "
                 f"line {line_before} says '{printable(before)}'; keep one"
             )
     names = sorted({label for label, _ in found.values()})
     if len(names) < 2:
         only = f"one class only ('{printable(names[0])}')" if names else "no label"
-        raise UserError(f"--labels: {path} has {only}; a classifier needs labelled items of two classes or more")
+        raise UserError(f"labels: {path} has {only}; a classifier needs labelled items of two classes or more")
     y = np.array([names.index(label) for label, _ in found.values()])
     return Labelled(np.array(list(found)), y, tuple(names))
 
@@ -95,7 +95,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str, str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise UserError(f"--labels: {path} is not text in UTF-8; save it as CSV in UTF-8") from None
+        raise UserError(f"labels: {path} is not text in UTF-8; save it as CSV in UTF-8") from None
     reader = csv.reader(text.splitlines(), skipinitialspace=True)
     columns: list[str] | None = None
     for cells in reader:
@@ -107,14 +107,14 @@ def read_lines(path: Path) -> Iterator[tuple[int, str, str]]:
             continue
         if len(cells) != len(columns):
             raise UserError(
-                f"--labels: {path} line {reader.line_num} has {counted(len(cells), 'cell')}, "
+                f"labels: {path} line {reader.line_num} has {counted(len(cells), 'cell')}, "
                 f"the header {len(columns)}; "
                 "put text that contains commas in quotes"
             )
         item, label = cells[columns.index("item")], cells[columns.index("label")]
         if not item or not label:
             missing = "label" if item else "item"
-            raise UserError(f"--labels: {path} line {reader.line_num} has no {missing}; fill it in or remove the line")
+            raise UserError(f"labels: {path} line {reader.line_num} has no {missing}; fill it in or remove the line")
         yield reader.line_num, item, label
 
 
@@ -122,7 +122,7 @@ def read_header(cells: list[str], path: Path, line: int) -> list[str]:
     columns = [cell.lower() for cell in cells]
     if columns.count("item") != 1 or columns.count("label") != 1:
         raise UserError(
-            f"--labels: {path} line {line} is '{printable(','.join(cells))}', not the header; "
+            f"labels: {path} line {line} is '{printable(','.join(cells))}', not the header; "
             "write 'item,label' above the items"
         )
     return columns

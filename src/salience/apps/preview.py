@@ -49,7 +49,7 @@ def preview(
     dataset = source if isinstance(source, Dataset) else open_data(source, resolution=resolution)
     if dataset.spec.modality not in entry.modality:
         takes = " and ".join(entry.modality)
-        raise UserError(f"SOURCE: {method} learns from {takes} data, {dataset.name} is {dataset.spec.modality}")
+        raise UserError(f"source: {method} learns from {takes} data, {dataset.name} is {dataset.spec.modality}")
     rows = np.random.default_rng(seed).permutation(len(dataset))[:items]
     batch = dataset.batch(rows)
     seen_by = _views_of(method, dataset, views)
@@ -67,7 +67,7 @@ def _views_of(method: str, dataset: Dataset, policy: str | None) -> Views:
     built = method_class(method).build(Context(dataset.spec, len(dataset), views=policy, fetch=False))
     views = dict(built.named_children()).get("views")
     if views is None and policy is not None:
-        raise UserError(f"--views: {method} draws no views, it sees the items as they are; leave --views out")
+        raise UserError(f"views: {method} draws no views, it sees the items as they are; leave --views out")
     return views if isinstance(views, Views) else make_views("identity", dataset.spec, roles={"item": 1})
 
 
@@ -132,7 +132,7 @@ def _picture_path(out: Path | str | None, method: str, source: Any) -> Path:
         return Path(f"views-{method}-{stem.replace(':', '-')}.png")
     path = Path(out)
     if path.suffix[1:] not in FORMATS:
-        raise UserError(f"--out: {path} is no picture; end it in {', '.join('.' + name for name in FORMATS)}")
+        raise UserError(f"out: {path} is no picture; end it in {', '.join('.' + name for name in FORMATS)}")
     if path.exists():
-        raise UserError(f"--out: {path} exists; name another file")
+        raise UserError(f"out: {path} exists; name another file")
     return path

@@ -63,13 +63,18 @@ def _run(argv: list[str]) -> int:
 
     from salience.cli.verbs import make_app
 
-    app = make_app(argv)
+    app = None
     try:
+        app = make_app(argv)
         code = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as problem:
         from salience.cli.messages import plain
 
         raise UserError(plain(problem, argv)) from None
+    except UserError as problem:
+        from salience.cli.messages import names_typed, typed
+
+        raise UserError(typed(str(problem), names_typed(app, argv) if app else {})) from problem
     sys.stdout.flush()
     return code if isinstance(code, int) else 0
 

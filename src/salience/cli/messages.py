@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
-from cyclopts import CycloptsError
+from cyclopts import App, CycloptsError
 from cyclopts.exceptions import (
     CoercionError,
     MissingArgumentError,
@@ -17,6 +18,26 @@ from salience import catalogue
 from salience.cli.fit import BY_GRADIENT
 
 GRADIENT_ONLY = {f"--{option.name.replace('_', '-')}" for option in BY_GRADIENT}
+
+EVERYWHERE = {"method": "METHOD", "source": "SOURCE", "run": "RUN"}  # typed in the same way after every verb
+
+
+def typed(message: str, names: Mapping[str, str]) -> str:
+    """The message with the arguments it begins with as they are typed: "epochs, batch_size: " to "--epochs, ...".
+
+    names: what is typed for each argument;  a word that is none stays as it is
+    """
+    match = re.match(r"\w+(?:, \w+)*(?=: )", message)
+    if match is None:
+        return message
+    shown = [(EVERYWHERE | dict(names)).get(name, name) for name in match[0].split(", ")]
+    return ", ".join(shown) + message[match.end() :]
+
+
+def names_typed(app: App, argv: Sequence[str]) -> dict[str, str]:
+    """Each argument of the command that `argv` chooses, and what is typed for it: batch_size and --batch-size."""
+    _, apps, _ = app.parse_commands(argv)
+    return {argument.field_info.name: argument.name for argument in apps[-1].assemble_argument_collection()}
 
 
 def plain(problem: CycloptsError, argv: Sequence[str]) -> str:

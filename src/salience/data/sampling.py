@@ -84,7 +84,7 @@ class Loader:
 
     def __init__(self, dataset: Source, batch_size: int, seed: int = 0, *, rank: int = 0, world: int = 1) -> None:
         if batch_size < 1:
-            raise UserError(f"batch_size must be at least 1, got {batch_size}")
+            raise UserError(f"batch_size: {batch_size} is too small; give at least 1")
         if not 0 <= rank < world:
             raise ValueError(f"rank must lie in 0 .. {world - 1}, got {rank}")
         if batch_size * world > len(dataset):
@@ -130,4 +130,4 @@ class Loader:
 def _too_large(batch_size: int, world: int, rows: int) -> str:
     share = f" for each of {world} processes" if world > 1 else ""
     remedy = f"take at most {rows // world}" if rows >= world else "there is nothing to train on"
-    return f"batch_size {batch_size}{share} is more than the {rows} rows there are; {remedy}"
+    return f"batch_size: {batch_size}{share} is more than the {rows} rows there are; {remedy}"

@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from salience.errors import UserError
+from salience.errors import UserError, naming
 from salience.evaluation.report import number
 from salience.files import write_text
 from salience.representation import Representation
@@ -83,7 +83,7 @@ def compare(runs: Iterable[Representation | Path | str], out: Path | str | None 
         raise UserError("runs: one came alone; give a list of run folders or representations, compare([a, b])")
     paths = [_folder(run) for run in runs]
     if not paths:
-        raise UserError("RUN: none was given; name the run folders to compare")
+        raise UserError("runs: none was given; name the run folders to compare")
     entries = sorted((read_entry(path) for path in paths), key=_rank)
     notes = []
     if len({entry.test for entry in entries}) > 1:
@@ -104,10 +104,11 @@ def _folder(run: Representation | Path | str) -> Path:
 
 def read_entry(path: Path) -> Entry:
     """Raises UserError where the run has no readable report."""
-    run = Run(path)
+    with naming("runs", "run"):
+        run = Run(path)
     file = run.path / "report.json"
     if not file.exists():
-        raise UserError(f"RUN: {path} has not been evaluated; first: salience evaluate {path} --on SOURCE")
+        raise UserError(f"runs: {path} has not been evaluated; first: salience evaluate {path} --on SOURCE")
     try:
         report = json.loads(file.read_text())
         found, about = report["representation"], report["about"]
@@ -124,7 +125,7 @@ def read_entry(path: Path) -> Entry:
             float(cost.get("seconds") or 0),
         )
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"RUN: {file} is damaged; write it anew: salience evaluate {path} --on SOURCE") from None
+        raise UserError(f"runs: {file} is damaged; write it anew: salience evaluate {path} --on SOURCE") from None
 
 
 def _rank(entry: Entry) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 
 from salience.data import Dataset
 from salience.data.progress import progress_bar
-from salience.errors import UserError
+from salience.errors import UserError, naming
 from salience.evaluation import baselines, gallery
 from salience.evaluation.geometry import alignment
 from salience.evaluation.intervals import Metric
@@ -48,8 +48,10 @@ def evaluate(
     Errors: UserError for labels of one class alone, groups that cannot be split, data that do not fit the run.
     """
     rep = load(run) if isinstance(run, str | Path) else run
-    data = open_for(rep, on, labels)
-    held = None if test is None else open_for(rep, test, labels)
+    with naming("on", "source"):
+        data = open_for(rep, on, labels)
+    with naming("test", "source"):
+        held = None if test is None else open_for(rep, test, labels)
     rows = choose_rows(data, held)
     judged, source = (data, on) if held is None else (held, test)
     seen = seen_in_training(rep.trained_on, judged, source, bool(rep.config.get("use_labels")))

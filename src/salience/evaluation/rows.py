@@ -11,7 +11,7 @@ import numpy as np
 
 from salience.data import Dataset
 from salience.data.duplicates import content_hashes
-from salience.errors import UserError
+from salience.errors import UserError, naming
 from salience.evaluation.split import held_out, sample
 
 MOST_TRAINED = 50_000
@@ -46,7 +46,8 @@ def choose_rows(data: Dataset, held: Dataset | None) -> Rows:
     notes: list[str] = []
     if (labels_of(data) < 0).all():
         return _without_labels(data if held is None else held)
-    data.require_labels("evaluation")
+    with naming("on", "source"):
+        data.require_labels("evaluation")
     known = _labelled(data, "", notes)
     if held is None:
         train, test = _split(known)

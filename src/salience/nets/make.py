@@ -24,7 +24,7 @@ def make_encoder(name: str | None, spec: Spec, *, dim: int | None = None, fetch:
     if name is None:
         name = "convnet" if spec.modality == "image" else "mlp"
     if spec.modality != "image" and name not in ("mlp", "linear"):
-        raise UserError(f"encoder {name!r} does not take {spec.modality} data; take mlp or linear")
+        raise UserError(f"encoder: {name!r} does not take {spec.modality} data; take mlp or linear")
     if name == "linear":
         return Encoder(make_input(spec), *linear(input_width(spec), dim or min(256, input_width(spec))))
     if name == "convnet" and dim is not None:

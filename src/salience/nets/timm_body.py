@@ -42,9 +42,9 @@ def timm_body(name: str, spec: Spec, *, fetch: bool) -> tuple[ImageInput, TimmBo
     """
     name, _, tag = name.partition(":")
     if name in OWN:
-        raise UserError(f"encoder '{name}:{tag}': {name} has no published weights; leave ':{tag}' out")
+        raise UserError(f"encoder: '{name}:{tag}' has no published weights; leave ':{tag}' out")
     if tag not in ("", "pretrained"):
-        raise UserError(f"encoder '{name}:{tag}' has an unknown ending ':{tag}'; only ':pretrained' is known")
+        raise UserError(f"encoder: '{name}:{tag}' has an unknown ending ':{tag}'; only ':pretrained' is known")
     timm = _import_timm(name)
     if not timm.is_model(name):
         raise UserError(_unknown(name, [*OWN, *timm.list_models()]))
@@ -63,14 +63,14 @@ def _import_timm(name: str) -> Any:
         near = difflib.get_close_matches(name, OWN, n=1, cutoff=0.7)
         if near:
             raise UserError(_unknown(name, OWN)) from error
-        raise MissingPackage(f"encoder {name!r} needs timm; install it with pip install 'salience[timm]'") from error
+        raise MissingPackage(f"encoder: {name!r} needs timm; install it with pip install 'salience[timm]'") from error
     return timm
 
 
 def _unknown(name: str, known: list[str] | tuple[str, ...]) -> str:
     near = difflib.get_close_matches(name, known, n=3)
     hint = f"did you mean {', '.join(near)}?" if near else f"take {', '.join(OWN)} or the name of a timm model"
-    return f"encoder {name!r} is not known; {hint}"
+    return f"encoder: {name!r} is not known; {hint}"
 
 
 def _create(timm: Any, name: str, spec: Spec, pretrained: bool) -> Any:
@@ -119,11 +119,11 @@ def _stride(model: Any, spec: Spec) -> int | None:
 
 def _fetched(timm: Any, name: str, options: dict[str, Any]) -> Any:
     if not timm.is_model_pretrained(name):
-        raise UserError(f"encoder '{name}:pretrained': {name} has no published weights; leave ':pretrained' out")
+        raise UserError(f"encoder: '{name}:pretrained' has no published weights; leave ':pretrained' out")
     try:
         return timm.create_model(name, pretrained=True, **options)
     except Exception as error:  # each of the hub's clients has errors of its own
-        raise UserError(f"encoder '{name}:pretrained': the weights cannot be fetched ({_first_line(error)})") from error
+        raise UserError(f"encoder: '{name}:pretrained': weights cannot be fetched ({_first_line(error)})") from error
 
 
 def _require_whole_patches(name: str, model: Any, resolution: int) -> None:
@@ -132,7 +132,7 @@ def _require_whole_patches(name: str, model: Any, resolution: int) -> None:
     side = getattr(patches, "patch_size", 1)
     side = side[0] if isinstance(side, tuple) else side
     if isinstance(side, int) and resolution % side:
-        cuts = f"encoder {name!r} cuts {resolution}x{resolution} images into patches of {side} pixels"
+        cuts = f"encoder: {name!r} cuts {resolution}x{resolution} images into patches of {side} pixels"
         raise UserError(f"{cuts}; take a --resolution that is a multiple of {side}")
 
 
@@ -150,7 +150,7 @@ def _tried_width(name: str, model: Any, spec: Spec) -> int:
 
 def _unfit(name: str, spec: Spec, error: Exception) -> UserError:
     size = f"{spec.resolution}x{spec.resolution}"
-    return UserError(f"encoder {name!r} cannot take {size} images ({_first_line(error)}); raise --resolution")
+    return UserError(f"encoder: {name!r} cannot take {size} images ({_first_line(error)}); raise --resolution")
 
 
 def _shrink_stem(model: Any) -> None:

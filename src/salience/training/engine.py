@@ -148,10 +148,10 @@ def _trainer(run: Run, method: Method, callbacks: list[L.Callback]) -> L.Trainer
 def logger_class(name: str) -> Any:
     """A Lightning logger by its short name. Raises UserError where there is none, MissingPackage where it needs one."""
     if name not in LOGGERS:
-        raise UserError(f"--logger: '{name}' is not known; beside metrics.csv there are {', '.join(LOGGERS)}")
+        raise UserError(f"logger: '{name}' is not known; beside metrics.csv there are {', '.join(LOGGERS)}")
     class_name, packages = LOGGERS[name]
     if not any(find_spec(package) for package in packages):
-        raise MissingPackage(f"--logger: {name} needs a package; install it with pip install {packages[0]}")
+        raise MissingPackage(f"logger: {name} needs a package; install it with pip install {packages[0]}")
     return getattr(loggers, class_name)
 
 

@@ -18,7 +18,7 @@ import torch
 from salience import catalogue
 from salience.allocator import keep_freed_memory
 from salience.data import Dataset, open_data
-from salience.errors import UserError
+from salience.errors import UserError, naming
 from salience.methods import ClosedForm, Method, method_class
 from salience.representation import Representation, load, make_method, options_of, save_weights
 from salience.run import Run, next_free, refuse_existing
@@ -146,14 +146,14 @@ def resume(run: Path | str, source: Any = None, *, progress: bool = True) -> Rep
         return load(folder.path)
     config = folder.config
     if source is None and config["source"] is None:
-        raise UserError(f"RUN: {folder.path} was fitted to data in memory; resume it in Python: resume(run, source)")
+        raise UserError(f"run: {folder.path} was fitted to data in memory; resume it in Python: resume(run, source)")
     entry = catalogue.find(config["method"])
     where = config["source"] if source is None else source
     dataset = _open(
         where, entry, resolution=config["resolution"], labels=config["labels"], progress=progress and not is_helper()
     )
     if dataset.fingerprint != config["fingerprint"]:
-        raise UserError(f"SOURCE: {where} has changed since {folder.path} was begun; fit again")
+        raise UserError(f"source: {where} has changed since {folder.path} was begun; fit again")
     torch.manual_seed(config["seed"])
     begun = folder.checkpoint.exists()
     method = make_method(config, dataset.spec, fetch=not begun)
@@ -169,11 +169,11 @@ def _open(source: Any, entry: catalogue.Entry, **options: Any) -> Dataset:
     dataset = source if isinstance(source, Dataset) else open_data(source, **options)
     if dataset.spec.modality not in entry.modality:
         takes = " and ".join(entry.modality)
-        raise UserError(f"SOURCE: {entry.name} learns from {takes} data, {dataset.name} is {dataset.spec.modality}")
+        raise UserError(f"source: {entry.name} learns from {takes} data, {dataset.name} is {dataset.spec.modality}")
     if options.get("resolution") is not None and dataset.spec.modality != "image":
         raise UserError(f"resolution: {options['resolution']} was given, but {dataset.name} holds no images")
     if len(dataset) < 2:
-        raise UserError(f"SOURCE: {dataset.name} has {len(dataset)} row, and nothing can be learnt from fewer than two")
+        raise UserError(f"source: {dataset.name} has {len(dataset)} row, and nothing can be learnt from fewer than two")
     return dataset
 
 
@@ -214,13 +214,14 @@ def _about(method: str, dataset: Dataset) -> list[str]:
 def initialise(method: Method, init: Path | str | None) -> None:
     if init is None:
         return
-    before = load(init).method
+    with naming("init", "run"):
+        before = load(init).method
     if isinstance(before, ClosedForm):
-        raise UserError(f"--init: {init} is a closed form and has no encoder; give a run that was trained")
+        raise UserError(f"init: {init} is a closed form and has no encoder; give a run that was trained")
     try:
         method.encoder.load_state_dict(before.encoder.state_dict())
     except RuntimeError:
-        raise UserError(f"--init: the encoder in {init} is of another shape; use the same --encoder and data") from None
+        raise UserError(f"init: the encoder in {init} is of another shape; use the same --encoder and data") from None
 
 
 def _create(out: Path | str | None, config: dict[str, Any], dataset: Dataset) -> Run:
@@ -271,7 +272,7 @@ def _await(path: Path) -> None:
         if path.exists():
             return
         time.sleep(0.1)
-    raise UserError(f"--out: {path} was not made by the first process; give all processes the same --out")
+    raise UserError(f"out: {path} was not made by the first process; give all processes the same --out")
 
 
 def _printer(progress: bool) -> Say:

@@ -71,9 +71,9 @@ class Wishes:
             raise UserError(f"devices: 1, but a launcher has started {started} processes; give --devices for them")
         if self.devices > machine.devices():
             raise UserError(f"devices: {self.devices} is more than this machine has; at most {machine.devices()}")
-        parse_duration(self.checkpoint_every, "--checkpoint-every")
+        parse_duration(self.checkpoint_every, "checkpoint_every")
         if self.budget is not None:
-            parse_duration(self.budget, "--budget")
+            parse_duration(self.budget, "budget")
 
 
 def make_plan(
@@ -162,7 +162,7 @@ def _within(
     steps = int(BUDGET_SHARE * (budget - passed) / each)
     if steps < 1:
         raise UserError(
-            f"--budget: {format_duration(budget)} is over before the first step; a step takes {format_duration(each)} "
+            f"budget: {format_duration(budget)} is over before the first step; a step takes {format_duration(each)} "
             f"and the start-up took {format_duration(passed)}"
         )
     choices.decide("steps", steps, f"{each * 1000:.0f} ms each, within {format_duration(budget)}")

@@ -46,7 +46,7 @@ def choose_batch(choices: Choices, *, rows: int, world: int, given: int | None) 
     # At least eight steps an epoch: a handful of huge steps learns little.
     batch = max(2, min(BATCH, most, max(32, rows // 8)))
     if most < 2:
-        raise UserError(f"SOURCE: {rows} rows are too few to train on in batches; give at least {2 * world}")
+        raise UserError(f"source: {rows} rows are too few to train on in batches; give at least {2 * world}")
     choices.decide("batch_size", batch, "the default" if batch == BATCH else f"fits {rows} rows")
     return batch
 

@@ -129,8 +129,8 @@ def _require_fit(policy: str, spec: Spec) -> None:
     if policy not in POLICIES:
         near = difflib.get_close_matches(policy, POLICIES, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UserError(f"views {policy!r} is not a policy; {hint}there are {', '.join(POLICIES)}")
+        raise UserError(f"views: {policy!r} is not a policy; {hint}there are {', '.join(POLICIES)}")
     if policy != "identity" and (policy == "table") != (spec.modality == "table"):
-        raise UserError(f"views {policy!r} do not fit {spec.modality} data; take {default_policy(spec)[0]!r}")
+        raise UserError(f"views: {policy!r} do not fit {spec.modality} data; take {default_policy(spec)[0]!r}")
     if policy == "natural" and spec.channels != 3:
-        raise UserError(f"views 'natural' vary colour and need 3 channels, the data has {spec.channels}; take 'grey'")
+        raise UserError(f"views: 'natural' vary colour and need 3 channels, the data has {spec.channels}; take 'grey'")
