@@ -1,0 +1,79 @@
+"""Barlow Twins: make each dimension agree between two views, and no two dimensions say the same.
+
+Zbontar et al. 2021, "Self-Supervised Learning via Redundancy Reduction", https://arxiv.org/abs/2103.03230, eq. 1 and 2,
+over the projections z of all n samples, each dimension brought to mean 0 and variance 1 (1/n) within each view:
+
+    C_ij = 1/n sum_b z1_bi z2_bj,        loss = sum_i (1 - C_ii)^2 + redundancy sum_{i != j} C_ij^2
+
+Differs from the paper: AdamW instead of LARS; the projector's three layers scale with the encoder (the paper's 8192 are
+four times ResNet-50's 2048).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from annotated_types import Ge
+from torch import Tensor
+
+from salience.batch import Batch, Progress
+from salience.distributed import gather
+from salience.methods.base import Auto, Context, Method, full_precision, settled
+from salience.nets import Encoder, head
+from salience.views import Views
+
+EPSILON = 1e-5  # added to a variance, as batch norm does
+
+
+@full_precision
+def barlow_twins_loss(a: Tensor, b: Tensor, *, redundancy: float) -> dict[str, Tensor]:
+    """The sums of eq. 1 over everyone's samples, gathered.  a, b: [n d] -> {"invariance": [], "redundancy": []}"""
+    a, b = (_standardised(gather(view)[0]) for view in (a, b))
+    correlation = a.T @ b / len(a)  # [d d]
+    same = correlation.diagonal()
+    invariance = (1 - same).square().sum()
+    between = correlation.square().sum() - same.square().sum()
+    return {"invariance": invariance, "redundancy": redundancy * between}
+
+
+def _standardised(z: Tensor) -> Tensor:
+    """Mean 0 and (biased) variance 1 in each dimension.  [n d]"""
+    centred = z - z.mean(0)
+    return centred * (centred.square().mean(0) + EPSILON).rsqrt()
+
+
+class BarlowTwins(Method):
+    """Barlow Twins.
+
+    dim: width of the projection and of the projector's two hidden layers; four times the representation's
+    redundancy: weight of the sum over pairs of different dimensions
+    """
+
+    modalities = ("image", "table")
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        views: Views,
+        *,
+        dim: Annotated[int, Ge(2)] = Auto,
+        redundancy: Annotated[float, Ge(0)] = 0.0051,
+    ):
+        super().__init__(encoder)
+        self.views = views
+        self.dim = dim
+        self.redundancy = redundancy
+        self.projector = head(encoder.dim, dim, dim, dim)
+
+    @classmethod
+    def build(cls, context: Context, **options: Any) -> Self:
+        encoder = context.make_encoder()
+        return cls(encoder, context.make_views({"global": 2}), **settled(options, dim=4 * encoder.dim))
+
+    def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        a, b = (self.projector(self.encoder(view.x)) for view in self.views(batch, at)["global"])
+        terms = barlow_twins_loss(a, b, redundancy=self.redundancy)
+        return {"loss": terms["invariance"] + terms["redundancy"]} | terms
+
+    def collapsed_loss(self, n: int) -> float:
+        return float(self.dim)  # nothing varies, so nothing is correlated: C = 0
