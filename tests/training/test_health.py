@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from salience.methods import Method
 from salience.run import Run
 from salience.training import fit
-from salience.training.health import Diverged, look, own_statistics
-from tests.contract import QUICK, ROWS, build, structured_images
+from salience.training.health import Diverged
+from salience.training.probe import Probe, own_statistics
+from tests.contract import QUICK, build, structured_images
 
 
 def test_looking_changes_neither_buffers_nor_randomness_nor_modes() -> None:
@@ -22,7 +22,9 @@ def test_looking_changes_neither_buffers_nor_randomness_nor_modes() -> None:
     method.train()
     before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
     state = torch.random.get_rng_state()
-    look(method, data.batch(np.arange(ROWS)))
+    probe = Probe(data, total=10, seed=0)
+    probe.about(method, 32)
+    probe.look(method, 3, knn=True)
     assert all(torch.equal(tensor, before[name]) for name, tensor in method.state_dict().items())
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(module.training for module in method.modules())
@@ -41,11 +43,12 @@ def test_the_probe_is_normalised_by_its_own_statistics() -> None:
 def test_a_collapsed_encoder_is_seen() -> None:
     method, data = build("autoencoder", structured_images(), dim=4), structured_images()
     assert isinstance(method, Method)
-    healthy = look(method, data.batch(np.arange(ROWS)))
+    probe = Probe(data, total=10, seed=0)
+    healthy = probe.look(method, 0)
     for parameter in method.encoder.body[-1].parameters():
         torch.nn.init.zeros_(parameter)
     torch.nn.init.ones_(method.encoder.body[-1].bias)
-    collapsed = look(method, data.batch(np.arange(ROWS)))
+    collapsed = probe.look(method, 0)
     assert collapsed["effective_rank"] == pytest.approx(1, abs=1e-3)
     assert collapsed["std"] < 1e-3 < healthy["std"]
     assert collapsed["uniformity"] == pytest.approx(0, abs=1e-6)

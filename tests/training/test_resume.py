@@ -23,7 +23,7 @@ from salience.data import Dataset, open_data
 from salience.methods import Context, Method
 from salience.nets import Encoder
 from salience.run import Run
-from salience.training import checkpoints, engine, health
+from salience.training import checkpoints, engine, probe
 
 STEPS, KILLED = 14, 9
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked process")
@@ -167,14 +167,14 @@ def in_metrics(patch: pytest.MonkeyPatch) -> None:
 
 def in_health(patch: pytest.MonkeyPatch) -> None:
     """In the third look at the probe: it is embedded, and nothing is written of it yet."""
-    rank, looks = health.effective_rank, []
+    rank, looks = probe.effective_rank, []
 
     def measured(h: Tensor) -> Tensor:
         looks.append(h)
         kill_when(len(looks) == 3)
         return rank(h)
 
-    patch.setattr(health, "effective_rank", measured)
+    patch.setattr(probe, "effective_rank", measured)
 
 
 class Outcome(NamedTuple):

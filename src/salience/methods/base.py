@@ -11,7 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, ParamSpec, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, ParamSpec, Protocol, Self, TypeVar, runtime_checkable
 
 import lightning as L
 import numpy as np
@@ -24,6 +24,7 @@ from salience.nets import Encoder, ImageInput, TableInput, input_width, make_enc
 from salience.views import Views, make_views, unit_table
 
 P = ParamSpec("P")
+R = TypeVar("R")
 HALF = (torch.float16, torch.bfloat16)
 Auto: Any = AUTO  # the default of a hyper-parameter that `build` finds from the data and the encoder
 WARM_UP = 0.1  # share of the steps over which the learning rate rises
@@ -99,7 +100,11 @@ class Method(L.LightningModule, ABC):
 
     def embed(self, batch: Batch) -> Tensor:
         """Raw items -> [n d]."""
-        return self.encoder(self.encoder.input.unit(batch.x), batch.mask)
+        return self.encode(self.encoder.input.unit(batch.x), batch.mask)
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Unit-scale items or views of them [n ...] -> [n d], the representation."""
+        return self.encoder(x, mask)
 
     @property
     def width(self) -> int:
@@ -270,11 +275,11 @@ class Assigns(Protocol):
         """The cluster of each item, [n] int64."""
 
 
-def full_precision(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
+def full_precision(loss: Callable[P, R]) -> Callable[P, R]:
     """Computes a loss in float32 at least, whatever the networks ran in: its exponentials need it."""
 
     @functools.wraps(loss)
-    def exact(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+    def exact(*args: P.args, **kwargs: P.kwargs) -> R:
         raised = [value.float() if isinstance(value, Tensor) and value.dtype in HALF else value for value in args]
         device = next((value.device.type for value in args if isinstance(value, Tensor)), "cpu")
         with torch.autocast(device if device != "meta" else "cpu", enabled=False):

@@ -15,12 +15,11 @@ from importlib.util import find_spec
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch import loggers
 
 from salience.batch import Progress
-from salience.data import Dataset, Loader, permute
+from salience.data import Dataset, Loader
 from salience.errors import MissingPackage, UserError
 from salience.files import remove_leftovers
 from salience.methods import Method
@@ -28,8 +27,9 @@ from salience.methods.base import Plan
 from salience.run import Run
 from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Interrupted
 from salience.training.cost import CostMeter
-from salience.training.health import SIZE, Health
+from salience.training.health import Health
 from salience.training.metrics import MetricsCSV
+from salience.training.probe import Probe
 from salience.training.processes import is_helper, several_processes
 from salience.training.progress import ProgressBar
 from salience.training.steps import Steps
@@ -61,8 +61,9 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None
     meter = CostMeter(every)
     saver = Checkpointer(run.checkpoint, every=parse_duration(config["checkpoint_every"]), ask_every=every)
     metrics = MetricsCSV(run.metrics, every=every)
-    probe = dataset.batch(permute(np.arange(min(SIZE, len(dataset))), len(dataset), config["seed"], epoch=0))
-    health = Health(run.path / "health.json", probe, steps=config["steps"], every=every)
+    probe = Probe(dataset, total=config["steps"], seed=config["seed"], half=config["precision"] == "bf16-mixed")
+    items = config["batch_size"] * config["devices"]
+    health = Health(run.path / "health.json", probe, steps=config["steps"], batch_size=items, every=every)
     together = several_processes(run.path, config["devices"])
     with quiet(), threads(config["threads"]), together:
         trainer = _trainer(run, method, [metrics, meter, health, saver, *([ProgressBar(every)] if progress else [])])
@@ -96,6 +97,7 @@ def prepare(method: Method, config: Mapping[str, Any]) -> None:
     if method.encoder.input.spec.modality == "image":
         method.to(memory_format=torch.channels_last)
     if config["compile"]:
+        torch._dynamo.config.recompile_limit = 64  # networks share code; each kind, size and mode takes one entry
         for part in method.children():
             for inner in part.children() if isinstance(part, Views) else [part]:
                 if inner._compiled_call_impl is None:  # measuring for a time budget has compiled it already

@@ -1,0 +1,156 @@
+"""What a run shows of itself at a moment: signs of health from fixed items, in fixed views.
+
+Batch norms use the probe's own statistics: running ones of a young network look like a collapse. A look draws nothing
+from the training's randomness, leaves every buffer as it was, and concerns this process alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from salience.batch import Progress
+from salience.data import Dataset, permute
+from salience.distributed import alone
+from salience.evaluation.baselines import raw
+from salience.evaluation.geometry import alignment, effective_rank, std, uniformity
+from salience.evaluation.knn import knn_scores
+from salience.methods import Method
+from salience.views import Views
+
+SIZE = 256  # items whose geometry and loss are looked at
+BANK, QUERIES = 1_500, 500  # labelled items for kNN, at most
+LEAST_LABELLED = 60
+FIXED_VIEWS = 2**30  # the epoch whose views the probe sees; no training comes so far
+Signs = dict[str, float]
+
+
+class Probe:
+    """Fixed items of a data set, and what a method makes of them.
+
+    total: steps of the training;  seed: its seed;  half: nearest neighbours are looked for in bf16, as it trains
+    """
+
+    def __init__(self, dataset: Dataset, *, total: int, seed: int, half: bool = False):
+        self.total = total
+        self.seed = seed
+        self.half = half
+        rows = permute(np.arange(min(len(dataset), 4 * (SIZE + BANK + QUERIES))), len(dataset), seed, epoch=0)
+        self.batch = dataset.batch(rows[:SIZE])
+        self.labelled = _labelled(dataset, rows)
+
+    def about(self, method: Method, batch_size: int) -> dict[str, Any]:
+        """What the signs are judged against: it does not change during a run.
+
+        batch_size: items of a step on all processes
+        """
+        about: dict[str, Any] = {"collapsed_loss": method.collapsed_loss(batch_size), "batch_size": batch_size}
+        with _unnoticed(method):
+            pair = self._pair(method)
+        if pair is not None:
+            about["view_distance"] = round(view_distance(*pair, method.encoder.input.unit(self.batch.x)), 5)
+        if self.labelled is not None:
+            about["labelled"] = len(self.labelled)
+            about["raw_knn"] = _knn(torch.from_numpy(raw(self.labelled)), self.labelled)
+        return about
+
+    def look(self, method: Method, step: int, *, knn: bool = False) -> Signs | None:
+        """The signs at this step, None where the representation is not finite.
+
+        knn: also the accuracy of nearest neighbours, where there are labels
+        """
+        at = Progress(step, self.total, FIXED_VIEWS, self.seed)
+        batch = self.batch.to(method.device)
+        with _unnoticed(method):
+            h = method.embed(batch).float().cpu()
+            if not torch.isfinite(h).all():
+                return None
+            seen = {
+                "effective_rank": effective_rank(h),
+                "std": std(h).mean(),
+                "uniformity": uniformity(h),
+                "loss": method.loss(batch, at)["loss"],
+                **method.vitals(batch, at),
+            }
+            pair = self._pair(method)
+            if pair is not None:
+                seen["alignment"] = torch.tensor(alignment(*(method.encode(x).float().cpu() for x in pair)).value)
+            if knn and self.labelled is not None:
+                seen["knn"] = torch.tensor(_knn(self._codes(method, self.labelled), self.labelled))
+        return {name: round(float(value), 6) for name, value in seen.items()}
+
+    def _codes(self, method: Method, labelled: Dataset) -> Tensor:
+        with torch.autocast(method.device.type, torch.bfloat16, enabled=self.half):
+            return torch.cat([method.embed(part.to(method.device)).float().cpu() for part in labelled.chunks(SIZE)])
+
+    def _pair(self, method: Method) -> tuple[Tensor, Tensor] | None:
+        """Two views of each item, None for a method that draws no pair."""
+        views = dict(method.named_children()).get("views")
+        if not isinstance(views, Views) or views.roles.get("global", 0) < 2:
+            return None
+        first, second = views(self.batch.to(method.device), Progress(0, 1, FIXED_VIEWS, self.seed))["global"][:2]
+        return first.x, second.x
+
+
+def view_distance(a: Tensor, b: Tensor, items: Tensor) -> float:
+    """How far apart two views of one item are, as a share of how far apart items are; 0: nothing was changed.
+
+    a, b, items: [n ...] on the unit scale
+    """
+    between = (items - items.roll(1, dims=0)).square().mean().clamp(min=1e-12)
+    return float(((a - b).square().mean() / between).sqrt())
+
+
+def _labelled(dataset: Dataset, rows: np.ndarray) -> Dataset | None:
+    """Some of these rows that have labels; None where they are too few, or of one class."""
+    if dataset.labels is None:
+        return None
+    known = rows[dataset.labels[rows] >= 0][: BANK + QUERIES]
+    if len(known) < LEAST_LABELLED or len(np.unique(dataset.labels[known])) < 2:
+        return None
+    return dataset.subset(known)
+
+
+def _knn(codes: Tensor, labelled: Dataset) -> float:
+    """Weighted kNN accuracy of the last quarter of the rows, by the others."""
+    assert labelled.labels is not None
+    labels = torch.from_numpy(labelled.labels)
+    first = len(codes) * 3 // 4
+    scores = knn_scores(codes[:first], labels[:first], codes[first:], len(labelled.classes))
+    return round(float((scores.argmax(1) == labels[first:]).float().mean()), 4)
+
+
+@contextmanager
+def _unnoticed(method: Method) -> Iterator[None]:
+    """The method is looked at and stays as it is; compiled parts run as they were written, for shapes of their own."""
+    with (
+        torch.no_grad(),
+        torch.random.fork_rng(devices=[]),
+        own_statistics(method),
+        alone(),
+        torch.compiler.set_stance("force_eager"),
+    ):
+        yield
+
+
+@contextmanager
+def own_statistics(module: nn.Module) -> Iterator[None]:
+    """No dropout; batch norms use the batch's statistics, as they do without running ones, and theirs are kept safe."""
+    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    kept = [(norm.running_mean, norm.running_var) for norm in norms]
+    training = [part.training for part in module.modules()]
+    module.eval()
+    for norm in norms:
+        norm.running_mean = norm.running_var = None
+    try:
+        yield
+    finally:
+        for norm, (mean, variance) in zip(norms, kept, strict=True):
+            norm.running_mean, norm.running_var = mean, variance
+        for part, mode in zip(module.modules(), training, strict=True):
+            part.training = mode
