@@ -84,7 +84,8 @@ def test_options_may_come_before_the_source_and_with_equals_signs(fitted):
         ("fit simclr digits train", "'train': more words than fit simclr takes"),
         ("fit simclr digits --resume runs/x", "--resume: a run knows its method and its data"),
         ("fit --resume", "--resume: a value is missing"),
-        ("fit --resume nowhere", "error: RUN: nowhere does not exist"),
+        ("fit --resume nowhere", "error: --resume: nowhere does not exist"),
+        ("fit simclr digits --init nowhere", "error: --init: nowhere does not exist"),
         ("fit --config nowhere", "--config: nowhere cannot be read"),
         ("frobnicate", "there is no verb 'frobnicate'"),
         ("evalute runs/x", "did you mean evaluate?"),
@@ -139,6 +140,19 @@ def test_help_of_a_method_shows_its_hyper_parameters(capsys, name):
     assert main(["fit", name, "--help"]) == 0
     offered = capsys.readouterr().out
     assert all(f"--{option.name.replace('_', '-')} " in offered for option in catalogue.find(name).options)
+
+
+def test_what_exists_is_not_overwritten(fitted, capsys, tmp_path):
+    assert f"--out: {tmp_path} exists; name another folder" in error_of(
+        capsys, ["fit", "pca", "digits", "--out", str(tmp_path)]
+    )
+    assert fitted == []
+
+
+def test_under_a_launcher_the_run_folder_may_be_there_already(fitted, monkeypatch, tmp_path):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert main(["fit", "pca", "digits", "--out", str(tmp_path)]) == 0
+    assert fitted == [("pca", "digits", {"out": str(tmp_path)})]
 
 
 # --- --config ----------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import salience
 
 SOURCE = Path(salience.__file__).parent
 LAYERS = (
-    ("errors", "units", "batch", "distributed", "files", "allocator", "catalogue"),
+    ("errors", "units", "batch", "distributed", "files", "allocator", "catalogue", "source_names"),
     ("views",),
     ("nets",),
     ("modalities",),
@@ -79,6 +79,15 @@ def loaded_by(code: str) -> set[str]:
         "from salience.cli import main; main(['methods', '--json'])",
         "from salience.cli import main; main(['fit', 'simclr', '--help'])",
         "from salience.cli import main; main(['fit', 'nothing'])",
+        "from salience.cli import main; main(['fit', 'simclr', 'no/such/folder'])",
+        "from salience.cli import main; main(['fit', 'simclr', 'digits', '--out', '.'])",
+        "from salience.cli import main; main(['fit', 'simclr', 'digits', '--init', 'nowhere'])",
+        "from salience.cli import main; main(['fit', '--resume', 'nowhere'])",
+        "from salience.cli import main; main(['embed', 'nowhere', 'digits', '--out', 'x.parquet'])",
+        "from salience.cli import main; main(['evaluate', 'nowhere', '--on', 'digits'])",
+        "from salience.cli import main; main(['compare', 'nowhere', 'nowhere'])",
+        "from salience.cli import main; main(['data', 'digits', 'no/such/file.csv'])",
+        "from salience.cli import main; main(['views', 'simclr', 'digits', '--out', '.'])",
     ],
 )
 def test_help_and_lists_load_nothing_heavy(code):

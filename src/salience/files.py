@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from salience.errors import UserError
+
 
 @contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
@@ -31,6 +33,12 @@ def write_text(path: Path | str, text: str) -> None:
     """In UTF-8; what of a file's name is none is written as an escape, such as \\udce9."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def require_free(path: Path | str) -> None:
+    """Raises UserError where there is a file or a folder already: nothing of the user's is overwritten."""
+    if Path(path).exists():
+        raise UserError(f"out: {path} exists; name another file, or remove it")
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from salience.data import Dataset
 from salience.data.progress import progress_bar
 from salience.errors import UserError
-from salience.files import atomic
+from salience.files import atomic, require_free
 from salience.representation import Representation, load
 
 ROWS = 8192  # embedded and written at a time; memory stays flat as the data grows
@@ -40,8 +40,8 @@ def embed_to(
     out = Path(out)
     if out.suffix != ".parquet":
         raise UserError(f"out: '{out}' is no Parquet file; name it FILE.parquet")
-    if out.is_dir() or (out.exists() and not overwrite):
-        raise UserError(f"out: {out} exists; name another file, or remove it")
+    if out.is_dir() or not overwrite:
+        require_free(out)
     rep = load(run) if isinstance(run, str | Path) else run
     data = rep.open(source)
     labelled = data.labels is not None and len(data.classes) > 0

@@ -16,7 +16,7 @@ import torch
 from salience.data import Dataset
 from salience.errors import UserError
 from salience.evaluation.head import fit_head
-from salience.files import write_text
+from salience.files import require_free, write_text
 from salience.representation import Representation, load
 from salience.units import counted, printable
 
@@ -44,8 +44,8 @@ def predict(
     -> columns item, predicted, confidence (the classifier's probability); one row an item, in the source's order
     Errors: UserError that names the line, for what the labels file has wrong; or the path, where `out` exists.
     """
-    if out is not None and Path(out).exists():
-        raise UserError(f"out: {out} exists; name another file, or remove it")
+    if out is not None:
+        require_free(out)
     rep = load(run) if isinstance(run, str | Path) else run
     path = readable(labels)
     data = rep.open(source)

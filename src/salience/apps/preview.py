@@ -14,7 +14,7 @@ from salience import catalogue
 from salience.batch import Batch, Progress
 from salience.data import Dataset, open_data
 from salience.errors import UserError
-from salience.files import atomic
+from salience.files import atomic, require_free
 from salience.methods import Context, method_class
 from salience.units import printable
 from salience.views import Views, make_views
@@ -133,6 +133,5 @@ def _picture_path(out: Path | str | None, method: str, source: Any) -> Path:
     path = Path(out)
     if path.suffix[1:] not in FORMATS:
         raise UserError(f"out: {path} is no picture; end it in {', '.join('.' + name for name in FORMATS)}")
-    if path.exists():
-        raise UserError(f"out: {path} exists; name another file")
+    require_free(path)
     return path

@@ -61,12 +61,15 @@ def plain_notes() -> Iterator[None]:
 def _run(argv: list[str]) -> int:
     from cyclopts import CycloptsError
 
+    from salience.cli.early import refuse_early
     from salience.cli.verbs import make_app
 
     app = None
     try:
         app = make_app(argv)
-        code = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
+        command, bound, _ = app.parse_args(argv, exit_on_error=False, print_error=False)
+        refuse_early(argv[0] if argv else "", bound.arguments)
+        code = command(*bound.args, **bound.kwargs)
     except CycloptsError as problem:
         from salience.cli.messages import plain
 

@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from salience import catalogue
 from salience.catalogue import Entry, Option
 from salience.cli.options import command
-from salience.errors import UserError
+from salience.errors import UserError, naming
 from salience.units import parse_duration
 
 ANY_KIND = (
@@ -96,7 +96,8 @@ def _without_method(
         raise UserError(f"METHOD: none given; write: salience fit METHOD SOURCE, METHOD one of {_known()}")
     from salience.training import resume as resume_run
 
-    finished = resume_run(resume)
+    with naming("resume", "run"):
+        finished = resume_run(resume)
     _say_next(finished.run or Path(resume), finished.config["source"])
     return 0
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from salience.data.sources import arrays, builtin, folder, idx
 from salience.data.sources.query import Query
 from salience.errors import UserError
 from salience.modalities.decode import EXTENSIONS
+from salience.source_names import require_there, without_split
 
 ARRAYS = {".npy": arrays.npy, ".npz": arrays.npz}
 TABLES = (".parquet", ".arrow", ".feather", ".csv", ".tsv")
@@ -35,9 +34,8 @@ def find_source(source: Any, query: Query) -> Source:
 
 
 def _named(text: str, query: Query) -> Source:
-    name, split = text, None
-    if not Path(text).exists() and (match := re.fullmatch(r"(.+):([A-Za-z]\w*)", text)):
-        name, split = match.groups()
+    require_there(text)
+    name, split = without_split(text)
     if split and query.split and split != query.split:
         raise UserError(f"split: {query.split} was asked for, but the source says {split}")
     query = replace(query, split=split or query.split)
@@ -51,14 +49,6 @@ def _named(text: str, query: Query) -> Source:
 
 
 def _path(path: Path, query: Query) -> Source:
-    if not path.exists():
-        near = difflib.get_close_matches(str(path), builtin.NAMES, n=1)
-        hint = (
-            f"did you mean {near[0]}?"
-            if near
-            else f"give a path, hf://owner/name, or one of: {', '.join(builtin.NAMES)}"
-        )
-        raise UserError(f"source: {path} does not exist; {hint}")
     if path.is_dir():
         return _folder(path, query)
     if not path.is_file():

@@ -13,6 +13,7 @@ from salience.data.source import Found, Source, mark_of
 from salience.data.sources import idx
 from salience.data.sources.query import Query, choose_split, no_labels, only_train
 from salience.errors import UserError
+from salience.source_names import BUILT_IN
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
@@ -94,4 +95,4 @@ def _members(archive: Path, names: tuple[str, ...]) -> list[np.ndarray]:
         raise UserError(f"source: {archive} is damaged ({error}); delete it to download it again") from error
 
 
-NAMES: dict[str, Callable[[Query], Source]] = {"digits": digits, "fashion-mnist": fashion_mnist, "cifar10": cifar10}
+NAMES: dict[str, Callable[[Query], Source]] = dict(zip(BUILT_IN, (digits, fashion_mnist, cifar10), strict=True))
