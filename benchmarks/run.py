@@ -47,7 +47,10 @@ class Stored:
         return cell.key in self.content["cells"]
 
     def add(self, cell: Cell, record: dict[str, Any]) -> None:
-        self.content["cells"][cell.key] = record
+        self.add_record(cell.key, record)
+
+    def add_record(self, key: str, record: dict[str, Any]) -> None:
+        self.content["cells"][key] = record
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial")
         partial.write_text(json.dumps(self.content, indent=1) + "\n")

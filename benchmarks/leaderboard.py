@@ -1,0 +1,131 @@
+"""The leaderboard: every method on the same encoder and as many images seen, tuned alike, three seeds.
+
+    .venv/bin/python benchmarks/leaderboard.py --data FOLDER                   # stop and go on at will
+    .venv/bin/python benchmarks/leaderboard.py --data FOLDER --only cifar10:byol cifar10:dino
+    .venv/bin/python benchmarks/leaderboard.py --images 500000                 # a longer one, in a file of its own
+
+A method's six trials (three learning rates, two values of its main knob) see half the images of half the rows, and are
+judged by nearest neighbours among rows that were not trained on; the best one's values make the three runs that are
+measured on the test rows. Each cell is one process with one thread on a core of its own, as many at a time as there are
+cores, and its result is kept as it ends: benchmarks/results/leaderboard-SOURCE-IMAGES.json. Run folders: .bench/runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from machine import machine
+from pool import Job, run_all
+from run import RESULTS, ROOT, Stored
+
+RATES = (5e-4, 2e-3, 8e-3)
+KNOBS: dict[str, tuple[str, tuple[Any, Any]]] = {
+    "simclr": ("temperature", (0.2, 0.5)),
+    "byol": ("momentum", (0.97, 0.996)),
+    "vicreg": ("covariance", (1.0, 5.0)),
+    "barlowtwins": ("redundancy", (0.0051, 0.02)),
+    "simsiam": ("bottleneck", (64, 256)),
+    "moco": ("temperature", (0.1, 0.2)),
+    "supcon": ("temperature", (0.1, 0.3)),
+    "cmc": ("temperature", (0.07, 0.2)),
+    "swav": ("temperature", (0.1, 0.2)),
+    "dino": ("momentum", (0.97, 0.996)),
+    "supervised": ("views", ("natural", "crops")),
+    "autoencoder": ("dim", (64, 256)),
+}
+ON_FASHION = ("simclr", "byol", "vicreg", "swav", "dino", "supervised")
+BASELINES = ("raw", "pca", "untrained")
+SEEDS = 3
+CELL = Path(__file__).resolve().parent / "pretrain_cell.py"
+RUNS = ROOT / ".bench" / "runs"
+
+
+class Board:
+    """The cells of one source at one budget, in the order they can run."""
+
+    def __init__(self, source: str, images: int, data: Path | None):
+        self.source = source
+        self.images = images
+        self.data = data
+        self.stored = Stored(RESULTS, f"leaderboard-{source}-{images}", machine())
+
+    @property
+    def cells(self) -> dict[str, Any]:
+        return self.stored.content["cells"]
+
+    def methods(self) -> tuple[str, ...]:
+        return (*BASELINES, *(KNOBS if self.source == "cifar10" else ON_FASHION))
+
+    def jobs(self, method: str) -> list[Job]:
+        """What is left to do for a method: its trials first; its final runs when all of those are there."""
+        if method in BASELINES:
+            seeds = SEEDS if method == "untrained" else 1
+            return self._missing(method, [(f"{method} seed {seed}", ["--seed", seed]) for seed in range(seeds)])
+        trials = [
+            (f"{method} trial {number}", ["--kind", "trial", "--images", self.images // 2, *settings])
+            for number, settings in enumerate(self._settings(method))
+        ]
+        left = self._missing(method, trials)
+        if left or any(name not in self.cells for name, _ in trials):
+            return left
+        best = max(range(len(trials)), key=lambda number: self.cells[trials[number][0]]["result"].get("knn", 0.0))
+        chosen = self._settings(method)[best]
+        return self._missing(
+            method,
+            [(f"{method} seed {s}", ["--images", self.images, "--seed", s, *chosen]) for s in range(SEEDS)],
+        )
+
+    def _settings(self, method: str) -> list[list[Any]]:
+        knob, values = KNOBS[method]
+        return [
+            ["--learning-rate", rate, *(["--views", value] if knob == "views" else ["--option", f"{knob}={value}"])]
+            for rate, value in itertools.product(RATES, values)
+        ]
+
+    def _missing(self, method: str, cells: list[tuple[str, list[Any]]]) -> list[Job]:
+        data = ["--data", self.data] if self.data else []
+        jobs = []
+        for name, settings in cells:
+            if name in self.cells:
+                continue
+            run = RUNS / f"{self.source}-{self.images}" / name.replace(" ", "-")
+            folder = [] if method in (*BASELINES, "supervised") else ["--run", run]
+            command = [sys.executable, str(CELL), method, self.source, *settings, *folder, *data]
+            jobs.append(Job(name, [str(word) for word in command], run, self.stored))
+        return jobs
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=os.environ.get("SALIENCE_DATA"), help="or set SALIENCE_DATA")
+    parser.add_argument("--images", type=int, default=100_000, help="seen by each run")
+    parser.add_argument("--only", nargs="+", metavar="SOURCE:METHOD", help="these alone")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="cells at a time, one core each")
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = arguments()
+    boards = [Board("fashion-mnist", args.images, None)]
+    if args.data:
+        boards.insert(0, Board("cifar10", args.images, Path(args.data).resolve()))
+    else:
+        print("skipped: CIFAR-10 (give --data or SALIENCE_DATA, see --help)", file=sys.stderr)
+    pairs = [(board, method) for board in boards for method in board.methods()]
+    if args.only:
+        pairs = [pair for pair in pairs if f"{pair[0].source}:{pair[1]}" in args.only]
+
+    def left() -> list[Job]:
+        """In the order of methods; asked again after every cell, as trials decide what final runs are."""
+        return [job for board, method in pairs for job in board.jobs(method)]
+
+    return run_all(left, args.jobs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

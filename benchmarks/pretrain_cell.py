@@ -1,0 +1,193 @@
+"""One cell of the leaderboard or of the doctor's benchmark: pre-train once, measure what came out, print it as JSON.
+
+    .venv/bin/python benchmarks/pretrain_cell.py simclr cifar10 --data FOLDER --run RUN --learning-rate 2e-3
+    .venv/bin/python benchmarks/pretrain_cell.py simsiam cifar10 --data FOLDER --run RUN --sabotage no-stop-gradient
+
+`final` trains on 50,000 rows (of fewer there are: all) and measures on the test rows; `trial` trains on half of them,
+and measures nearest neighbours on 5,000 of the other half, so that no choice is made on test rows. As many images are
+seen as --images says. Methods learn without labels, except those that need them and `supervised`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sabotage import SABOTAGES
+from shared import SUMMARY, emit, versions
+from torch import Tensor, nn
+
+import salience
+from salience.batch import Batch, Progress
+from salience.data import Dataset, open_data
+from salience.evaluation.baselines import principal_components, raw
+from salience.evaluation.knn import knn_scores
+from salience.evaluation.measure import Task, measure
+from salience.methods.base import Context, Method, Plan
+from salience.training.engine import quiet
+from salience.training.health import Diverged
+
+ROWS, BANK, VALIDATION = 50_000, 15_000, 5_000
+BASELINES = ("raw", "pca", "untrained")
+
+
+class Supervised(Method):
+    """The ceiling: the same encoder and views, trained on all labels."""
+
+    modalities = ("image",)
+
+    def __init__(self, encoder: Any, views: Any, classes: int):
+        super().__init__(encoder)
+        self.views = views
+        self.classifier = nn.Linear(encoder.dim, classes)
+
+    @classmethod
+    def build(cls, context: Context, **options: Any) -> Supervised:
+        return cls(context.make_encoder(), context.make_views({"global": 1}), **options)
+
+    def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        (view,) = self.views(batch, at)["global"]
+        return {"loss": F.cross_entropy(self.classifier(self.encoder(view.x)), batch.label)}
+
+
+def open_split(args: argparse.Namespace, split: str) -> Dataset:
+    where = str(args.data / f"cifar10-{split}.parquet") if args.source == "cifar10" else f"{args.source}:{split}"
+    return open_data(where, progress=False)
+
+
+def rows_of(args: argparse.Namespace) -> tuple[Dataset, Dataset, Dataset]:
+    """To train on, to judge by, and the labelled rows that judge them."""
+    whole = open_split(args, "train")
+    order = np.random.default_rng(0).permutation(len(whole))[:ROWS]
+    if args.kind == "final":
+        train = whole.subset(order)
+        return train, open_split(args, "test"), train
+    half = len(order) // 2
+    train = whole.subset(order[:half])
+    return train, whole.subset(order[half : half + VALIDATION]), train.subset(np.arange(min(half, BANK)))
+
+
+def pretrained(args: argparse.Namespace, train: Dataset) -> Any:
+    """-> a function from data to embeddings, None where training diverged"""
+    epochs = max(1, round(args.images / len(train)))
+    if args.method == "supervised":
+        return supervised(args, train, epochs)
+    options = {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in args.option)}
+    if args.method not in ("pca", "kmeans"):
+        options |= {"epochs": epochs, "learning_rate": args.learning_rate, "encoder": "convnet", "views": args.views}
+        options |= {"batch_size": min(args.batch_size, len(train) // 4)}
+    with SABOTAGES[args.sabotage](args.method) if args.sabotage else contextlib.nullcontext():
+        try:
+            return salience.fit(args.method, train, out=args.run, seed=args.seed, progress=False, **options).embed
+        except Diverged:
+            return None
+
+
+def supervised(args: argparse.Namespace, train: Dataset, epochs: int) -> Any:
+    """Under a Trainer of our own, as a user would."""
+    torch.manual_seed(args.seed)
+    method = Supervised.build(Context(train.spec, len(train), "convnet", args.views), classes=len(train.classes))
+    loader = train.loader(args.batch_size, args.seed)
+    steps = epochs * len(loader)
+    method.plan = Plan(steps, len(loader), args.learning_rate, seed=args.seed)
+    with quiet():
+        trainer = L.Trainer(
+            max_steps=steps, max_epochs=-1, precision="bf16-mixed", logger=False, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+        trainer.fit(method, loader)
+    config = {"method": "simclr", "spec": train.spec.to_dict(), "rows": len(train)}
+    return salience.Representation(method.to("cpu"), config).embed
+
+
+def untrained(args: argparse.Namespace, train: Dataset) -> Any:
+    """The encoder every method here uses, with fresh weights and batch statistics of the data."""
+    torch.manual_seed(args.seed)
+    from salience.methods.contrastive.simclr import SimCLR
+
+    config = {"method": "simclr", "options": {}, "encoder": "convnet", "views": None, "spec": train.spec.to_dict()}
+    context = Context(train.spec, len(train), "convnet")
+    rep = salience.Representation(SimCLR.build(context), config | {"rows": len(train)}).untrained(train, args.seed)
+    assert rep is not None
+    return rep.embed
+
+
+def embedder(args: argparse.Namespace, train: Dataset) -> Any:
+    if args.method == "raw":
+        return raw
+    if args.method == "pca":
+        project = principal_components(raw(train), 256)
+        return lambda data: project(raw(data)).astype(np.float32)
+    return untrained(args, train) if args.method == "untrained" else pretrained(args, train)
+
+
+def knn(bank: np.ndarray, labels: np.ndarray, queries: np.ndarray, truth: np.ndarray, classes: int) -> float:
+    scores = knn_scores(torch.from_numpy(bank), torch.from_numpy(labels), torch.from_numpy(queries), classes)
+    return float((scores.argmax(1).numpy() == truth).mean())
+
+
+def measured(args: argparse.Namespace, embed: Any, judged: Dataset, bank: Dataset) -> dict[str, Any]:
+    known, unseen = embed(bank), embed(judged)
+    classes = len(bank.classes)
+    if args.kind == "trial":
+        return {"knn": knn(known, bank.labels, unseen, judged.labels, classes)}
+    task = Task.of(bank.labels, judged.labels, classes, None)
+    draws = {count: rows for count, rows in task.draws.items() if count in (1, 10)}
+    found: Measured = measure(
+        known, unseen, Task(bank.labels, judged.labels, classes, task.validation, draws), print_no
+    )
+    measures = found.measures
+    return {
+        "knn": measures["knn"]["accuracy"].to_dict(),
+        "linear": measures["linear"]["accuracy"].to_dict(),
+        "few_label": {count: few["accuracy"].to_dict() for count, few in measures["few_label"].items()},
+        "effective_rank": measures["geometry"]["effective_rank"].to_dict(),
+    }
+
+
+def print_no(what: str) -> None:
+    """The measures announce themselves; nobody watches here."""
+
+
+def main() -> None:
+    args = arguments()
+    train, judged, bank = rows_of(args)
+    embed = embedder(args, train)
+    found = {} if embed is None else measured(args, embed, judged, bank)
+    cost, health = ({}, None) if args.run is None else (read(args.run / "cost.json"), read(args.run / "health.json"))
+    emit(
+        SUMMARY, **found, diverged=embed is None, rows=len(train), flops=cost.get("flops"),
+        seconds=cost.get("seconds"), health=health, versions=versions("torch", "lightning", "numpy"),
+    )  # fmt: skip
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("method", help=f"a method's name, supervised, {', '.join(BASELINES)}")
+    parser.add_argument("source", choices=("cifar10", "fashion-mnist", "digits"))
+    parser.add_argument("--data", type=Path, help="folder with cifar10-train.parquet and cifar10-test.parquet")
+    parser.add_argument("--kind", choices=("final", "trial"), default="final")
+    parser.add_argument("--run", type=Path, help="run folder to make")
+    parser.add_argument("--images", type=int, default=100_000)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--views")
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=JSON")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sabotage", choices=tuple(SABOTAGES), help="break the method on purpose")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
