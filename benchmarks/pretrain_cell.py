@@ -140,10 +140,8 @@ def measured(args: argparse.Namespace, embed: Any, judged: Dataset, bank: Datase
         return {"knn": knn(known, bank.labels, unseen, judged.labels, classes)}
     task = Task.of(bank.labels, judged.labels, classes, None)
     draws = {count: rows for count, rows in task.draws.items() if count in (1, 10)}
-    found: Measured = measure(
-        known, unseen, Task(bank.labels, judged.labels, classes, task.validation, draws), print_no
-    )
-    measures = found.measures
+    chosen = Task(bank.labels, judged.labels, classes, task.validation, draws)
+    measures = measure(known, unseen, chosen, print_no).measures
     return {
         "knn": measures["knn"]["accuracy"].to_dict(),
         "linear": measures["linear"]["accuracy"].to_dict(),
