@@ -131,9 +131,13 @@ def check_same_seed_same_weights(name: str, tmp_path: Path) -> None:
 
 
 def check_training_lowers_the_loss(rep: Representation) -> None:
-    """On the same views, against the same method before training: a loss with a wrong sign would have risen."""
+    """On the same views, against the same method before training: a loss with a wrong sign would have risen.
+
+    With the same buffers, as a queue of old keys is part of the task.
+    """
     dataset = dataset_for(rep.method_name)
     fresh = build(rep.method_name, dataset)
+    fresh.load_state_dict(dict(rep.method.named_buffers()), strict=False)
     batch, at = dataset.batch(np.arange(ROWS)), Progress(total=10, seed=1)
     with torch.no_grad():
         before, after = (float(method.train().loss(batch, at)["loss"]) for method in (fresh, rep.method))

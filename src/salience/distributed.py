@@ -7,7 +7,7 @@ what all of them want from its samples, and the engine averages over processes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -46,6 +46,18 @@ def gather(mine: Tensor) -> tuple[Tensor, Tensor]:
     rank, world = rank_and_world()
     mine_at = torch.arange(len(mine), device=mine.device) + rank * len(mine)
     return (_Gather.apply(mine) if world > 1 else mine), mine_at
+
+
+def average_(tensors: Sequence[Tensor]) -> None:
+    """Each becomes its mean over all processes, in place, by one message.  Of one type and device"""
+    _, world = rank_and_world()
+    if world == 1 or not tensors:
+        return
+    together = torch.cat([tensor.flatten() for tensor in tensors])
+    dist.all_reduce(together)
+    parts = together.div_(world).split([tensor.numel() for tensor in tensors])
+    for tensor, part in zip(tensors, parts, strict=True):
+        tensor.copy_(part.view_as(tensor))
 
 
 class _Gather(torch.autograd.Function):

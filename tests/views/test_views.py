@@ -58,6 +58,16 @@ def test_every_policy_gives_unit_scale_floats_of_the_same_shape(spec, policy):
     assert torch.equal(drawn["clean"][0].x, views.unit(batch.x))
 
 
+@pytest.mark.parametrize("spec", [COLOUR, TABLE])
+def test_one_view_alone_is_the_one_a_call_gives(spec):
+    batch, at, views = batch_of(spec), Progress(epoch=1, seed=5), make_views(None, spec, {"global": 2, "clean": 1})
+    drawn = views(batch, at)
+    for role, number in (("global", 0), ("global", 1), ("clean", 0)):
+        alone = views.one(batch, at, role, number)
+        assert torch.equal(alone.x, drawn[role][number].x)
+        assert torch.equal(alone.index, batch.index)
+
+
 @pytest.mark.parametrize(("spec", "policy"), CASES)
 def test_a_view_depends_on_its_row_and_not_on_its_batch(spec, policy):
     batch, at = batch_of(spec), Progress(epoch=3, seed=7)

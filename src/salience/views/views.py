@@ -82,6 +82,11 @@ class Views(nn.Module):
         keys = Keys.of(at.seed, at.epoch, batch.index)
         return {role: [batch.with_x(self._view(x, keys, role, i)) for i in range(n)] for role, n in self.roles.items()}
 
+    def one(self, batch: Batch, at: Progress, role: str = "global", number: int = 0) -> Batch:
+        """A single one of the views that a call would give: number `number` of this role."""
+        keys = Keys.of(at.seed, at.epoch, batch.index)
+        return batch.with_x(self._view(self.unit(batch.x), keys, role, number))
+
     def unit(self, x: Tensor) -> Tensor:
         """Values as stored -> unit scale, unaltered."""
         return unit_images(x, self.spec) if self.spec.modality == "image" else unit_table(x, self.spec)
