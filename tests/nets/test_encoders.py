@@ -203,6 +203,11 @@ def test_networks_that_take_local_crops_say_which(name, resolution, side):
     assert encoder(torch.rand(2, 3, side, side)).shape == (2, encoder.dim)
 
 
+@pytest.mark.parametrize(("resolution", "side"), [(32, 16), (28, 14), (12, 8), (8, 8), (4, 4)])
+def test_local_crops_keep_eight_pixels_where_the_image_has_them(resolution, side):
+    assert make_encoder("convnet", Spec("image", (3, resolution, resolution), "uint8", 0, 255)).local_side == side
+
+
 def test_a_dense_network_takes_one_size_only():
     assert make_encoder("mlp", Spec("image", (3, 8, 8), "uint8", 0, 255)).local_side is None
 

@@ -5,12 +5,13 @@ from salience.nets.encoder import Encoder
 from salience.nets.heads import head
 from salience.nets.inputs import ImageInput, TableInput, input_width, make_input
 from salience.nets.make import make_encoder
-from salience.nets.teacher import follow, teacher_of
+from salience.nets.teacher import distance, follow, teacher_of
 
 __all__ = [
     "Encoder",
     "ImageInput",
     "TableInput",
+    "distance",
     "follow",
     "head",
     "input_width",

@@ -10,6 +10,10 @@ from torch import Tensor, nn
 from salience.batch import Spec
 from salience.nets.inputs import ImageInput, TableInput
 
+# Pixels a side of a local crop: smaller ones shrink to a single pixel before a network's last stride, where bf16
+# convolutions of torch 2.14 on CPUs leave weight gradients in memory that nobody has written.
+LEAST_LOCAL = 8
+
 
 class Encoder(nn.Module):
     """input: brings the unit scale to the body's; body: [n ...] -> [n dim]
@@ -26,10 +30,11 @@ class Encoder(nn.Module):
 
     @property
     def local_side(self) -> int | None:
-        """Pixels a side of a local crop: half the image's, in whole strides; None where the side is fixed."""
+        """Pixels a side of a local crop: half the image's, at least 8, in whole strides; None where it is fixed."""
         if self.stride is None:
             return None
-        return max(self.stride, self.input.spec.resolution // 2 // self.stride * self.stride)
+        side = self.input.spec.resolution
+        return max(self.stride, max(side // 2, min(LEAST_LOCAL, side)) // self.stride * self.stride)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """[n c h w] or [n width] on the unit scale -> [n dim].  mask: for token encoders; none of these has tokens"""
