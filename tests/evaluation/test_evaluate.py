@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from salience.batch import Column
 from salience.errors import UserError
 from salience.evaluation import evaluate
 
@@ -194,6 +196,40 @@ def test_labels_are_those_named_else_those_of_the_run_and_may_be_missing():
     with pytest.raises(UserError, match="no column 'kindd'"):
         evaluate(rep, "table.csv", labels="kindd", progress=False)
     assert asked == ["kind", "gone", None, "kind", "kindd"]
+
+
+def test_a_column_the_run_was_fitted_to_holds_no_labels():
+    rep = Projection()
+    rep.spec = replace(rep.spec, columns=(Column("size"), Column("kind")))
+    with pytest.raises(UserError, match="labels: the run was fitted to column 'kind'"):
+        evaluate(rep, "table.csv", labels="kind", progress=False)
+
+
+def test_says_when_a_checkpoint_is_measured(tmp_path):
+    run = make_run(tmp_path)
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(f"{config}\nsteps: 1600")
+    (run / "checkpoints").mkdir()
+    torch.save({"global_step": 31, "state_dict": {}}, run / "checkpoints" / "last.ckpt")
+    unfinished = "the run is unfinished: measured is its checkpoint of step 31 of 1,600"
+    assert unfinished in evaluate(Projection(run=run), blobs(), progress=False).notes
+    (run / "model.safetensors").touch()
+    assert unfinished not in evaluate(Projection(run=run), blobs(), progress=False).notes
+
+
+def test_refusals_name_the_argument_of_evaluate():
+    class Opens(Projection):
+        def open(self, source, labels=None):
+            if source == "there":
+                return blobs()
+            raise UserError(f"source: {source} does not exist")
+
+    with pytest.raises(UserError, match=r"^on: nowhere does not exist"):
+        evaluate(Opens(), "nowhere", progress=False)
+    with pytest.raises(UserError, match=r"^test: nowhere does not exist"):
+        evaluate(Opens(), "there", "nowhere", progress=False)
+    with pytest.raises(UserError, match=r"^on: blobs has one class only"):
+        evaluate(Projection(), replace(blobs(), labels=np.zeros(120, np.int64)), progress=False)
 
 
 def test_one_class_is_a_plain_error():

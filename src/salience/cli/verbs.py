@@ -187,7 +187,7 @@ def predict(run: Run, source: Source, /, *, labels: Path, out: Path | None = Non
     from salience.apps import predict as predict_classes
 
     predicted = predict_classes(run, source, labels, out)
-    return _print(predicted.to_csv(index=False).rstrip() if out is None else str(out))
+    return _print(predicted.to_csv(index=False, float_format="%.4f").rstrip() if out is None else str(out))
 
 
 def demo(*, out: Path | None = None) -> int:

@@ -56,7 +56,7 @@ def evaluate(
     judged, source = (data, on) if held is None else (held, test)
     seen = seen_in_training(rep.trained_on, judged, source, bool(rep.config.get("use_labels")))
     notes = [*rows.notes, *(seen or shared_rows(rep.trained_on, rows, lambda other: rep.open(other, progress=False)))]
-    notes += note_limits(rows)
+    notes += [*note_limits(rows), *note_unfinished(rep)]
     with progress_bar((1 + len(BASELINES)) * STAGES, "evaluate", progress, unit="steps") as bar:
 
         def say(what: str) -> None:
@@ -79,11 +79,21 @@ def open_for(rep: Representation, source: Any, labels: str | None) -> Dataset:
     if isinstance(source, Dataset):
         return rep.open(source)
     if labels is not None:
+        if labels in [column.name for column in rep.spec.columns]:
+            raise UserError(f"labels: the run was fitted to column '{labels}'; name another, or fit without it")
         return rep.open(source, labels=labels)
     try:
         return rep.open(source, labels=rep.config.get("labels"))
     except UserError:  # a table without the column of the run's labels is unlabelled, and measured as such
         return rep.open(source)
+
+
+def note_unfinished(rep: Representation) -> list[str]:
+    """A note where it is a checkpoint that is measured."""
+    run = None if rep.run is None else Run(rep.run)
+    if run is None or run.finished or not run.checkpoint.exists():
+        return []
+    return [f"the run is unfinished: measured is its checkpoint of step {run.step:,} of {run.config['steps']:,}"]
 
 
 def measure_all(rep: Representation, rows: Rows, say: Say) -> dict[str, tuple[Measured, Features]]:
