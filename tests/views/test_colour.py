@@ -103,3 +103,45 @@ def test_grey_takes_the_colour_of_as_many_as_asked():
     assert stats.binomtest(int(grey.sum()), 5000, 0.2).pvalue > 1e-4
     torch.testing.assert_close(out[grey], reference.rgb_to_grayscale(x[grey], num_output_channels=3))
     assert torch.equal(out[~grey], x[~grey])
+
+
+def cie_lab(red, green, blue):
+    """The formulas of CIE 15 and IEC 61966-2-1 for one pixel, in Python's floats."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (red, green, blue)]
+    x = 0.4124564 * linear[0] + 0.3575761 * linear[1] + 0.1804375 * linear[2]
+    y = 0.2126729 * linear[0] + 0.7151522 * linear[1] + 0.0721750 * linear[2]
+    z = 0.0193339 * linear[0] + 0.1191920 * linear[1] + 0.9503041 * linear[2]
+    f = [c ** (1 / 3) if c > 216 / 24389 else (24389 / 27 * c + 16) / 116 for c in (x / 0.95047, y, z / 1.08883)]
+    return 116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])
+
+
+def test_lab_follows_the_formulas_pixel_by_pixel():
+    x = images().double()[:6, :, :4, :4]
+    x[5] *= 0.05  # near black, where root and power are lines
+    ours, pixels = (image.permute(0, 2, 3, 1).reshape(-1, 3).tolist() for image in (colour.lab(x), x))
+    for pixel, (light, a, b) in zip(pixels, ours, strict=True):
+        assert cie_lab(*pixel) == pytest.approx((100 * light, 256 * a - 128, 256 * b - 128), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("rgb", "expected"),  # Bruce Lindbloom's calculator
+    [
+        ((1, 1, 1), (100, 0, 0)),
+        ((0, 0, 0), (0, 0, 0)),
+        ((1, 0, 0), (53.2408, 80.0925, 67.2032)),
+        ((0, 1, 0), (87.7347, -86.1827, 83.1793)),
+        ((0, 0, 1), (32.2970, 79.1875, -107.8602)),
+    ],
+)
+def test_lab_of_the_primaries(rgb, expected):
+    light, a, b = colour.lab(torch.tensor(rgb, dtype=torch.float64)[None, :, None, None]).flatten().tolist()
+    assert (100 * light, 256 * a - 128, 256 * b - 128) == pytest.approx(expected, abs=2e-3)
+
+
+def test_lab_stays_on_the_unit_scale_and_greys_have_no_chroma():
+    grid = torch.cartesian_prod(*[torch.linspace(0, 1, 9)] * 3)[:, :, None, None]
+    assert colour.lab(grid).min() > -1e-6
+    assert colour.lab(grid).max() < 1 + 1e-6
+    grey = colour.lab(torch.linspace(0, 1, 50)[:, None, None, None].expand(-1, 3, 1, 1))
+    torch.testing.assert_close(grey[:, 1:], torch.full((50, 2, 1, 1), 0.5), atol=1e-6, rtol=0)
+    assert (grey[1:, 0] > grey[:-1, 0]).all()

@@ -13,6 +13,12 @@ from salience.views.random import Keys
 
 _RED, _GREEN, _BLUE = 0.2989, 0.587, 0.114  # ITU-R 601-2, as torchvision and Pillow
 
+_XYZ = (  # from linear red, green and blue; the sums of the rows are the white D65
+    (0.4124564, 0.3575761, 0.1804375),
+    (0.2126729, 0.7151522, 0.0721750),
+    (0.0193339, 0.1191920, 0.9503041),
+)
+
 
 def luma(x: Tensor) -> Tensor:
     """[n c h w] -> [n 1 h w]: brightness as the eye weighs red, green and blue; of other channels, their mean."""
@@ -61,6 +67,24 @@ def _hue(x: Tensor, value: Tensor, spread: Tensor) -> Tensor:
     difference = torch.lerp(green - blue, torch.lerp(blue - red, red - green, not_green), not_red)
     third = not_green.add_(1).mul_(not_red)  # 0, 1 or 2
     return difference.div_(spread.clamp(min=1e-12)).mul_(1 / 6).add_(third, alpha=1 / 3)
+
+
+def lab(rgb: Tensor) -> Tensor:
+    """sRGB on the unit scale -> CIE 1976 L*a*b* under D65, brought inside the unit scale.  [n 3 h w] -> [n 3 h w]
+
+    The channels are L* / 100, a* / 256 + 1/2 and b* / 256 + 1/2, so that a grey has 1/2 in the last two.
+    https://en.wikipedia.org/wiki/CIELAB_color_space; matrix and white: IEC 61966-2-1, http://www.brucelindbloom.com
+    """
+    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    red, green, blue = linear.unbind(1)  # no matrix product: autocast would round it to eight bits
+    x, y, z = (_lightness(red * r + green * g + blue * b, r + g + b) for r, g, b in _XYZ)
+    return torch.stack([1.16 * y - 0.16, (x - y) * (500 / 256) + 0.5, (y - z) * (200 / 256) + 0.5], dim=1)
+
+
+def _lightness(value: Tensor, white: float) -> Tensor:
+    """The cube root of value / white, continued as a line below (6/29)^3."""
+    share, bend = value / white, (6 / 29) ** 3
+    return share.clamp(min=bend) ** (1 / 3) + (share.clamp(max=bend) - bend) / (3 * (6 / 29) ** 2)
 
 
 def jitter(x: Tensor, keys: Keys, *, strength: tuple[float, float, float, float], probability: float) -> Tensor:

@@ -1,0 +1,118 @@
+"""CMC: recognise an image's colours by its lights and shades, and these by its colours, each seen by its own encoder.
+
+Tian et al. 2019, "Contrastive Multiview Coding", https://arxiv.org/abs/1906.05849, section 3, over the n images of a
+step, whose luminance L and chroma ab (of CIE L*a*b*) are encoded and projected to unit vectors u and v:
+
+    l(u, v) = mean over i of -log  exp(u_i . v_i / temperature) / sum_{j = 1..n} exp(u_i . v_j / temperature)
+    loss = (l(u, v) + l(v, u)) / 2
+
+The representation is both encoders' outputs, side by side. A view is crop and flip, the same for L and ab: a change of
+light or colour would be seen by one of them alone, and a picture without colour has no chroma to tell it by.
+Differs from the paper: the other images of the step are the negatives instead of a memory bank with noise-contrastive
+estimation; the mean of both directions instead of their sum; two whole encoders instead of two halves of one; AdamW
+instead of SGD.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Annotated, Any, Self
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+
+from salience.batch import Batch, Progress, Spec
+from salience.distributed import gather
+from salience.errors import UserError
+from salience.methods.base import Context, Method, full_precision
+from salience.nets import Encoder, ImageInput, make_encoder
+from salience.views import Views
+from salience.views.colour import lab
+
+MEAN: tuple[float, ...] = (0.5, 0.5, 0.5)  # of photographs in `lab`, about
+STD: tuple[float, ...] = (0.25, 0.04, 0.06)
+
+
+@full_precision
+def cmc_loss(a: Tensor, b: Tensor, *, temperature: float) -> Tensor:
+    """InfoNCE of my n samples' two sides, both ways, against everyone's.  a, b: [n d] -> []"""
+    a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
+    (all_a, mine_at), (all_b, _) = gather(a), gather(b)  # [m d], my rows in it [n]
+    there = F.cross_entropy(a @ all_b.T / temperature, mine_at)
+    back = F.cross_entropy(b @ all_a.T / temperature, mine_at)
+    return (there + back) / 2
+
+
+class Sides(nn.Module):
+    """Luminance and chroma of an image, each through an encoder that sees nothing of the other."""
+
+    def __init__(self, luminance: Encoder, chroma: Encoder):
+        super().__init__()
+        self.luminance = luminance
+        self.chroma = chroma
+
+    def forward(self, x: Tensor) -> Tensor:
+        """sRGB on the unit scale, [n 3 h w] -> [n d + d']"""
+        light, colour = lab(x).split([1, 2], dim=1)
+        return torch.cat([self.luminance(light), self.chroma(colour)], dim=1)
+
+
+class CMC(Method):
+    """CMC.
+
+    dim: width of the projections in which luminance and chroma are compared
+    temperature: small values weigh the nearest negatives most
+    """
+
+    modalities = ("image",)
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        views: Views,
+        *,
+        dim: Annotated[int, Ge(1)] = 128,
+        temperature: Annotated[float, Gt(0)] = 0.07,
+    ):
+        super().__init__(encoder)
+        self.views = views
+        self.dim = dim
+        self.temperature = temperature
+        assert isinstance(encoder.body, Sides)
+        self.widths = [encoder.body.luminance.dim, encoder.body.chroma.dim]
+        self.luminance_projector, self.chroma_projector = (nn.Linear(width, dim) for width in self.widths)
+
+    @classmethod
+    def build(cls, context: Context, **options: Any) -> Self:
+        require_colour(context.spec)
+        luminance, chroma = (part_encoder(context, channels) for channels in (slice(0, 1), slice(1, 3)))
+        unchanged = ImageInput(context.spec, mean=(0, 0, 0), std=(1, 1, 1))  # the parts standardise, after `lab`
+        encoder = Encoder(unchanged, Sides(luminance, chroma), luminance.dim + chroma.dim, luminance.stride)
+        return cls(encoder, context.make_views({"global": 1}, policy="crops"), **options)
+
+    def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        [view] = self.views(batch, at)["global"]
+        light, colour = self.encoder(view.x).split(self.widths, dim=1)
+        a, b = self.luminance_projector(light), self.chroma_projector(colour)
+        return {"loss": cmc_loss(a, b, temperature=self.temperature)}
+
+    def collapsed_loss(self, n: int) -> float:
+        return math.log(n)
+
+
+def part_encoder(context: Context, channels: slice) -> Encoder:
+    """The encoder of these channels of `lab`."""
+    mean, std = MEAN[channels], STD[channels]
+    spec = dataclasses.replace(context.spec, shape=(len(mean), *context.spec.shape[1:]), mean=mean, std=std)
+    return make_encoder(context.encoder, spec, fetch=context.fetch)
+
+
+def require_colour(spec: Spec) -> None:
+    """Refuses what has no chroma, and three equal channels too: all statistics of theirs are equal."""
+    grey = len(spec.mean) == 3 and len({*spec.mean}) == len({*spec.std}) == 1
+    if spec.channels != 3 or grey:
+        what = "are grey" if grey else f"have {spec.channels} channel{'s' * (spec.channels > 1)}"
+        raise UserError(f"source: cmc sets luminance against colour, and these images {what}; take moco or simclr")
