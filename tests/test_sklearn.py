@@ -223,7 +223,7 @@ def test_images_of_other_values_than_learnt_are_refused(images):
     [
         (RepresentationLearner("simclear"), "did you mean simclr"),
         (RepresentationLearner("simclr", options={"temprature": 1.0}), "did you mean temperature"),
-        (RepresentationLearner("simclr", options={"devices": 2}), "has no option devices"),
+        (RepresentationLearner("simclr", options={"devices": 2}), "devices: simclr has no such option"),
         (RepresentationLearner("simclr", options={"temperature": -1.0}), "must be > 0"),
         (RepresentationLearner("pca", options={"dim": 5}), "at most 4"),
         (RepresentationLearner("pca", options=3), "options: 3 is no dictionary"),
