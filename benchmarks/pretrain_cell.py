@@ -20,13 +20,15 @@ import lightning as L
 import numpy as np
 import torch
 import torch.nn.functional as F
+import yaml
 from sabotage import SABOTAGES
 from shared import SUMMARY, emit, versions
+from sources import NAMES, open_split
 from torch import Tensor, nn
 
 import salience
 from salience.batch import Batch, Progress
-from salience.data import Dataset, open_data
+from salience.data import Dataset
 from salience.evaluation.baselines import principal_components, raw
 from salience.evaluation.knn import knn_scores
 from salience.evaluation.measure import Task, measure
@@ -57,18 +59,13 @@ class Supervised(Method):
         return {"loss": F.cross_entropy(self.classifier(self.encoder(view.x)), batch.label)}
 
 
-def open_split(args: argparse.Namespace, split: str) -> Dataset:
-    where = str(args.data / f"cifar10-{split}.parquet") if args.source == "cifar10" else f"{args.source}:{split}"
-    return open_data(where, progress=False)
-
-
 def rows_of(args: argparse.Namespace) -> tuple[Dataset, Dataset, Dataset]:
     """To train on, to judge by, and the labelled rows that judge them."""
-    whole = open_split(args, "train")
+    whole = open_split(args.source, "train", args.data)
     order = np.random.default_rng(0).permutation(len(whole))[:ROWS]
     if args.kind == "final":
         train = whole.subset(order)
-        return train, open_split(args, "test"), train
+        return train, open_split(args.source, "test", args.data), train
     half = len(order) // 2
     train = whole.subset(order[:half])
     return train, whole.subset(order[half : half + VALIDATION]), train.subset(np.arange(min(half, BANK)))
@@ -137,7 +134,7 @@ def measured(args: argparse.Namespace, embed: Any, judged: Dataset, bank: Datase
     known, unseen = embed(bank), embed(judged)
     classes = len(bank.classes)
     if args.kind == "trial":
-        return {"knn": knn(known, bank.labels, unseen, judged.labels, classes)}
+        return {"knn": knn(known, bank.labels, unseen, judged.labels, classes)} | floor(args, judged, bank)
     task = Task.of(bank.labels, judged.labels, classes, None)
     draws = {count: rows for count, rows in task.draws.items() if count in (1, 10)}
     chosen = Task(bank.labels, judged.labels, classes, task.validation, draws)
@@ -150,6 +147,16 @@ def measured(args: argparse.Namespace, embed: Any, judged: Dataset, bank: Datase
     }
 
 
+def floor(args: argparse.Namespace, judged: Dataset, bank: Dataset) -> dict[str, float]:
+    """What a trained encoder has to beat on these rows, where --floor asks for it."""
+    if not args.floor:
+        return {}
+    found = {}
+    for name, embed in (("raw", raw), ("untrained", untrained(args, bank))):
+        found[name] = knn(embed(bank), bank.labels, embed(judged), judged.labels, len(bank.classes))
+    return found
+
+
 def print_no(what: str) -> None:
     """The measures announce themselves; nobody watches here."""
 
@@ -158,12 +165,27 @@ def main() -> None:
     args = arguments()
     train, judged, bank = rows_of(args)
     embed = embedder(args, train)
-    found = {} if embed is None else measured(args, embed, judged, bank)
+    found = floor(args, judged, bank) if embed is None else measured(args, embed, judged, bank)
     cost, health = ({}, None) if args.run is None else (read(args.run / "cost.json"), read(args.run / "health.json"))
     emit(
-        SUMMARY, **found, diverged=embed is None, rows=len(train), flops=cost.get("flops"),
-        seconds=cost.get("seconds"), health=health, versions=versions("torch", "lightning", "numpy"),
-    )  # fmt: skip
+        SUMMARY,
+        **found,
+        diverged=embed is None,
+        rows=len(train),
+        flops=cost.get("flops"),
+        seconds=cost.get("seconds"),
+        health=health,
+        config=told(args.run),
+        versions=versions("torch", "lightning", "numpy"),
+    )
+
+
+def told(run: Path | None) -> dict[str, Any]:
+    """What the run was told that its health is judged by."""
+    if run is None or not run.exists():
+        return {}
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    return {name: config.get(name) for name in ("options", "learning_rate", "steps")}
 
 
 def read(path: Path) -> Any:
@@ -173,7 +195,7 @@ def read(path: Path) -> Any:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("method", help=f"a method's name, supervised, {', '.join(BASELINES)}")
-    parser.add_argument("source", choices=("cifar10", "fashion-mnist", "digits"))
+    parser.add_argument("source", choices=NAMES)
     parser.add_argument("--data", type=Path, help="folder with cifar10-train.parquet and cifar10-test.parquet")
     parser.add_argument("--kind", choices=("final", "trial"), default="final")
     parser.add_argument("--run", type=Path, help="run folder to make")
@@ -183,6 +205,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--views")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=JSON")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--floor", action="store_true", help="of a trial: measure raw input and the untrained encoder")
     parser.add_argument("--sabotage", choices=tuple(SABOTAGES), help="break the method on purpose")
     return parser.parse_args()
 

@@ -1,0 +1,192 @@
+"""How often is the doctor right? Healthy runs and runs broken on purpose, labelled by what came out of them.
+
+    .venv/bin/python benchmarks/doctor.py --data FOLDER              # stop and go on at will; make doctor-benchmark
+    .venv/bin/python benchmarks/doctor.py --report                   # judge the stored runs again, train nothing
+
+A run has failed if it diverged, or if nearest neighbours on rows it was not trained on are at most as good as those of
+the calibrated untrained encoder or of raw pixels, whichever is better. What was done to it does not count: some breaks
+do no harm. The diagnosis sees health.json and config.yaml alone, at the end and at a quarter of the budget, once with
+the labels the probe had and once without. Limits were chosen on the runs of CHOSEN_ON; the others are the test.
+Results: benchmarks/results/doctor.json, one cell a run, with its whole health record.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from machine import machine
+from pool import Job, run_all
+from run import RESULTS, ROOT, Stored
+
+from salience.evaluation.diagnosis import diagnose
+from salience.evaluation.intervals import wilson
+
+CHOSEN_ON = ("simclr", "simsiam", "byol", "vicreg")
+METHODS = ("simclr", "simsiam", "byol", "vicreg", "barlowtwins", "moco", "swav", "dino")
+IMAGES = {"moved-digits": 18_000, "cifar10": 25_600, "moved-fashion": 25_600}
+SEEDS = {"moved-digits": 2, "cifar10": 1, "moved-fashion": 2}
+CELL = Path(__file__).resolve().parent / "pretrain_cell.py"
+RUNS = ROOT / ".bench" / "runs" / "doctor"
+Setting = tuple[str, str, tuple[str, ...]]  # method, what was done to it, arguments
+
+BREAKS: tuple[Setting, ...] = (
+    ("simsiam", "no-stop-gradient", ("--sabotage", "no-stop-gradient")),
+    ("simsiam", "no-predictor", ("--sabotage", "no-predictor")),
+    ("simsiam", "rate-x100", ("--learning-rate", "0.2")),
+    ("simsiam", "destroying-views", ("--sabotage", "destroying-views")),
+    ("simsiam", "identity-views", ("--views", "identity")),
+    ("byol", "no-stop-gradient", ("--sabotage", "no-stop-gradient")),
+    ("byol", "frozen-teacher", ("--option", "momentum=1.0")),
+    ("byol", "rate-x300", ("--learning-rate", "0.6")),
+    ("byol", "destroying-views", ("--sabotage", "destroying-views")),
+    ("simclr", "temperature-0.001", ("--option", "temperature=0.001")),
+    ("simclr", "temperature-100", ("--option", "temperature=100.0")),
+    ("simclr", "rate-x30", ("--learning-rate", "0.06")),
+    ("simclr", "rate-x1000", ("--learning-rate", "2.0")),
+    ("simclr", "destroying-views", ("--sabotage", "destroying-views")),
+    ("simclr", "identity-views", ("--views", "identity")),
+    ("simclr", "flipped-sign", ("--sabotage", "flipped-sign")),
+    ("vicreg", "no-variance", ("--option", "variance=0.0")),
+    ("vicreg", "rate-x100", ("--learning-rate", "0.2")),
+    ("vicreg", "destroying-views", ("--sabotage", "destroying-views")),
+    ("vicreg", "identity-views", ("--views", "identity")),
+    ("barlowtwins", "rate-x100", ("--learning-rate", "0.2")),
+    ("barlowtwins", "destroying-views", ("--sabotage", "destroying-views")),
+    ("barlowtwins", "flipped-sign", ("--sabotage", "flipped-sign")),
+    ("moco", "frozen-teacher", ("--option", "momentum=1.0")),
+    ("moco", "temperature-0.001", ("--option", "temperature=0.001")),
+    ("moco", "destroying-views", ("--sabotage", "destroying-views")),
+    ("moco", "rate-x1000", ("--learning-rate", "2.0")),
+    ("swav", "dead-prototypes", ("--sabotage", "dead-prototypes")),
+    ("swav", "rate-x100", ("--learning-rate", "0.2")),
+    ("swav", "destroying-views", ("--sabotage", "destroying-views")),
+    ("dino", "dead-prototypes", ("--sabotage", "dead-prototypes")),
+    ("dino", "frozen-teacher", ("--option", "momentum=1.0")),
+    ("dino", "rate-x100", ("--learning-rate", "0.2")),
+    ("dino", "destroying-views", ("--sabotage", "destroying-views")),
+)
+SMALL: tuple[Setting, ...] = (  # on the small data alone: so many steps
+    ("simclr", "batch-4", ("--batch-size", "4")),
+    ("vicreg", "batch-4", ("--batch-size", "4")),
+    ("moco", "batch-4", ("--batch-size", "4")),
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A stored run, as it is judged."""
+
+    name: str
+    method: str
+    broken: bool
+    failed: bool
+    record: dict[str, Any]
+    config: dict[str, Any]
+
+    def at(self, share: float, *, labels: bool) -> dict[str, Any]:
+        """The record as it stood after this share of the budget, with or without what labels say."""
+        last = share * self.config["steps"]
+        probes = [probe for probe in self.record["probes"] if probe["step"] <= last]
+        record = {"about": dict(self.record["about"]), "probes": [dict(probe) for probe in probes]}
+        if "diverged" in self.record and self.record["diverged"]["step"] <= last:
+            record["diverged"] = self.record["diverged"]
+        if not labels:
+            record["about"].pop("raw_knn", None)
+            for probe in record["probes"]:
+                probe.pop("knn", None)
+        return record
+
+
+def jobs(stored: Stored, data: Path | None) -> list[Job]:
+    found = []
+    for source, images in IMAGES.items():
+        if source == "cifar10" and data is None:
+            continue
+        healthy = [
+            (name, f"healthy {seed}", ("--seed", str(seed))) for seed in range(SEEDS[source]) for name in METHODS
+        ]
+        for method, what, settings in (*healthy, *BREAKS, *(SMALL if source == "moved-digits" else ())):
+            name = f"{source} {method} {what}"
+            run = RUNS / name.replace(" ", "-")
+            views = () if source == "cifar10" or "--views" in settings else ("--views", "crops")
+            command = [sys.executable, str(CELL), method, source, "--kind", "trial", "--floor", "--images", str(images)]
+            command += [*views, *settings, "--run", str(run), *(["--data", str(data)] if data else [])]
+            if name not in stored.content["cells"]:
+                found.append(Job(name, command, run, stored))
+    return found
+
+
+def stored_runs(stored: Stored) -> list[Run]:
+    found = []
+    for name, cell in stored.content["cells"].items():
+        result = cell["result"]
+        failed = result["diverged"] or result["knn"] <= max(result["raw"], result["untrained"])
+        broken = "healthy" not in name
+        found.append(Run(name, name.split()[1], broken, failed, result["health"], result["config"]))
+    return found
+
+
+def report(runs: list[Run]) -> str:
+    failed, broken = sum(run.failed for run in runs), sum(run.broken for run in runs)
+    lines = [f"{len(runs)} runs, {broken} broken on purpose, {failed} failed"]
+    for labels in (True, False):
+        for share in (0.25, 1.0):
+            lines.append(f"\n{'with' if labels else 'without'} labels, at {share:.0%} of the budget")
+            for title, chosen in (("limits chosen on", True), ("tested on", False)):
+                some = [run for run in runs if (run.method in CHOSEN_ON) is chosen]
+                lines.append(f"  {title:<18}" + scores(some, share, labels=labels))
+    lines.append("\nwrong at the end, with labels")
+    return "\n".join([*lines, *(f"  {line}" for line in wrong(runs))])
+
+
+def scores(runs: Iterable[Run], share: float, *, labels: bool) -> str:
+    """Recall: of the failed, how many are called unhealthy. False alarms: of the others, how many are."""
+    pairs = [(run.failed, not diagnose(run.at(share, labels=labels), run.config).healthy) for run in runs]
+    counted = {
+        "recall": [alarm for bad, alarm in pairs if bad],
+        "false alarms": [alarm for bad, alarm in pairs if not bad],
+        "precision": [bad for bad, alarm in pairs if alarm],
+    }
+    return "; ".join(f"{name} {proportion(values)}" for name, values in counted.items())
+
+
+def proportion(values: list[bool]) -> str:
+    if not values:
+        return "-"
+    low, high = wilson(sum(values), len(values))
+    return f"{sum(values)}/{len(values)} = {sum(values) / len(values):.2f} [{low:.2f}, {high:.2f}]"
+
+
+def wrong(runs: list[Run]) -> list[str]:
+    lines = []
+    for run in runs:
+        found = diagnose(run.at(1.0, labels=True), run.config)
+        if found.healthy is run.failed:
+            lines.append(f"{run.name}: {'failed' if run.failed else 'sound'}, called {found.verdict}")
+    return lines
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=os.environ.get("SALIENCE_DATA"), help="or set SALIENCE_DATA")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time, one core each")
+    parser.add_argument("--only", default="", help="runs with this in their name")
+    parser.add_argument("--report", action="store_true", help="judge what is stored")
+    args = parser.parse_args()
+    stored = Stored(RESULTS, "doctor", machine())
+    data = Path(args.data).resolve() if args.data else None
+    code = 0
+    if not args.report:
+        code = run_all(lambda: [job for job in jobs(stored, data) if args.only in job.name], args.jobs)
+    print(report(stored_runs(stored)))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
