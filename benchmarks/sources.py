@@ -6,30 +6,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from salience.data import Dataset, open_data
+from salience.views.colour import luma
 
-NAMES = ("cifar10", "fashion-mnist", "digits", "moved-fashion", "moved-digits")
+NAMES = ("cifar10", "small-cifar10", "grey-cifar10", "fashion-mnist", "digits")
+SMALL = 16  # pixels a side of the small and the grey ones
 
 
 def open_split(name: str, split: str, folder: Path | None) -> Dataset:
-    """split: "train" or "test"; the moved ones are made from real images. folder: of CIFAR-10's files"""
-    if name == "cifar10":
-        assert folder is not None
-        return open_data(str(folder / f"cifar10-{split}.parquet"), progress=False)
-    base = name.removeprefix("moved-").replace("fashion-mnist", "fashion").replace("fashion", "fashion-mnist")
-    whole = open_data(f"{base}:{split}", progress=False)
-    return moved(whole, 14 if base == "fashion-mnist" else 8) if name.startswith("moved-") else whole
+    """split: "train" or "test";  folder: of CIFAR-10's files"""
+    if not name.endswith("cifar10"):
+        return open_data(f"{name}:{split}", progress=False)
+    assert folder is not None
+    resolution = None if name == "cifar10" else SMALL
+    found = open_data(str(folder / f"cifar10-{split}.parquet"), resolution=resolution, progress=False)
+    return without_colour(found) if name == "grey-cifar10" else found
 
 
-def moved(data: Dataset, side: int) -> Dataset:
-    """Each image brought to `side` pixels and put somewhere on an empty canvas of twice the side: pixels alone no
-    longer tell what it is, wherever it is."""
-    images = torch.from_numpy(data.x.astype(np.float32))
-    small = F.interpolate(images, size=(side, side), mode="area").round().byte().numpy()
-    at = np.random.default_rng(0).integers(0, side + 1, (len(small), 2))
-    canvas = np.zeros((len(small), small.shape[1], 2 * side, 2 * side), np.uint8)
-    for place, image, (top, left) in zip(canvas, small, at, strict=True):
-        place[:, top : top + side, left : left + side] = image
-    return open_data(canvas, labels=data.labels, progress=False)
+def without_colour(data: Dataset) -> Dataset:
+    x = torch.from_numpy(np.asarray(data.x)).float()
+    return open_data(luma(x).round().byte().numpy(), labels=data.labels, progress=False)
