@@ -203,8 +203,8 @@ def test_networks_that_take_local_crops_say_which(name, resolution, side):
     assert encoder(torch.rand(2, 3, side, side)).shape == (2, encoder.dim)
 
 
-@pytest.mark.parametrize(("resolution", "side"), [(32, 16), (28, 14), (12, 8), (8, 8), (4, 4)])
-def test_local_crops_keep_eight_pixels_where_the_image_has_them(resolution, side):
+@pytest.mark.parametrize(("resolution", "side"), [(32, 16), (28, 14), (16, 8), (15, None)])
+def test_local_crops_have_half_the_side_and_at_least_eight_pixels(resolution, side):
     assert make_encoder("convnet", Spec("image", (3, resolution, resolution), "uint8", 0, 255)).local_side == side
 
 

@@ -30,11 +30,9 @@ class Encoder(nn.Module):
 
     @property
     def local_side(self) -> int | None:
-        """Pixels a side of a local crop: half the image's, at least 8, in whole strides; None where it is fixed."""
-        if self.stride is None:
-            return None
-        side = self.input.spec.resolution
-        return max(self.stride, max(side // 2, min(LEAST_LOCAL, side)) // self.stride * self.stride)
+        """Pixels a side of a local crop: half the image's, in whole strides; None where no smaller image will do."""
+        side = 0 if self.stride is None else self.input.spec.resolution // 2 // self.stride * self.stride
+        return side if side >= LEAST_LOCAL else None
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """[n c h w] or [n width] on the unit scale -> [n dim].  mask: for token encoders; none of these has tokens"""

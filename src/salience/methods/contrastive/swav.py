@@ -9,8 +9,9 @@ The codes q are the rows of Q, found by Sinkhorn's iterations over the samples o
 an equal share of the samples, then each sample is shared out among the prototypes. Only the two global crops have
 codes, and no gradient enters them. The loss is the mean of l over all pairs of a code and a different crop, and over
 samples. Earlier projections, queued, help to find codes where a batch is small beside K.
-Differs from the paper: AdamW instead of LARS; four local crops, not six; the queue is always filled, and is used when
-full and after `queue_start`; the prototypes are normalised after a step, not before the next, which is the same.
+Differs from the paper: AdamW instead of LARS; four local crops, not six, and none where images are too small to cut;
+the queue is filled from the start, and used when it is full and `queue_start` is reached; the prototypes are normalised
+after a step, not before the next, which is the same.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class SwAV(Method):
     temperature: sharpness of the predictions; smaller is sharper
     epsilon: sharpness of the codes; smaller is sharper
     iterations: of Sinkhorn's algorithm
-    local_crops: small crops of each item, which predict but are not predicted
+    local_crops: small crops of each item, which predict; four, or none where half the side is too small
     queue: how many earlier projections help to find codes; three times the prototypes, at most the rows
     queue_start: share of the steps before they do
     frozen: share of the steps, at first, in which the prototypes stay as they are; the paper's first epoch
@@ -86,7 +87,7 @@ class SwAV(Method):
         temperature: Annotated[float, Gt(0)] = 0.1,
         epsilon: Annotated[float, Gt(0)] = 0.05,
         iterations: Annotated[int, Ge(1)] = 3,
-        local_crops: Annotated[int, Ge(0)] = 4,
+        local_crops: Annotated[int, Ge(0)] = Auto,
         queue: Annotated[int, Ge(0)] = Auto,
         queue_start: Annotated[float, Ge(0), Le(1)] = 0.1,
         frozen: Annotated[float, Ge(0), Le(1)] = 0.01,
@@ -115,7 +116,8 @@ class SwAV(Method):
         encoder = context.make_encoder()
         options = settled(options, prototypes=min(max(round(context.rows / 100), 32), 3000), hidden=2 * encoder.dim)
         options = settled(options, queue=min(3 * options["prototypes"], context.rows))
-        roles = {"global": 2, "local": options.get("local_crops", 4)}
+        options = settled(options, local_crops=4 if encoder.local_side else 0)
+        roles = {"global": 2, "local": options["local_crops"]}
         return cls(encoder, context.make_views(roles, local_side=encoder.local_side), **options)
 
     def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
