@@ -16,6 +16,8 @@ from salience.methods.base import Method
 from salience.views.policies import POLICY_OF, Shape
 from salience.views.random import Keys
 
+PROTOTYPES = ("scorer.weight", "directions")  # SwAV's and DINO's
+
 
 @contextmanager
 def swapped(owner: Any, name: str, value: Any) -> Iterator[None]:
@@ -51,7 +53,7 @@ def dead_prototypes(method: str) -> AbstractContextManager[None]:
 
     def kill(made: Any) -> None:
         for name, parameter in made.named_parameters():
-            if "prototypes" in name and parameter.ndim == 2:
+            if name.endswith(PROTOTYPES):
                 parameter.data.copy_(parameter.data[:1].expand_as(parameter))
 
     return changed_build(method, kill)

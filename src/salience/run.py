@@ -83,6 +83,15 @@ class Run:
             raise UserError(f"run: {path} is damaged; delete it, nothing else needs it") from None
 
     @property
+    def health(self) -> dict[str, Any] | None:
+        """What was seen of its training; None where nothing was, as of a closed form."""
+        path = self.path / "health.json"
+        try:
+            return json.loads(path.read_text()) if path.exists() else None
+        except ValueError:
+            raise UserError(f"run: {path} is damaged; delete it, nothing else needs it") from None
+
+    @property
     def step(self) -> int:
         """The step its last checkpoint was taken at; 0 before the first."""
         return int(self.read_checkpoint()["global_step"]) if self.checkpoint.exists() else 0

@@ -26,7 +26,10 @@ from salience.run import Run
 from salience.training import checkpoints, engine, probe
 
 STEPS, KILLED = 14, 9
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked process")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked process"),
+    pytest.mark.filterwarnings("ignore::salience.errors.Note"),  # what the doctor says of so small a run
+]
 
 
 class Teacher(Method):

@@ -21,7 +21,7 @@ from salience.errors import UserError
 HELP = "Learn representations from data that nobody has labelled, see what they know, and put them to work."
 
 
-VERBS = ("methods", "views", "data", "fit", "embed", "evaluate", "compare", "predict", "demo")
+VERBS = ("methods", "views", "data", "fit", "embed", "evaluate", "doctor", "compare", "predict", "demo")
 
 
 def make_app(argv: list[str]) -> App:
@@ -34,7 +34,7 @@ def make_app(argv: list[str]) -> App:
     if fitting:
         argv[1:] = with_method(argv[1:])
     app.command(fit_app(argv[1:] if fitting else (), sort_key=VERBS.index("fit")))
-    for verb in (methods, views, data, embed, evaluate, compare, predict, demo):
+    for verb in (methods, views, data, embed, evaluate, doctor, compare, predict, demo):
         app.command(verb, sort_key=VERBS.index(verb.__name__))
     return app
 
@@ -156,6 +156,15 @@ def evaluate(run: Run, /, *, on: Source, test: str | None = None, labels: str | 
     with _output_kept_for(json):
         report = measure(run, on, test, labels=labels)
     return _print_json(report.to_dict()) if json else _print(f"{report.text()}\n\nreport: {run / 'report.html'}")
+
+
+def doctor(run: Run, /, *, json: Json = False) -> int:
+    """Tell whether a run is healthy, and if not, what to change. Exit code 0: healthy, 1: not."""
+    from salience.apps.doctor import doctor as examine
+
+    found = examine(run)
+    _print_json(found.to_dict()) if json else _print(found.text())
+    return 0 if found.healthy else 1
 
 
 def compare(*runs: Run, out: Path | None = None, json: Json = False) -> int:

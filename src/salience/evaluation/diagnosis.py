@@ -7,8 +7,8 @@ best rank of all: so a verdict needs two signs, each over two probes in a row. A
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 HEALTHY = "healthy"
@@ -46,11 +46,15 @@ LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Finding:
-    """what: is the matter;  why: we think so, in figures;  change: the remedy"""
+    """what: is the matter;  why: we think so, in figures;  change: the remedy
+
+    sign: what was looked at; two findings from one sign are one piece of evidence
+    """
 
     what: str
     why: str
     change: str
+    sign: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,9 @@ class Diagnosis:
         return self.verdict == HEALTHY
 
     def to_dict(self) -> dict[str, Any]:
-        return {"verdict": self.verdict, "findings": [asdict(finding) for finding in self.findings]}
+        told = ("what", "why", "change")
+        findings = [{name: getattr(finding, name) for name in told} for finding in self.findings]
+        return {"verdict": self.verdict, "findings": findings}
 
     def text(self) -> str:
         lines = [self.verdict]
@@ -85,10 +91,13 @@ class Course:
         """At every probe that has it; "pairs" is computed: how near two views are, as a share of how near two items."""
         if sign == "pairs":
             return [p["alignment"] / max(2 * p["std"] ** 2, 1e-9) for p in self.probes if "alignment" in p]
-        return [probe[sign] for probe in self.probes if sign in probe]
+        probes = self.probes
+        if sign == "loss":  # among a queue's first, random rows it is too low to compare with
+            probes = [probe for probe in probes if probe.get("queue_filled", 1) == 1]
+        return [probe[sign] for probe in probes if sign in probe]
 
     def start(self, sign: str) -> float:
-        return self.values(sign)[0]
+        return next(iter(self.values(sign)), math.nan)
 
     def lately(self, sign: str) -> list[float]:
         """The last two after the start; [] where there are not so many yet."""
@@ -111,14 +120,19 @@ def diagnose(record: Mapping[str, Any], config: Mapping[str, Any], limits: Limit
     collapse = [found for sign in COLLAPSE if (found := sign(course, limits))] if pairwise else []
     failure = [found for sign in FAILURE if (found := sign(course, limits))]
     mistakes = [found for sign in MISTAKES if (found := sign(course, config, limits))]
-    if len(collapse) >= 2:
+    if independent(collapse) >= 2:
         return Diagnosis("collapsed", (*collapse, *mistakes))
     if mistakes and (collapse or failure):
         return Diagnosis("misconfigured", (*mistakes, *collapse, *failure))
-    if len(collapse) + len(failure) >= 2:
+    if independent(collapse + failure) >= 2:
         return Diagnosis("failing", (*collapse, *failure))
     young = under_trained(course, limits)
     return Diagnosis("under-trained", (young,)) if young else Diagnosis(HEALTHY, ())
+
+
+def independent(findings: Sequence[Finding]) -> int:
+    """How many different signs speak."""
+    return len({finding.sign for finding in findings})
 
 
 # --- signs of collapse ---------------------------------------------------------------------------------------------
@@ -129,7 +143,7 @@ def lost_spread(course: Course, limits: Limits) -> Finding | None:
     if not course.throughout("std", lambda now: now < limits.spread * start):
         return None
     why = f"the spread of the representation is {course.lately('std')[-1]:.3g}, {start:.3g} at the start"
-    return Finding("all items become alike", why, COLLAPSE_REMEDY)
+    return Finding("all items become alike", why, COLLAPSE_REMEDY, "spread")
 
 
 def lost_rank(course: Course, limits: Limits) -> Finding | None:
@@ -137,7 +151,7 @@ def lost_rank(course: Course, limits: Limits) -> Finding | None:
     if start < 2 * limits.rank or not course.throughout("effective_rank", lambda now: now < limits.rank):
         return None
     why = f"its effective rank is {course.lately('effective_rank')[-1]:.2f}, {start:.1f} at the start"
-    return Finding("the representation is a line or a point", why, COLLAPSE_REMEDY)
+    return Finding("the representation is a line or a point", why, COLLAPSE_REMEDY, "rank")
 
 
 def lost_uniformity(course: Course, limits: Limits) -> Finding | None:
@@ -145,7 +159,7 @@ def lost_uniformity(course: Course, limits: Limits) -> Finding | None:
     if not course.throughout("uniformity", lambda now: now > limits.uniformity * start):
         return None
     why = f"uniformity is {course.lately('uniformity')[-1]:.3g}, {start:.3g} at the start (0: one point)"
-    return Finding("items no longer fill their space", why, COLLAPSE_REMEDY)
+    return Finding("items no longer fill their space", why, COLLAPSE_REMEDY, "spread")
 
 
 def collapsed_loss(course: Course, limits: Limits) -> Finding | None:
@@ -156,7 +170,7 @@ def collapsed_loss(course: Course, limits: Limits) -> Finding | None:
     if not course.throughout("loss", lambda now: abs(now - collapsed) < limits.loss * scale):
         return None
     why = f"the loss is {course.lately('loss')[-1]:.4g}, and {collapsed:.4g} when all items are alike"
-    return Finding("the loss is that of a collapsed network", why, COLLAPSE_REMEDY)
+    return Finding("the loss is that of a collapsed network", why, COLLAPSE_REMEDY, "loss")
 
 
 COLLAPSE_REMEDY = "lower --learning-rate, or look for what keeps items apart: predictor, teacher, variance, temperature"
@@ -173,7 +187,7 @@ def strangers(course: Course, limits: Limits) -> Finding | None:
     if not course.throughout("pairs", lambda now: now > limits.pairs * start):
         return None
     why = f"their distance is {course.lately('pairs')[-1]:.2f} of that of two items, {start:.2f} at the start"
-    return Finding("two views of an item come no closer", why, "other --views, or a higher --learning-rate")
+    return Finding("two views of an item come no closer", why, "other --views, or a higher --learning-rate", "pairs")
 
 
 def stuck_loss(course: Course, limits: Limits) -> Finding | None:
@@ -181,7 +195,7 @@ def stuck_loss(course: Course, limits: Limits) -> Finding | None:
     if not course.throughout("loss", lambda now: now >= start - 0.01 * abs(start)):
         return None
     why = f"it is {course.lately('loss')[-1]:.4g} on the probe, {start:.4g} at the start"
-    return Finding("the loss does not fall", why, "change --learning-rate; tenfold less is the first to try")
+    return Finding("the loss does not fall", why, "change --learning-rate; tenfold less is the first to try", "loss")
 
 
 def poor_neighbours(course: Course, limits: Limits) -> Finding | None:
@@ -193,7 +207,9 @@ def poor_neighbours(course: Course, limits: Limits) -> Finding | None:
     if found[-1] > baseline - limits.margin or found[-1] - found[-2] > limits.rise:
         return None
     why = f"kNN accuracy is {found[-1]:.3f}; untrained {found[0]:.3f}, raw input {course.about.get('raw_knn', 0.0):.3f}"
-    return Finding("neighbours are no better than before training", why, "see --views; they may destroy what matters")
+    return Finding(
+        "neighbours are no better than before training", why, "see --views; they may destroy what matters", "neighbours"
+    )
 
 
 def falling_neighbours(course: Course, limits: Limits) -> Finding | None:
@@ -201,7 +217,7 @@ def falling_neighbours(course: Course, limits: Limits) -> Finding | None:
     if len(found) < 2 or found[-1] > found[0] - 5 * limits.margin:
         return None
     why = f"kNN accuracy fell from {found[0]:.3f} to {found[-1]:.3f}"
-    return Finding("training makes neighbours worse", why, "lower --learning-rate; see --views")
+    return Finding("training makes neighbours worse", why, "lower --learning-rate; see --views", "trend of neighbours")
 
 
 def gradients(course: Course, limits: Limits) -> Finding | None:
@@ -210,9 +226,16 @@ def gradients(course: Course, limits: Limits) -> Finding | None:
         return None
     start, now = found[0], found[-LATELY:]
     if all(value < limits.gradient * start for value in now):
-        return Finding("gradients have vanished", f"their norm is {now[-1]:.2g}, {start:.2g} at the start", REMEDY_RATE)
+        return Finding(
+            "gradients have vanished",
+            f"their norm is {now[-1]:.2g}, {start:.2g} at the start",
+            REMEDY_RATE,
+            "gradients",
+        )
     if all(value > limits.explosion * start for value in now):
-        return Finding("gradients explode", f"their norm is {now[-1]:.2g}, {start:.2g} at the start", REMEDY_RATE)
+        return Finding(
+            "gradients explode", f"their norm is {now[-1]:.2g}, {start:.2g} at the start", REMEDY_RATE, "gradients"
+        )
     return None
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from salience.errors import Note
 from salience.evaluation import figures
+from salience.evaluation.diagnosis import Diagnosis
 from salience.evaluation.earlier import keep_earlier
 from salience.evaluation.intervals import Metric
 from salience.evaluation.measure import INTERVALS
@@ -90,6 +91,7 @@ def page(report: Report, drawn: Mapping[str, bytes]) -> str:
         f"<ul>{notes}</ul>" if notes else "",
         summary(report),
         *(section(name, drawn) for name in CAPTIONS if name in drawn),
+        health(report.health),
         cost(report.cost),
     ]
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
@@ -117,6 +119,20 @@ CAPTIONS = {
     ),
     "training.svg": ("The training", "As metrics.csv has it."),
 }
+
+
+def health(diagnosis: Diagnosis | None) -> str:
+    """What the training's signs say."""
+    if diagnosis is None:
+        return ""
+    items = "".join(
+        f"<li>{escape(found.what)}: {escape(found.why)}. <em>{escape(found.change)}</em></li>"
+        for found in diagnosis.findings
+    )
+    told = "Judged by its loss, geometry, gradients and neighbours against its own start."
+    return f'<h2>The health of the training</h2>\n<p>{diagnosis.verdict}. <span class="soft">{told}</span></p>' + (
+        f"<ul>{items}</ul>" if items else ""
+    )
 
 
 def section(name: str, drawn: Mapping[str, bytes]) -> str:

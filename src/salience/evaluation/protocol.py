@@ -12,6 +12,7 @@ from salience.data import Dataset
 from salience.data.progress import progress_bar
 from salience.errors import UserError, naming
 from salience.evaluation import baselines, gallery
+from salience.evaluation.diagnosis import Diagnosis, diagnose
 from salience.evaluation.geometry import alignment
 from salience.evaluation.intervals import Metric
 from salience.evaluation.limits import MOST_PROJECTED, note_limits
@@ -177,7 +178,14 @@ def make_report(
         tuple(notes),
         rows.test.classes,
         evidence(rep, rows, ours, features),
+        health_of(rep),
     )
+
+
+def health_of(rep: Representation) -> Diagnosis | None:
+    """None where no training was watched."""
+    record = Run(rep.run).health if rep.run else None
+    return None if record is None else diagnose(record, rep.config)
 
 
 def describe(rep: Representation, rows: Rows, features: Features) -> dict[str, Any]:

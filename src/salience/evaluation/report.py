@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from salience.evaluation.diagnosis import Diagnosis
 from salience.evaluation.intervals import Metric
 from salience.evaluation.measure import INTERVALS, Measures
 
@@ -54,6 +55,7 @@ class Report:
 
     baselines, gains: "raw", "pca", "untrained" -> measures, None where one does not apply;  gains: the representation's
         few-label accuracy minus the baseline's, paired over label draws
+    health: of the training, None where there was none to watch
     cost: of the training;  about: method, data and rows;  notes: what a reader must know
     """
 
@@ -65,6 +67,7 @@ class Report:
     notes: tuple[str, ...]
     classes: tuple[str, ...]
     evidence: Evidence
+    health: Diagnosis | None = None
 
     @property
     def columns(self) -> dict[str, Measures | None]:
@@ -84,6 +87,7 @@ class Report:
             "baselines": plain(self.baselines),
             "gains": plain(self.gains),
             "cost": dict(self.cost),
+            "health": self.health.to_dict() if self.health else None,
             "about": dict(self.about),
             "verdict": self.verdict(),
             "notes": list(self.notes),
@@ -128,7 +132,8 @@ class Report:
         rows = f"{about['train_rows']:,} rows to train on, " if about["train_rows"] else ""
         head = f"{about['method']} on {about['on']}: {rows}{about['test_rows']:,} rows to judge by; 95 % intervals"
         notes = [f"note: {note}" for note in self.notes]
-        return "\n".join([head, "", self.table(), "", *filter(None, [self.verdict()]), *notes]).rstrip()
+        health = [f"The training was {self.health.text()}"] if self.health else []
+        return "\n".join([head, "", self.table(), "", *filter(None, [self.verdict()]), *health, *notes]).rstrip()
 
 
 def plain(value: Any) -> Any:

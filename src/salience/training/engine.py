@@ -63,7 +63,7 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None
     metrics = MetricsCSV(run.metrics, every=every)
     probe = Probe(dataset, total=config["steps"], seed=config["seed"], half=config["precision"] == "bf16-mixed")
     items = config["batch_size"] * config["devices"]
-    health = Health(run.path / "health.json", probe, steps=config["steps"], batch_size=items, every=every)
+    health = Health(run.path / "health.json", probe, config, batch_size=items, every=every)
     together = several_processes(run.path, config["devices"])
     with quiet(), threads(config["threads"]), together:
         trainer = _trainer(run, method, [metrics, meter, health, saver, *([ProgressBar(every)] if progress else [])])
@@ -74,7 +74,10 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None
         if not is_helper():
             metrics.rewind(run.step)
         last = str(run.checkpoint) if run.checkpoint.exists() else None
-        trainer.fit(method, steps, ckpt_path=last, weights_only=True)
+        try:
+            trainer.fit(method, steps, ckpt_path=last, weights_only=True)
+        except SystemExit:  # Lightning's answer to a Ctrl-C that our handler does not see
+            raise Interrupted(f"continue with: salience fit --resume {run.path}") from None
     if saver.stopped and trainer.global_step < config["steps"]:
         raise Interrupted(f"stopped at step {trainer.global_step}; continue with: salience fit --resume {run.path}")
     if trainer.is_global_zero:

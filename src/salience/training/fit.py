@@ -62,6 +62,7 @@ def fit(
     seed: int = 0,
     init: Path | str | None = None,
     checkpoint_every: str | float = "2min",
+    stop_when_collapsed: bool = False,
     devices: int = 1,
     logger: str | None = None,
     use_labels: bool = False,
@@ -80,6 +81,7 @@ def fit(
     encoder, views: by name;  resolution: images are brought to it, in pixels a side
     batch_size: rows a step on each device;  learning_rate: its peak
     init: a run whose encoder the training starts from
+    stop_when_collapsed: raise Collapsed when all items have become alike, instead of a warning
     checkpoint_every: "2min";  devices: processes;  logger: a Lightning logger by name, beside metrics.csv
     use_labels: lets a method see the labels;  labels: the column that holds them
     precision: "auto", or Lightning's name;  compile: None decides by the length of the training
@@ -113,6 +115,7 @@ def fit(
         "encoder": encoder,
         "views": views,
         "use_labels": use_labels,
+        "stop_when_collapsed": stop_when_collapsed,
         "spec": dataset.spec.to_dict(),
     }
     torch.manual_seed(seed)

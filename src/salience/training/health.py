@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,7 +12,8 @@ import lightning as L
 import torch
 from torch.optim import Optimizer
 
-from salience.errors import UserError
+from salience.errors import Note, UserError
+from salience.evaluation.diagnosis import HEALTHY, diagnose
 from salience.files import write_text
 from salience.methods import Method
 from salience.training.probe import Probe
@@ -18,29 +21,35 @@ from salience.training.probe import Probe
 PROBES = 12  # over a training
 LEAST = 5  # steps between two probes
 KNN_EVERY = 3  # probes: nearest neighbours cost more than the rest
+WARN_FROM = 0.25  # of the training: what is said before is too often wrong
 
 
 class Diverged(UserError):  # noqa: N818 - says what happened
     """The loss is no longer a number, and no later step can mend the weights."""
 
 
+class Collapsed(UserError):  # noqa: N818 - says what happened
+    """All items have become alike, and --stop-when-collapsed was given."""
+
+
 class Health(L.Callback):
     """Writes health.json: what the signs are judged against, then one entry a probe, the first before training.
 
-    Travels in the checkpoint.
-    steps: of the whole training;  batch_size: items of a step on all processes;  every: steps between two looks at the
-    loss
+    Warns as soon as the signs are bad, once for each verdict. Travels in the checkpoint.
+    config: of the run;  batch_size: items of a step on all processes;  every: steps between two looks at the loss
     """
 
-    def __init__(self, path: Path, probe: Probe, *, steps: int, batch_size: int, every: int):
+    def __init__(self, path: Path, probe: Probe, config: Mapping[str, Any], *, batch_size: int, every: int):
         self.path = path
         self.probe = probe
-        self.interval = max(LEAST, steps // PROBES)
-        self.steps = steps
+        self.config = config
+        self.steps = config["steps"]
+        self.interval = max(LEAST, self.steps // PROBES)
         self.batch_size = batch_size
         self.every = every
         self.record: dict[str, Any] = {}
         self.gradient: float | None = None
+        self.said = {HEALTHY, "under-trained"}  # the second is no news while training goes on
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero and not self.record:
@@ -85,6 +94,20 @@ class Health(L.Callback):
             seen["gradient"] = float(f"{self.gradient:.4g}")
         probes.append({"step": step, **seen})
         self._write()
+        if step >= WARN_FROM * self.steps:
+            self._judge(step)
+
+    def _judge(self, step: int) -> None:
+        found = diagnose(self.record, self.config)
+        if found.verdict == "collapsed" and self.config.get("stop_when_collapsed"):
+            finding = found.findings[0]
+            raise Collapsed(f"training has collapsed by step {step}: {finding.what}, {finding.why}; {finding.change}")
+        if found.verdict not in self.said:
+            self.said.add(found.verdict)
+            finding = found.findings[0]
+            warnings.warn(
+                f"step {step}: {found.verdict}; {finding.what} ({finding.why}); {finding.change}", Note, stacklevel=2
+            )
 
     def _write(self) -> None:
         write_text(self.path, json.dumps(self.record, indent=1) + "\n")
