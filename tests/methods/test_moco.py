@@ -125,13 +125,13 @@ def test_finite_in_half_precision_at_extreme_temperatures(temperature: float) ->
 @pytest.mark.parametrize("length", [1, 3, 4, 6, 7, 13])
 def test_the_queue_holds_the_last_keys_that_came(length: int) -> None:
     """First in, first out, around the end, for a queue that is no multiple of the batch or shorter than it."""
-    queue, oldest = torch.zeros(length, 1), torch.zeros((), dtype=torch.int64)
+    queue, written = torch.zeros(length, 1), torch.zeros((), dtype=torch.int64)
     place = queue.data_ptr()
     for step in range(1, 8):
-        enqueue(queue, oldest, torch.arange(4.0 * step - 4, 4.0 * step)[:, None])
+        enqueue(queue, written, torch.arange(4.0 * step - 4, 4.0 * step)[:, None])
         came = list(range(4 * step))
         assert sorted(queue[:, 0].tolist()) == sorted(([0] * length + came)[-length:])
-        assert queue[(oldest - 1) % length, 0] == came[-1]
+        assert queue[(written - 1) % length, 0] == came[-1]
     assert queue.data_ptr() == place
 
 
@@ -147,7 +147,8 @@ def test_a_step_puts_the_keys_of_its_batch_into_the_queue() -> None:
     torch.testing.assert_close(method.old_keys[:ROWS], expected)
     torch.testing.assert_close(method.old_keys[ROWS:], before[ROWS:], rtol=0, atol=0)
     torch.testing.assert_close(method.old_keys.norm(dim=1), torch.ones(40).double())
-    assert method.oldest == ROWS
+    assert method.written == ROWS
+    assert method.vitals(batch, at)["queue_filled"] == ROWS / 40
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.75, 1.0])

@@ -64,7 +64,7 @@ class MoCo(Method):
     modalities = ("image", "table")
     sync_batchnorm = False
     old_keys: Tensor
-    oldest: Tensor
+    written: Tensor
 
     def __init__(
         self,
@@ -92,8 +92,8 @@ class MoCo(Method):
         self.teacher_projector = teacher_of(self.projector)
         generator = torch.Generator().manual_seed(0)  # its own, so that the queue is the same on all processes,
         self.register_buffer("old_keys", F.normalize(torch.randn(queue, dim, generator=generator), dim=1))
-        self.register_buffer("oldest", torch.zeros((), dtype=torch.int64))
-        self._ddp_params_and_buffers_to_ignore = ["old_keys", "oldest"]  # and none need send it to another
+        self.register_buffer("written", torch.zeros((), dtype=torch.int64))
+        self._ddp_params_and_buffers_to_ignore = ["old_keys", "written"]  # and none need send it to another
         self._fresh: Tensor | None = None  # keys of the step under way, [m dim]
 
     @classmethod
@@ -125,14 +125,16 @@ class MoCo(Method):
         follow(self.teacher_projector, self.projector, self.momentum)
         average_(statistics_of(self.encoder) + statistics_of(self.teacher_encoder))
         if self._fresh is not None:
-            enqueue(self.old_keys, self.oldest, self._fresh)
+            enqueue(self.old_keys, self.written, self._fresh)
             self._fresh = None
 
     def collapsed_loss(self, n: int) -> float:
         return math.log(self.queue + 1)
 
     def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        return {"teacher_distance": distance(self.teacher_encoder, self.encoder)}
+        """queue_filled: the share that is keys; below 1, random rows make the loss lower than it will be."""
+        filled = (self.written / max(1, self.queue)).clamp(max=1.0)
+        return {"teacher_distance": distance(self.teacher_encoder, self.encoder), "queue_filled": filled}
 
 
 def queue_for(rows: int) -> int:
@@ -143,18 +145,16 @@ def queue_for(rows: int) -> int:
 
 
 @torch.no_grad()
-def enqueue(queue: Tensor, oldest: Tensor, keys: Tensor) -> None:
-    """Keys take the places of the oldest, from row `oldest` on and around the end, in place.
+def enqueue(queue: Tensor, written: Tensor, keys: Tensor) -> None:
+    """Keys take the places of the oldest, in place, from one end to the other and around.
 
-    queue: [K d];  oldest: [] int64, moved on;  keys: [m d], of which a short queue keeps the last
+    queue: [K d];  written: [] int64, how many came before, counted on;  keys: [m d], the last K of which stay
     """
     length, count = len(queue), len(keys)
-    if length == 0:
-        return
-    kept = keys[-length:]
-    places = oldest + torch.arange(count - len(kept), count, device=queue.device)
-    queue.index_copy_(0, places % length, kept)
-    oldest.add_(count).remainder_(length)
+    if length:
+        places = written + torch.arange(max(0, count - length), count, device=queue.device)
+        queue.index_copy_(0, places % length, keys[-length:])
+    written.add_(count)
 
 
 def shuffled(batch: Batch, at: Progress) -> tuple[Batch, Tensor]:
