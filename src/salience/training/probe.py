@@ -49,7 +49,7 @@ class Probe:
 
         batch_size: items of a step on all processes
         """
-        about: dict[str, Any] = {"collapsed_loss": method.collapsed_loss(batch_size), "batch_size": batch_size}
+        about: dict[str, Any] = {"collapsed_loss": method.collapsed_loss(len(self.batch)), "batch_size": batch_size}
         with _unnoticed(method):
             pair = self._pair(method)
         if pair is not None:

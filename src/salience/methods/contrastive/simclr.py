@@ -11,6 +11,7 @@ Differs from the paper: AdamW instead of LARS; for tables, views are noise and m
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Self
 
 import torch
@@ -66,3 +67,6 @@ class SimCLR(Method):
     def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
         a, b = (self.projector(self.encoder(view.x)) for view in self.views(batch, at)["global"])
         return {"loss": nt_xent(a, b, temperature=self.temperature)}
+
+    def collapsed_loss(self, n: int) -> float:
+        return math.log(2 * n - 1)
