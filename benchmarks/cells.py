@@ -13,6 +13,7 @@ import peers
 
 HERE = Path(__file__).resolve().parent
 PEER_ARMS = ("lightly-documented", "lightly-our-flags")
+JOINT_EMBEDDING = ("simclr", "moco", "byol", "simsiam", "swav", "barlowtwins", "vicreg", "dino", "cmc", "supcon")
 SMOKE_NETWORK = ("--rows", "256", "--batch-size", "32", "--skip", "2", "--window", "2")
 
 
@@ -69,6 +70,16 @@ def throughput_resnet(data: Path, smoke: bool) -> list[Cell]:
     ]
 
 
+def methods(data: Path, smoke: bool) -> list[Cell]:
+    """Images/s and FLOPs of each joint-embedding method, small net."""
+    extra = ("--steps", 8, *SMOKE_NETWORK) if smoke else ("--steps", 55)
+    return [
+        Cell("methods-convnet", method, i, ours("method_speed.py", method, "--data", data, *extra))
+        for i in range(1 if smoke else 2)
+        for method in JOINT_EMBEDDING
+    ]
+
+
 def knn(data: Path, smoke: bool) -> list[Cell]:
     """Weighted kNN accuracy after one epoch of half the images, three seeds."""
     extra = ("--epochs", 1, *SMOKE_NETWORK) if smoke else ("--epochs", 1, "--rows", 25_000)
@@ -120,6 +131,7 @@ def all_cells(data: Path | None, smoke: bool) -> list[Cell]:
     cells: list[Cell] = []
     if data is not None:
         cells += throughput(data, smoke) + throughput_resnet(data, smoke) + breakdown(data, smoke)
+        cells += methods(data, smoke)
     cells += classical("pca", ("salience", "fit", "covariance_eigh", "randomized", "full"), smoke)
     cells += classical("kmeans", ("salience", "fit", "lloyd", "elkan"), smoke)
     with_data = ("--data", data) if data else ()

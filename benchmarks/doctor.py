@@ -182,7 +182,9 @@ def main() -> int:
     code, data = 0, Path(args.data or "").resolve()
     if not args.report:
         code = run_all(lambda: [job for job in jobs(stored, data) if args.only in job.name], args.jobs)
-    print(report(stored_runs(stored)))
+    stored.content["summary"] = report(stored_runs(stored))
+    stored.write()
+    print(stored.content["summary"])
     return code
 
 

@@ -119,6 +119,64 @@ def classical(stored: dict[str, Any], title: str) -> str:
     return f"**{title}**\n\n" + table(["", "s", "quality", "Salience is faster"], rows)
 
 
+def methods(stored: dict[str, Any], title: str) -> str:
+    """Images/s beside SimCLR's, and what the FLOPs say they should be."""
+    grouped = arms(stored)
+    base = grouped.get("simclr", [])
+    rows = []
+    for arm, cells in grouped.items():
+        mine, theirs = (statistics.median(values(found, "images_per_second")) for found in (cells, base))
+        work, least = (values(found, "flops_per_image")[0] for found in (cells, base))
+        slower, more = theirs / mine, work / least
+        speed = spread(values(cells, "images_per_second"))
+        rows.append([arm, speed, f"{slower:.2f}", f"{more:.2f}", f"{slower / more:.2f}"])
+    return f"**{title}**\n\n" + table(["", "images/s", "time, SimCLR = 1", "FLOPs, SimCLR = 1", "time by FLOPs"], rows)
+
+
+def leaderboard(stored: dict[str, Any], title: str) -> str:
+    """A row a method, the best kNN first; in brackets the range over seeds."""
+    seeds: dict[str, list[dict[str, Any]]] = {}
+    for name, cell in stored["cells"].items():
+        if " seed " in name:
+            seeds.setdefault(name.split()[0], []).append(cell["result"])
+    rows = []
+    for method, found in sorted(seeds.items(), key=lambda pair: -mean_of(pair[1], "knn")):
+        few = [[one["few_label"][count]["value"] for one in found] for count in ("1", "10")]
+        quality = [spread([one[name]["value"] for one in found], three) for name in ("knn", "linear")]
+        flops = next((f"{one['flops'] / 1e12:.1f}" for one in found if one.get("flops")), "–")
+        seconds = [one["seconds"] for one in found if one.get("seconds")]
+        rank = spread([one["effective_rank"]["value"] for one in found])
+        rows.append([method, *quality, *(spread(one, three) for one in few), rank, flops, spread(seconds)])
+    head = ["", "kNN", "linear", "1 label", "10 labels", "rank", "TFLOPs", "s, one core"]
+    return f"**{title}**\n\n{table(head, rows)}\n\n{trials(stored)}"
+
+
+def mean_of(found: list[dict[str, Any]], name: str) -> float:
+    return statistics.mean(one[name]["value"] for one in found)
+
+
+def three(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def trials(stored: dict[str, Any]) -> str:
+    """Each method's six trials, as kNN among unseen rows at half the budget."""
+    rows: dict[str, list[str]] = {}
+    for name, cell in stored["cells"].items():
+        if " trial " in name:
+            words = cell["command"].split()
+            knob = next((words[i + 1] for i, word in enumerate(words) if word in ("--option", "--views")), "")
+            rate = words[words.index("--learning-rate") + 1]
+            shown = "diverged" if cell["result"]["diverged"] else three(cell["result"]["knn"])
+            rows.setdefault(name.split()[0], []).append(f"{rate}, {knob}: {shown}")
+    listed = [[method, "; ".join(found)] for method, found in rows.items()]
+    return "Trials: learning rate, knob: kNN\n\n" + table(["", "trials"], listed)
+
+
+def doctor(stored: dict[str, Any], title: str) -> str:
+    return f"**{title}**\n\n```\n{stored['summary']}\n```"
+
+
 def memory(stored: dict[str, Any], title: str) -> str:
     def megabytes(cells: Cells, key: str) -> str:
         return spread([cell["result"]["anonymous_bytes"][key] / 1e6 for cell in cells])
@@ -170,6 +228,13 @@ SECTIONS: dict[str, tuple[Callable[[dict[str, Any], str], str], str]] = {
         knn,
         "Weighted kNN (k = 20) on CIFAR-10's test images after one epoch of 25,000 training images, small net",
     ),
+    "methods-convnet": (methods, "Every joint-embedding method, small net, batch 256, one round after another"),
+    "leaderboard-cifar10-100000": (leaderboard, "CIFAR-10, small net, 100,000 images seen, tuned alike, three seeds"),
+    "leaderboard-fashion-mnist-100000": (
+        leaderboard,
+        "Fashion-MNIST, small net, 100,000 images seen, tuned alike, three seeds",
+    ),
+    "doctor": (doctor, "How often the doctor is right"),
     "breakdown-convnet": (breakdown, "Where a step's time goes, small net, batch 256"),
     "pca": (classical, "PCA, 64 components of {shape}; quality: share of variance kept"),
     "kmeans": (classical, "k-means, 20 centres of {shape}; quality: mean squared distance (lower is better)"),
@@ -185,7 +250,7 @@ def provenance(files: list[dict[str, Any]]) -> str:
     cells = [cell for stored in files for cell in stored["cells"].values()]
     commits, dates = sorted({cell["commit"] for cell in cells}), sorted(cell["date"] for cell in cells)
     found = {f"{name} {version}" for cell in cells for name, version in cell["versions"].items()}
-    busy = max(cell["busy_before"] for cell in cells)
+    busy = max(cell.get("busy_before", 0.0) for cell in cells)
     return (
         f"Measured on {here['cpu']}, {here['cores']} cores ({', '.join(here['flags'])}), {here['memory_gb']} GB, "
         f"Python {here['python']}, {', '.join(sorted(found))}; commit {', '.join(commits)}; "

@@ -51,6 +51,9 @@ class Stored:
 
     def add_record(self, key: str, record: dict[str, Any]) -> None:
         self.content["cells"][key] = record
+        self.write()
+
+    def write(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial")
         partial.write_text(json.dumps(self.content, indent=1) + "\n")
