@@ -1,0 +1,95 @@
+"""The doctor reads what any training left: finished, stopped, diverged; and says why it cannot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from salience.apps.doctor import doctor
+from salience.cli import main
+from salience.errors import Note, UserError
+from salience.evaluation import evaluate
+from salience.training import fit
+from salience.training.health import Collapsed, Diverged, Health
+from salience.training.probe import Probe
+from tests.contract import QUICK, structured_images
+from tests.evaluation.test_diagnosis import CONFIG, collapsing
+
+pytestmark = pytest.mark.filterwarnings("ignore::salience.errors.Note")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("doctor") / "run"
+    fit("simclr", structured_images(labelled=True), out=out, **QUICK)
+    return out
+
+
+def test_a_finished_run_is_judged_and_the_exit_code_says_how(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = doctor(run)
+    code = main(["doctor", str(run), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told == found.to_dict()
+    assert set(told) == {"verdict", "findings"}
+    assert code == (0 if told["verdict"] == "healthy" else 1)
+
+
+def test_a_run_that_ended_in_nan_is_still_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Diverged):
+        fit("autoencoder", structured_images(), out=tmp_path / "run", encoder="mlp", **QUICK, learning_rate=1e30)
+    assert main(["doctor", str(tmp_path / "run"), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["verdict"] == "failing"
+    assert {"what", "why", "change"} == set(told["findings"][0])
+
+
+def test_collapse_is_told_in_words(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / "run"
+    copy.mkdir()
+    (copy / "config.yaml").write_bytes((run / "config.yaml").read_bytes())
+    record = collapsing()
+    record["probes"][-2] |= {"std": 0.002, "uniformity": -0.002, "effective_rank": 1.01}
+    (copy / "health.json").write_text(json.dumps(record))
+    assert main(["doctor", str(copy)]) == 1
+    assert capsys.readouterr().out.startswith("collapsed\n  all items become alike: ")
+
+
+def test_a_closed_form_has_no_training_to_be_ill(tmp_path: Path) -> None:
+    fit("pca", structured_images(), out=tmp_path / "run", progress=False)
+    with pytest.raises(UserError, match=r"run: .* has no health.json; pca was not trained step by step"):
+        doctor(tmp_path / "run")
+
+
+def test_a_damaged_record_is_named(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    copy.mkdir()
+    (copy / "config.yaml").write_bytes((run / "config.yaml").read_bytes())
+    (copy / "health.json").write_text('{"probes": [')
+    with pytest.raises(UserError, match=r"health.json is damaged"):
+        doctor(copy)
+
+
+def test_while_training_it_warns_once_and_stops_only_where_asked(tmp_path: Path) -> None:
+    probe = Probe(structured_images(), total=120, seed=0)
+
+    def watching(**asked: bool) -> Health:
+        health = Health(tmp_path / "health.json", probe, CONFIG | asked, batch_size=32, every=1)
+        health.record = collapsing()
+        health.record["probes"][-2] |= {"std": 0.002, "uniformity": -0.002, "effective_rank": 1.01}
+        return health
+
+    health = watching()
+    with pytest.warns(Note, match=r"step 100: collapsed; all items become alike"):
+        health._judge(100)
+    health._judge(120)  # said already: another warning would be an error here
+    with pytest.raises(Collapsed, match=r"training has collapsed by step 100: all items become alike"):
+        watching(stop_when_collapsed=True)._judge(100)
+
+
+def test_it_stands_in_the_report(run: Path) -> None:
+    report = evaluate(run, structured_images(labelled=True), progress=False)
+    assert report.to_dict()["health"]["verdict"] == doctor(run).verdict
+    assert f"The training was {doctor(run).verdict}" in report.text()
+    assert "The health of the training" in (run / "report.html").read_text()
