@@ -31,7 +31,6 @@ from salience.nets import Encoder, head
 from salience.views import Views
 
 
-@torch.no_grad()
 def sinkhorn(scores: Tensor, *, epsilon: float, iterations: int) -> Tensor:
     """Codes: rows sum to 1, columns (nearly) alike.  [... n k] -> [... n k]
 
