@@ -11,6 +11,7 @@ from salience.representation import Representation
 from tests import contract
 
 NAMES = catalogue.names()
+pytestmark = pytest.mark.filterwarnings("ignore::salience.errors.Note")  # what the doctor says of so small a run
 BY_GRADIENT = [name for name in NAMES if catalogue.find(name).kind != "ClosedForm"]
 
 

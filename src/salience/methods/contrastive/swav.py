@@ -108,6 +108,7 @@ class SwAV(Method):
         self.normalise()
         self.earlier: Tensor
         self.register_buffer("earlier", torch.zeros(queue, 2, dim))  # projections of the two global crops
+        self._ddp_params_and_buffers_to_ignore = ["earlier"]  # the same on all processes, so none need send it
         self.latest: Tensor | None = None  # those of this step, [n 2 dim]
 
     @classmethod
