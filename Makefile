@@ -2,6 +2,7 @@
 # make test     the whole test suite
 # make check    what every change must pass: lint, format, types, tests
 # make bench    measured against peers (see benchmarks/README.md)
+# make leaderboard, make doctor-benchmark    hours; stopped and gone on with at will
 # Each sets up .venv first where that has not been done. PYTHON=python3.13 chooses another Python.
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ INSTALLED := .venv/installed
 # Small networks on busy cores are many times slower with several threads than with one.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: setup demo test check bench
+.PHONY: setup demo test check bench leaderboard doctor-benchmark
 
 setup: $(INSTALLED)
 
@@ -37,3 +38,9 @@ check: setup
 
 bench: setup
 	$(BIN)/python benchmarks/run.py
+
+leaderboard: setup
+	$(BIN)/python benchmarks/leaderboard.py
+
+doctor-benchmark: setup
+	$(BIN)/python benchmarks/doctor.py

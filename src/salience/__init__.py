@@ -30,6 +30,7 @@ PUBLIC = {
     "embed_to": "salience.apps",
     "predict": "salience.apps",
     "describe": "salience.apps.describe",
+    "doctor": "salience.apps.doctor",
     "preview": "salience.apps.preview",
 }
 
@@ -38,6 +39,7 @@ __all__ = sorted(PUBLIC)
 if TYPE_CHECKING:
     from salience.apps import embed_to as embed_to
     from salience.apps.describe import describe as describe
+    from salience.apps.doctor import doctor as doctor
     from salience.apps.predict import predict as predict
     from salience.apps.preview import preview as preview
     from salience.batch import Batch as Batch

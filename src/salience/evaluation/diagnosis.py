@@ -1,7 +1,8 @@
 """Is a run healthy? Judged from its health.json against its own start and trend, never by one sign alone.
 
 A healthy SimSiam has an effective rank of 3, VICReg without its variance term keeps 32, and identity views give the
-best rank of all: so a verdict needs two signs, each over two probes in a row. A loss that is no number stands alone.
+best rank of all: so a verdict needs two signs of different kinds, each over two probes in a row. A loss that is no
+number stands alone. How often this is right is measured: benchmarks/doctor.py.
 """
 
 from __future__ import annotations
@@ -12,29 +13,31 @@ from dataclasses import dataclass
 from typing import Any
 
 HEALTHY = "healthy"
-VERDICTS = ("collapsed", "failing", "misconfigured", "under-trained", HEALTHY)  # the gravest first
+VERDICTS = ("collapsed", "failing", "misconfigured", "under-trained", HEALTHY)
 LATELY = 2  # probes in a row
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Where a sign begins to speak. Chosen on SimCLR, SimSiam, BYOL and VICReg; tried on the other methods.
+    """Where a sign begins to speak. Chosen on runs of SimCLR, SimSiam, BYOL and VICReg, and frozen.
 
-    spread, uniformity: what is left of the start's;  rank: absolute, 1 is a point
-    loss: distance to the collapsed loss, as a share of the start's
-    pairs: alignment of two views, as a share of the distance of two items, against the start's
-    rise: kNN accuracy between two looks that counts as rising;  margin: below a baseline by this much is below it
+    Of the value at the start: rank, uniformity, pairs, gradients vanished, gradients exploding
+    Collapse: spread and uniformity of the value at the start; rank, absolute; loss, of its way to the collapsed one
+    neighbours: how far below the baselines kNN may dip at first, as a share; nothing at the end
+    rise: of kNN between two looks, that counts as rising
     """
 
-    spread: float = 0.3
-    uniformity: float = 0.15
-    rank: float = 1.5
-    loss: float = 0.02
+    rank: float = 0.25
+    uniformity: float = 0.95
     pairs: float = 0.95
-    rise: float = 0.01
-    margin: float = 0.01
-    gradient: float = 1e-4
-    explosion: float = 100.0
+    vanished: float = 1e-4
+    exploding: float = 100.0
+    collapsed_spread: float = 0.3
+    collapsed_uniformity: float = 0.15
+    collapsed_rank: float = 2.5
+    collapsed_loss: float = 0.02
+    neighbours: float = 0.1
+    rise: float = 0.02
     views: float = 0.05
     temperature: tuple[float, float] = (0.01, 5.0)
     learning_rate: float = 0.03
@@ -54,12 +57,12 @@ class Finding:
     what: str
     why: str
     change: str
-    sign: str = ""
+    sign: str
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """verdict: one of VERDICTS;  findings: the gravest first"""
+    """verdict: one of VERDICTS;  findings: the most telling first"""
 
     verdict: str
     findings: tuple[Finding, ...]
@@ -81,17 +84,26 @@ class Diagnosis:
 
 
 class Course:
-    """How the signs of a run went.  record: what health.json holds"""
+    """How the signs of a run went.
 
-    def __init__(self, record: Mapping[str, Any]):
+    record: what health.json holds;  steps: of the whole training
+    """
+
+    def __init__(self, record: Mapping[str, Any], steps: int):
         self.about = record.get("about", {})
         self.probes = record.get("probes", [])
+        self.share = min(1.0, self.probes[-1]["step"] / max(1, steps)) if self.probes else 0.0
+
+    @property
+    def compares(self) -> bool:
+        """Whether the method compares items with each other: for one that rebuilds them, geometry is no sign."""
+        return self.about.get("collapsed_loss") is not None
 
     def values(self, sign: str) -> list[float]:
         """At every probe that has it; "pairs" is computed: how near two views are, as a share of how near two items."""
-        if sign == "pairs":
-            return [p["alignment"] / max(2 * p["std"] ** 2, 1e-9) for p in self.probes if "alignment" in p]
         probes = self.probes
+        if sign == "pairs":
+            return [probe["alignment"] / max(2 * probe["std"] ** 2, 1e-9) for probe in probes if "alignment" in probe]
         if sign == "loss":  # among a queue's first, random rows it is too low to compare with
             probes = [probe for probe in probes if probe.get("queue_filled", 1) == 1]
         return [probe[sign] for probe in probes if sign in probe]
@@ -99,14 +111,22 @@ class Course:
     def start(self, sign: str) -> float:
         return next(iter(self.values(sign)), math.nan)
 
-    def lately(self, sign: str) -> list[float]:
-        """The last two after the start; [] where there are not so many yet."""
-        later = self.values(sign)[1:]
-        return later[-LATELY:] if len(later) >= LATELY else []
+    def now(self, sign: str) -> float:
+        return self.values(sign)[-1]
 
-    def throughout(self, sign: str, test: Callable[[float], bool]) -> bool:
-        lately = self.lately(sign)
-        return bool(lately) and all(test(value) for value in lately)
+    def lately(self, sign: str, test: Callable[[float], bool]) -> bool:
+        """Whether the last two values after the start pass; False where there are not so many yet."""
+        later = self.values(sign)[1:]
+        return len(later) >= LATELY and all(test(value) for value in later[-LATELY:])
+
+    def thrives(self, limits: Limits) -> bool:
+        """Whether labels say that something is learnt, whatever the geometry looks like."""
+        return self.lately("knn", lambda now: now > self.baseline + limits.rise)
+
+    @property
+    def baseline(self) -> float:
+        """kNN accuracy of raw input or of the untrained encoder, whichever is better."""
+        return max(self.about.get("raw_knn", 0.0), self.start("knn"))
 
 
 def diagnose(record: Mapping[str, Any], config: Mapping[str, Any], limits: Limits = LIMITS) -> Diagnosis:
@@ -114,135 +134,131 @@ def diagnose(record: Mapping[str, Any], config: Mapping[str, Any], limits: Limit
     if "diverged" in record:
         found = record["diverged"]
         why = f"{found['what']} at step {found['step']}, with a learning rate of {found['learning_rate']:.2g}"
-        return Diagnosis("failing", (Finding("training has diverged", why, "fit again with a lower --learning-rate"),))
-    course = Course(record)
-    pairwise = "alignment" in (course.probes or [{}])[-1]
-    collapse = [found for sign in COLLAPSE if (found := sign(course, limits))] if pairwise else []
-    failure = [found for sign in FAILURE if (found := sign(course, limits))]
+        return Diagnosis("failing", (Finding("training has diverged", why, "lower --learning-rate", "loss"),))
+    course = Course(record, config.get("steps") or 1)
+    signs = (*GEOMETRY, *ANY_METHOD) if course.compares else ANY_METHOD
+    collapse = [found for sign in COLLAPSE if course.compares and (found := sign(course, limits))]
+    failure = [found for sign in signs if not course.thrives(limits) and (found := sign(course, limits))]
     mistakes = [found for sign in MISTAKES if (found := sign(course, config, limits))]
-    if independent(collapse) >= 2:
+    if kinds(collapse) >= 2:
         return Diagnosis("collapsed", (*collapse, *mistakes))
-    if mistakes and (collapse or failure):
-        return Diagnosis("misconfigured", (*mistakes, *collapse, *failure))
-    if independent(collapse + failure) >= 2:
-        return Diagnosis("failing", (*collapse, *failure))
+    if mistakes and failure:
+        return Diagnosis("misconfigured", (*mistakes, *failure))
+    if kinds(failure) >= 2:
+        return Diagnosis("failing", tuple(failure))
     young = under_trained(course, limits)
     return Diagnosis("under-trained", (young,)) if young else Diagnosis(HEALTHY, ())
 
 
-def independent(findings: Sequence[Finding]) -> int:
+def kinds(findings: Sequence[Finding]) -> int:
     """How many different signs speak."""
     return len({finding.sign for finding in findings})
 
 
-# --- signs of collapse ---------------------------------------------------------------------------------------------
+# --- signs of collapse, for methods that compare items -------------------------------------------------------------
 
 
-def lost_spread(course: Course, limits: Limits) -> Finding | None:
-    start = course.start("std")
-    if not course.throughout("std", lambda now: now < limits.spread * start):
+def alike(course: Course, limits: Limits) -> Finding | None:
+    std, uniformity = course.start("std"), course.start("uniformity")
+    lost = course.lately("std", lambda now: now < limits.collapsed_spread * std)
+    if not (lost or course.lately("uniformity", lambda now: now > limits.collapsed_uniformity * uniformity)):
         return None
-    why = f"the spread of the representation is {course.lately('std')[-1]:.3g}, {start:.3g} at the start"
+    why = f"the spread of the representation is {course.now('std'):.3g}, {std:.3g} at the start"
     return Finding("all items become alike", why, COLLAPSE_REMEDY, "spread")
 
 
-def lost_rank(course: Course, limits: Limits) -> Finding | None:
+def point_or_line(course: Course, limits: Limits) -> Finding | None:
     start = course.start("effective_rank")
-    if start < 2 * limits.rank or not course.throughout("effective_rank", lambda now: now < limits.rank):
+    if start < 2 * limits.collapsed_rank:
         return None
-    why = f"its effective rank is {course.lately('effective_rank')[-1]:.2f}, {start:.1f} at the start"
-    return Finding("the representation is a line or a point", why, COLLAPSE_REMEDY, "rank")
-
-
-def lost_uniformity(course: Course, limits: Limits) -> Finding | None:
-    start = course.start("uniformity")
-    if not course.throughout("uniformity", lambda now: now > limits.uniformity * start):
+    if not course.lately("effective_rank", lambda now: now < limits.collapsed_rank):
         return None
-    why = f"uniformity is {course.lately('uniformity')[-1]:.3g}, {start:.3g} at the start (0: one point)"
-    return Finding("items no longer fill their space", why, COLLAPSE_REMEDY, "spread")
+    why = f"its effective rank is {course.now('effective_rank'):.2f}, {start:.1f} at the start"
+    return Finding("the representation is a point or a line", why, COLLAPSE_REMEDY, "rank")
 
 
 def collapsed_loss(course: Course, limits: Limits) -> Finding | None:
-    collapsed = course.about.get("collapsed_loss")
-    if collapsed is None:
+    collapsed, start = course.about["collapsed_loss"], course.start("loss")
+    scale = max(abs(collapsed), abs(start - collapsed))
+    if not course.lately("loss", lambda now: abs(now - collapsed) < limits.collapsed_loss * scale):
         return None
-    scale = max(abs(collapsed), abs(course.start("loss") - collapsed))
-    if not course.throughout("loss", lambda now: abs(now - collapsed) < limits.loss * scale):
-        return None
-    why = f"the loss is {course.lately('loss')[-1]:.4g}, and {collapsed:.4g} when all items are alike"
+    why = f"the loss is {course.now('loss'):.4g}, and {collapsed:.4g} when all items are alike"
     return Finding("the loss is that of a collapsed network", why, COLLAPSE_REMEDY, "loss")
 
 
 COLLAPSE_REMEDY = "lower --learning-rate, or look for what keeps items apart: predictor, teacher, variance, temperature"
-COLLAPSE = (lost_spread, lost_rank, lost_uniformity, collapsed_loss)
+COLLAPSE = (alike, point_or_line, collapsed_loss)
 
 # --- signs of failure ----------------------------------------------------------------------------------------------
 
 
+def narrowed(course: Course, limits: Limits) -> Finding | None:
+    start = course.start("effective_rank")
+    if not course.lately("effective_rank", lambda now: now < limits.rank * start):
+        return None
+    why = f"the effective rank is {course.now('effective_rank'):.1f}, {start:.1f} at the start"
+    return Finding("few dimensions are left", why, COLLAPSE_REMEDY, "rank")
+
+
+def crowded(course: Course, limits: Limits) -> Finding | None:
+    start = course.start("uniformity")
+    if not course.lately("uniformity", lambda now: now > limits.uniformity * start):
+        return None
+    why = f"uniformity is {course.now('uniformity'):.2f}, {start:.2f} at the start (0: one point)"
+    return Finding("items stand closer together than before", why, COLLAPSE_REMEDY, "spread")
+
+
 def strangers(course: Course, limits: Limits) -> Finding | None:
-    """Two views of one item are not drawn together, compared with two items."""
-    if not course.values("pairs"):
-        return None
     start = course.start("pairs")
-    if not course.throughout("pairs", lambda now: now > limits.pairs * start):
+    if not course.lately("pairs", lambda now: now > limits.pairs * start):
         return None
-    why = f"their distance is {course.lately('pairs')[-1]:.2f} of that of two items, {start:.2f} at the start"
+    why = f"their distance is {course.now('pairs'):.2f} of that of two items, {start:.2f} at the start"
     return Finding("two views of an item come no closer", why, "other --views, or a higher --learning-rate", "pairs")
+
+
+GEOMETRY = (narrowed, crowded, strangers, collapsed_loss)
 
 
 def stuck_loss(course: Course, limits: Limits) -> Finding | None:
     start = course.start("loss")
-    if not course.throughout("loss", lambda now: now >= start - 0.01 * abs(start)):
+    if not course.lately("loss", lambda now: now >= start - 0.01 * abs(start)):
         return None
-    why = f"it is {course.lately('loss')[-1]:.4g} on the probe, {start:.4g} at the start"
-    return Finding("the loss does not fall", why, "change --learning-rate; tenfold less is the first to try", "loss")
+    why = f"it is {course.now('loss'):.4g} on the probe, {start:.4g} at the start"
+    return Finding("the loss does not fall", why, "change --learning-rate; a tenth of it first", "loss")
 
 
 def poor_neighbours(course: Course, limits: Limits) -> Finding | None:
-    """Labels, where there are any, say that nothing useful is learnt: below both baselines and not rising."""
+    """Labels, where there are any, tell nothing better than before. A dip is forgiven while training is young."""
     found = course.values("knn")
     if len(found) < 2:
         return None
-    baseline = max(course.about.get("raw_knn", 0.0), found[0])
-    if found[-1] > baseline - limits.margin or found[-1] - found[-2] > limits.rise:
+    least = course.baseline * (1 - limits.neighbours * (1 - course.share))
+    if found[-1] >= least or (len(found) > 2 and found[-2] >= least):
         return None
-    why = f"kNN accuracy is {found[-1]:.3f}; untrained {found[0]:.3f}, raw input {course.about.get('raw_knn', 0.0):.3f}"
-    return Finding(
-        "neighbours are no better than before training", why, "see --views; they may destroy what matters", "neighbours"
-    )
-
-
-def falling_neighbours(course: Course, limits: Limits) -> Finding | None:
-    found = course.values("knn")
-    if len(found) < 2 or found[-1] > found[0] - 5 * limits.margin:
-        return None
-    why = f"kNN accuracy fell from {found[0]:.3f} to {found[-1]:.3f}"
-    return Finding("training makes neighbours worse", why, "lower --learning-rate; see --views", "trend of neighbours")
+    return Finding("neighbours are no better than before training", neighbours_told(course), RATE_AND_VIEWS, "knn")
 
 
 def gradients(course: Course, limits: Limits) -> Finding | None:
-    found = course.values("gradient")
-    if len(found) <= LATELY:
+    start = course.start("gradient")
+    if course.lately("gradient", lambda now: now < limits.vanished * start):
+        what = "gradients have vanished"
+    elif course.lately("gradient", lambda now: now > limits.exploding * start):
+        what = "gradients explode"
+    else:
         return None
-    start, now = found[0], found[-LATELY:]
-    if all(value < limits.gradient * start for value in now):
-        return Finding(
-            "gradients have vanished",
-            f"their norm is {now[-1]:.2g}, {start:.2g} at the start",
-            REMEDY_RATE,
-            "gradients",
-        )
-    if all(value > limits.explosion * start for value in now):
-        return Finding(
-            "gradients explode", f"their norm is {now[-1]:.2g}, {start:.2g} at the start", REMEDY_RATE, "gradients"
-        )
-    return None
+    why = f"their norm is {course.now('gradient'):.2g}, {start:.2g} at first"
+    return Finding(what, why, "lower --learning-rate", "gradients")
 
 
-REMEDY_RATE = "lower --learning-rate"
-FAILURE = (strangers, stuck_loss, poor_neighbours, falling_neighbours, gradients)
+def neighbours_told(course: Course) -> str:
+    raw = f", raw input {course.about['raw_knn']:.3f}" if "raw_knn" in course.about else ""
+    return f"kNN accuracy is {course.now('knn'):.3f}; untrained {course.start('knn'):.3f}{raw}"
 
-# --- mistakes in the settings --------------------------------------------------------------------------------------
+
+RATE_AND_VIEWS = "change --learning-rate; see the views with: salience views"
+ANY_METHOD = (stuck_loss, poor_neighbours, gradients)
+
+# --- mistakes in the settings: one piece of evidence ---------------------------------------------------------------
 
 
 def weak_views(course: Course, config: Mapping[str, Any], limits: Limits) -> Finding | None:
@@ -250,45 +266,43 @@ def weak_views(course: Course, config: Mapping[str, Any], limits: Limits) -> Fin
     if distance is None or distance > limits.views:
         return None
     why = f"two views of an item differ by {distance:.3f} of what two items do"
-    return Finding("the views change next to nothing", why, "choose other --views; see them with: salience views")
+    return Finding("the views change next to nothing", why, "other --views; see them with: salience views", "views")
 
 
 def odd_temperature(course: Course, config: Mapping[str, Any], limits: Limits) -> Finding | None:
     low, high = limits.temperature
     for name, value in config.get("options", {}).items():
         if name.endswith("temperature") and not low <= value <= high:
-            return Finding(
-                f"{name} is out of the ordinary", f"it is {value:g}", f"take one between {low:g} and {high:g}"
-            )
+            change = f"take one between {low:g} and {high:g}"
+            return Finding(f"{name} is out of the ordinary", f"it is {value:g}", change, "temperature")
     return None
 
 
 def frozen_teacher(course: Course, config: Mapping[str, Any], limits: Limits) -> Finding | None:
     if config.get("options", {}).get("momentum") != 1:
         return None
-    return Finding("the teacher never moves", "momentum is 1", "give a --momentum below 1, such as 0.996")
+    return Finding("the teacher never moves", "momentum is 1", "give a --momentum below 1, such as 0.996", "teacher")
 
 
 def high_rate(course: Course, config: Mapping[str, Any], limits: Limits) -> Finding | None:
     rate = config.get("learning_rate") or 0.0
     if rate < limits.learning_rate:
         return None
-    return Finding("the learning rate is high", f"it is {rate:g}; for AdamW 0.002 is usual", REMEDY_RATE)
+    return Finding("the learning rate is high", f"it is {rate:g}; 0.002 is usual", "lower --learning-rate", "rate")
 
 
 def small_batch(course: Course, config: Mapping[str, Any], limits: Limits) -> Finding | None:
     size = course.about.get("batch_size", math.inf)
-    if size >= limits.batch:
+    if size >= limits.batch or not course.compares:
         return None
-    return Finding("the batch is small", f"{size} items a step are compared", "raise --batch-size")
+    return Finding("the batch is small", f"{size} items a step are compared", "raise --batch-size", "batch")
 
 
 def idle_weight(course: Course, config: Mapping[str, Any], limits: Limits) -> Finding | None:
-    """A term of the loss that was switched off."""
     off = [name for name in ("variance", "invariance", "redundancy") if config.get("options", {}).get(name) == 0]
     if not off:
         return None
-    return Finding("a term of the loss is switched off", f"{off[0]} is 0", f"leave --{off[0]} at its default")
+    return Finding("a term of the loss is off", f"{off[0]} is 0", f"leave --{off[0]} at its default", "weights")
 
 
 MISTAKES = (weak_views, odd_temperature, frozen_teacher, high_rate, small_batch, idle_weight)
@@ -297,12 +311,10 @@ MISTAKES = (weak_views, odd_temperature, frozen_teacher, high_rate, small_batch,
 
 
 def under_trained(course: Course, limits: Limits) -> Finding | None:
-    """Rising, and not yet above what costs nothing."""
+    """At the end, neighbours are below what costs nothing, and still rising."""
     found = course.values("knn")
-    if len(found) < 2:
+    if len(found) < 2 or course.share < 1 or found[-1] >= course.baseline:
         return None
-    baseline = max(course.about.get("raw_knn", 0.0), found[0])
-    if found[-1] > baseline or found[-1] - found[-2] <= limits.rise:
-        return None
-    why = f"kNN accuracy is {found[-1]:.3f} and rising, raw input has {course.about.get('raw_knn', 0.0):.3f}"
-    return Finding("training was too short", why, "more --epochs")
+    rising = found[-1] - min(found) > limits.rise
+    change = "more --epochs" if rising else RATE_AND_VIEWS
+    return Finding("training was too short" if rising else "little was learnt", neighbours_told(course), change, "knn")
