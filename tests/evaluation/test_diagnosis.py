@@ -152,3 +152,22 @@ def test_without_probes_enough_nothing_is_said() -> None:
     record["probes"] = record["probes"][:1]
     assert diagnose(record, CONFIG).healthy
     assert set(VERDICTS) == {"collapsed", "failing", "misconfigured", "under-trained", "healthy"}
+
+
+@pytest.mark.parametrize(
+    ("signs", "what"),
+    [
+        ({"entropy_of_mean": (6.9, 0.1), "mean_entropy": (6.5, 0.1)}, "one answer to everything"),
+        ({"entropy_of_mean": (6.2, 6.92), "mean_entropy": (5.8, 6.91)}, "finds all answers alike"),
+        ({"prototype_usage": (0.9, 0.01)}, "few prototypes"),
+    ],
+)
+def test_outputs_that_tell_nothing_apart_are_a_sign(signs: dict[str, tuple[float, float]], what: str) -> None:
+    record = course(**signs)
+    record["probes"][-2] |= {name: last for name, (_, last) in signs.items()}
+    assert diagnose(record, CONFIG).healthy  # alone
+    for probe in record["probes"][-2:]:
+        probe |= {"knn": 0.25}
+    found = diagnose(record, CONFIG)
+    assert found.verdict == "failing"
+    assert any(what in finding.what for finding in found.findings)

@@ -21,7 +21,8 @@ LATELY = 2  # probes in a row
 class Limits:
     """Where a sign begins to speak. Chosen on runs of SimCLR, SimSiam, BYOL and VICReg, and frozen.
 
-    Of the value at the start: rank, uniformity, pairs, gradients vanished, gradients exploding
+    Of the value at the start: rank, uniformity, pairs, gradients vanished or exploding, entropy of one_output
+    indifferent: how far the mean entropy is below that of the mean, as a share;  prototypes: the share in use
     Collapse: spread and uniformity of the value at the start; rank, absolute; loss, of its way to the collapsed one
     neighbours: how far below the baselines kNN may dip at first, as a share; nothing at the end
     rise: of kNN between two looks, that counts as rising
@@ -32,6 +33,9 @@ class Limits:
     pairs: float = 0.95
     vanished: float = 1e-4
     exploding: float = 100.0
+    one_output: float = 0.1
+    indifferent: float = 0.02
+    prototypes: float = 0.1
     collapsed_spread: float = 0.3
     collapsed_uniformity: float = 0.15
     collapsed_rank: float = 2.5
@@ -216,7 +220,30 @@ def strangers(course: Course, limits: Limits) -> Finding | None:
     return Finding("two views of an item come no closer", why, "other --views, or a higher --learning-rate", "pairs")
 
 
-GEOMETRY = (narrowed, crowded, strangers, collapsed_loss)
+def indifferent(course: Course, limits: Limits) -> Finding | None:
+    """A teacher's outputs: one for all items, or all alike for each (entropies of DINO)."""
+    together, each = course.values("entropy_of_mean"), course.values("mean_entropy")
+    if len(together) <= LATELY or len(together) != len(each):
+        return None
+    lately = list(zip(together[-LATELY:], each[-LATELY:], strict=True))
+    if all(mean < limits.one_output * together[0] for mean, _ in lately):
+        what, remedy = "the teacher gives one answer to everything", "a smaller --centre-momentum"
+    elif all(mean - single < limits.indifferent * mean for mean, single in lately):
+        what, remedy = "the teacher finds all answers alike", "a smaller --teacher-temperature, or more --epochs"
+    else:
+        return None
+    why = f"the entropy of its mean output is {together[-1]:.3g}, the mean entropy {each[-1]:.3g}"
+    return Finding(what, why, remedy, "outputs")
+
+
+def few_prototypes(course: Course, limits: Limits) -> Finding | None:
+    if not course.lately("prototype_usage", lambda now: now < limits.prototypes):
+        return None
+    why = f"{course.now('prototype_usage'):.1%} of them, by the perplexity of the mean assignment"
+    return Finding("few prototypes are in use", why, "lower --learning-rate, or fewer --prototypes", "outputs")
+
+
+GEOMETRY = (narrowed, crowded, strangers, collapsed_loss, indifferent, few_prototypes)
 
 
 def stuck_loss(course: Course, limits: Limits) -> Finding | None:

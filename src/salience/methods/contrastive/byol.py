@@ -22,7 +22,7 @@ from torch import Tensor
 
 from salience.batch import Batch, Progress
 from salience.methods.base import Auto, Context, Method, cosine, full_precision, settled
-from salience.nets import Encoder, follow, head, teacher_of
+from salience.nets import Encoder, distance, follow, head, teacher_of
 from salience.views import Views
 
 
@@ -80,6 +80,9 @@ class BYOL(Method):
         momentum = cosine(self.momentum, 1.0, at.fraction)
         follow(self.teacher_encoder, self.encoder, momentum)
         follow(self.teacher_projector, self.projector, momentum)
+
+    def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        return {"teacher_distance": distance(self.teacher_encoder, self.encoder)}
 
     def collapsed_loss(self, n: int) -> float:
         return 0.0
