@@ -13,6 +13,7 @@ Results: benchmarks/results/doctor.json, one cell a run, with its whole health r
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Iterable
@@ -31,6 +32,7 @@ CHOSEN_ON = ("simclr", "simsiam", "byol", "vicreg")
 METHODS = ("simclr", "simsiam", "byol", "vicreg", "barlowtwins", "moco", "swav", "dino")
 IMAGES = {"small-cifar10": 50_000, "grey-cifar10": 50_000, "cifar10": 25_000}
 SEEDS = {"small-cifar10": 2, "grey-cifar10": 2, "cifar10": 1}
+FLOORS = ("raw", "untrained")
 CELL = Path(__file__).resolve().parent / "pretrain_cell.py"
 RUNS = ROOT / ".bench" / "runs" / "doctor"
 Setting = tuple[str, str, tuple[str, ...]]  # method, what was done to it, arguments
@@ -105,6 +107,10 @@ class Run:
 
 def jobs(stored: Stored, data: Path) -> list[Job]:
     found = []
+    for name in FLOORS:
+        command = [sys.executable, str(CELL), name, "cifar10", "--kind", "trial", "--data", str(data)]
+        if (cell := f"cifar10 floor {name}") not in stored.content["cells"]:
+            found.append(Job(cell, command, RUNS / cell.replace(" ", "-"), stored))
     for source, images in IMAGES.items():
         healthy = [
             (name, f"healthy {seed}", ("--seed", str(seed))) for seed in range(SEEDS[source]) for name in METHODS
@@ -120,13 +126,21 @@ def jobs(stored: Stored, data: Path) -> list[Job]:
 
 
 def stored_runs(stored: Stored) -> list[Run]:
-    found = []
-    for name, cell in stored.content["cells"].items():
-        result = cell["result"]
-        failed = result["diverged"] or result["knn"] <= max(result["raw"], result["untrained"])
-        broken = "healthy" not in name
-        found.append(Run(name, name.split()[1], broken, failed, result["health"], result["config"]))
-    return found
+    """The benchmark's own, and the leaderboard's trials on CIFAR-10, judged on the same rows."""
+    cells = stored.content["cells"]
+    found = [judged(name, cell["result"]) for name, cell in cells.items() if " floor " not in name]
+    floors = {name: cells.get(f"cifar10 floor {name}", {}).get("result", {}).get("knn") for name in FLOORS}
+    board = RESULTS / "leaderboard-cifar10-100000.json"
+    if None in floors.values() or not board.exists():
+        return found
+    trials = json.loads(board.read_text())["cells"]
+    watched = {name: cell["result"] for name, cell in trials.items() if " trial " in name and cell["result"]["health"]}
+    return found + [judged(f"leaderboard {name} healthy", result | floors) for name, result in watched.items()]
+
+
+def judged(name: str, result: dict[str, Any]) -> Run:
+    failed = result["diverged"] or result["knn"] <= max(result[floor] for floor in FLOORS)
+    return Run(name, name.split()[1], "healthy" not in name, failed, result["health"], result["config"])
 
 
 def report(runs: list[Run]) -> str:

@@ -127,6 +127,11 @@ class Course:
         """Whether labels say that something is learnt, whatever the geometry looks like."""
         return self.lately("knn", lambda now: now > self.baseline + limits.rise)
 
+    def rises(self, limits: Limits) -> bool:
+        """Whether neighbours have become better again since they were worst."""
+        found = self.values("knn")
+        return len(found) > 1 and found[-1] - min(found[1:-1] or found) > limits.rise
+
     @property
     def baseline(self) -> float:
         """kNN accuracy of raw input or of the untrained encoder, whichever is better."""
@@ -148,10 +153,11 @@ def diagnose(record: Mapping[str, Any], config: Mapping[str, Any], limits: Limit
         return Diagnosis("collapsed", (*collapse, *mistakes))
     if mistakes and failure:
         return Diagnosis("misconfigured", (*mistakes, *failure))
-    if kinds(failure) >= 2:
-        return Diagnosis("failing", tuple(failure))
     young = under_trained(course, limits)
-    return Diagnosis("under-trained", (young,)) if young else Diagnosis(HEALTHY, ())
+    ill = kinds(failure) >= 2
+    if young and (course.rises(limits) or not ill):
+        return Diagnosis("under-trained", (young, *(failure if ill else ())))
+    return Diagnosis("failing", tuple(failure)) if ill else Diagnosis(HEALTHY, ())
 
 
 def kinds(findings: Sequence[Finding]) -> int:
@@ -338,10 +344,11 @@ MISTAKES = (weak_views, odd_temperature, frozen_teacher, high_rate, small_batch,
 
 
 def under_trained(course: Course, limits: Limits) -> Finding | None:
-    """At the end, neighbours are below what costs nothing, and still rising."""
+    """At the end, neighbours are below what costs nothing."""
     found = course.values("knn")
     if len(found) < 2 or course.share < 1 or found[-1] >= course.baseline:
         return None
-    rising = found[-1] - min(found) > limits.rise
-    change = "more --epochs" if rising else RATE_AND_VIEWS
-    return Finding("training was too short" if rising else "little was learnt", neighbours_told(course), change, "knn")
+    what, change = ("training was too short", "more --epochs")
+    if not course.rises(limits):
+        what, change = ("little was learnt", RATE_AND_VIEWS)
+    return Finding(what, neighbours_told(course), change, "knn")
