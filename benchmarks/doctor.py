@@ -134,7 +134,8 @@ def stored_runs(stored: Stored) -> list[Run]:
     if None in floors.values() or not board.exists():
         return found
     trials = json.loads(board.read_text())["cells"]
-    watched = {name: cell["result"] for name, cell in trials.items() if " trial " in name and cell["result"]["health"]}
+    found_there = {name: cell["result"] for name, cell in trials.items() if " trial " in name}
+    watched = {name: result for name, result in found_there.items() if result.get("health") and result.get("config")}
     return found + [judged(f"leaderboard {name} healthy", result | floors) for name, result in watched.items()]
 
 
