@@ -41,9 +41,10 @@ def paper_loop(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return loss
 
 
+@pytest.mark.parametrize("shape", [(6, 4), (4, 7)])  # more samples than dimensions, and fewer
 @pytest.mark.parametrize("scale", [0.3, 1.0, 3.0])  # variances below, around and above 1
-def test_matches_the_papers_loop_in_value_and_gradient(scale: float) -> None:
-    a, b = (view.detach().mul(scale).requires_grad_() for view in random_views(6, 4))
+def test_matches_the_papers_loop_in_value_and_gradient(scale: float, shape: tuple[int, int]) -> None:
+    a, b = (view.detach().mul(scale).requires_grad_() for view in random_views(*shape))
     assert_same_value_and_gradient(total(a, b), paper_loop(a, b), (a, b))
 
 

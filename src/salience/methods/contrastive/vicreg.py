@@ -52,9 +52,11 @@ def missing_spread(z: Tensor) -> Tensor:
 
 def squared_covariance(z: Tensor) -> Tensor:
     """Sum of the squared covariances of different dimensions, over d.  [n d] -> []"""
-    centred = z - z.mean(dim=0)
-    covariance = centred.T @ centred / (len(z) - 1)
-    return (covariance.square().sum() - covariance.diagonal().square().sum()) / z.shape[1]
+    centred = (z - z.mean(dim=0)) / (len(z) - 1) ** 0.5
+    few = len(z) < z.shape[1]
+    products = centred @ centred.T if few else centred.T @ centred  # the sums of their squares are equal: the smaller
+    variances = centred.square().sum(dim=0)
+    return (products.square().sum() - variances.square().sum()) / z.shape[1]
 
 
 class VICReg(Method):
