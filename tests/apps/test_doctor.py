@@ -75,7 +75,7 @@ def test_while_training_it_warns_once_and_stops_only_where_asked(tmp_path: Path)
     probe = Probe(structured_images(), total=120, seed=0)
 
     def watching(**asked: bool) -> Health:
-        health = Health(tmp_path / "health.json", probe, CONFIG | asked, batch_size=32, every=1)
+        health = Health(tmp_path / "health.json", probe, CONFIG | asked, batch_size=32, every=1, warn=True)
         health.record = collapsing()
         health.record["probes"][-2] |= {"std": 0.002, "uniformity": -0.002, "effective_rank": 1.01}
         return health

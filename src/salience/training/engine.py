@@ -63,7 +63,7 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None
     metrics = MetricsCSV(run.metrics, every=every)
     probe = Probe(dataset, total=config["steps"], seed=config["seed"], half=config["precision"] == "bf16-mixed")
     items = config["batch_size"] * config["devices"]
-    health = Health(run.path / "health.json", probe, config, batch_size=items, every=every)
+    health = Health(run.path / "health.json", probe, config, batch_size=items, every=every, warn=progress)
     together = several_processes(run.path, config["devices"])
     with quiet(), threads(config["threads"]), together:
         trainer = _trainer(run, method, [metrics, meter, health, saver, *([ProgressBar(every)] if progress else [])])

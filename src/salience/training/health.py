@@ -37,9 +37,10 @@ class Health(L.Callback):
 
     Warns as soon as the signs are bad, once for each verdict. Travels in the checkpoint.
     config: of the run;  batch_size: items of a step on all processes;  every: steps between two looks at the loss
+    warn: whether somebody reads the warnings
     """
 
-    def __init__(self, path: Path, probe: Probe, config: Mapping[str, Any], *, batch_size: int, every: int):
+    def __init__(self, path: Path, probe: Probe, config: Mapping[str, Any], *, batch_size: int, every: int, warn: bool):
         self.path = path
         self.probe = probe
         self.config = config
@@ -50,6 +51,7 @@ class Health(L.Callback):
         self.record: dict[str, Any] = {}
         self.gradient: float | None = None
         self.said = {HEALTHY, "under-trained"}  # the second is no news while training goes on
+        self.warn = warn
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero and not self.record:
@@ -102,7 +104,7 @@ class Health(L.Callback):
         if found.verdict == "collapsed" and self.config.get("stop_when_collapsed"):
             finding = found.findings[0]
             raise Collapsed(f"training has collapsed by step {step}: {finding.what}, {finding.why}; {finding.change}")
-        if found.verdict not in self.said:
+        if self.warn and found.verdict not in self.said:
             self.said.add(found.verdict)
             finding = found.findings[0]
             warnings.warn(
