@@ -16,7 +16,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,9 +125,8 @@ def jobs(stored: Stored, data: Path) -> list[Job]:
     return found
 
 
-def stored_runs(stored: Stored) -> list[Run]:
+def stored_runs(cells: Mapping[str, Any]) -> list[Run]:
     """The benchmark's own, and the leaderboard's trials on CIFAR-10, judged on the same rows."""
-    cells = stored.content["cells"]
     found = [judged(name, cell["result"]) for name, cell in cells.items() if " floor " not in name]
     floors = {name: cells.get(f"cifar10 floor {name}", {}).get("result", {}).get("knn") for name in FLOORS}
     board = RESULTS / "leaderboard-cifar10-100000.json"
@@ -190,14 +189,18 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time, one core each")
     parser.add_argument("--only", default="", help="runs with this in their name")
     parser.add_argument("--report", action="store_true", help="judge what is stored")
+    parser.add_argument("--check", action="store_true", help="exit 1 where the stored summary is not today's judgement")
     args = parser.parse_args()
+    if args.check:
+        kept = json.loads((RESULTS / "doctor.json").read_text())
+        return int(kept["summary"] != report(stored_runs(kept["cells"])))
     stored = Stored(RESULTS, "doctor", machine())
     if not args.report and not args.data:
         parser.error("--data: the runs need CIFAR-10; give its folder, or set SALIENCE_DATA")
     code, data = 0, Path(args.data or "").resolve()
     if not args.report:
         code = run_all(lambda: [job for job in jobs(stored, data) if args.only in job.name], args.jobs)
-    stored.content["summary"] = report(stored_runs(stored))
+    stored.content["summary"] = report(stored_runs(stored.content["cells"]))
     stored.write()
     print(stored.content["summary"])
     return code

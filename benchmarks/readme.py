@@ -42,7 +42,13 @@ def sections(names: tuple[str, ...]) -> str:
     return "\n\n".join([*parts, provenance(list(found.values()))])
 
 
-BLOCKS = {"demo": demo, "speed": lambda: sections(HEADLINES)}
+def doctor() -> str:
+    """How often it is right, without the list of its mistakes."""
+    summary = json.loads((RESULTS / "doctor.json").read_text())["summary"]
+    return f"```\n{summary.partition('wrong at the end')[0].strip()}\n```"
+
+
+BLOCKS = {"demo": demo, "doctor": doctor, "speed": lambda: sections(HEADLINES)}
 
 
 def filled(text: str) -> str:

@@ -70,3 +70,8 @@ def test_the_changelog_has_the_version_of_the_package():
 def test_every_figure_in_the_documents_is_a_stored_result():
     done = subprocess.run([sys.executable, "benchmarks/readme.py", "--check"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_doctors_figures_are_todays_judgement_of_the_stored_runs():
+    done = subprocess.run([sys.executable, "benchmarks/doctor.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, "run benchmarks/doctor.py --report, then benchmarks/readme.py\n" + done.stderr
