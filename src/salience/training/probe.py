@@ -33,7 +33,7 @@ Signs = dict[str, float]
 class Probe:
     """Fixed items of a data set, and what a method makes of them.
 
-    total: steps of the training;  seed: its seed;  half: nearest neighbours are looked for in bf16, as it trains
+    total: steps of the training;  seed: its seed;  half: all but the geometry is looked at in bf16, as it trains
     """
 
     def __init__(self, dataset: Dataset, *, total: int, seed: int, half: bool = False):
@@ -67,26 +67,21 @@ class Probe:
         at = Progress(step, self.total, FIXED_VIEWS, self.seed)
         batch = self.batch.to(method.device)
         with _unnoticed(method):
-            h = method.embed(batch).float().cpu()
+            h = method.embed(batch).float().cpu()  # in float32: rounding would count as rank
             if not torch.isfinite(h).all():
                 return None
-            seen = {
-                "effective_rank": effective_rank(h),
-                "std": std(h).mean(),
-                "uniformity": uniformity(h),
-                "loss": method.loss(batch, at)["loss"],
-                **method.vitals(batch, at),
-            }
-            pair = self._pair(method)
-            if pair is not None:
-                seen["alignment"] = torch.tensor(alignment(*(method.encode(x).float().cpu() for x in pair)).value)
-            if knn and self.labelled is not None:
-                seen["knn"] = torch.tensor(_knn(self._codes(method, self.labelled), self.labelled))
+            seen = {"effective_rank": effective_rank(h), "std": std(h).mean(), "uniformity": uniformity(h)}
+            with torch.autocast(method.device.type, torch.bfloat16, enabled=self.half):
+                seen |= {"loss": method.loss(batch, at)["loss"], **method.vitals(batch, at)}
+                pair = self._pair(method)
+                if pair is not None:
+                    seen["alignment"] = torch.tensor(alignment(*(method.encode(x).float().cpu() for x in pair)).value)
+                if knn and self.labelled is not None:
+                    seen["knn"] = torch.tensor(_knn(self._codes(method, self.labelled), self.labelled))
         return {name: round(float(value), 6) for name, value in seen.items()}
 
     def _codes(self, method: Method, labelled: Dataset) -> Tensor:
-        with torch.autocast(method.device.type, torch.bfloat16, enabled=self.half):
-            return torch.cat([method.embed(part.to(method.device)).float().cpu() for part in labelled.chunks(SIZE)])
+        return torch.cat([method.embed(part.to(method.device)).float().cpu() for part in labelled.chunks(SIZE)])
 
     def _pair(self, method: Method) -> tuple[Tensor, Tensor] | None:
         """Two views of each item, None for a method that draws no pair."""
