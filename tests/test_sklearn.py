@@ -56,7 +56,7 @@ def test_scikit_learn_accepts_it(estimator, check):
 
 def test_search_over_a_temperature_nobody_set_before():
     x, y = load_wine(return_X_y=True)
-    steps = make_pipeline(RepresentationLearner("simclr", epochs=1, random_state=0), LogisticRegression())
+    steps = make_pipeline(RepresentationLearner("simclr", epochs=1, random_state=0), LogisticRegression(max_iter=1000))
     grid = {"representationlearner__options__temperature": [0.1, 1.0]}
     search = GridSearchCV(steps, grid, cv=2, error_score="raise").fit(x, y)
     assert set(grid) == set(search.best_params_)
@@ -67,7 +67,7 @@ def test_search_over_a_temperature_nobody_set_before():
 
 def test_search_over_dim_and_method():
     x, y = load_wine(return_X_y=True)
-    steps = make_pipeline(RepresentationLearner(options={"dim": 1}), LogisticRegression())
+    steps = make_pipeline(RepresentationLearner(options={"dim": 1}), LogisticRegression(max_iter=1000))
     grid = [
         {"representationlearner__options__dim": [1, 3, 5]},
         {"representationlearner__method": ["kmeans"], "representationlearner__options": [{"k": 3}]},
