@@ -27,7 +27,7 @@ from salience.methods.base import Plan
 from salience.run import Run
 from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Interrupted
 from salience.training.cost import CostMeter
-from salience.training.health import Health
+from salience.training.health import KNN_EVERY, PROBES, Health
 from salience.training.metrics import MetricsCSV
 from salience.training.probe import Probe
 from salience.training.processes import is_helper, several_processes
@@ -126,6 +126,17 @@ def seconds_per_step(method: Method, loader: Loader, config: Mapping[str, Any]) 
     seconds = (time.perf_counter() - started) / MEASURED_STEPS
     method.load_state_dict(before)
     return seconds + TRAINER
+
+
+def seconds_watching(method: Method, dataset: Dataset, config: Mapping[str, Any]) -> float:
+    """What all looks at the probe will take together; times two of them. Leaves the method as it was."""
+    probe = Probe(dataset, total=1, seed=config["seed"], half=config["precision"] == "bf16-mixed")
+    taken = []
+    for knn in (False, True):
+        started = time.perf_counter()
+        probe.look(method, 0, knn=knn)
+        taken.append(time.perf_counter() - started)
+    return (PROBES + 1) * taken[0] + (PROBES // KNN_EVERY + 1) * max(0.0, taken[1] - taken[0])
 
 
 def _trainer(run: Run, method: Method, callbacks: list[L.Callback]) -> L.Trainer:

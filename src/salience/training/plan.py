@@ -158,12 +158,13 @@ def _within(
     with engine.threads(config["threads"]):
         engine.prepare(method, config)
         each = engine.seconds_per_step(method, loader, config)
+        watching = engine.seconds_watching(method, dataset, config)
     passed = time.monotonic() - wishes.started
-    steps = int(BUDGET_SHARE * (budget - passed) / each)
+    steps = int(BUDGET_SHARE * (budget - passed - watching) / each)
     if steps < 1:
         raise UserError(
             f"budget: {format_duration(budget)} is over before the first step; a step takes {format_duration(each)} "
-            f"and the start-up took {format_duration(passed)}"
+            f"and the start-up took {format_duration(passed)}, watching its health {format_duration(watching)}"
         )
     choices.decide("steps", steps, f"{each * 1000:.0f} ms each, within {format_duration(budget)}")
     return {"steps": steps}
