@@ -15,6 +15,8 @@ def test_what_may_be_there_is_not_refused(text, tmp_path, monkeypatch):
     for name in ("here", "a:b"):
         (tmp_path / name).mkdir()
     require_there(text)
+    with pytest.raises(UserError, match=rf"source: not-{text.partition(':')[0]}.* does not exist"):
+        require_there(f"not-{text}")
 
 
 @pytest.mark.parametrize(

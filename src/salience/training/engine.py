@@ -42,7 +42,7 @@ LOGGERS = {  # by short name: Lightning's class, and the packages of which it ne
     "wandb": ("WandbLogger", ("wandb",)),
     "mlflow": ("MLFlowLogger", ("mlflow", "mlflow_skinny")),
 }
-TRAINER = 0.0015  # seconds a step that Lightning, logging and probes take around the network
+TRAINER = 0.0015  # seconds a step that Lightning and logging take around the network
 MEASURED_STEPS = 5  # for a time budget, after as many to warm up
 
 
