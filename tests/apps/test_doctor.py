@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,9 @@ def test_while_training_it_warns_once_and_stops_only_where_asked(tmp_path: Path)
     health = watching()
     with pytest.warns(Note, match=r"step 100: collapsed; all items become alike"):
         health._judge(100)
-    health._judge(120)  # said already: another warning would be an error here
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        health._judge(120)  # said already
     with pytest.raises(Collapsed, match=r"training has collapsed by step 100: all items become alike"):
         watching(stop_when_collapsed=True)._judge(100)
 

@@ -22,7 +22,7 @@ from salience.methods import Context
 from salience.methods.contrastive.simclr import SimCLR
 from salience.representation import Representation, load
 from salience.run import Run
-from salience.training import Interrupted, checkpoints, fit, recipe, resume
+from salience.training import Interrupted, checkpoints, engine, fit, recipe, resume
 from salience.training.checkpoints import Checkpointer
 from salience.training.metrics import read_metrics
 from tests.contract import QUICK, ROWS, structured_images
@@ -142,6 +142,12 @@ def test_a_budget_becomes_steps_once(tmp_path: Path) -> None:
     assert rep.config["steps"] >= 1
     assert rep.config["budget"] == "4s"
     assert int(read_metrics(Run(rep.run or "").metrics)[-1]["step"]) <= rep.config["steps"]
+
+
+def test_a_budget_leaves_time_for_watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "seconds_watching", lambda *_: 3600.0)  # a huge data set on a slow machine
+    with pytest.raises(UserError, match=r"over before the first step.*watching its health 1 ?h"):
+        fit("autoencoder", ARRAY, out=tmp_path / "run", budget="10min", batch_size=32, encoder="mlp", progress=False)
 
 
 def test_init_starts_from_another_runs_encoder(done: Representation, tmp_path: Path) -> None:
