@@ -23,7 +23,8 @@ from machine import machine
 from pool import Job, run_all
 from run import RESULTS, ROOT, Stored
 
-RATES = (5e-4, 2e-3, 8e-3)
+BATCH = 64  # BYOL, SimSiam and SwAV need many steps more than large batches
+RATES = (1e-4, 5e-4, 2e-3)
 KNOBS: dict[str, tuple[str, tuple[Any, Any]]] = {
     "simclr": ("temperature", (0.2, 0.5)),
     "byol": ("momentum", (0.97, 0.996)),
@@ -95,7 +96,7 @@ class Board:
                 continue
             run = RUNS / f"{self.source}-{self.images}" / name.replace(" ", "-")
             folder = [] if method in (*BASELINES, "supervised") else ["--run", run]
-            command = [sys.executable, str(CELL), method, self.source, *settings, *folder, *data]
+            command = [sys.executable, str(CELL), method, self.source, "--batch-size", BATCH, *settings, *folder, *data]
             jobs.append(Job(name, [str(word) for word in command], run, self.stored))
         return jobs
 
