@@ -106,9 +106,10 @@ def check_gradients_reach_what_is_trained(name: str) -> None:
     dataset = dataset_for(name)
     method = build(name, dataset)
     assert isinstance(method, Method)
-    terms = method.loss(dataset.batch(np.arange(32)), Progress(total=10))
-    assert terms["loss"].ndim == 0
-    terms["loss"].backward()
+    for _, at in method.phases():
+        for loss in method.losses(dataset.batch(np.arange(32)), at):
+            assert loss.ndim == 0
+            loss.backward()
     for parameter_name, parameter in method.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad, parameter_name
 

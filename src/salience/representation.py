@@ -120,7 +120,8 @@ def load(run: Path | str) -> Representation:
 
 def make_method(config: Mapping[str, Any], spec: Spec, *, fetch: bool = True) -> Method | ClosedForm:
     """The method a config describes, with fresh weights."""
-    context = Context(spec, config["rows"], config.get("encoder"), config.get("views"), fetch)
+    classes = len(config.get("classes") or ()) if config.get("use_labels") else 0
+    context = Context(spec, config["rows"], config.get("encoder"), config.get("views"), fetch, classes)
     return method_class(config["method"]).build(context, **config["options"])
 
 

@@ -35,6 +35,7 @@ class Context:
     """What a method may know of its task when its modules are built.
 
     rows: how many there are to train on; encoder, views: names, None for the default of the data
+    classes: how many the labels name that the training may see; 0 without labels
     fetch: whether published weights may be fetched; a run that is loaded brings its own
     """
 
@@ -43,6 +44,7 @@ class Context:
     encoder: str | None = None
     views: str | None = None
     fetch: bool = True
+    classes: int = 0
 
     @property
     def width(self) -> int:
@@ -78,11 +80,16 @@ class Method(L.LightningModule, ABC):
 
     needs_labels: the loss reads them, so `fit` asks for data that has some
     sync_batchnorm: processes on GPUs share their batch statistics
+    partial: a step may train a part of the parameters and leave the others without gradients
+    learning_rate: its peak at a batch of 256, None for what suits the encoder;  betas: of Adam
     """
 
     modalities: ClassVar[tuple[str, ...]]
     needs_labels: ClassVar[bool] = False
     sync_batchnorm: ClassVar[bool] = True
+    partial: ClassVar[bool] = False
+    learning_rate: ClassVar[float | None] = None
+    betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
 
     def __init__(self, encoder: Encoder):
         super().__init__()
@@ -116,6 +123,22 @@ class Method(L.LightningModule, ABC):
 
     def after_step(self, at: Progress) -> None:
         """Runs when the optimiser has stepped, before anything can be saved: EMA teachers, queues."""
+
+    def losses(self, batch: Batch, at: Progress) -> Iterator[Tensor]:
+        """What the optimiser steps on, one after the other, with one batch: [] each."""
+        yield self.loss(batch, at)["loss"]
+
+    def phases(self) -> tuple[tuple[float, Progress], ...]:
+        """Kinds of steps a training has: their share of it, and a moment of each."""
+        return ((1.0, Progress(total=100)),)
+
+    def yardstick(self, batch: Batch, at: Progress) -> Tensor | None:
+        """The loss that tells how the training goes, []; None where no loss does."""
+        return self.loss(batch, at)["loss"]
+
+    def rate_factor(self, step: int, total: int) -> float:
+        """Of the learning rate's peak: it rises linearly, then falls to 0 along a cosine over all steps."""
+        return warm_up_cosine(step, total)
 
     def weight_decay(self, at: Progress) -> float | None:
         """Of this step, where the paper has a schedule for it; None leaves it as the plan says."""
@@ -180,12 +203,12 @@ class Method(L.LightningModule, ABC):
         return batch.to(device, non_blocking=True)
 
     def configure_optimizers(self) -> Any:
-        """AdamW; the learning rate rises linearly, then falls to 0 along a cosine over all steps."""
+        """AdamW, with the learning rate of `rate_factor`."""
         plan = self.plan or Plan(int(self.trainer.estimated_stepping_batches), 1, 1e-3)
         optimiser = torch.optim.AdamW(
-            list(self.param_groups()), lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
+            list(self.param_groups()), plan.learning_rate, self.betas, weight_decay=plan.weight_decay, fused=True
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: warm_up_cosine(step, plan.total))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: self.rate_factor(step, plan.total))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

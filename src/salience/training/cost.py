@@ -11,7 +11,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from salience.batch import Batch, Progress
+from salience.batch import Batch
 from salience.methods import Method
 from salience.training.machine import anonymous_memory
 
@@ -19,13 +19,16 @@ from salience.training.machine import anonymous_memory
 def step_flops(method: Method, batch: Batch) -> int:
     """Operations of one training step, forward and backward, counted on the meta device: nothing is computed.
 
-    Call it before compilation. A multiply-add counts as two.
+    Call it before compilation. A multiply-add counts as two. Of stages of different cost, their mean.
     """
-    twin = copy.deepcopy(method).to("meta")
-    # On the CPU the counter misses fused attention (pytorch#195460); the plain form is counted everywhere.
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        twin.loss(batch.to("meta"), Progress())["loss"].backward()
-    return counter.get_total_flops()
+    twin, whole = copy.deepcopy(method).to("meta"), 0.0
+    for share, at in method.phases():
+        # On the CPU the counter misses fused attention (pytorch#195460); the plain form is counted everywhere.
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            for loss in twin.losses(batch.to("meta"), at):
+                loss.backward()
+        whole += share * counter.get_total_flops()
+    return round(whole)
 
 
 class CostMeter(L.Callback):

@@ -18,7 +18,6 @@ import lightning as L
 import torch
 from lightning.pytorch import loggers
 
-from salience.batch import Progress
 from salience.data import Dataset, Loader
 from salience.errors import MissingPackage, UserError
 from salience.files import remove_leftovers
@@ -114,16 +113,19 @@ def seconds_per_step(method: Method, loader: Loader, config: Mapping[str, Any]) 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     method.to(device).train()
     optimiser = torch.optim.AdamW(list(method.param_groups()), lr=0.0, fused=True)
-    for measured in range(2 * MEASURED_STEPS):
-        if measured == MEASURED_STEPS:
-            started = time.perf_counter()
-        with torch.autocast(device, dtype, enabled=config["precision"].startswith("bf16")):
-            loss = method.loss(loader.batch_at(measured).to(device), Progress(total=100))["loss"]
-        loss.backward()
-        optimiser.step()
-        optimiser.zero_grad()
-        loss.item()  # waits for the device
-    seconds = (time.perf_counter() - started) / MEASURED_STEPS
+    seconds = 0.0
+    for share, at in method.phases():
+        for measured in range(2 * MEASURED_STEPS):
+            if measured == MEASURED_STEPS:
+                started = time.perf_counter()
+            batch = loader.batch_at(measured).to(device)
+            with torch.autocast(device, dtype, enabled=config["precision"].startswith("bf16")):
+                for loss in method.losses(batch, at):
+                    loss.backward()
+                    optimiser.step()
+                    optimiser.zero_grad()
+                    loss.item()  # waits for the device
+        seconds += share * (time.perf_counter() - started) / MEASURED_STEPS
     method.load_state_dict(before)
     return seconds + TRAINER
 
@@ -144,7 +146,7 @@ def _trainer(run: Run, method: Method, callbacks: list[L.Callback]) -> L.Trainer
     return L.Trainer(
         accelerator="auto",
         devices=config["devices"],
-        strategy="ddp" if config["devices"] > 1 else "auto",
+        strategy=_strategy(method, config["devices"]),
         precision=config["precision"],
         max_epochs=1,
         max_steps=config["steps"],
@@ -159,6 +161,12 @@ def _trainer(run: Run, method: Method, callbacks: list[L.Callback]) -> L.Trainer
         enable_model_summary=False,
         default_root_dir=run.path,
     )
+
+
+def _strategy(method: Method, devices: int) -> str:
+    if devices == 1:
+        return "auto"
+    return "ddp_find_unused_parameters_true" if method.partial else "ddp"
 
 
 def logger_class(name: str) -> Any:

@@ -129,7 +129,9 @@ def _size(choices: recipe.Choices, method: Method, dataset: Dataset, wishes: Wis
         "budget": None if wishes.budget is None else str(wishes.budget),
         "steps_per_epoch": per_epoch,
         "steps": (epochs or 1) * per_epoch,
-        "learning_rate": recipe.choose_learning_rate(choices, batch=batch, encoder=encoder, given=wishes.learning_rate),
+        "learning_rate": recipe.choose_learning_rate(
+            choices, batch=batch, encoder=encoder, given=wishes.learning_rate, usual=method.learning_rate
+        ),
         "flops_per_step": step_flops(method, dataset.batch(np.arange(batch))),
     }
 

@@ -72,7 +72,8 @@ class Probe:
                 return None
             seen = {"effective_rank": effective_rank(h), "std": std(h).mean(), "uniformity": uniformity(h)}
             with torch.autocast(method.device.type, torch.bfloat16, enabled=self.half):
-                seen |= {"loss": method.loss(batch, at)["loss"], **method.vitals(batch, at)}
+                loss = method.yardstick(batch, at)
+                seen |= {**({} if loss is None else {"loss": loss}), **method.vitals(batch, at)}
                 pair = self._pair(method)
                 if pair is not None:
                     seen["alignment"] = torch.tensor(alignment(*(method.encode(x).float().cpu() for x in pair)).value)

@@ -61,11 +61,14 @@ def choose_epochs(choices: Choices, *, rows: int, given: int | None) -> int:
     return epochs
 
 
-def choose_learning_rate(choices: Choices, *, batch: int, encoder: str, given: float | None) -> float:
+def choose_learning_rate(
+    choices: Choices, *, batch: int, encoder: str, given: float | None, usual: float | None = None
+) -> float:
+    """usual: of the method at the default batch, where it does not go by the encoder"""
     if given is not None:
         choices.decide("learning_rate", given, "as given")
         return given
-    base = 5e-4 if "vit" in encoder else 2e-3
+    base = usual or (5e-4 if "vit" in encoder else 2e-3)
     rate = round(base * (batch / BATCH) ** 0.5, 6)
     choices.decide("learning_rate", rate, f"{base:g} at batch {BATCH}, with the square root of the batch size")
     return rate
