@@ -22,7 +22,14 @@ from salience.errors import UserError
 
 METHODS = Path(__file__).parent / "methods"
 KINDS = ("Method", "ClosedForm", "Adversarial", "Staged")
-CAPABILITIES = {"decode": "decodes", "sample": "samples", "predict": "predicts", "assign": "assigns"}
+CAPABILITIES = {
+    "decode": "decodes",
+    "sample": "samples",
+    "predict": "predicts",
+    "assign": "assigns",
+    "log_likelihood": "rates",
+    "enlarge": "enlarges",
+}
 BOUNDS = {"Gt": "gt", "Ge": "ge", "Lt": "lt", "Le": "le"}
 SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 PLAIN_TYPES = ("int", "float", "bool", "str")
