@@ -16,6 +16,7 @@ from salience.data import Dataset
 from salience.methods import Context
 from salience.methods.contrastive import dino
 from salience.methods.contrastive.dino import DINO, dino_loss
+from salience.methods.contrastive.swav import SwAV
 from salience.nets import distance
 from salience.training import fit
 from tests import contract
@@ -267,3 +268,12 @@ def test_outputs_follow_the_rows() -> None:
     spec = Spec("image", (3, 8, 8), "uint8", 0, 255, (0.5,) * 3, (0.2,) * 3)
     found = [DINO.build(Context(spec, rows, "mlp"), hidden=8).outputs for rows in (50, 5_000, 50_000)]
     assert found == [64, 256, 2048]
+
+
+@pytest.mark.parametrize(
+    ("side", "policy", "crops"), [(32, "natural", 4), (32, "glyphs", 0), (28, None, 4), (8, None, 0)]
+)
+def test_local_crops_where_a_part_is_large_enough_and_says_something(side: int, policy: str | None, crops: int) -> None:
+    spec = Spec("image", (3, side, side), "uint8", 0, 255)
+    assert DINO.build(Context(spec, 100, views=policy)).local_crops == crops
+    assert SwAV.build(Context(spec, 100, views=policy)).local_crops == crops

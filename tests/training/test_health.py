@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,9 +12,10 @@ import torch
 from salience.methods import Method
 from salience.run import Run
 from salience.training import fit
-from salience.training.health import Diverged
+from salience.training.health import Diverged, Health
 from salience.training.probe import Probe, own_statistics
 from tests.contract import QUICK, build, structured_images
+from tests.two_processes import two_processes
 
 
 def test_looking_changes_neither_buffers_nor_randomness_nor_modes() -> None:
@@ -65,3 +67,22 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_remedy(tmp_path: Path) -
     with pytest.raises(Diverged, match=r"diverged.* fit again with a lower --learning-rate"):
         fit("autoencoder", structured_images(), out=tmp_path / "run", encoder="mlp", **QUICK, learning_rate=1e30)
     assert not Run(tmp_path / "run").finished
+
+
+def ends_at_a_loss_of_one_process(rank: int) -> str:
+    """What a process is told whose own loss is fine, or not a number on rank 1."""
+    probe = Probe(structured_images(), total=10, seed=0)
+    health = Health(Path("unwritten"), probe, {"steps": 10}, batch_size=4, every=1, warn=False)
+    optimiser = SimpleNamespace(param_groups=[{"lr": 0.5}])
+    trainer = SimpleNamespace(global_step=3, is_global_zero=False, optimizers=[optimiser])
+    try:
+        health.on_train_batch_end(trainer, torch.nn.Identity(), {"loss": torch.tensor([1.0, torch.nan][rank])})
+    except Diverged as problem:
+        return str(problem)
+    return "went on"
+
+
+def test_all_processes_end_when_the_loss_of_one_is_no_number() -> None:
+    first, second = two_processes(ends_at_a_loss_of_one_process)
+    assert "diverged: the loss is 1.0 at step 3" in first
+    assert "diverged: the loss is nan at step 3" in second

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress, Spec
 from salience.catalogue import AUTO
 from salience.nets import Encoder, ImageInput, TableInput, input_width, make_encoder, make_input
-from salience.views import Views, make_views, unit_table
+from salience.views import Views, default_policy, make_views, unit_table
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,6 +56,12 @@ class Context:
 
     def make_encoder(self, *, dim: int | None = None) -> Encoder:
         return make_encoder(self.encoder, self.spec, dim=dim, fetch=self.fetch)
+
+    def local_crops(self, encoder: Encoder) -> int:
+        """Small crops of an item that a method compares, unless told: four; none where they would be too small, or of
+        glyphs, whose parts may be other glyphs."""
+        views = self.views or default_policy(self.spec)[0]
+        return 4 if encoder.local_side and views != "glyphs" else 0
 
     def make_views(
         self, roles: Mapping[str, int], *, local_side: int | None = None, policy: str | None = None

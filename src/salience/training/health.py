@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import lightning as L
 import torch
@@ -16,6 +16,7 @@ from salience.errors import Note, UserError
 from salience.evaluation.diagnosis import HEALTHY, diagnose
 from salience.files import write_text
 from salience.methods import Method
+from salience.training.checkpoints import agree
 from salience.training.probe import Probe
 
 PROBES = 12  # over a training
@@ -57,7 +58,9 @@ class Health(L.Callback):
         if trainer.is_global_zero and not self.record:
             assert isinstance(pl_module, Method)
             self.record = {"about": self.probe.about(pl_module, self.batch_size), "probes": []}
-            self._look(trainer, pl_module)
+            problem = self._look(trainer, pl_module)
+            if problem is not None:
+                raise problem
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         if self._due(trainer.global_step + 1):
@@ -67,49 +70,52 @@ class Health(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any) -> None:
         step = trainer.global_step
         due = self._due(step)
-        if (due or step % self.every == 0) and not torch.isfinite(outputs["loss"]):
-            self._diverged(f"the loss is {float(outputs['loss'])}", trainer)
-        if due and trainer.is_global_zero:
-            self._look(trainer, pl_module)
+        if (due or step % self.every == 0) and agree([not torch.isfinite(outputs["loss"])])[0]:
+            raise self._diverged(f"the loss is {float(outputs['loss'])}", trainer)
+        if due:
+            problem = self._look(trainer, pl_module) if trainer.is_global_zero else None
+            if agree([problem is not None])[0]:  # all processes end together; only the first has looked
+                raise problem or UserError("training was ended by its first process")
 
     def _due(self, step: int) -> bool:
         return step % self.interval == 0 or step == self.steps
 
-    def _diverged(self, what: str, trainer: L.Trainer) -> NoReturn:
+    def _diverged(self, what: str, trainer: L.Trainer) -> Diverged:
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         if trainer.is_global_zero:
             self.record["diverged"] = {"step": trainer.global_step, "what": what, "learning_rate": rate}
             self._write()
-        raise Diverged(
+        return Diverged(
             f"training has diverged: {what} at step {trainer.global_step}, with a learning rate of {rate:.2g}; "
             "fit again with a lower --learning-rate"
         )
 
-    def _look(self, trainer: L.Trainer, method: L.LightningModule) -> None:
+    def _look(self, trainer: L.Trainer, method: L.LightningModule) -> UserError | None:
+        """-> why training has to end, if it has"""
         assert isinstance(method, Method)
         step, probes = trainer.global_step, self.record["probes"]
         knn = len(probes) % KNN_EVERY == 0 or step == self.steps
         seen = self.probe.look(method, step, knn=knn)
         if seen is None:
-            self._diverged("the representation is not finite", trainer)
+            return self._diverged("the representation is not finite", trainer)
         if self.gradient is not None:
             seen["gradient"] = float(f"{self.gradient:.4g}")
         probes.append({"step": step, **seen})
         self._write()
-        if step >= WARN_FROM * self.steps:
-            self._judge(step)
+        return self._judge(step) if step >= WARN_FROM * self.steps else None
 
-    def _judge(self, step: int) -> None:
+    def _judge(self, step: int) -> Collapsed | None:
         found = diagnose(self.record, self.config)
         if found.verdict == "collapsed" and self.config.get("stop_when_collapsed"):
             finding = found.findings[0]
-            raise Collapsed(f"training has collapsed by step {step}: {finding.what}, {finding.why}; {finding.change}")
+            return Collapsed(f"training has collapsed by step {step}: {finding.what}, {finding.why}; {finding.change}")
         if self.warn and found.verdict not in self.said:
             self.said.add(found.verdict)
             finding = found.findings[0]
             warnings.warn(
                 f"step {step}: {found.verdict}; {finding.what} ({finding.why}); {finding.change}", Note, stacklevel=2
             )
+        return None
 
     def _write(self) -> None:
         write_text(self.path, json.dumps(self.record, indent=1) + "\n")

@@ -71,7 +71,8 @@ class DINO(Method):
     outputs: K, how many the head chooses among; the power of two nearest to a 25th of the rows, from 64 to 65,536
     hidden: width of the head's two hidden layers; four times the representation's
     bottleneck: width of the head's unit vector
-    local_crops: small crops of each item, for the student alone; four, or none where half the side is too small
+    local_crops: small crops of each item, for the student alone; four, none where half the side is too small or a part
+        says little (glyphs)
     student_temperature: sharpness of the student's choice; smaller is sharper
     teacher_temperature: of the teacher's, which must be sharper; rises from 0.04 to this over a tenth of the steps
     centre_momentum: how much of the centre stays at each step; 1 leaves the centring out
@@ -125,7 +126,7 @@ class DINO(Method):
         encoder = context.make_encoder()
         nearest = 2 ** round(math.log2(context.rows / 25))
         options = settled(options, outputs=min(max(nearest, 64), 65_536), hidden=4 * encoder.dim)
-        options = settled(options, local_crops=4 if encoder.local_side else 0)
+        options = settled(options, local_crops=context.local_crops(encoder))
         roles = {"global": 2, "local": options["local_crops"]}
         return cls(encoder, context.make_views(roles, local_side=encoder.local_side), **options)
 

@@ -67,7 +67,8 @@ class SwAV(Method):
     temperature: sharpness of the predictions; smaller is sharper
     epsilon: sharpness of the codes; smaller is sharper
     iterations: of Sinkhorn's algorithm
-    local_crops: small crops of each item, which predict; four, or none where half the side is too small
+    local_crops: small crops of each item, which predict; four, none where half the side is too small or a part
+        says little (glyphs)
     queue: how many earlier projections help to find codes; three times the prototypes, at most the rows
     queue_start: share of the steps before they do
     frozen: share of the steps, at first, in which the prototypes stay as they are; the paper's first epoch
@@ -116,7 +117,7 @@ class SwAV(Method):
         encoder = context.make_encoder()
         options = settled(options, prototypes=min(max(round(context.rows / 100), 32), 3000), hidden=2 * encoder.dim)
         options = settled(options, queue=min(3 * options["prototypes"], context.rows))
-        options = settled(options, local_crops=4 if encoder.local_side else 0)
+        options = settled(options, local_crops=context.local_crops(encoder))
         roles = {"global": 2, "local": options["local_crops"]}
         return cls(encoder, context.make_views(roles, local_side=encoder.local_side), **options)
 
