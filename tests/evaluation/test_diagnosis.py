@@ -171,3 +171,36 @@ def test_outputs_that_tell_nothing_apart_are_a_sign(signs: dict[str, tuple[float
     found = diagnose(record, CONFIG)
     assert found.verdict == "failing"
     assert any(what in finding.what for finding in found.findings)
+
+
+def rebuilding(**signs: tuple[float, float]) -> dict[str, Any]:
+    """The record of a method that does not compare items."""
+    record = course(**{"effective_rank": (20.0, 2.0), "loss": (90.0, 60.0)} | signs)
+    del record["about"]["collapsed_loss"]
+    return record
+
+
+@pytest.mark.parametrize(
+    ("signs", "verdict", "what"),
+    [
+        ({"active_units": (0.5, 0.3), "kl": (9.0, 12.0)}, "healthy", ""),
+        ({"active_units": (0.03, 0.0)}, "healthy", ""),  # one sign alone
+        ({"active_units": (0.03, 0.0), "kl": (0.5, 0.01)}, "collapsed", "the posterior has collapsed"),
+        ({"dead_units": (0.95, 0.99)}, "healthy", ""),
+        ({"dead_units": (0.95, 0.99), "loss": (60.0, 60.0)}, "failing", "most units are dead"),
+        ({"judged_real": (0.99, 1.0), "judged_fake": (0.99, 0.6)}, "healthy", ""),
+        (
+            {"judged_real": (0.99, 1.0), "judged_fake": (0.99, 1.0), "sample_spread": (0.5, 0.01)},
+            "failing",
+            "the discriminator has won",
+        ),
+        ({"sample_spread": (0.1, 0.1), "coverage": (0.9, 0.8)}, "healthy", ""),
+        ({"sample_spread": (0.1, 0.1), "coverage": (0.1, 0.0)}, "failing", "generated items are much alike"),
+    ],
+)
+def test_codes_and_players_have_signs_of_their_own(
+    signs: dict[str, tuple[float, float]], verdict: str, what: str
+) -> None:
+    found = diagnose(rebuilding(**signs), CONFIG)
+    assert found.verdict == verdict
+    assert [finding.what for finding in found.findings][:1] == ([what] if what else [])

@@ -1,0 +1,116 @@
+"""How a run went: its signs of health from the start to now, and where each begins to speak."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+LATELY = 2  # probes in a row
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where a sign begins to speak. Chosen on runs of SimCLR, SimSiam, BYOL and VICReg, and frozen.
+
+    Of the value at the start: rank, uniformity, pairs, gradients vanished or exploding, entropy of one_output
+    indifferent: how far the mean entropy is below that of the mean, as a share;  prototypes: the share in use
+    Collapse: spread and uniformity of the value at the start; rank, absolute; loss, of its way to the collapsed one
+    neighbours: how far below the baselines kNN may dip at first, as a share; nothing at the end
+    rise: of kNN between two looks, that counts as rising
+    Codes: active, share of a VAE's dimensions; nats, of its divergence from the prior; dead, share of units
+    Players: won, share of real and of generated items a discriminator is right about; modes, spread and coverage of
+        what is generated, as shares of the data's
+    """
+
+    rank: float = 0.25
+    uniformity: float = 0.95
+    pairs: float = 0.95
+    vanished: float = 1e-4
+    exploding: float = 100.0
+    one_output: float = 0.1
+    indifferent: float = 0.02
+    prototypes: float = 0.1
+    collapsed_spread: float = 0.3
+    collapsed_uniformity: float = 0.15
+    collapsed_rank: float = 2.5
+    collapsed_loss: float = 0.02
+    neighbours: float = 0.1
+    rise: float = 0.02
+    active: float = 0.02
+    nats: float = 0.5
+    dead: float = 0.9
+    won: float = 0.98
+    modes: float = 0.2
+    views: float = 0.05
+    temperature: tuple[float, float] = (0.01, 5.0)
+    learning_rate: float = 0.03
+    batch: int = 32
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """what: is the matter;  why: we think so, in figures;  change: the remedy
+
+    sign: what was looked at; two findings from one sign are one piece of evidence
+    """
+
+    what: str
+    why: str
+    change: str
+    sign: str
+
+
+class Course:
+    """How the signs of a run went.
+
+    record: what health.json holds;  steps: of the whole training
+    """
+
+    def __init__(self, record: Mapping[str, Any], steps: int):
+        self.about = record.get("about", {})
+        self.probes = record.get("probes", [])
+        self.share = min(1.0, self.probes[-1]["step"] / max(1, steps)) if self.probes else 0.0
+
+    @property
+    def compares(self) -> bool:
+        """Whether the method compares items with each other: for one that rebuilds them, geometry is no sign."""
+        return self.about.get("collapsed_loss") is not None
+
+    def values(self, sign: str) -> list[float]:
+        """At every probe that has it; "pairs" is computed: how near two views are, as a share of how near two items."""
+        probes = self.probes
+        if sign == "pairs":
+            return [probe["alignment"] / max(2 * probe["std"] ** 2, 1e-9) for probe in probes if "alignment" in probe]
+        if sign == "loss":  # among a queue's first, random rows it is too low to compare with
+            probes = [probe for probe in probes if probe.get("queue_filled", 1) == 1]
+        return [probe[sign] for probe in probes if sign in probe]
+
+    def start(self, sign: str) -> float:
+        return next(iter(self.values(sign)), math.nan)
+
+    def now(self, sign: str) -> float:
+        return self.values(sign)[-1]
+
+    def lately(self, sign: str, test: Callable[[float], bool]) -> bool:
+        """Whether the last two values after the start pass; False where there are not so many yet."""
+        later = self.values(sign)[1:]
+        return len(later) >= LATELY and all(test(value) for value in later[-LATELY:])
+
+    def thrives(self, limits: Limits) -> bool:
+        """Whether labels say that something is learnt, whatever the geometry looks like."""
+        return self.lately("knn", lambda now: now > self.baseline + limits.rise)
+
+    def rises(self, limits: Limits) -> bool:
+        """Whether neighbours have become better again since they were worst."""
+        found = self.values("knn")
+        return len(found) > 1 and found[-1] - min(found[1:-1] or found) > limits.rise
+
+    @property
+    def baseline(self) -> float:
+        """kNN accuracy of raw input or of the untrained encoder, whichever is better."""
+        return max(self.about.get("raw_knn", 0.0), self.start("knn"))
