@@ -88,6 +88,7 @@ class Method(L.LightningModule, ABC):
     sync_batchnorm: processes on GPUs share their batch statistics
     partial: a step may train a part of the parameters and leave the others without gradients
     learning_rate: its peak at a batch of 256, None for what suits the encoder;  betas: of Adam
+    default_encoder: by name, None for what suits the data
     """
 
     modalities: ClassVar[tuple[str, ...]]
@@ -96,6 +97,7 @@ class Method(L.LightningModule, ABC):
     partial: ClassVar[bool] = False
     learning_rate: ClassVar[float | None] = None
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
+    default_encoder: ClassVar[str | None] = None
 
     def __init__(self, encoder: Encoder):
         super().__init__()

@@ -100,8 +100,9 @@ def make_plan(
 
 def _name_networks(choices: recipe.Choices, method: Method, dataset: Dataset, wishes: Wishes) -> dict[str, Any]:
     modality = dataset.spec.modality
-    encoder = wishes.encoder or ("convnet" if modality == "image" else "mlp")
-    choices.decide("encoder", encoder, "as given" if wishes.encoder else f"the default for {modality}s")
+    usual = "the default for " + ("this method" if method.default_encoder else f"{modality}s")
+    encoder = wishes.encoder or method.default_encoder or ("convnet" if modality == "image" else "mlp")
+    choices.decide("encoder", encoder, "as given" if wishes.encoder else usual)
     views = dict(method.named_children()).get("views")
     if isinstance(views, Views):
         policy, reason = default_policy(dataset.spec)
