@@ -18,6 +18,7 @@ from salience.errors import UserError
 
 Rows = NDArray[np.int64]
 
+AHEAD = 4096  # positions whose rows are computed at once: for a small batch a call costs more than its numbers
 _ROUNDS = 7
 _LEAST_HALF = 3  # bits: a Feistel network of fewer than 64 positions mixes badly, so small n walk more
 _GAMMA = 0x9E3779B97F4A7C15
@@ -95,6 +96,9 @@ class Loader:
         self.rank, self.world = rank, world
         self.epoch = 0
         self.position = 0  # batches of this epoch already handed out
+        self._ahead = max(1, AHEAD // batch_size)
+        self._block = (-1, -1)  # epoch, and which block of batches `_order` holds
+        self._order = np.empty((0, batch_size), np.int64)
 
     def __len__(self) -> int:
         """Batches of an epoch, wherever in it we stand."""
@@ -103,9 +107,14 @@ class Loader:
     def rows_at(self, step: int) -> Rows:
         """This process's rows of batch number `step`, counted from the first epoch's first.  [batch_size] int64"""
         epoch, position = divmod(step, len(self))
-        together = self.batch_size * self.world
-        positions = np.arange(position * together + self.rank, (position + 1) * together, self.world)
-        return permute(positions, len(self.dataset), self.seed, epoch)
+        block, within = divmod(position, self._ahead)
+        if self._block != (epoch, block):
+            first, together = block * self._ahead, self.batch_size * self.world
+            last = min(first + self._ahead, len(self))
+            positions = np.arange(first * together + self.rank, last * together, self.world)
+            self._order = permute(positions, len(self.dataset), self.seed, epoch).reshape(-1, self.batch_size)
+            self._block = (epoch, block)
+        return self._order[within]
 
     def batch_at(self, step: int) -> Batch:
         """Batch number `step`, whatever was read before."""

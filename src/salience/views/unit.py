@@ -6,6 +6,9 @@ categories one-hot, so that 0 stands for "as expected" and "not known" alike.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -27,13 +30,26 @@ def unit_table(x: Tensor, spec: Spec, dtype: torch.dtype = torch.float32) -> Ten
 
     A number becomes (x - mean) / std, 0 where missing; a category one-hot, all zeros where missing or unknown.
     """
-    return torch.cat([_unit_column(x[:, at], column, dtype) for at, column in enumerate(spec.columns)], dim=1)
+    parts, at = [], 0
+    for number, run in itertools.groupby(spec.columns, lambda column: column.kind == "number"):
+        columns = list(run)
+        if number:  # all at once: of a wide table a small batch would spend its time in calls
+            parts.append(_unit_numbers(x[:, at : at + len(columns)], columns, dtype))
+        else:
+            parts += [_one_hot(x[:, at + i], column, dtype) for i, column in enumerate(columns)]
+        at += len(columns)
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
-def _unit_column(x: Tensor, column: Column, dtype: torch.dtype) -> Tensor:
-    """[n] -> [n width of the column]"""
-    if column.kind == "number":
-        return torch.nan_to_num((x.to(dtype) - column.mean) / (column.std or 1.0), nan=0.0)[:, None]
+def _unit_numbers(x: Tensor, columns: Sequence[Column], dtype: torch.dtype) -> Tensor:
+    """[n columns] -> [n columns]"""
+    mean = torch.tensor([column.mean for column in columns], dtype=dtype, device=x.device)
+    std = torch.tensor([column.std or 1.0 for column in columns], dtype=dtype, device=x.device)
+    return torch.nan_to_num((x.to(dtype) - mean) / std, nan=0.0)
+
+
+def _one_hot(x: Tensor, column: Column, dtype: torch.dtype) -> Tensor:
+    """[n] -> [n categories]"""
     code = torch.nan_to_num(x, nan=-1.0).long()
     count = len(column.categories)
     known = (code >= 0) & (code < count)
