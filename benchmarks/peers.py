@@ -1,4 +1,4 @@
-"""The peers' own environment, .bench/venv: lightly 1.6.0 with the torch that we run on. Installed with pip, once.
+"""The peers' own environment, .bench/venv: lightly and pythae with the torch that we run on. Installed with pip, once.
 
     .venv/bin/python benchmarks/peers.py
 
@@ -14,12 +14,13 @@ from pathlib import Path
 
 HOME = Path(__file__).resolve().parent.parent / ".bench"
 PYTHON = HOME / "venv" / "bin" / "python"
+PEERS = ("lightly==1.6.0", "pythae==0.1.2")
 OURS = ("torch", "torchvision", "numpy", "pyarrow", "pillow")
 
 
 def requirements() -> list[str]:
-    """lightly as published, everything both sides use in our own versions."""
-    return ["lightly==1.6.0", *(f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in OURS)]
+    """The peers as published, everything both sides use in our own versions."""
+    return [*PEERS, *(f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in OURS)]
 
 
 def ensure() -> Path:
