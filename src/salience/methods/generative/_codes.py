@@ -1,0 +1,38 @@
+"""What methods with a Gaussian code have in common when they are built: its width, the likelihood, the decoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from salience.errors import UserError
+from salience.methods.base import Context, settled
+from salience.nets import make_decoder
+
+
+def code_width(context: Context, options: Mapping[str, Any]) -> int:
+    """`dim`, by default at most half an item's values.  Errors: UserError where it is more than all of them."""
+    if options.get("dim", 1) > context.width:
+        raise UserError(f"dim: a code of {options['dim']} values for items of {context.width}; at most {context.width}")
+    return options.get("dim", min(64, max(1, context.width // 2)))
+
+
+def with_likelihood(context: Context, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with a `likelihood` that suits the data.  Errors: UserError where the given one does not."""
+    image = context.spec.modality == "image"
+    if options.get("likelihood") == "bernoulli" and not image:
+        raise UserError("likelihood: 'bernoulli' is for values between 0 and 1, a table has others; take 'gaussian'")
+    return settled(options, likelihood="bernoulli" if image and context.spec.channels == 1 else "gaussian")
+
+
+def decoder_for(context: Context, dim: int, likelihood: str) -> nn.Module:
+    """Mirrors the encoder; rebuilds the data's mean at first, which for a Bernoulli are logits of it."""
+    spec = context.spec
+    if likelihood == "bernoulli":
+        inner = (min(max(mean, 0.01), 0.99) for mean in spec.mean)
+        spec = replace(spec, mean=tuple(math.log(mean / (1 - mean)) for mean in inner))
+    return make_decoder(context.encoder, spec, dim)

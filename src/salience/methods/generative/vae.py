@@ -1,0 +1,199 @@
+"""VAE: code each item as a cloud, let all clouds together fill a standard normal, and rebuild the item from a draw.
+
+Kingma & Welling 2013, "Auto-Encoding Variational Bayes", https://arxiv.org/abs/1312.6114, eq. 10. The encoder gives the
+mean m and the variance s^2 of q(z|x), the decoder p(x|z). With noise e ~ N(0, 1) and z = m + s e, per item in nats:
+
+    loss = -log p(x|z) + beta KL        KL = 1/2 sum_j (m_j^2 + s_j^2 - 1 - log s_j^2)
+
+beta = 1 is the paper's bound on -log p(x) (others: Higgins et al. 2017, https://openreview.net/forum?id=Sy2fzU9gl).
+p(x|z) is a Bernoulli per value, or a Gaussian with one learnt variance for all values (sigma-VAE, Rybkin et al. 2020,
+https://arxiv.org/abs/2006.13202), with which a linear VAE is probabilistic PCA. The likelihood of an item is rated by
+the tighter bound of k draws (Burda et al. 2015, https://arxiv.org/abs/1509.00519, eq. 8):
+
+    log p(x) >= E log 1/k sum_i p(x|z_i) p(z_i) / q(z_i|x)
+
+Differs from the papers: AdamW; logarithms of variances stay within 12 of 0, by a tanh; the draws that rate an item are
+the same every time.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge
+from torch import Tensor, nn
+
+from salience.batch import Batch, Progress, Spec
+from salience.methods.base import Auto, Context, Method, full_precision
+from salience.methods.generative._codes import code_width, decoder_for, with_likelihood
+from salience.nets import Encoder
+from salience.views.random import Keys
+
+WIDEST = 12.0  # of the logarithm of a variance, either way
+SPEED = 10.0  # AdamW moves each parameter by a learning rate a step, and a deviation has factors to fall
+ACTIVE = 0.01  # least variance of the posterior mean of a dimension in use (Burda et al.)
+
+
+@full_precision
+def posterior(output: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and log variance of q(z|x), from what the encoder gives.  [n 2d] -> [n d], [n d]"""
+    mean, log_variance = output.chunk(2, dim=1)
+    return mean, bounded(log_variance)
+
+
+def bounded(log_variance: Tensor) -> Tensor:
+    return WIDEST * torch.tanh(log_variance / WIDEST)
+
+
+@full_precision
+def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """From q(z|x) to the standard normal, in nats.  [n d], [n d] -> [n]"""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
+
+
+def drawn(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+    """z ~ q(z|x).  [n d] each -> [n d]"""
+    return mean + (0.5 * log_variance).exp() * noise
+
+
+def noise_of(batch: Batch, at: Progress, dim: int, role: str = "latent") -> Tensor:
+    """[n dim] standard normals, each item's own in this epoch."""
+    return Keys.of(at.seed, at.epoch, batch.index).fold(role).normal(dim)
+
+
+@full_precision
+def bernoulli(logits: Tensor, x: Tensor) -> Tensor:
+    """-log p(x|z) = the cross-entropy, summed over values; x may lie between 0 and 1.  [n ...], [n ...] -> [n]"""
+    x = x.to(logits.dtype)  # of two types it returns the target's, the narrower one
+    return F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(dim=1)
+
+
+@full_precision
+def gaussian(centre: Tensor, x: Tensor, log_variance: Tensor) -> Tensor:
+    """-log p(x|z), one variance for all values.  [n ...], [n ...], [] -> [n]"""
+    squares = (x - centre).square().flatten(1)
+    return 0.5 * (squares.sum(dim=1) / log_variance.exp() + squares.shape[1] * (log_variance + math.log(2 * math.pi)))
+
+
+@full_precision
+def iwae(log_weights: Tensor) -> Tensor:
+    """The bound of k draws on log p(x).  [k n] -> [n]"""
+    return log_weights.logsumexp(dim=0) - math.log(len(log_weights))
+
+
+@full_precision
+def log_weight(error: Tensor, mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+    """log p(x|z) p(z) / q(z|x) at the z drawn with this noise; error: -log p(x|z).  [n], [n d] three times -> [n]"""
+    z = drawn(mean, log_variance, noise)
+    return 0.5 * (noise.square() + log_variance - z.square()).sum(dim=1) - error
+
+
+def active(mean: Tensor) -> Tensor:
+    """Which dimensions tell items apart.  mean: [n d] of the posteriors -> [d] bool"""
+    return mean.var(dim=0, correction=0) > ACTIVE
+
+
+class Density(nn.Module):
+    """p(x|z), from what a decoder gives: logits of Bernoullis, or the centre of a Gaussian whose variance is learnt."""
+
+    log_scale: nn.Parameter | None
+
+    def __init__(self, likelihood: str, spec: Spec) -> None:
+        super().__init__()
+        start = max(0.01, sum(spec.std) / len(spec.std)) if spec.std else 1.0  # what is left when all is the mean
+        self.log_scale = nn.Parameter(torch.tensor(math.log(start) / SPEED)) if likelihood == "gaussian" else None
+
+    def forward(self, output: Tensor, x: Tensor) -> Tensor:
+        """-log p(x|z) in nats.  [n ...], [n ...] -> [n]"""
+        if self.log_scale is None:
+            return bernoulli(output, x)
+        return gaussian(output, x, bounded(2 * SPEED * self.log_scale))
+
+    def mean(self, output: Tensor) -> Tensor:
+        """[n ...] -> items on the unit scale [n ...]"""
+        return output.sigmoid() if self.log_scale is None else output
+
+
+class VAE(Method):
+    """VAE.
+
+    dim: width of the code, at most the number of values of an item
+    beta: weight of the KL divergence; above 1 codes say less, and more of their dimensions fall silent
+    likelihood: how an item is compared with what is rebuilt: "bernoulli" for images of one channel, else "gaussian"
+    """
+
+    modalities = ("image", "table")
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: nn.Module,
+        *,
+        dim: Annotated[int, Ge(1)] = 64,
+        beta: Annotated[float, Ge(0)] = 1.0,
+        likelihood: Literal["bernoulli", "gaussian"] = Auto,
+    ):
+        super().__init__(encoder)
+        self.decoder = decoder
+        self.dim = dim
+        self.beta = beta
+        self.likelihood = likelihood
+        self.density = Density(likelihood, encoder.input.spec)
+
+    @classmethod
+    def build(cls, context: Context, **options: Any) -> Self:
+        options = {**with_likelihood(context, options), "dim": code_width(context, options)}
+        decoder = decoder_for(context, options["dim"], options["likelihood"])
+        return cls(context.make_encoder(dim=2 * options["dim"]), decoder, **options)
+
+    def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        x = self.encoder.input.unit(batch.x)
+        mean, log_variance = posterior(self.encoder(x))
+        z = drawn(mean, log_variance, noise_of(batch, at, self.dim))
+        rebuild, kl = self.density(self.decoder(z), x).mean(), kl_divergence(mean, log_variance).mean()
+        return {"loss": rebuild + self.beta * kl, "rebuild": rebuild, "kl": kl}
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """[n ...] -> [n dim], the means"""
+        return posterior(self.encoder(x, mask))[0]
+
+    @property
+    def width(self) -> int:
+        return self.dim
+
+    def posterior(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of each item's code.  -> [n dim], [n dim]"""
+        return posterior(self.encoder(self.encoder.input.unit(batch.x)))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """[n dim] -> [n ...] on the unit scale, the mean of p(x|z)."""
+        return self.density.mean(self.decoder(codes))
+
+    def sample(self, n: int) -> Tensor:
+        """The means of p(x|z) at n draws of z from the standard normal."""
+        return self.decode(torch.randn(n, self.dim, device=self.device))
+
+    def log_likelihood(self, batch: Batch, k: int = 50) -> Tensor:
+        """Of each item, in nats, by the bound of k draws.  [n]"""
+        x = self.encoder.input.unit(batch.x)
+        return importance_bound(self.decoder, self.density, self.posterior(batch), x, batch.index, k)
+
+    def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        """active_units: the share of dimensions whose mean varies over items; 0 when the posterior has collapsed"""
+        mean, log_variance = self.posterior(batch)
+        return {"kl": kl_divergence(mean, log_variance).mean(), "active_units": active(mean).float().mean()}
+
+
+@torch.no_grad()
+def importance_bound(
+    decoder: nn.Module, density: Density, code: tuple[Tensor, Tensor], x: Tensor, index: Tensor, k: int
+) -> Tensor:
+    """On log p(x), one draw of all items at a time.  code: mean and log variance, [n d] each;  index: [n] -> [n]"""
+    keys, weights = Keys.of(0, 0, index), []
+    for draw in range(k):
+        noise = keys.fold("bound", draw).normal(code[0].shape[1])
+        weights.append(log_weight(density(decoder(drawn(*code, noise)), x), *code, noise))
+    return iwae(torch.stack(weights))
