@@ -1,6 +1,7 @@
 """Encoders, decoders and heads."""
 
-from salience.nets.decoder import make_decoder
+from salience.nets.decoder import Dictionary, dense_decoder, make_decoder
+from salience.nets.dense import dense_encoder, followed_by, halving, item_by_item, last_layer, require_dense
 from salience.nets.encoder import Encoder
 from salience.nets.heads import head
 from salience.nets.inputs import ImageInput, TableInput, input_width, make_input
@@ -8,15 +9,23 @@ from salience.nets.make import make_encoder
 from salience.nets.teacher import distance, follow, teacher_of
 
 __all__ = [
+    "Dictionary",
     "Encoder",
     "ImageInput",
     "TableInput",
+    "dense_decoder",
+    "dense_encoder",
     "distance",
     "follow",
+    "followed_by",
+    "halving",
     "head",
     "input_width",
+    "item_by_item",
+    "last_layer",
     "make_decoder",
     "make_encoder",
     "make_input",
+    "require_dense",
     "teacher_of",
 ]

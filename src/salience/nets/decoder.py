@@ -37,6 +37,48 @@ class ConvDecoder(nn.Module):
         return self.end(x)
 
 
+class Dictionary(nn.Module):
+    """An item is the mean and a sum of atoms, each as often as its unit of the code says.  [n d] -> [n ...]
+
+    All atoms have one length, a typical item's distance from the mean, once `project` has run after every step. So a
+    penalty on the code cannot be had for nothing, by small codes and large atoms: there is no layer that could grow.
+
+    variance: of a unit-scale value over the training data
+    """
+
+    def __init__(self, code_dim: int, spec: Spec) -> None:
+        super().__init__()
+        width = input_width(spec)
+        self.variance = value_variance(spec)
+        self.length = math.sqrt(width * self.variance)
+        atoms = nn.Linear(code_dim, width)
+        nn.init.normal_(atoms.weight)
+        nn.init.zeros_(atoms.bias)
+        self.atoms = _shaped([atoms], spec)
+        self.project()
+
+    def forward(self, code: Tensor) -> Tensor:
+        return self.atoms(code * self.length)
+
+    @property
+    def directions(self) -> Tensor:
+        """[width d], columns of length 1"""
+        layer = self.atoms[0]
+        assert isinstance(layer, nn.Linear)
+        return layer.weight
+
+    @torch.no_grad()
+    def project(self) -> None:
+        self.directions.div_(self.directions.norm(dim=0).clamp(min=1e-12))
+
+
+def value_variance(spec: Spec) -> float:
+    """Of a unit-scale value over the training data, around its channel's mean; the mean over channels."""
+    if spec.modality == "table":
+        return 1.0
+    return math.fsum(std**2 for std in spec.std) / len(spec.std) if any(spec.std) else 1 / 16  # ImageInput's default
+
+
 def make_decoder(encoder_name: str | None, spec: Spec, code_dim: int) -> nn.Module:
     """The decoder that mirrors an encoder.  code [n code_dim] -> [n c h w] or [n width], on the unit scale
 
@@ -46,8 +88,14 @@ def make_decoder(encoder_name: str | None, spec: Spec, code_dim: int) -> nn.Modu
     if encoder_name == "linear":
         return _shaped([nn.Linear(code_dim, input_width(spec))], spec)
     if encoder_name == "mlp" or spec.modality == "table":
-        return _shaped([*_dense(code_dim, 256), *_dense(256, 256), nn.Linear(256, input_width(spec))], spec)
+        return dense_decoder(spec, code_dim, (256, 256))
     return ConvDecoder(code_dim, spec)
+
+
+def dense_decoder(spec: Spec, code_dim: int, hidden: tuple[int, ...]) -> nn.Sequential:
+    """Dense layers with batch norm and ReLU through these widths, then a linear one to the item's values."""
+    layers = [layer for widths in pairwise((code_dim, *hidden)) for layer in _dense(*widths)]
+    return _shaped([*layers, nn.Linear((code_dim, *hidden)[-1], input_width(spec))], spec)
 
 
 def _shaped(layers: list[nn.Module], spec: Spec) -> nn.Sequential:

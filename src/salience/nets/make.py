@@ -16,8 +16,9 @@ def make_encoder(name: str | None, spec: Spec, *, dim: int | None = None, fetch:
 
     name: "convnet" (default for images), "mlp" (default for tables), "linear", a timm model such as "resnet18", or
         "NAME:pretrained" for its published weights
-    dim: width of the representation; None takes the network's own, otherwise a linear layer is added (in "convnet" in
-        place of the mean over positions: a code to rebuild an item from must say where things are)
+    dim: width of the representation; None takes the network's own, otherwise a linear layer is added, even where the
+        widths agree, so that a code may have any values (in "convnet" in place of the mean over positions: a code to
+        rebuild an item from must say where things are)
     fetch: False leaves a pretrained network's weights out, for a run that brings its own
     Errors: UserError for an unknown name, or one that does not fit the data.
     """
@@ -30,7 +31,7 @@ def make_encoder(name: str | None, spec: Spec, *, dim: int | None = None, fetch:
     if name == "convnet" and dim is not None:
         return Encoder(make_input(spec), convnet_code(spec, dim), dim)
     encoder = _make(name, spec, fetch)
-    return encoder if dim is None or dim == encoder.dim else _narrowed(encoder, dim)
+    return encoder if dim is None else _with_code(encoder, dim)
 
 
 def _make(name: str, spec: Spec, fetch: bool) -> Encoder:
@@ -41,5 +42,5 @@ def _make(name: str, spec: Spec, fetch: bool) -> Encoder:
     return Encoder(make_input(spec), *mlp(input_width(spec)))
 
 
-def _narrowed(encoder: Encoder, dim: int) -> Encoder:
+def _with_code(encoder: Encoder, dim: int) -> Encoder:
     return Encoder(encoder.input, nn.Sequential(encoder.body, nn.Linear(encoder.dim, dim)), dim, encoder.stride)

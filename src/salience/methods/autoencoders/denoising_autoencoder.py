@@ -1,0 +1,78 @@
+"""Denoising autoencoder: rebuild the clean item from a corrupted one.
+
+Vincent et al. 2008, https://doi.org/10.1145/1390156.1390294, and 2010, https://www.jmlr.org/papers/v11/vincent10a.html.
+With encoder f, decoder g and a corruption of each value on its own, by masking (0 in its place), Gaussian noise, or
+salt and pepper (the least or greatest possible value in its place):
+
+    minimise  mean over items and values of (x - g(f(corrupted(x))))^2
+
+With linear f and g of full width and Gaussian noise of deviation s the optimum is the Wiener filter
+C (C + s^2 I)^-1 around the mean, C the covariance of x.
+Differs from the papers: any encoder, AdamW; squared error for all data. Numbers of a table, which have no least and
+greatest value, are salted at two standard deviations.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from annotated_types import Ge
+from torch import Tensor, nn
+
+from salience.batch import Batch, Progress
+from salience.errors import UserError
+from salience.methods.autoencoders.autoencoder import reconstruction_error
+from salience.methods.base import Auto, Context, Method, settled
+from salience.nets import Encoder, make_decoder
+from salience.views.corruption import corrupted
+from salience.views.random import Keys
+
+LEVELS = {"masking": 0.25, "gaussian": 0.3, "salt-and-pepper": 0.1}
+
+
+class DenoisingAutoencoder(Method):
+    """Denoising autoencoder.
+
+    dim: width of the code; it may be more than an item has values, as the noise forbids to copy
+    noise: "masking" sets values to 0, "gaussian" adds to them, "salt-and-pepper" sets them to the extremes
+    level: the share of values that are set, or the noise's standard deviation on the unit scale; by default 0.25 for
+        masking, 0.3 for gaussian, 0.1 for salt-and-pepper
+    """
+
+    modalities = ("image", "table")
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: nn.Module,
+        *,
+        dim: Annotated[int, Ge(1)] = 64,
+        noise: Literal["masking", "gaussian", "salt-and-pepper"] = "masking",
+        level: Annotated[float, Ge(0)] = Auto,
+    ):
+        super().__init__(encoder)
+        self.decoder = decoder
+        self.dim = dim
+        self.noise = noise
+        self.level = level
+
+    @classmethod
+    def build(cls, context: Context, **options: Any) -> Self:
+        options = {"dim": 64, "noise": "masking"} | options
+        options = settled(options, level=LEVELS[options["noise"]])
+        if options["noise"] != "gaussian" and options["level"] > 1:
+            raise UserError(
+                f"level: {options['level']:g} is no share of the values; {options['noise']} takes at most 1"
+            )
+        encoder = context.make_encoder(dim=options["dim"])
+        return cls(encoder, make_decoder(context.encoder, context.spec, options["dim"]), **options)
+
+    def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        clean = self.encoder.input.unit(batch.x)
+        keys = Keys.of(at.seed, at.epoch, batch.index).fold("corruption")
+        noisy = corrupted(clean, keys, self.noise, self.level, self.encoder.input.spec)
+        return {"loss": reconstruction_error(self.decode(self.encoder(noisy)), clean)}
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """[n d] -> [n ...] on the unit scale."""
+        return self.decoder(codes)

@@ -1,0 +1,118 @@
+"""Sparse autoencoder: rebuild an item from a code of many units, few of which are active at a time.
+
+Olshausen & Field 1996, https://doi.org/10.1038/381607a0 (l1), and Ng 2011, CS294A lecture notes,
+https://web.stanford.edu/class/cs294a/sparseAutoencoder.pdf (kl). With v the variance of the data's values:
+
+    l1   error + weight v  mean over items of sum_j |h_j|,                           h = relu(f(x))
+    kl   error + weight v  sum_j  r log(r / m_j) + (1 - r) log((1 - r) / (1 - m_j)),  h = sigmoid(f(x))
+
+error is the mean over items and values of (x - g(h))^2, m_j the mean of h_j over the items of all processes, and r the
+sparsity wanted. By v the same weight suits faint images and tables.
+
+Small codes would cost nothing if a later layer could enlarge them, as any layer, free or followed by a batch norm, can.
+So g(h) is linear, and its columns have one length after every step: a typical item's distance from the mean.
+Differs from the texts: the encoder is any network; Ng bounds the weights by their decay. AdamW.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+import torch
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor, nn
+
+from salience.batch import Batch, Progress
+from salience.distributed import gather
+from salience.methods.autoencoders.autoencoder import reconstruction_error
+from salience.methods.base import Auto, Context, Method, full_precision, settled
+from salience.nets import Dictionary, Encoder, followed_by, last_layer
+
+ACTIVE = {"l1": 0.0, "kl": 0.1}  # above it a unit says something; a sigmoid is never 0
+EPSILON = 1e-6
+
+
+@full_precision
+def l1_penalty(code: Tensor) -> Tensor:
+    """Sum of the absolute values of an item's code, mean over items.  [n d] -> []"""
+    return code.abs().sum(dim=1).mean()
+
+
+@full_precision
+def kl_penalty(mean: Tensor, *, sparsity: float) -> Tensor:
+    """How far units that are on with probability `mean` are from ones with `sparsity`, in nats, summed.  [d] -> []"""
+    mean = EPSILON + (1 - 2 * EPSILON) * mean  # a unit that is never on still has a gradient
+    on, off = sparsity * (sparsity / mean).log(), (1 - sparsity) * ((1 - sparsity) / (1 - mean)).log()
+    return (on + off).sum()
+
+
+class SparseAutoencoder(Method):
+    """Sparse autoencoder.
+
+    dim: units of the code, which may be more than an item has values; twice as many, at most 512
+    penalty: "l1" keeps the sum of an item's activations small, "kl" each unit's mean over items near the sparsity
+    weight: of the penalty, against an error as large as the data's variance
+    sparsity: the mean activation that is wanted of a unit, for "kl"
+    """
+
+    modalities = ("image", "table")
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: Dictionary,
+        *,
+        dim: Annotated[int, Ge(1)] = Auto,
+        penalty: Literal["l1", "kl"] = "l1",
+        weight: Annotated[float, Ge(0)] = 0.05,
+        sparsity: Annotated[float, Gt(0), Lt(1)] = 0.05,
+    ):
+        super().__init__(encoder)
+        self.decoder = decoder
+        self.dim = dim
+        self.penalty = penalty
+        self.weight = weight
+        self.sparsity = sparsity
+
+    @classmethod
+    def build(cls, context: Context, **options: Any) -> Self:
+        options = settled(options, dim=min(512, 2 * context.width))
+        dim, penalty = options["dim"], options.get("penalty", "l1")
+        encoder = context.make_encoder(dim=dim)
+        start_small(last_layer(encoder), penalty, options.get("sparsity", 0.05))
+        encoder = followed_by(encoder, nn.ReLU() if penalty == "l1" else nn.Sigmoid())
+        return cls(encoder, Dictionary(dim, context.spec), **options)
+
+    def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        original = self.encoder.input.unit(batch.x)
+        code = self.encoder(original)
+        error = reconstruction_error(self.decode(code), original)
+        penalty = l1_penalty(code) if self.penalty == "l1" else self._kl(code)
+        return {"loss": error + self.weight * self.decoder.variance * penalty, "error": error, "penalty": penalty}
+
+    def _kl(self, code: Tensor) -> Tensor:
+        """Of the mean over everyone's items: a process has as many as any other."""
+        mean = code.to(torch.promote_types(code.dtype, torch.float32)).mean(dim=0, keepdim=True)
+        return kl_penalty(gather(mean)[0].mean(dim=0), sparsity=self.sparsity)
+
+    def after_step(self, at: Progress) -> None:
+        self.decoder.project()
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """[n d] -> [n ...] on the unit scale."""
+        return self.decoder(codes)
+
+    def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        """dead_units: the share of the code's that no item makes active;  active: the share of units an item does."""
+        active = self.embed(batch) > ACTIVE[self.penalty]
+        return {"dead_units": (~active.any(dim=0)).float().mean(), "active": active.float().mean()}
+
+
+@torch.no_grad()
+def start_small(layer: nn.Linear, penalty: str, sparsity: float) -> None:
+    """A first code with a sum of the size that is wanted: hundreds of atoms as long as an item would bury it."""
+    if penalty == "l1":
+        layer.weight.mul_(layer.out_features**-0.5)
+    assert layer.bias is not None
+    layer.bias.fill_(0.0 if penalty == "l1" else math.log(sparsity / (1 - sparsity)))
