@@ -1,0 +1,191 @@
+"""RBM: visible units and hidden units that explain them, a model of the data from which one can sample.
+
+Smolensky 1986; contrastive divergence: Hinton 2002, https://doi.org/10.1162/089976602760128018; persistent chains:
+Tieleman 2008. With binary h, and v binary or normal with variance 1:
+
+    p(v, h) = exp(-E(v, h)) / Z,    E(v, h) = -b . v - c . h - h . W v      (normal v: |v - b|^2 / 2 for -b . v)
+    F(v) = -log sum_h exp(-E(v, h)) = -b . v - sum_j softplus((W v + c)_j)
+    -d log p(v) / d theta = dF(v) / d theta - E_{v' ~ p} dF(v') / d theta
+
+    loss = mean of F over the data - mean of F over the model's states
+
+The model's states come from `steps` of Gibbs sampling: from the data (CD), or from chains that go on from step to step
+(PCD). No gradient enters them. The embedding is p(h = 1 | v). Pixels of grey images are taken as probabilities.
+Differs from the papers: AdamW; a step moves at most as many chains as it has rows, in turn. Each process moves all of
+them, with the same noise, so they stay equal without being sent.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge
+from torch import Tensor, nn
+
+from salience.batch import Batch, Progress
+from salience.methods.base import Auto, Context, Method, full_precision, settled
+from salience.methods.boltzmann._machine import Machine, drawn, first_states, moved, shared_noise
+from salience.methods.boltzmann._visible import (
+    first_bias,
+    gaussian_units,
+    items_of,
+    values_of,
+    visible_input,
+    visible_kind,
+)
+from salience.nets import Encoder
+from salience.views.random import Keys
+
+FIRST_STD = 0.01  # of the weights: Hinton 2012, "A practical guide to training restricted Boltzmann machines"
+SURE = 0.01  # a unit that is on with less than this probability, or off, whatever it sees, tells nothing
+
+
+def contrastive_loss(data: Tensor, model: Tensor, machine: Machine) -> tuple[Tensor, Tensor]:
+    """The mean free energy of data minus that of the model's states; and p(h = 1 | v) of these states.
+
+    data: [n visible];  model: [m visible] -> [], [m hidden]
+    """
+    both = torch.cat([data, model])
+    inputs = machine.into_hidden(both)  # one product for all, and one in the backward pass
+    energy = machine.free_energy_of(both, inputs)
+    p = inputs[len(data) :].detach().to(machine.weight.dtype).sigmoid()
+    return energy[: len(data)].mean() - energy[len(data) :].mean(), p
+
+
+def contrastive_divergence(data: Tensor, machine: Machine, steps: int) -> Tensor:
+    """The loss of CD-k: the model's states are `steps` away from the data.  [n visible] -> []"""
+    with torch.no_grad():
+        frozen = machine.detached()
+        model = frozen.gibbs(frozen.draw_hidden(frozen.hidden(data)), steps)
+    return contrastive_loss(data, model, machine)[0]
+
+
+@full_precision
+def pseudo_likelihood(v: Tensor, unit: Tensor, machine: Machine) -> Tensor:
+    """A guess at the sum over units of log p(v_i | the others), from one unit of each item, as scikit-learn has it.
+
+    v: [n visible], binary;  unit: [n] int64, which -> [n] nats
+    """
+    flipped = v.scatter(1, unit[:, None], 1 - v.gather(1, unit[:, None]))
+    return v.shape[1] * F.logsigmoid(machine.free_energy(flipped) - machine.free_energy(v))
+
+
+@full_precision
+def score_matching(v: Tensor, machine: Machine) -> Tensor:
+    """For normal units, where nothing can be flipped: sum_i (psi_i^2 / 2 + d psi_i / d v_i) with psi = -dF(v) / dv.
+
+    Hyvarinen 2005: its mean is least where the model is the data's distribution, whatever Z is.  [n visible] -> [n]
+    """
+    p = machine.hidden(v)
+    psi = machine.visible(p) - v
+    return psi.square().sum(dim=1) / 2 + (p * (1 - p)) @ machine.weight.square().sum(dim=1) - v.shape[1]
+
+
+class RBM(Method):
+    """Restricted Boltzmann machine.
+
+    hidden: how many hidden units, the width of the representation
+    visible: "bernoulli" for values from 0 to 1, "gaussian" for standardised ones; the first for grey images
+    steps: of Gibbs sampling before the model's states are compared with the data
+    persistent: the model's states go on from step to step (PCD) instead of starting from the data (CD)
+    chains: how many persistent states there are
+    """
+
+    modalities = ("image", "table")
+    learning_rate = 5e-3
+    states: Tensor
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        hidden: Annotated[int, Ge(1)] = 256,
+        visible: Literal["bernoulli", "gaussian"] = Auto,
+        steps: Annotated[int, Ge(1)] = 1,
+        persistent: bool = True,
+        chains: Annotated[int, Ge(1)] = 64,
+    ):
+        super().__init__(encoder)
+        self.hidden = hidden
+        self.visible = visible
+        self.steps = steps
+        self.persistent = persistent
+        self.chains = chains
+        self.visible_bias = nn.Parameter(first_bias(encoder.input.spec, visible))
+        self.register_buffer("states", first_states(chains if persistent else 0, hidden))
+        self._fresh: tuple[slice | Tensor, Tensor] | None = None  # of the step under way: which states move, and where
+
+    @classmethod
+    def build(cls, context: Context, **options: Any) -> Self:
+        options = settled(options, visible=visible_kind(context.spec, options.get("visible", Auto)))
+        hidden = options.get("hidden", 256)
+        linear = nn.Linear(context.width, hidden)
+        nn.init.normal_(linear.weight, std=FIRST_STD)
+        nn.init.zeros_(linear.bias)
+        body = nn.Sequential(nn.Flatten(), linear, nn.Sigmoid())
+        return cls(Encoder(visible_input(context.spec, options["visible"]), body, hidden), **options)
+
+    def machine(self) -> Machine:
+        linear = self.encoder.body[1]  # type: ignore[index]
+        gaussian = gaussian_units(self.encoder.input.spec, self.visible)
+        return Machine(linear.weight, self.visible_bias, linear.bias, gaussian)
+
+    def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        data, machine = self.values(batch), self.machine()
+        if not self.persistent:
+            return {"loss": contrastive_divergence(data, machine, self.steps)}
+        which, noise = moved(self.chains, len(data), at), shared_noise(at, data.device)
+        with torch.no_grad():
+            model = machine.detached().gibbs(self.states[which], self.steps, noise)
+        loss, p = contrastive_loss(data, model, machine)
+        self._fresh = which, drawn(p, generator=noise)
+        return {"loss": loss}
+
+    def after_step(self, at: Progress) -> None:
+        if self._fresh is not None:
+            which, states = self._fresh
+            self.states[which] = states
+            self._fresh = None
+
+    def values(self, batch: Batch) -> Tensor:
+        """Raw items -> [n visible]"""
+        return values_of(batch, self.encoder.input, self.visible)
+
+    def yardstick(self, batch: Batch, at: Progress) -> Tensor:
+        """Minus the pseudo-likelihood, or what score matching minimises: the loss itself is near 0 all the time."""
+        if self.visible == "gaussian":
+            return score_matching(self.values(batch), self.machine()).mean() / self.visible_bias.numel()
+        return -self.pseudo_likelihood(batch, at).mean()
+
+    def pseudo_likelihood(self, batch: Batch, at: Progress | None = None) -> Tensor:
+        """Of binary visible units, [n] nats; the flipped units depend on seed, epoch and row."""
+        at = at or Progress()
+        unit = Keys.of(at.seed, at.epoch, batch.index).fold("flip").choice(self.visible_bias.numel())
+        return pseudo_likelihood(self.values(batch), unit, self.machine())
+
+    def log_likelihood(self, batch: Batch) -> Tensor:
+        """log p(v) + log Z = -F(v), [n] nats: right between items; log Z is the same for all, and not known."""
+        return -self.machine().free_energy(self.values(batch))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """[n hidden] -> the mean of p(v | h) as items on the unit scale."""
+        return items_of(self.machine().visible(codes), self.encoder.input, self.visible)
+
+    @torch.no_grad()
+    def sample(self, n: int, *, steps: int = 200, mean: bool = True) -> Tensor:
+        """New items [n ...], `steps` of Gibbs sampling from the persistent states, or from random ones without them.
+
+        mean: of p(v | h) in the last step, smoother than a draw from it
+        """
+        machine, start = self.machine(), drawn(self.visible_bias.new_full((n, self.hidden), 0.5))
+        if self.persistent:
+            start = self.states[torch.arange(n) % self.chains]
+        v = machine.gibbs(start, steps)
+        return items_of(machine.visible(drawn(machine.hidden(v))) if mean else v, self.encoder.input, self.visible)
+
+    def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        """dead_units: the share of hidden units that are on, or off, for whatever they see."""
+        p = self.embed(batch)
+        return {"dead_units": ((p.amax(dim=0) < SURE) | (p.amin(dim=0) > 1 - SURE)).float().mean()}
