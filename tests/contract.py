@@ -70,6 +70,8 @@ def other_value(option: catalogue.Option) -> Any:
         return next(choice for choice in option.choices if choice != option.default)
     if option.type == "bool":
         return not option.default
+    if option.type == "str":
+        return "mlp"  # texts name networks, so far
     if option.default == catalogue.AUTO:
         return option.check(8 if option.type == "int" else 0.5)
     return option.check(option.default / 2 if option.type == "float" else option.default // 2 + 1)

@@ -6,6 +6,7 @@ checkpoint of tensors and numbers.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,9 +22,10 @@ from salience import catalogue
 from salience.allocator import keep_freed_memory
 from salience.batch import Batch, Spec
 from salience.data import Dataset, open_data
-from salience.errors import Note, UserError
+from salience.errors import Note, UserError, naming
 from salience.files import atomic
 from salience.methods import ClosedForm, Context, Method, method_class
+from salience.nets import Encoder
 from salience.run import Run
 
 FIXED = 256  # rows a forward pass; the last batch is padded to it
@@ -121,8 +123,27 @@ def load(run: Path | str) -> Representation:
 def make_method(config: Mapping[str, Any], spec: Spec, *, fetch: bool = True) -> Method | ClosedForm:
     """The method a config describes, with fresh weights."""
     classes = len(config.get("classes") or ()) if config.get("use_labels") else 0
-    context = Context(spec, config["rows"], config.get("encoder"), config.get("views"), fetch, classes)
+    load_encoder = functools.partial(encoder_of, spec=spec)
+    context = Context(spec, config["rows"], config.get("encoder"), config.get("views"), fetch, classes, load_encoder)
     return method_class(config["method"]).build(context, **config["options"])
+
+
+def encoder_of(run: str, *, spec: Spec) -> tuple[str, Encoder]:
+    """What the network of a run is called, and its encoder, for a method that compares by what it sees.
+
+    Errors: UserError where it has none, or one for other data than `spec`.
+    """
+    with naming("features", "run"):
+        found = load(run)
+    if isinstance(found.method, ClosedForm):
+        raise UserError(f"features: {run} is a closed form and has no encoder; give a run that was trained")
+    if _stored(found.spec) != _stored(spec):
+        has, needs = ("×".join(map(str, s.shape)) for s in (found.spec, spec))
+        raise UserError(
+            f"features: {run} sees {found.spec.modality} items of {has}, these are {spec.modality} items of {needs}; "
+            "give a run on data of the same values or columns"
+        )
+    return found.config["encoder"], found.method.encoder.cpu()
 
 
 def options_of(method: Method | ClosedForm, name: str) -> dict[str, Any]:
@@ -172,17 +193,19 @@ def best_device() -> str:
 
 def _matching(dataset: Dataset, spec: Spec) -> Dataset:
     """The dataset, where what it stores is what `spec` describes; its own statistics do not matter."""
-    stored = [
-        (s.modality, s.shape, s.low, s.high, [(column.name, column.kind, column.categories) for column in s.columns])
-        for s in (dataset.spec, spec)
-    ]
-    if stored[0] != stored[1]:
+    if _stored(dataset.spec) != _stored(spec):
         has, needs = ("×".join(map(str, s.shape)) for s in (dataset.spec, spec))
         raise UserError(
             f"source: {dataset.name} holds {dataset.spec.modality} items of {has}, the run needs {spec.modality} items "
             f"of {needs} with the same values or columns; open it with open_data(source, spec=representation.spec)"
         )
     return dataset
+
+
+def _stored(spec: Spec) -> tuple[Any, ...]:
+    """What must agree between data and a run."""
+    columns = [(column.name, column.kind, column.categories) for column in spec.columns]
+    return spec.modality, spec.shape, spec.low, spec.high, columns
 
 
 def _with_bar(dataset: Dataset, size: int, progress: bool) -> Iterator[Batch]:

@@ -37,6 +37,7 @@ class Context:
     rows: how many there are to train on; encoder, views: names, None for the default of the data
     classes: how many the labels name that the training may see; 0 without labels
     fetch: whether published weights may be fetched; a run that is loaded brings its own
+    load_encoder: run folder -> the name of its network, and its encoder; None where there are no runs to load
     """
 
     spec: Spec
@@ -45,6 +46,7 @@ class Context:
     views: str | None = None
     fetch: bool = True
     classes: int = 0
+    load_encoder: Callable[[str], tuple[str, Encoder]] | None = None
 
     @property
     def width(self) -> int:

@@ -3,6 +3,7 @@
 from salience.nets.decoder import Dictionary, dense_decoder, make_decoder
 from salience.nets.dense import dense_encoder, followed_by, halving, item_by_item, last_layer, require_dense
 from salience.nets.encoder import Encoder
+from salience.nets.features import Features, keep_scale
 from salience.nets.heads import head
 from salience.nets.inputs import ImageInput, TableInput, input_width, make_input
 from salience.nets.make import make_encoder
@@ -11,6 +12,7 @@ from salience.nets.teacher import distance, follow, teacher_of
 __all__ = [
     "Dictionary",
     "Encoder",
+    "Features",
     "ImageInput",
     "TableInput",
     "dense_decoder",
@@ -22,6 +24,7 @@ __all__ = [
     "head",
     "input_width",
     "item_by_item",
+    "keep_scale",
     "last_layer",
     "make_decoder",
     "make_encoder",

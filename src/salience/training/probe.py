@@ -136,8 +136,12 @@ def _unnoticed(method: Method) -> Iterator[None]:
 
 @contextmanager
 def own_statistics(module: nn.Module) -> Iterator[None]:
-    """No dropout; batch norms use the batch's statistics, as they do without running ones, and theirs are kept safe."""
+    """No dropout; batch norms use the batch's statistics, as they do without running ones, and theirs are kept safe.
+
+    Those that use their own while the module is trained do so here: of networks that never change.
+    """
     norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    norms = [norm for norm in norms if norm.training or not module.training]
     kept = [(norm.running_mean, norm.running_var) for norm in norms]
     training = [part.training for part in module.modules()]
     module.eval()

@@ -1,0 +1,134 @@
+"""DFC-VAE: a VAE that compares an item with what is rebuilt by what a fixed network sees in both, not value by value.
+
+Hou et al. 2016, "Deep Feature Consistent Variational Autoencoder", https://arxiv.org/abs/1610.00291, eq. 3 and 4. With
+z ~ q(z|x) as in the VAE, g the decoder and Phi_l the layers of a network that never changes, per item:
+
+    loss = sum_l 1/2 |Phi_l(x) - Phi_l(g(z))|^2 + beta KL(q(z|x), N(0, 1))
+
+With Phi the identity this is the bound of a VAE with a Gaussian of variance 1 around every value, but for a constant.
+Differs from the paper: the squares of a layer are summed, not averaged, so that they are a log-likelihood of features
+in nats (the paper's weights of the two terms come down to another beta); AdamW. The paper's Phi is `--features
+vgg19:pretrained`; any run of ours will do, and for want of both a convolutional network with random weights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import torch
+from annotated_types import Ge
+from torch import Tensor, nn
+
+from salience.batch import Batch, Progress
+from salience.errors import UserError, naming
+from salience.methods.base import Auto, Context, Method, full_precision, settled
+from salience.methods.generative._codes import code_width
+from salience.methods.generative.vae import active, drawn, kl_divergence, noise_of, posterior
+from salience.nets import Encoder, Features, keep_scale, make_decoder, make_encoder
+
+
+@full_precision
+def half_square(seen: Tensor, wanted: Tensor) -> Tensor:
+    """1/2 |a - b|^2 of each item.  [n ...], [n ...] -> [n]"""
+    return 0.5 * (seen - wanted).square().flatten(1).sum(dim=1)
+
+
+class DFCVAE(Method):
+    """DFC-VAE.
+
+    dim: width of the code, at most the number of values of an item
+    beta: weight of the KL divergence
+    features: what compares: the folder of a run, or a network by name, "vgg19:pretrained"; without ":pretrained" its
+        weights are random and stay so
+    network: of the features, as --encoder names it; found, and kept so that the features' run is not needed any more
+    layers: how many of its layers are compared, the first ones
+    """
+
+    modalities = ("image", "table")
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: nn.Module,
+        perceive: nn.Module,
+        *,
+        dim: Annotated[int, Ge(1)] = 64,
+        beta: Annotated[float, Ge(0)] = 1.0,
+        features: str = Auto,
+        network: str = Auto,
+        layers: Annotated[int, Ge(1)] = 3,
+    ):
+        super().__init__(encoder)
+        self.decoder = decoder
+        self.perceive = perceive
+        self.dim = dim
+        self.beta = beta
+        self.features = features
+        self.network = network
+        self.layers = layers
+
+    @classmethod
+    def build(cls, context: Context, **options: Any) -> Self:
+        dim = code_width(context, options)
+        options = settled(options, features="convnet" if context.spec.modality == "image" else "mlp")
+        network, seeing = network_of(context, options["features"], options.get("network", Auto))
+        options |= {"dim": dim, "network": network}
+        decoder = make_decoder(context.encoder, context.spec, dim)
+        return cls(context.make_encoder(dim=2 * dim), decoder, Features(seeing, options.get("layers", 3)), **options)
+
+    def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        x = self.encoder.input.unit(batch.x)
+        mean, log_variance = posterior(self.encoder(x))
+        rebuilt = self.decoder(drawn(mean, log_variance, noise_of(batch, at, self.dim)))
+        with torch.no_grad():
+            wanted = self.perceive(x)
+        differences = [half_square(*pair) for pair in zip(self.perceive(rebuilt), wanted, strict=True)]
+        rebuild, kl = torch.stack(differences).sum(dim=0).mean(), kl_divergence(mean, log_variance).mean()
+        return {"loss": rebuild + self.beta * kl, "rebuild": rebuild, "kl": kl}
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """[n ...] -> [n dim], the means"""
+        return posterior(self.encoder(x, mask))[0]
+
+    @property
+    def width(self) -> int:
+        return self.dim
+
+    def posterior(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of each item's code.  -> [n dim], [n dim]"""
+        return posterior(self.encoder(self.encoder.input.unit(batch.x)))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """[n dim] -> [n ...] on the unit scale."""
+        return self.decoder(codes)
+
+    def sample(self, n: int) -> Tensor:
+        """What n draws of z from the standard normal are decoded to."""
+        return self.decode(torch.randn(n, self.dim, device=self.device))
+
+    def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        """active_units: the share of dimensions whose mean varies over items; 0 when the posterior has collapsed"""
+        mean, log_variance = self.posterior(batch)
+        return {"kl": kl_divergence(mean, log_variance).mean(), "active_units": active(mean).float().mean()}
+
+
+def network_of(context: Context, features: str, network: str) -> tuple[str, Encoder]:
+    """The name of the network that `features` stand for, and that network.  network: its name where it is known
+
+    A method that is loaded gets a network of the same shape: the weights come with its own.
+    Errors: UserError where there is no such network or run, or the run is of other data.
+    """
+    if not context.fetch:
+        name = features if network == Auto else network
+    elif context.load_encoder is not None and Path(features).is_dir():
+        return context.load_encoder(features)
+    else:
+        name = features
+        if network not in (Auto, features):
+            raise UserError(f"network: {network!r} was given, and features {features!r}, which is no run; leave it out")
+    with naming("features", "encoder"):
+        encoder = make_encoder(name, context.spec, fetch=context.fetch)
+    if ":" not in name:
+        keep_scale(encoder)
+    return name, encoder
