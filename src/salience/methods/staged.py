@@ -8,8 +8,8 @@ leaves such parameters, and their moments, as they are to the bit.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import ClassVar
 
 import torch
@@ -56,10 +56,11 @@ class Staged(Method):
         return stage, replace(at, step=at.step - first, total=max(1, ends[stage] - first))
 
     def before_step(self, at: Progress) -> None:
-        stage, within = self.stage(at)
-        if within.step == 0:
-            with torch.no_grad():
-                self.begin(stage)
+        starts = (0, *self._ends(at.total)[:-1])
+        with torch.no_grad():
+            for stage, start in enumerate(starts):
+                if start == at.step:  # of two where the first has no steps
+                    self.begin(stage)
 
     def phases(self) -> tuple[tuple[float, Progress], ...]:
         whole = sum(stage.share for stage in self.stages)
@@ -75,14 +76,9 @@ class Staged(Method):
 
     def _ends(self, total: int) -> list[int]:
         """The step after the last of each stage."""
-        whole, ends = sum(stage.share for stage in self.stages), list(accumulated(s.share for s in self.stages))
-        left = len(ends)
-        rounded = [max(number + 1, round(total * end / whole)) for number, end in enumerate(ends)]
-        return [max(1, min(end, total - (left - number - 1))) for number, end in enumerate(rounded)]
-
-
-def accumulated(shares: Iterable[float]) -> Iterable[float]:
-    done = 0.0
-    for share in shares:
-        done += share
-        yield done
+        shares = [stage.share for stage in self.stages]
+        ends = [0]
+        for left, done in zip(reversed(range(len(shares))), accumulate(shares), strict=True):
+            wished = max(ends[-1] + 1, round(total * done / sum(shares)))
+            ends.append(max(1, min(wished, total - left)))  # those that are left need a step each
+        return ends[1:]

@@ -9,9 +9,9 @@ For d units |J|_F^2 takes d backward passes (exact), or one (hutchinson): with s
 item, the mean of |e' J|^2 is |J|_F^2 (Hutchinson 1990). For one layer it is sum_j (h_j (1 - h_j))^2 |W_j|^2.
 
 Small codes would cost nothing if the decoder could enlarge them. The paper ties its weights to the encoder's; here the
-encoder is any network, so g is linear with columns of one length, a typical item's distance from the mean. Of a code in
-the data's units the penalty is then weight v |J|_F^2 over the number of values: what noise of variance weight v would
-cost a linear one. An item's code must be its own, so group norms take the places of batch norms.
+encoder is any network, so g is linear with columns of one length, a typical item's distance from the mean. With
+a linear code and orthogonal columns the penalty would be what noise of variance weight v in x adds to the error. An
+item's code must be its own, so group norms take the places of batch norms.
 Differs from the paper: these, AdamW, squared error.
 """
 

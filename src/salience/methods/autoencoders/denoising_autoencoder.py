@@ -58,14 +58,11 @@ class DenoisingAutoencoder(Method):
 
     @classmethod
     def build(cls, context: Context, **options: Any) -> Self:
-        options = {"dim": 64, "noise": "masking"} | options
-        options = settled(options, level=LEVELS[options["noise"]])
-        if options["noise"] != "gaussian" and options["level"] > 1:
-            raise UserError(
-                f"level: {options['level']:g} is no share of the values; {options['noise']} takes at most 1"
-            )
-        encoder = context.make_encoder(dim=options["dim"])
-        return cls(encoder, make_decoder(context.encoder, context.spec, options["dim"]), **options)
+        dim, noise = options.get("dim", 64), options.get("noise", "masking")
+        options = settled(options, level=LEVELS[noise])
+        if noise != "gaussian" and options["level"] > 1:
+            raise UserError(f"level: {options['level']:g} is no share of the values; {noise} takes at most 1")
+        return cls(context.make_encoder(dim=dim), make_decoder(context.encoder, context.spec, dim), **options)
 
     def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
         clean = self.encoder.input.unit(batch.x)

@@ -1,0 +1,151 @@
+"""Stacked autoencoder: train dense layers one by one, each to denoise the code of those below, then all together.
+
+Bengio et al. 2007, "Greedy Layer-Wise Training of Deep Networks",
+https://papers.nips.cc/paper/3048-greedy-layer-wise-training-of-deep-networks; denoising: Vincent et al. 2010,
+https://www.jmlr.org/papers/v11/vincent10a.html. With h_0 = x, h_l = f_l(h_{l-1}), in stage l = 1..depth
+
+    minimise over f_l, g_l  mean over items and values of (h_{l-1} - g_l(f_l(masked(h_{l-1}))))^2
+
+where the layers below stand still. Then, over all layers at once,
+
+    rebuild   mean over items and values of (x - g_1(relu(g_2(... relu(g_depth(h_depth))))))^2
+    labels    -log softmax(W h_depth + b)[label], mean over the items whose label is known
+
+Differs from the papers: f_l has rectified linear units, g_l is linear and its weights are not tied to those of f_l;
+squared error, AdamW; stages have a number of steps, not one of epochs.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Le
+from torch import Tensor, nn
+
+from salience.batch import Batch, Progress
+from salience.distributed import gather, rank_and_world
+from salience.errors import UserError
+from salience.methods.autoencoders.autoencoder import reconstruction_error
+from salience.methods.base import Auto, Context, full_precision, settled
+from salience.methods.staged import Stage, Staged
+from salience.nets import Encoder, make_decoder, require_dense
+from salience.views.corruption import masking
+from salience.views.random import Keys
+
+UNKNOWN = -1
+
+
+@full_precision
+def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy, mean over everyone's known labels; 0 where there are none.
+
+    logits: [n classes];  labels: [n], -1 where unknown  ->  [], of which the mean over processes is that of all items
+    """
+    known = gather((labels != UNKNOWN).sum()[None])[0].sum().clamp(min=1)
+    return F.cross_entropy(logits, labels, ignore_index=UNKNOWN, reduction="sum") * rank_and_world()[1] / known
+
+
+class StackedAutoencoder(Staged):
+    """Stacked autoencoder.
+
+    dim: width of the top layer, the code
+    hidden: width of the layers below it
+    depth: how many layers there are, the code's among them
+    level: the share of a layer's inputs that are masked while it is trained
+    fine_tune: what all layers learn together in the end, in half of all steps: "rebuild" the item, or name its class by
+        "labels"; by default labels where the training sees some; "none" leaves the layers as they are
+    """
+
+    modalities = ("image", "table")
+    default_encoder = "mlp"
+    learning_rate = 1e-3
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoders: nn.ModuleList,
+        head: nn.Linear | None = None,
+        *,
+        dim: Annotated[int, Ge(1)] = 256,
+        hidden: Annotated[int, Ge(1)] = 512,
+        depth: Annotated[int, Ge(1)] = 3,
+        level: Annotated[float, Ge(0), Le(1)] = 0.25,
+        fine_tune: Literal["rebuild", "labels", "none"] = Auto,
+    ):
+        super().__init__(encoder)
+        self.decoders = decoders
+        self.head = head
+        self.dim = dim
+        self.hidden = hidden
+        self.depth = depth
+        self.level = level
+        self.fine_tune = fine_tune
+
+    @classmethod
+    def build(cls, context: Context, **options: Any) -> Self:
+        require_dense(context.encoder, "stacked_autoencoder")
+        options = settled(options, fine_tune="labels" if context.classes else "rebuild")
+        labelled = options["fine_tune"] == "labels"
+        if labelled and not context.classes:
+            raise UserError(
+                "fine_tune: labels were asked for, but this fit sees none; fit with use_labels=True, or take rebuild"
+            )
+        dim, hidden, depth = options.get("dim", 256), options.get("hidden", 512), options.get("depth", 3)
+        widths = (context.width, *[hidden] * (depth - 1), dim)
+        layers = [nn.Sequential(nn.Flatten(), nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths)]
+        lowest = make_decoder("linear", context.spec, widths[1])
+        decoders = nn.ModuleList([lowest, *(nn.Linear(b, a) for a, b in pairwise(widths[1:]))])
+        encoder = Encoder(context.make_input(), nn.Sequential(*layers), dim)
+        return cls(encoder, decoders, nn.Linear(dim, context.classes) if labelled else None, **options)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        layers = tuple(Stage(f"layer {level + 1}") for level in range(self.depth))
+        return layers if self.fine_tune == "none" else (*layers, Stage("fine-tuning", share=self.depth))
+
+    def stage_loss(self, stage: int, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        if stage == self.depth:
+            return {"loss": self._together(batch)}
+        with torch.no_grad():
+            below = self.encoder.input.unit(batch.x)
+            for level in range(stage):
+                below = self.layer(level, below)
+        masked = masking(below, Keys.of(at.seed, at.epoch, batch.index).fold("corruption"), self.level)
+        return {"loss": reconstruction_error(self.decoders[stage](self.layer(stage, masked)), below)}
+
+    def layer(self, level: int, h: Tensor) -> Tensor:
+        """One layer of the stack.  level 0: unit-scale items [n ...], else [n hidden] -> [n hidden] or [n dim]"""
+        assert isinstance(self.encoder.body, nn.Sequential)
+        return self.encoder.body[level](self.encoder.input(h) if level == 0 else h)
+
+    def yardstick(self, batch: Batch, at: Progress) -> Tensor | None:
+        """Of all layers together, in every stage: a layer's own loss starts anew with each."""
+        return self._together(batch)
+
+    def _together(self, batch: Batch) -> Tensor:
+        original = self.encoder.input.unit(batch.x)
+        code = self.encoder(original)
+        if self.head is None:
+            return reconstruction_error(self.decode(code), original)
+        if batch.label is None:
+            raise UserError("fine_tune: the batches have no labels to learn from; fit with use_labels=True")
+        return label_loss(self.head(code), batch.label)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """[n d] -> [n ...] on the unit scale, by the decoders of all layers; labels have not moved them."""
+        for decoder in reversed(self.decoders[1:]):
+            codes = F.relu(decoder(codes))
+        return self.decoders[0](codes)
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Class probabilities [n classes]. Raises UserError where no labels were learnt from."""
+        if self.head is None:
+            raise UserError("fine_tune: this run was fine-tuned without labels; fit again with use_labels=True")
+        return self.head(self.embed(batch)).float().softmax(dim=1)
+
+    def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        """dead_units: the share of the code's that no item makes active."""
+        return {"dead_units": (self.embed(batch) <= 0).all(dim=0).float().mean()}
