@@ -1,7 +1,8 @@
 """Adversarial: two players, each with a loss of its own, step in turn with every batch.
 
 A training's position stays the number of batches: the optimiser steps once a turn, and all turns are one step of the
-trainer. During a turn the other player's parameters get no gradient, so AdamW leaves them as they are.
+trainer. During a turn the other player's parameters get no gradient, so AdamW leaves them, and their moments, as they
+are to the bit. A step's "loss", where there is one for all, is that of the last turn.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import lightning as L
 from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
+from salience.errors import UserError
 from salience.methods.base import Method
 from salience.nets import Encoder
 
@@ -52,6 +54,13 @@ class Adversarial(Method):
     def yardstick(self, batch: Batch, at: Progress) -> Tensor | None:
         """None: a player's loss falls when the other gets worse."""
         return None
+
+    def on_fit_start(self) -> None:
+        several = self.trainer.accumulate_grad_batches
+        if several > 1:  # the gradients of earlier batches would be those of the first player alone
+            raise UserError(
+                f"accumulate_grad_batches: {several} was given, but both players step with every batch; take 1"
+            )
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         at = self.progress()

@@ -1,0 +1,176 @@
+"""Conditional GAN for super-resolution: enlarges a shrunk image so that it is near the original and looks as real.
+
+Isola et al. 2017, "pix2pix", https://arxiv.org/abs/1611.07004, eq. 1 to 4, with the task and generator of SRGAN (Ledig
+et al. 2017, https://arxiv.org/abs/1609.04802). The condition c of an image x is x shrunk by `factor`, each pixel the
+mean of a square. The generator makes G(c) as large as x; the discriminator sees an image beside its condition,
+interpolated to its size, and thinks D(c, .) = sigmoid(its logit) of every patch that the image is real. In turn, with
+every batch:
+
+    discriminator  minimises  -mean log D(c, x) - mean log(1 - D(c, G(c)))
+    generator      minimises  mean |x - G(c)| + adversarial_weight mean -log D(c, G(c))
+
+pix2pix has 100 mean |x - G(c)| to 1 of the other, which is the default here; SRGAN's content loss has 1000 to 1. With
+weight 0 the generator is a plain regression. G(c) is the bicubic interpolation and what is added to it in detail, so
+that one that has learnt nothing gives the interpolation.
+The representation is the discriminator's of an image beside its own condition: its last convolution, the strongest
+answer of each channel in each quarter of the image.
+Differs from the papers: no noise, which pix2pix's generator learns to ignore; no batch norm; absolute error as in
+pix2pix where SRGAN has the squared one or VGG's; small nets, with patches of 18 pixels (pix2pix 70), 38 from 64 pixels
+a side. Encoders by name judge the whole image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Annotated, Any, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge
+from torch import Tensor, nn
+
+from salience.batch import Batch, Progress, Spec
+from salience.errors import UserError
+from salience.methods.adversarial import Adversarial
+from salience.methods.base import Context, full_precision
+from salience.methods.generative.gan import discriminator_loss, generator_loss, rightness
+from salience.nets import Encoder
+from salience.nets.dcgan import Enlarger, Strongest, interpolated, make_judge
+
+LARGE = 64  # pixels a side from which patches are larger
+
+
+@full_precision
+def pixel_error(made: Tensor, original: Tensor) -> Tensor:
+    """Mean absolute error.  [n ...], [n ...] -> []"""
+    return F.l1_loss(made, original)
+
+
+@full_precision
+def signal_to_noise(made: Tensor, original: Tensor) -> Tensor:
+    """PSNR in decibels, of images on the unit scale.  [n ...], [n ...] -> [n]"""
+    error = (made.clamp(0, 1) - original).square().flatten(1).mean(dim=1)
+    return -10 * error.clamp(min=1e-12).log10()
+
+
+def shrunk(x: Tensor, factor: int) -> Tensor:
+    """Each pixel the mean of a square.  [n c factor*h factor*w] -> [n c h w]"""
+    return F.avg_pool2d(x, factor)
+
+
+class ConditionalGAN(Adversarial):
+    """Conditional GAN.
+
+    factor: how many times as high and wide as the condition an image is
+    adversarial_weight: of looking real, beside an absolute error of weight 1; 0 for a plain regression
+    channels: of the generator's layers and the discriminator's first
+    blocks: of two convolutions each, that the generator adds to one another
+    """
+
+    modalities = ("image",)
+    learning_rate = 2e-4
+    betas = (0.5, 0.999)
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        strongest: Strongest,
+        generator: nn.Module,
+        *,
+        factor: Literal[2, 4] = 2,
+        adversarial_weight: Annotated[float, Ge(0)] = 0.01,
+        channels: Annotated[int, Ge(1)] = 32,
+        blocks: Annotated[int, Ge(1)] = 4,
+    ):
+        super().__init__(encoder)
+        self.strongest = strongest
+        kernel = 3 if strongest.side > 1 else 1
+        self.head = nn.Conv2d(strongest.channels, 1, kernel, padding=kernel // 2)
+        self.generator = generator
+        self.factor = factor
+        self.adversarial_weight = adversarial_weight
+        self.channels = channels
+        self.blocks = blocks
+
+    @classmethod
+    def build(cls, context: Context, **options: Any) -> Self:
+        spec, factor, channels = context.spec, options.get("factor", 2), options.get("channels", 32)
+        refuse(spec.resolution, factor)
+        strides = 2 if spec.resolution < LARGE else 3
+        judge = make_judge(context.encoder, paired(spec), channels=channels, strides=strides, fetch=context.fetch)
+        generator = Enlarger(spec, factor=factor, channels=channels, blocks=options.get("blocks", 4))
+        return cls(*judge, generator, **options)
+
+    @property
+    def width(self) -> int:
+        return self.strongest.width
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Of images beside their own conditions."""
+        return self.strongest(self.encoder(self.beside(shrunk(x, self.factor), x), mask))
+
+    def player(self, turn: str) -> Iterable[nn.Module]:
+        return (self.generator,) if turn == "generator" else (self.encoder, self.head)
+
+    def turn_loss(self, turn: str, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        original = self.encoder.input.unit(batch.x)
+        condition = shrunk(original, self.factor)
+        if turn == "generator":
+            return self.generator_terms(condition, original)
+        with torch.no_grad():
+            made = self.generator(condition)
+        real, false = self.judge(condition, original), self.judge(condition, made)
+        loss = discriminator_loss(real, false)
+        return {"loss": loss, "discriminator": loss, **rightness(real, false)}
+
+    def generator_terms(self, condition: Tensor, original: Tensor) -> dict[str, Tensor]:
+        made = self.generator(condition)
+        error = pixel_error(made, original)
+        if self.adversarial_weight == 0:
+            return {"loss": error, "pixels": error}
+        fooled = generator_loss(self.judge(condition, made))
+        return {"loss": error + self.adversarial_weight * fooled, "pixels": error, "generator": fooled}
+
+    def judge(self, condition: Tensor, x: Tensor) -> Tensor:
+        """How real the patches of images look, as logits.  [n c h w], [n c factor*h factor*w] -> [n 1 side side]"""
+        return self.head(self.strongest.maps(self.encoder(self.beside(condition, x))))
+
+    def beside(self, condition: Tensor, x: Tensor) -> Tensor:
+        """[n c h w], [n c factor*h factor*w] -> [n 2c factor*h factor*w]"""
+        return torch.cat([interpolated(condition, self.factor), x], dim=1)
+
+    def enlarge(self, x: Tensor) -> Tensor:
+        """Images of any size.  [n c h w] -> [n c factor*h factor*w], on the unit scale"""
+        return self.generator(x).clamp(0, 1)
+
+    def yardstick(self, batch: Batch, at: Progress) -> Tensor:
+        original = self.encoder.input.unit(batch.x)
+        return pixel_error(self.generator(shrunk(original, self.factor)), original)
+
+    def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        """Of a discriminator that is right about everything; psnr_gain: decibels over interpolation."""
+        original = self.encoder.input.unit(batch.x)
+        condition = shrunk(original, self.factor)
+        made, plain = self.generator(condition), interpolated(condition, self.factor)
+        gain = signal_to_noise(made, original) - signal_to_noise(plain, original)
+        return rightness(self.judge(condition, original), self.judge(condition, made)) | {"psnr_gain": gain.mean()}
+
+    def param_groups(self) -> Iterable[dict[str, Any]]:
+        """No weight decay."""
+        yield {"params": [p for p in self.parameters() if p.requires_grad], "weight_decay": 0.0}
+
+
+def paired(spec: Spec) -> Spec:
+    """Of an image beside its condition."""
+    return replace(spec, shape=(2 * spec.channels, *spec.shape[1:]), mean=2 * spec.mean, std=2 * spec.std)
+
+
+def refuse(resolution: int, factor: int) -> None:
+    """Raises UserError for images that cannot be shrunk."""
+    size = f"{resolution}x{resolution} images"
+    if resolution % factor:
+        raise UserError(f"factor: {size} cannot be shrunk {factor}-fold; take a --resolution that is a multiple of it")
+    if resolution < 2 * factor:
+        least = 2 * factor
+        raise UserError(f"factor: too little is left of {size} shrunk {factor}-fold; take a --resolution of {least}")
