@@ -32,6 +32,7 @@ PUBLIC = {
     "describe": "salience.apps.describe",
     "doctor": "salience.apps.doctor",
     "preview": "salience.apps.preview",
+    "reconstruct": "salience.apps.reconstruct",
 }
 
 __all__ = sorted(PUBLIC)
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from salience.apps.doctor import doctor as doctor
     from salience.apps.predict import predict as predict
     from salience.apps.preview import preview as preview
+    from salience.apps.reconstruct import reconstruct as reconstruct
     from salience.batch import Batch as Batch
     from salience.batch import Column as Column
     from salience.batch import Progress as Progress

@@ -1,8 +1,9 @@
-"""Files appear whole or not at all: written beside their place, flushed to disk, then renamed."""
+"""Files and folders appear whole or not at all: written beside their place, then renamed."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,10 +36,29 @@ def write_text(path: Path | str, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def require_free(path: Path | str) -> None:
+def require_free(path: Path | str, what: str = "file") -> None:
     """Raises UserError where there is a file or a folder already: nothing of the user's is overwritten."""
     if Path(path).exists():
-        raise UserError(f"out: {path} exists; name another file, or remove it")
+        raise UserError(f"out: {path} exists; name another {what}, or remove it")
+
+
+@contextmanager
+def new_folder(path: Path | str) -> Iterator[Path]:
+    """Gives a temporary folder beside `path`; it takes `path`'s place on a clean exit, else it is removed.
+
+    Errors: UserError where `path` exists.
+    """
+    path = Path(path)
+    require_free(path, "folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        require_free(path, "folder")  # made by another process meanwhile
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_leftovers(folder: Path) -> None:

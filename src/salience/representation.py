@@ -1,4 +1,4 @@
-"""A fitted method with its preprocessing and its provenance: load it, embed with it.
+"""A fitted method with its preprocessing and its provenance: load it, embed with it, and what else it can do.
 
 Loading executes nothing from the run folder: YAML is read safely, weights are safetensors or, of an unfinished run, a
 checkpoint of tensors and numbers.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,90 @@ class Representation:
         parts = [self._embed_batch(batch, batch_size) for batch in _with_bar(dataset, batch_size, progress)]
         return np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
 
+    def embed_unit(self, x: Tensor) -> np.ndarray:
+        """The same of items on the unit scale, as after adding noise to them.  [n ...] -> [n d]"""
+        if isinstance(self.method, ClosedForm):
+            rows = x.flatten(1).to(self.method.row_dtype)
+            return in_fixed(self.method.embed_rows, rows, self.device)
+        return in_fixed(self.method.encode, x.float(), self.device)
+
+    def decode(self, codes: np.ndarray | Tensor) -> np.ndarray:
+        """The items that codes stand for, on the unit scale.  [n d] -> [n ...]
+
+        Errors: UserError where the method does not decode.
+        """
+        decode = self.require("decode", "decode")
+        dtype = self.method.row_dtype if isinstance(self.method, ClosedForm) else torch.float32
+        return in_fixed(decode, torch.as_tensor(codes).to(dtype), self.device)
+
+    def reconstruct(self, source: Any, *, progress: bool = False) -> np.ndarray:
+        """Every item embedded and decoded, on the unit scale, in the source's order.  [n ...]"""
+        self.require("decode", "reconstruct")
+        batches = _with_bar(self.open(source), FIXED, progress)
+        return np.concatenate([self.decode(self._embed_batch(batch, FIXED)) for batch in batches])
+
+    def sample(self, n: int, seed: int = 0) -> np.ndarray:
+        """New items on the unit scale, [n ...]. Of equal seeds the first ones are the same, however many are asked for.
+
+        Errors: UserError where the method does not draw samples.
+        """
+        sample = self.require("sample", "sample")
+        if n < 1:
+            raise UserError(f"n: {n} samples; ask for 1 or more")
+        with torch.inference_mode(), self._drawing(seed):
+            parts = [sample(FIXED).cpu().numpy() for _ in range(-(-n // FIXED))]
+        return np.concatenate(parts)[:n]
+
+    def log_likelihood(self, source: Any, *, progress: bool = False) -> np.ndarray:
+        """How ordinary each item is, in nats, higher is more so.  [n]
+
+        Errors: UserError where the method does not rate items.
+        """
+        self.require("log_likelihood", "rate items by their likelihood")
+        batches = _with_bar(self.open(source), FIXED, progress)
+        return np.concatenate([self.log_likelihood_batch(batch) for batch in batches])
+
+    @torch.inference_mode()
+    def log_likelihood_batch(self, batch: Batch) -> np.ndarray:
+        """Of at most FIXED raw items, [n]."""
+        rate = self.require("log_likelihood", "rate items by their likelihood")
+        with self._drawing(0):
+            return rate(_padded(batch, FIXED).to(self.device))[: len(batch)].cpu().numpy()
+
+    def enlarge(self, x: np.ndarray | Tensor) -> np.ndarray:
+        """Larger images of small ones, both on the unit scale.  [n c h w] -> [n c fh fw]
+
+        Errors: UserError where the method does not enlarge images.
+        """
+        return in_fixed(self.require("enlarge", "super-resolve"), torch.as_tensor(x).float(), self.device)
+
+    def unit(self, batch: Batch) -> Tensor:
+        """Raw items -> [n ...] on the unit scale."""
+        if isinstance(self.method, ClosedForm):
+            return self.method.shaped(self.method.flat(batch.to(self.device))).cpu()
+        return self.method.encoder.input.unit(batch.x.to(self.device)).cpu()
+
+    def require(self, function: str, verb: str) -> Callable[..., Any]:
+        """A function of the method that not all have. Raises UserError that names those that have it."""
+        capability = catalogue.CAPABILITIES[function]
+        if capability not in self.capabilities:
+            able = [entry.name for entry in catalogue.entries() if capability in entry.capabilities]
+            remedy = f"fit one of the methods that can: {', '.join(able)}"
+            raise UserError(f"run: {self.method_name} cannot {verb}; {remedy if able else 'no method can yet'}")
+        return getattr(self.method, function)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return _device_of(self.method)
+
+    @contextmanager
+    def _drawing(self, seed: int) -> Iterator[None]:
+        """What the method draws meanwhile depends on the seed alone, and nobody else's draws are changed."""
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield
+
     def open(self, source: Any, **options: Any) -> Dataset:
         """The source as this representation expects it: resolution, channels, columns."""
         if isinstance(source, Dataset):
@@ -98,11 +183,7 @@ class Representation:
 
     @torch.inference_mode()
     def _embed_batch(self, batch: Batch, fixed: int) -> np.ndarray:
-        n = len(batch)
-        if n < fixed:
-            rows = torch.arange(fixed) % n
-            batch = Batch(batch.x[rows], batch.index[rows])
-        return self.method.embed(batch.to(_device_of(self.method)))[:n].cpu().numpy()
+        return self.method.embed(_padded(batch, fixed).to(self.device))[: len(batch)].cpu().numpy()
 
     def save(self, path: Path | str) -> None:
         """Writes the weights as safetensors. Equal weights give equal files: no time, path or name is in them."""
@@ -184,6 +265,27 @@ def _method_of(run: Run) -> Method | ClosedForm:
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"run: {run.path / 'config.yaml'} is damaged ({reason})") from None
+
+
+@torch.inference_mode()
+def in_fixed(function: Callable[[Tensor], Tensor], x: Tensor, device: torch.device) -> np.ndarray:
+    """A function of rows, FIXED at a time, the last padded, so that a row's result is the same in any company.
+
+    x: [n ...] -> [n ...]
+    """
+    parts = []
+    for part in x.split(FIXED):
+        padded = part if len(part) == FIXED else part[torch.arange(FIXED) % len(part)]
+        parts.append(function(padded.to(device))[: len(part)].cpu().numpy())
+    return np.concatenate(parts)
+
+
+def _padded(batch: Batch, fixed: int) -> Batch:
+    """The batch, its items repeated until there are `fixed`."""
+    if len(batch) >= fixed:
+        return batch
+    rows = torch.arange(fixed) % len(batch)
+    return Batch(batch.x[rows], batch.index[rows])
 
 
 def best_device() -> str:

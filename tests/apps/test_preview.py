@@ -3,7 +3,8 @@ import pytest
 import torch
 from PIL import Image
 
-from salience.apps.preview import _draws, _image_figure, _set_title, preview
+from salience.apps.pictures import set_title
+from salience.apps.preview import _draws, _image_figure, preview
 from salience.data import open_data
 from salience.errors import UserError
 from salience.views import make_views
@@ -68,7 +69,7 @@ def test_mistakes_name_the_argument(tmp_path, out, views, complaint):
 @pytest.mark.parametrize("title", ["pca on digits: items as they are, seed 0", "short", "a name of many letters " * 5])
 def test_the_title_is_not_cut_off(columns, title):
     figure = _image_figure([("as stored", torch.rand(2, 1, 8, 8))] * columns)
-    _set_title(figure, title)
+    set_title(figure, title)
     figure.draw_without_rendering()
     extent = figure._suptitle.get_window_extent()
     assert extent.x0 >= 0

@@ -7,23 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from salience import catalogue
+from salience.apps.pictures import pictures, set_title, table_figure
 from salience.batch import Batch, Progress
 from salience.data import Dataset, open_data
 from salience.errors import UserError
 from salience.files import atomic, require_free
 from salience.methods import Context, method_class
-from salience.units import printable
 from salience.views import Views, make_views
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("png", "svg", "pdf")
-MARGIN = 0.1  # inches beside the title
 
 
 def preview(
@@ -55,8 +53,8 @@ def preview(
     seen_by = _views_of(method, dataset, views)
     drawn = [("as stored", seen_by.unit(batch.x)), *_draws(seen_by, batch, seed, draws)]
     title = f"{method} on {dataset.name}: " + ("items as they are" if seen_by.policy == "identity" else seen_by.policy)
-    figure = _image_figure(drawn) if dataset.spec.modality == "image" else _table_figure(drawn)
-    _set_title(figure, f"{title}, seed {seed}")
+    figure = _image_figure(drawn) if dataset.spec.modality == "image" else table_figure(drawn)
+    set_title(figure, f"{title}, seed {seed}")
     with atomic(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], dpi=150)
     return path
@@ -85,13 +83,6 @@ def _draws(views: Views, batch: Batch, seed: int, count: int) -> Iterator[tuple[
             return
 
 
-def _set_title(figure: Figure, title: str) -> None:
-    """Above the pictures; they get as wide a figure as the title needs."""
-    text = figure.suptitle(printable(title), fontsize=10)
-    needed = text.get_window_extent().width / figure.dpi + 2 * MARGIN
-    figure.set_figwidth(max(figure.get_figwidth(), needed))
-
-
 def _image_figure(drawn: list[tuple[str, Tensor]]) -> Figure:
     from matplotlib.figure import Figure
 
@@ -100,29 +91,9 @@ def _image_figure(drawn: list[tuple[str, Tensor]]) -> Figure:
     axes = figure.subplots(rows, columns, squeeze=False)
     for column, (name, x) in enumerate(drawn):
         axes[0, column].set_title(name, fontsize=8)
-        for row, picture in enumerate(_pictures(x)):
+        for row, picture in enumerate(pictures(x)):
             axes[row, column].imshow(picture, cmap="gray", vmin=0, vmax=1)
             axes[row, column].set_axis_off()
-    return figure
-
-
-def _pictures(x: Tensor) -> np.ndarray:
-    """[n c h w] on the unit scale -> [n h w] or [n h w 3] in [0, 1]."""
-    x = x.float().clamp(0, 1)
-    return x.permute(0, 2, 3, 1).numpy() if x.shape[1] == 3 else x.mean(1).numpy()
-
-
-def _table_figure(drawn: list[tuple[str, Tensor]]) -> Figure:
-    from matplotlib.figure import Figure
-
-    stacked = torch.stack([x.float() for _, x in drawn], dim=1).numpy()  # [items, draws, width]
-    figure = Figure(figsize=(8, 0.9 * len(stacked) + 0.5), layout="constrained")
-    axes = figure.subplots(len(stacked), 1, squeeze=False)[:, 0]
-    for axis, item in zip(axes, stacked, strict=True):
-        shown = axis.imshow(item, cmap="coolwarm", vmin=-3, vmax=3, aspect="auto", interpolation="nearest")
-        axis.set_yticks(range(len(drawn)), [name for name, _ in drawn], fontsize=5)
-        axis.set_xticks([])
-    figure.colorbar(shown, ax=axes, label="standard deviations from the mean")
     return figure
 
 

@@ -11,10 +11,11 @@ from salience.errors import naming
 from salience.files import require_free
 from salience.source_names import require_there
 
-RUNS = ("run", "runs", "init", "resume")
+RUNS = ("run", "runs", "init", "resume", "features")
 SOURCES = ("source", "on", "test", "other")
 WRITE_A_FILE = ("views", "embed", "predict")
 WRITE_A_RUN = ("fit", "demo")
+WRITE_A_FOLDER = ("reconstruct", "denoise", "sample", "interpolate", "arithmetic", "anomalies", "super-resolve")
 LAUNCHED = "LOCAL_RANK"  # set by torchrun, whose later processes find the run folder that the first has made
 
 
@@ -40,6 +41,8 @@ def _refuse(verb: str, argument: str, value: Any) -> None:
             require_there(value)
     elif argument == "out" and verb in WRITE_A_FILE:
         require_free(value)
+    elif argument == "out" and verb in WRITE_A_FOLDER:
+        require_free(value, "folder")
     elif argument == "out" and verb in WRITE_A_RUN and LAUNCHED not in os.environ:
         from salience.run import refuse_existing
 

@@ -1,27 +1,28 @@
-"""Every verb but `fit`."""
+"""Every verb but `fit` and those that rebuild and generate."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from textwrap import indent
-from typing import Any
 
 from cyclopts import App
 
 from salience import catalogue
 from salience.catalogue import Entry
 from salience.cli.fit import fit_app, with_method
+from salience.cli.generation import GENERATION
 from salience.cli.options import Json, Resolution, Run, Seed, Source
+from salience.cli.output import output_kept_for, print_json, print_text, table
 from salience.errors import UserError
 
 HELP = "Learn representations from data that nobody has labelled, see what they know, and put them to work."
 
 
-VERBS = ("methods", "views", "data", "fit", "embed", "evaluate", "doctor", "compare", "predict", "demo")
+VERBS = (
+    *("methods", "views", "data", "fit", "embed", "evaluate", "doctor", "compare", "predict"),
+    *(verb.__name__.replace("_", "-") for verb in GENERATION),
+    "demo",
+)
 
 
 def make_app(argv: list[str]) -> App:
@@ -34,8 +35,9 @@ def make_app(argv: list[str]) -> App:
     if fitting:
         argv[1:] = with_method(argv[1:])
     app.command(fit_app(argv[1:] if fitting else (), sort_key=VERBS.index("fit")))
-    for verb in (methods, views, data, embed, evaluate, doctor, compare, predict, demo):
-        app.command(verb, sort_key=VERBS.index(verb.__name__))
+    for verb in (methods, views, data, embed, evaluate, doctor, compare, predict, *GENERATION, demo):
+        name = verb.__name__.replace("_", "-")
+        app.command(verb, name=name, sort_key=VERBS.index(name))
     return app
 
 
@@ -55,12 +57,12 @@ def methods(name: str | None = None, /, *, json: Json = False) -> int:
     """
     if name is not None:
         entry = catalogue.find(name)
-        return _print_json(entry.to_dict(whole=True)) if json else _print(_one_method(entry))
+        return print_json(entry.to_dict(whole=True)) if json else print_text(_one_method(entry))
     entries = catalogue.entries()
     if json:
-        return _print_json([entry.to_dict() for entry in entries])
+        return print_json([entry.to_dict() for entry in entries])
     rows = [(e.name, e.family, ", ".join(e.modality), ", ".join(e.capabilities) or "-", e.paper) for e in entries]
-    return _print(table(("method", "family", "modality", "capabilities", "paper"), rows))
+    return print_text(table(("method", "family", "modality", "capabilities", "paper"), rows))
 
 
 def _one_method(entry: Entry) -> str:
@@ -99,7 +101,7 @@ def views(
     entry = catalogue.find(method)
     from salience.apps.preview import preview
 
-    return _print(str(preview(entry.name, source, out, views=views, resolution=resolution, seed=seed)))
+    return print_text(str(preview(entry.name, source, out, views=views, resolution=resolution, seed=seed)))
 
 
 def data(
@@ -122,9 +124,9 @@ def data(
     """
     from salience.apps.describe import describe
 
-    with _output_kept_for(json):
+    with output_kept_for(json):
         found = describe(source, other, labels=labels, resolution=resolution)
-    return _print_json(found.to_dict()) if json else _print(found.text())
+    return print_json(found.to_dict()) if json else print_text(found.text())
 
 
 def embed(run: Run, source: Source, /, *, out: Path) -> int:
@@ -138,7 +140,7 @@ def embed(run: Run, source: Source, /, *, out: Path) -> int:
     from salience.apps import embed_to
 
     embed_to(run, source, out)
-    return _print(str(out))
+    return print_text(str(out))
 
 
 def evaluate(run: Run, /, *, on: Source, test: str | None = None, labels: str | None = None, json: Json = False) -> int:
@@ -153,9 +155,9 @@ def evaluate(run: Run, /, *, on: Source, test: str | None = None, labels: str | 
     """
     from salience.evaluation import evaluate as measure
 
-    with _output_kept_for(json):
+    with output_kept_for(json):
         report = measure(run, on, test, labels=labels)
-    return _print_json(report.to_dict()) if json else _print(f"{report.text()}\n\nreport: {run / 'report.html'}")
+    return print_json(report.to_dict()) if json else print_text(f"{report.text()}\n\nreport: {run / 'report.html'}")
 
 
 def doctor(run: Run, /, *, json: Json = False) -> int:
@@ -163,7 +165,7 @@ def doctor(run: Run, /, *, json: Json = False) -> int:
     from salience.apps.doctor import doctor as examine
 
     found = examine(run)
-    _print_json(found.to_dict()) if json else _print(found.text())
+    print_json(found.to_dict()) if json else print_text(found.text())
     return 0 if found.healthy else 1
 
 
@@ -180,7 +182,7 @@ def compare(*runs: Run, out: Path | None = None, json: Json = False) -> int:
 
     folder = out or next_free(Path("runs"), "compare")
     compared = compare_runs(runs, folder)
-    return _print_json(compared.to_dict()) if json else _print(f"{compared.text()}\nplot: {folder / 'compare.html'}")
+    return print_json(compared.to_dict()) if json else print_text(f"{compared.text()}\nplot: {folder / 'compare.html'}")
 
 
 def predict(run: Run, source: Source, /, *, labels: Path, out: Path | None = None) -> int:
@@ -196,7 +198,7 @@ def predict(run: Run, source: Source, /, *, labels: Path, out: Path | None = Non
     from salience.apps import predict as predict_classes
 
     predicted = predict_classes(run, source, labels, out)
-    return _print(predicted.to_csv(index=False, float_format="%.4f").rstrip() if out is None else str(out))
+    return print_text(predicted.to_csv(index=False, float_format="%.4f").rstrip() if out is None else str(out))
 
 
 def demo(*, out: Path | None = None) -> int:
@@ -209,33 +211,4 @@ def demo(*, out: Path | None = None) -> int:
     """
     from salience.apps.demo import demo as run_demo
 
-    return _print(run_demo(out))
-
-
-# --- output ------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _output_kept_for(as_json: bool) -> Iterator[None]:
-    """Whatever is printed meanwhile goes to standard error, if standard output is to hold JSON alone."""
-    printed, sys.stdout = sys.stdout, sys.stderr if as_json else sys.stdout
-    try:
-        yield
-    finally:
-        sys.stdout = printed
-
-
-def _print(text: str) -> int:
-    print(text)
-    return 0
-
-
-def _print_json(value: Any) -> int:
-    return _print(json.dumps(value, indent=2, allow_nan=False))
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell."""
-    lines = [tuple(header), *map(tuple, rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    return print_text(run_demo(out))

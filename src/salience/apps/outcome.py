@@ -1,0 +1,153 @@
+"""What a verb found, as values, as text, as files in a new folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from salience.data import Dataset
+from salience.evaluation.intervals import Metric
+from salience.evaluation.report import plain
+from salience.files import atomic, new_folder, write_text
+from salience.representation import Representation
+from salience.units import counted, printable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Figures = Mapping[str, Any]  # name -> Metric, or name -> (name -> Metric): a table of rows and columns
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a verb found.
+
+    about: what was used: run, data, options;  figures: name -> Metric, or row -> (column -> Metric)
+    units: how figures are called;  said: what they mean, and what a reader must know, a sentence each
+    table: one row an item;  arrays: name -> items on the unit scale, or codes
+    folder: where it was written, None where it was not
+    """
+
+    verb: str
+    about: Mapping[str, Any]
+    figures: Figures = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    said: tuple[str, ...] = ()
+    table: pd.DataFrame | None = None
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    folder: Path | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON; every figure is {"value": v, "interval": [low, high]}."""
+        written = {} if self.folder is None else {"folder": str(self.folder)}
+        return {"verb": self.verb, "about": dict(self.about), **plain(self.figures), "said": list(self.said), **written}
+
+    def text(self) -> str:
+        """For people."""
+        about = self.about
+        on = f" on {printable(about['on'])}, {counted(about['items'], 'item')}" if "on" in about else ""
+        lines = [f"{self.verb}: {about['method']}{on}", *self._figure_lines(), *self.said]
+        if self.folder is not None:
+            lines.append(f"picture: {self.folder / PICTURE}")
+        return "\n".join(lines)
+
+    def _figure_lines(self) -> list[str]:
+        nested = {row: figures for row, figures in self.figures.items() if isinstance(figures, Mapping)}
+        single = {self.units.get(n, n): metric for n, metric in self.figures.items() if isinstance(metric, Metric)}
+        lines = _aligned([[name, cell(metric)] for name, metric in single.items()])
+        if nested:
+            columns = list(dict.fromkeys(name for figures in nested.values() for name in figures))
+            head = ["", *(self.units.get(name, name) for name in columns)]
+            rows = [[self.units.get(row, row), *(cell(found.get(c)) for c in columns)] for row, found in nested.items()]
+            lines += _aligned([head, *rows])
+        return lines
+
+
+PICTURE = "picture.png"
+
+
+class Place:
+    """Where a verb leaves its files: a folder, or nowhere."""
+
+    def __init__(self, folder: Path | None):
+        self.folder = folder
+
+    def array(self, name: str, shape: Sequence[int]) -> np.ndarray:
+        """Room for float32 values that need not fit in memory: a file NAME.npy, or memory where there is no folder."""
+        if self.folder is None:
+            return np.empty(shape, np.float32)
+        return np.lib.format.open_memmap(self.folder / f"{name}.npy", "w+", np.float32, tuple(shape))
+
+    def write(self, outcome: Outcome, picture: Figure | None) -> None:
+        """VERB.json, items.csv, the arrays and the picture, as far as there are such."""
+        if self.folder is None:
+            return
+        text = json.dumps(outcome.to_dict(), indent=2, allow_nan=False)
+        write_text(self.folder / f"{outcome.verb}.json", text + "\n")
+        if outcome.table is not None:
+            write_table(self.folder / "items.csv", outcome.table)
+        for name, values in outcome.arrays.items():
+            if not (self.folder / f"{name}.npy").exists():
+                with atomic(self.folder / f"{name}.npy") as temporary, temporary.open("wb") as file:
+                    np.save(file, values)
+        if picture is not None:
+            from salience.apps.pictures import save
+
+            save(picture, self.folder / PICTURE)
+
+
+@contextmanager
+def placed(out: Path | str | None) -> Iterator[Place]:
+    """A place at `out`, a new folder that appears whole or not at all; None: nothing is written."""
+    if out is None:
+        yield Place(None)
+        return
+    with new_folder(out) as folder:
+        yield Place(folder)
+
+
+def finished(outcome: Outcome, out: Path | str | None) -> Outcome:
+    """The outcome with where it is; arrays too large for memory stay in their files."""
+    return outcome if out is None else replace(outcome, folder=Path(out))
+
+
+def about(rep: Representation, data: Dataset | None = None, **used: Any) -> dict[str, Any]:
+    """What was used, for the report."""
+    run: dict[str, Any] = {"method": rep.method_name, "run": None if rep.run is None else str(rep.run)}
+    if data is not None:
+        run |= {"on": f"{data.name}:{data.split}", "items": len(data), "fingerprint": data.fingerprint}
+    return run | used
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+
+
+def item_names(data: Dataset, rows: np.ndarray | None = None) -> list[str]:
+    """Ids as text that can be written; a file's name need not be UTF-8."""
+    names = data.ids if rows is None else [data.ids[int(row)] for row in rows]
+    return [name.encode(errors="backslashreplace").decode() for name in names]
+
+
+def cell(metric: Metric | None) -> str:
+    """A figure and its interval; "-" where there is none."""
+    if metric is None:
+        return "-"
+    return f"{shown(metric.value)} [{shown(metric.low)}, {shown(metric.high)}]"
+
+
+def shown(value: float) -> str:
+    """In four figures: 0.01234, 19.53."""
+    return f"{value:.4g}"
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))] if lines else []
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]

@@ -1,0 +1,73 @@
+"""What verbs have in common before they begin: the run, its data batch by batch, items by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from salience.apps.predict import MOST_DIGITS, are_numbers, remedy
+from salience.batch import Batch, Spec
+from salience.data import Dataset
+from salience.data.progress import progress_bar
+from salience.errors import UserError
+from salience.representation import FIXED, Representation, load
+from salience.units import printable
+
+
+def as_run(run: Representation | Path | str, function: str | None, verb: str) -> Representation:
+    """The run, loaded where it is a folder. Raises UserError where its method lacks the function the verb needs."""
+    rep = load(run) if isinstance(run, str | Path) else run
+    if function is not None:
+        rep.require(function, verb)
+    return rep
+
+
+def batches(data: Dataset, what: str, progress: bool) -> Iterator[Batch]:
+    """All items in order, as many at a time as a forward pass takes, with a bar."""
+    with progress_bar(len(data), what, progress) as bar:
+        for batch in data.chunks(FIXED):
+            yield batch
+            bar.update(len(batch))
+
+
+def within(x: Tensor, spec: Spec) -> Tensor:
+    """Images with their values kept on [0, 1], as on a screen and in a file; rows of a table as they are."""
+    return x.clamp(0, 1) if spec.modality == "image" else x
+
+
+def require_images(data: Dataset, verb: str) -> None:
+    if data.spec.modality != "image":
+        raise UserError(f"source: {verb} is for images, {data.name} is {data.spec.modality} data; give images")
+
+
+def find_row(data: Dataset, item: str | int, argument: str) -> int:
+    """The row of an item named by its id, or by its row number where the ids are names."""
+    name, ids = str(item), list(data.ids)
+    if name in ids:
+        return ids.index(name)
+    if name.isdecimal() and len(name) <= MOST_DIGITS and int(name) < len(ids) and not are_numbers(ids):
+        return int(name)
+    rows = {one: row for row, one in enumerate(ids)}
+    raise UserError(f"{argument}: {data.name} has no item '{printable(name)}'; {remedy(name, rows)}")
+
+
+def find_class(data: Dataset, name: str, argument: str) -> int:
+    """The number of a class by its name. Raises UserError with the classes there are."""
+    if name in data.classes:
+        return data.classes.index(name)
+    known = ", ".join(printable(one) for one in data.classes[:20]) or "none"
+    raise UserError(f"{argument}: {data.name} has no class '{printable(name)}'; its classes are: {known}")
+
+
+def rows_of_class(data: Dataset, label: int) -> np.ndarray:
+    """[m], may be empty."""
+    return np.empty(0, np.int64) if data.labels is None else np.flatnonzero(data.labels == label)
+
+
+def units_of(rep: Representation, data: Dataset, rows: np.ndarray) -> Tensor:
+    """These items on the unit scale, [m ...]."""
+    return torch.cat([rep.unit(data.batch(part)) for part in np.array_split(rows, max(1, -(-len(rows) // FIXED)))])
