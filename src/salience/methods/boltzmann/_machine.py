@@ -11,8 +11,8 @@ A side may stand for k equal copies of itself that share their weights: its stat
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from math import sqrt
 
 import torch
 import torch.nn.functional as F
@@ -75,7 +75,7 @@ class Machine:
         if not self.gaussian:
             return drawn(mean, k, generator)
         noise = torch.randn(normal.shape, generator=generator, dtype=mean.dtype, device=mean.device)
-        return torch.cat([k * normal + sqrt(k) * noise, drawn(mean[:, self.gaussian :], k, generator)], dim=1)
+        return torch.cat([k * normal + math.sqrt(k) * noise, drawn(mean[:, self.gaussian :], k, generator)], dim=1)
 
     def gibbs(self, h: Tensor, steps: int, generator: torch.Generator | None = None) -> Tensor:
         """Visible states after `steps` times v given h, with h given v in between.  [n hidden] -> [n visible]"""
@@ -85,14 +85,12 @@ class Machine:
             v = self.draw_visible(self.visible(h), generator)
         return v
 
-    def free_energy(self, v: Tensor) -> Tensor:
-        """[n visible] -> [n]"""
-        return self.free_energy_of(v, self.into_hidden(v))
-
-    def free_energy_of(self, v: Tensor, inputs: Tensor) -> Tensor:
-        """inputs: [n hidden], the W v + c of these v [n visible] -> [n]"""
-        on = self.hidden_copies * log_of_sum(inputs)
-        return self.visible_energy(v) - on
+    def free_energy(self, v: Tensor, inputs: Tensor | None = None) -> Tensor:
+        """[n visible] -> [n].  inputs: their W v + c [n hidden], where it is known already"""
+        inputs = self.into_hidden(v) if inputs is None else inputs
+        if self.hidden_copies == 1:
+            return self.visible_energy(v) - log_of_sum(inputs)
+        return self.visible_energy(v) - self.hidden_copies * log_of_sum(inputs)
 
     def visible_energy(self, v: Tensor) -> Tensor:
         """What E(v, h) has without h.  [n visible] -> [n]"""
@@ -139,10 +137,11 @@ def first_states(chains: int, hidden: int) -> Tensor:
     return drawn(torch.full((chains, hidden), 0.5), generator=torch.Generator().manual_seed(0))
 
 
-def moved(chains: int, rows: int, at: Progress) -> slice | Tensor:
-    """Which chains this step moves: as many as it has rows on all processes, in turn; all where they are no more."""
-    count = min(chains, rows * at.world)
-    return slice(None) if count == chains else (torch.arange(count) + at.step * count) % chains
+def moved(chains: int, rows: int, at: Progress) -> slice:
+    """Which chains a step moves: all, or where it has fewer rows on all processes at most as many, part after part."""
+    parts = math.ceil(chains / (rows * at.world))
+    part = at.step % parts
+    return slice(part * chains // parts, (part + 1) * chains // parts)
 
 
 class Layer(nn.Module):

@@ -47,11 +47,12 @@ def contrastive_loss(data: Tensor, model: Tensor, machine: Machine) -> tuple[Ten
 
     data: [n visible];  model: [m visible] -> [], [m hidden]
     """
+    n, m = len(data), len(model)
     both = torch.cat([data, model])
+    signs = both.new_full((n + m,), 1 / n)
+    signs[n:] = -1 / m
     inputs = machine.into_hidden(both)  # one product for all, and one in the backward pass
-    energy = machine.free_energy_of(both, inputs)
-    p = inputs[len(data) :].detach().to(machine.weight.dtype).sigmoid()
-    return energy[: len(data)].mean() - energy[len(data) :].mean(), p
+    return signs @ machine.free_energy(both, inputs), inputs[n:].detach().to(machine.weight.dtype).sigmoid()
 
 
 def contrastive_divergence(data: Tensor, machine: Machine, steps: int) -> Tensor:
@@ -94,7 +95,7 @@ class RBM(Method):
     """
 
     modalities = ("image", "table")
-    learning_rate = 5e-3
+    learning_rate = 3e-3
     states: Tensor
 
     def __init__(
@@ -115,7 +116,7 @@ class RBM(Method):
         self.chains = chains
         self.visible_bias = nn.Parameter(first_bias(encoder.input.spec, visible))
         self.register_buffer("states", first_states(chains if persistent else 0, hidden))
-        self._fresh: tuple[slice | Tensor, Tensor] | None = None  # of the step under way: which states move, and where
+        self._fresh: tuple[slice, Tensor] | None = None  # of the step under way: which states move, and where
 
     @classmethod
     def build(cls, context: Context, **options: Any) -> Self:

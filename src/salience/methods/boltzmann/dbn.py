@@ -1,0 +1,191 @@
+"""DBN: a stack of RBMs, each learning the hidden units of the one below; then unrolled into a network and fine-tuned.
+
+Hinton, Osindero & Teh 2006, "A fast learning algorithm for deep belief nets",
+https://doi.org/10.1162/neco.2006.18.7.1527; unrolled: Hinton & Salakhutdinov 2006. With RBMs p_1 .. p_L:
+
+    p(v, h_1 .. h_L) = p_1(v | h_1) p_2(h_1 | h_2) .. p_L(h_{L-1}, h_L)
+    log p(v) >= E_{q(h_1|v)} [log p(h_1) + log p_1(v | h_1)] + H(q(h_1|v)),   q = p_1(h_1 | v)
+
+Layer 2 raises log p(h_1) in this bound, which stays as it is where layer 2 begins as layer 1 turned around, and so on
+upwards. Each layer learns by CD-1 from the probabilities below it, which stay as they are to the bit.
+Then the encoder h_l = sigmoid(W_l h_{l-1} + c_l) and, in reverse, a decoder with weights of its own are fine-tuned to
+rebuild the input, or the encoder and a softmax to name the labels. The stack, from which samples come, stays as it is.
+Differs from the papers: AdamW; fine-tuned by backpropagation, not by the up-down algorithm; the code is binary
+probabilities, not linear; layers begin with Glorot's weights, not layer 1's turned around.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge
+from torch import Tensor, nn
+
+from salience.batch import Batch, Progress
+from salience.distributed import gather, rank_and_world
+from salience.errors import UserError
+from salience.methods.base import Auto, Context, full_precision, settled
+from salience.methods.boltzmann._machine import Layer, Machine, drawn
+from salience.methods.boltzmann._visible import (
+    first_bias,
+    gaussian_units,
+    items_of,
+    rebuilding_error,
+    values_of,
+    visible_input,
+    visible_kind,
+)
+from salience.methods.boltzmann.rbm import contrastive_divergence
+from salience.methods.staged import Stage, Staged
+from salience.nets import Encoder
+
+GENTLE = 0.2  # of the learning rate: what fine-tuning takes, to keep what the layers have learnt
+
+
+@full_precision
+def label_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """Mean cross-entropy over everyone's labelled items.  [n classes], [n] int64 with -1 where unknown -> []"""
+    known = gather((label >= 0).sum()[None])[0].sum().clamp(min=1)
+    return F.cross_entropy(logits, label, ignore_index=-1, reduction="sum") * rank_and_world()[1] / known
+
+
+class DBN(Staged):
+    """Deep belief network.
+
+    hidden: how many units a layer has
+    depth: how many layers, the top one included
+    dim: units of the top layer, the width of the representation
+    visible: "bernoulli" for values from 0 to 1, "gaussian" for standardised ones; the first for grey images
+    fine_tune: the unrolled network to rebuild its input or to name the labels, or not at all; by the labels where the
+        training may see some
+    """
+
+    modalities = ("image", "table")
+    learning_rate = 3e-3
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        layers: Iterable[Layer],
+        decoder: nn.Sequential,
+        classifier: nn.Linear | None,
+        *,
+        hidden: Annotated[int, Ge(1)] = 256,
+        depth: Annotated[int, Ge(1)] = 2,
+        dim: Annotated[int, Ge(1)] = 256,
+        visible: Literal["bernoulli", "gaussian"] = Auto,
+        fine_tune: Literal["rebuild", "labels", "none"] = Auto,
+    ):
+        super().__init__(encoder.requires_grad_(fine_tune != "none"))
+        self.layers = nn.ModuleList(layers)
+        self.decoder = decoder.requires_grad_(fine_tune == "rebuild")
+        self.classifier = classifier
+        self.hidden = hidden
+        self.depth = depth
+        self.dim = dim
+        self.visible = visible
+        self.fine_tune = fine_tune
+        for layer in range(depth):
+            self.unroll(layer)
+
+    @classmethod
+    def build(cls, context: Context, **options: Any) -> Self:
+        kind = visible_kind(context.spec, options.get("visible", Auto))
+        options = settled(options, visible=kind, fine_tune="labels" if context.classes else "rebuild")
+        if options["fine_tune"] == "labels" and not context.classes:
+            raise UserError("fine_tune: labels cannot be learnt where none may be seen; fit with use_labels=True")
+        inner = [options.get("hidden", 256)] * (options.get("depth", 2) - 1)
+        widths = [context.width, *inner, options.get("dim", 256)]
+        layers = [Layer(below, above) for below, above in pairwise(widths)]
+        layers[0].visible_bias.data = first_bias(context.spec, kind)
+        up = nn.Sequential(nn.Flatten(), *_sigmoids(widths))
+        down = nn.Sequential(*_sigmoids(widths[::-1])[: -1 if kind == "gaussian" else None])
+        classifier = nn.Linear(widths[-1], context.classes) if options["fine_tune"] == "labels" else None
+        return cls(Encoder(visible_input(context.spec, kind), up, widths[-1]), layers, down, classifier, **options)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        greedy = tuple(Stage(f"layer {layer + 1}") for layer in range(self.depth))
+        return greedy if self.fine_tune == "none" else (*greedy, Stage("fine-tuning"))
+
+    def stage_loss(self, stage: int, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        values = values_of(batch, self.encoder.input, self.visible)
+        if stage < self.depth:
+            return {"loss": contrastive_divergence(self.below(values, stage), self.machine(stage), steps=1)}
+        codes = self.encoder.body(values)
+        if self.classifier is None:
+            return {"loss": rebuilding_error(self.decoder(codes), values, kind=self.visible)}
+        if batch.label is None:
+            raise UserError("fine_tune: labels were to be learnt, and the batches have none; fit with use_labels=True")
+        return {"loss": label_loss(self.classifier(codes), batch.label)}
+
+    def machine(self, layer: int) -> Machine:
+        """The RBM of this layer."""
+        gaussian = 0 if layer else gaussian_units(self.encoder.input.spec, self.visible)
+        return self.layers[layer].machine(gaussian=gaussian)  # type: ignore[operator]
+
+    @torch.no_grad()
+    def below(self, values: Tensor, layer: int) -> Tensor:
+        """What this layer learns from: probabilities, layer after layer.  [n visible] -> [n width]"""
+        for lower in range(layer):
+            values = self.machine(lower).hidden(values)
+        return values
+
+    def after_step(self, at: Progress) -> None:
+        stage, _ = self.stage(at)
+        if stage < self.depth:
+            self.unroll(stage)
+
+    @torch.no_grad()
+    def unroll(self, layer: int) -> None:
+        """Encoder and decoder become what this layer is; from fine-tuning on they go their own ways."""
+        learnt: Layer = self.layers[layer]  # type: ignore[assignment]
+        up, down = list(_linears(self.encoder.body))[layer], list(_linears(self.decoder))[-1 - layer]
+        up.weight.copy_(learnt.weight)
+        up.bias.copy_(learnt.hidden_bias)
+        down.weight.copy_(learnt.weight.T)
+        down.bias.copy_(learnt.visible_bias)
+
+    def rate_factor(self, step: int, total: int) -> float:
+        stage, _ = self.stage(Progress(step, total))
+        return super().rate_factor(step, total) * (GENTLE if stage == self.depth else 1.0)
+
+    def yardstick(self, batch: Batch, at: Progress) -> Tensor | None:
+        """How well the input is rebuilt from the top, in every stage; None while labels are learnt: they may cost it."""
+        if self.fine_tune == "labels" and self.stage(at)[0] == self.depth:
+            return None
+        values = values_of(batch, self.encoder.input, self.visible)
+        return rebuilding_error(self.decoder(self.encoder.body(values)), values, kind=self.visible)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """[n dim] -> items on the unit scale; by the decoder, which is the stack's way down where it is not trained."""
+        return items_of(self.decoder(codes), self.encoder.input, self.visible)
+
+    @torch.no_grad()
+    def sample(self, n: int, *, steps: int = 1000) -> Tensor:
+        """New items [n ...]: `steps` of Gibbs sampling between the top layers, then down, to the mean of p(v | h_1)."""
+        *lower, top = (self.machine(layer) for layer in range(self.depth))
+        state = drawn(top.hidden_bias.new_full((n, self.dim), 0.5))
+        state = drawn(top.hidden(top.gibbs(state, steps)))
+        for machine in (top, *lower[:0:-1]) if lower else ():
+            state = machine.draw_visible(machine.visible(state))
+        return items_of(self.machine(0).visible(state), self.encoder.input, self.visible)
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Class probabilities [n classes], after fine-tuning by labels."""
+        if self.classifier is None:
+            raise UserError(f"fine_tune: {self.fine_tune} leaves a network that names no classes; fit with labels")
+        return self.classifier(self.embed(batch)).softmax(dim=1)
+
+
+def _sigmoids(widths: list[int]) -> list[nn.Module]:
+    """Linear layers through these widths, each with a sigmoid."""
+    return [part for below, above in pairwise(widths) for part in (nn.Linear(below, above), nn.Sigmoid())]
+
+
+def _linears(network: nn.Module) -> Iterator[nn.Linear]:
+    return (part for part in network.children() if isinstance(part, nn.Linear))
