@@ -91,9 +91,9 @@ def log_weight(error: Tensor, mean: Tensor, log_variance: Tensor, noise: Tensor)
     return 0.5 * (noise.square() + log_variance - z.square()).sum(dim=1) - error
 
 
-def active(mean: Tensor) -> Tensor:
+def active(mean: Tensor, threshold: float = ACTIVE) -> Tensor:
     """Which dimensions tell items apart.  mean: [n d] of the posteriors -> [d] bool"""
-    return mean.var(dim=0, correction=0) > ACTIVE
+    return mean.var(dim=0, correction=0) > threshold
 
 
 class Density(nn.Module):
@@ -103,8 +103,9 @@ class Density(nn.Module):
 
     def __init__(self, likelihood: str, spec: Spec) -> None:
         super().__init__()
-        start = max(0.01, sum(spec.std) / len(spec.std)) if spec.std else 1.0  # what is left when all is the mean
-        self.log_scale = nn.Parameter(torch.tensor(math.log(start) / SPEED)) if likelihood == "gaussian" else None
+        spread = max(0.01, sum(spec.std) / len(spec.std)) if spec.std else 1.0  # what is left when all is the mean
+        start = WIDEST * math.atanh(2 * math.log(spread) / WIDEST) / 2 / SPEED
+        self.log_scale = nn.Parameter(torch.tensor(start)) if likelihood == "gaussian" else None
 
     def forward(self, output: Tensor, x: Tensor) -> Tensor:
         """-log p(x|z) in nats.  [n ...], [n ...] -> [n]"""
