@@ -15,7 +15,7 @@ class _Softplus(torch.autograd.Function):
         return x.abs().sigmoid_().log_().neg_().add_(x.relu())  # the logarithm is of a number from 1/2 to 1
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         return gradient * x.sigmoid()
 

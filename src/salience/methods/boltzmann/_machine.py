@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from salience.batch import Progress
 from salience.methods.base import full_precision
+from salience.methods.softplus import softplus
 from salience.views.random import mix_int
 
 
@@ -100,7 +101,7 @@ class Machine:
 @full_precision
 def log_of_sum(inputs: Tensor) -> Tensor:
     """log sum_h exp(h . inputs).  [n hidden] -> [n]"""
-    return F.softplus(inputs).sum(dim=1)
+    return softplus(inputs).sum(dim=1)
 
 
 @full_precision

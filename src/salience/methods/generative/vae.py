@@ -22,13 +22,13 @@ import math
 from typing import Annotated, Any, Literal, Self
 
 import torch
-import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor, nn
 
 from salience.batch import Batch, Progress, Spec
 from salience.methods.base import Auto, Context, Method, full_precision
 from salience.methods.generative._codes import code_width, decoder_for, with_likelihood
+from salience.methods.softplus import softplus
 from salience.nets import Encoder
 from salience.views.random import Keys
 
@@ -67,8 +67,7 @@ def noise_of(batch: Batch, at: Progress, dim: int, role: str = "latent") -> Tens
 @full_precision
 def bernoulli(logits: Tensor, x: Tensor) -> Tensor:
     """-log p(x|z) = the cross-entropy, summed over values; x may lie between 0 and 1.  [n ...], [n ...] -> [n]"""
-    x = x.to(logits.dtype)  # of two types it returns the target's, the narrower one
-    return F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(dim=1)
+    return (softplus(logits) - logits * x).flatten(1).sum(dim=1)
 
 
 @full_precision

@@ -1,0 +1,75 @@
+"""Our VAE on Fashion-MNIST through the engine behind `salience.fit`, with the nets that pythae's arm trains.
+
+    .venv/bin/python benchmarks/vae_ours.py --net dense --steps 400
+
+The nets are given instead of named; all else (plan, precision, compilation, threads, health, checkpoints) is what `fit`
+decides by itself for 10 epochs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from classical import fashion
+from shared import SUMMARY, Enough, StepClock, emit, versions
+from vae_nets import DIM, FASHION, conv_decoder, conv_encoder, dense_decoder, dense_encoder
+
+import salience
+from salience.methods.generative.vae import VAE
+from salience.nets import Encoder, make_input
+from salience.representation import options_of
+from salience.run import Run
+from salience.training.engine import train
+from salience.training.plan import Wishes, make_plan
+
+NETS = {"dense": (dense_encoder, dense_decoder), "conv": (conv_encoder, conv_decoder)}
+
+
+def main() -> None:
+    args = arguments()
+    data = salience.open_data(fashion(FASHION, None), progress=False)
+    torch.manual_seed(0)
+    encoder, decoder = (make() for make in NETS[args.net])
+    method = VAE(Encoder(make_input(data.spec), encoder, 2 * DIM), decoder, dim=DIM, likelihood="bernoulli")
+    wishes = Wishes(
+        epochs=10, budget=None, encoder=None, views=None, batch_size=args.batch_size, learning_rate=1e-3, init=None,
+        logger=None, checkpoint_every="2min", devices=1, precision="auto", compile=None, seed=0,
+        started=time.monotonic(),
+    )  # fmt: skip
+    config = {"method": "vae", "options": options_of(method, "vae"), "spec": data.spec.to_dict(), "source": None}
+    config |= {"seed": 0, "rows": len(data), "use_labels": False, "stop_when_collapsed": False}
+    planned, _ = make_plan(method, data, wishes, config)
+    clock = StepClock(args.steps)
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run.create(Path(folder) / "run", config | planned, {})
+        with contextlib.suppress(Enough):
+            train(run, method, data, progress=False)
+    clock.close()
+    rates = clock.throughput(args.batch_size, skip=args.skip, window=args.window)
+    emit(
+        SUMMARY,
+        images_per_second=statistics.median(rates),
+        windows=rates,
+        decided={name: planned[name] for name in ("precision", "compile", "threads")},
+        versions=versions("torch", "lightning", "numpy"),
+    )
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--net", choices=tuple(NETS), default="dense")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--skip", type=int, default=50)
+    parser.add_argument("--window", type=int, default=50)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
