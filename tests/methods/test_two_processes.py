@@ -18,14 +18,16 @@ from tests.methods.proof import without_batch_norm
 from tests.two_processes import two_processes
 
 ROWS = 16
-NAMES = [name for name in catalogue.names() if catalogue.find(name).kind == "Method"]
+VARIANTS = {"sparse_autoencoder kl": {"penalty": "kl"}}  # losses that another choice brings in
+NAMES = [name for name in catalogue.names() if catalogue.find(name).kind == "Method"] + [*VARIANTS]
 Left = dict[str, Tensor]
 
 
 def one_step(name: str, rows: slice, *, rank: int = 0, world: int = 1) -> Left:
     """Loss and gradients of one step on these rows, and the buffers and teachers it leaves."""
-    dataset = contract.dataset_for(name)
-    method = without_batch_norm(contract.build(name, dataset, encoder="mlp")).double()
+    method_name, options = name.split()[0], VARIANTS.get(name, {})
+    dataset = contract.dataset_for(method_name)
+    method = without_batch_norm(contract.build(method_name, dataset, encoder="mlp", **options)).double()
     assert isinstance(method, Method)
     at = Progress(3, 10, epoch=1, seed=2, rank=rank, world=world)
     method.before_step(at)
