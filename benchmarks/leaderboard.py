@@ -38,8 +38,21 @@ KNOBS: dict[str, tuple[str, tuple[Any, Any]]] = {
     "dino": ("momentum", (0.97, 0.996)),
     "supervised": ("views", ("natural", "crops")),
     "autoencoder": ("dim", (64, 256)),
+    "deep_autoencoder": ("dim", (64, 256)),
+    "sparse_autoencoder": ("weight", (0.01, 0.1)),
+    "contractive_autoencoder": ("weight", (0.01, 0.1)),
+    "denoising_autoencoder": ("level", (0.2, 0.5)),
+    "stacked_autoencoder": ("level", (0.1, 0.4)),
+    "rbm": ("persistent", ("true", "false")),
+    "dbn": ("fine_tune", ('"rebuild"', '"none"')),
+    "dbm": ("passes", (5, 20)),
+    "vae": ("beta", (0.1, 1.0)),
+    "crvae": ("gamma", (1.0, 10.0)),
+    "dfcvae": ("beta", (0.1, 1.0)),
+    "gan": ("penalty", ('"none"', '"r1"')),
 }
-ON_FASHION = ("simclr", "byol", "vicreg", "swav", "dino", "supervised")
+COMPARING = ("simclr", "byol", "vicreg", "swav", "dino", "supervised")  # of those that compare items, on Fashion-MNIST
+REBUILDING = tuple(list(KNOBS)[list(KNOBS).index("autoencoder") :])
 BASELINES = ("raw", "pca", "untrained")
 SEEDS = 3
 CELL = Path(__file__).resolve().parent / "pretrain_cell.py"
@@ -60,7 +73,7 @@ class Board:
         return self.stored.content["cells"]
 
     def methods(self) -> tuple[str, ...]:
-        return (*BASELINES, *(KNOBS if self.source == "cifar10" else ON_FASHION))
+        return (*BASELINES, *(KNOBS if self.source == "cifar10" else COMPARING + REBUILDING))
 
     def jobs(self, method: str) -> list[Job]:
         """What is left to do for a method: its trials first; its final runs when all of those are there."""

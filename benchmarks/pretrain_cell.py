@@ -33,12 +33,15 @@ from salience.batch import Batch, Progress
 from salience.data import Dataset
 from salience.evaluation.baselines import principal_components, raw
 from salience.evaluation.knn import knn_scores
+from salience.evaluation.latent import active_units, bound, posteriors
 from salience.evaluation.measure import Task, measure
+from salience.methods import method_class
 from salience.methods.base import Context, Method, Plan
 from salience.training.engine import quiet
 from salience.training.health import Diverged
 
 ROWS, BANK, VALIDATION = 50_000, 15_000, 5_000
+RATED = 1_000  # items whose likelihood is bounded: fifty draws each
 BASELINES = ("raw", "pca", "untrained")
 
 
@@ -74,17 +77,19 @@ def rows_of(args: argparse.Namespace) -> tuple[Dataset, Dataset, Dataset]:
 
 
 def pretrained(args: argparse.Namespace, train: Dataset) -> Any:
-    """-> a function from data to embeddings, None where training diverged"""
+    """-> the representation, or of one that is no method's a function from data to embeddings; None where training
+    diverged"""
     epochs = max(1, round(args.images / len(train)))
     if args.method == "supervised":
         return supervised(args, train, epochs)
     options = {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in args.option)}
     if args.method not in ("pca", "kmeans"):
-        options |= {"epochs": epochs, "learning_rate": args.learning_rate, "encoder": "convnet", "views": args.views}
+        encoder = method_class(args.method).default_encoder or "convnet"  # some are about dense layers
+        options |= {"epochs": epochs, "learning_rate": args.learning_rate, "encoder": encoder, "views": args.views}
         options |= {"batch_size": min(args.batch_size, len(train) // 4)}
     with SABOTAGES[args.sabotage](args.method) if args.sabotage else contextlib.nullcontext():
         try:
-            return salience.fit(args.method, train, out=args.run, seed=args.seed, progress=False, **options).embed
+            return salience.fit(args.method, train, out=args.run, seed=args.seed, progress=False, **options)
         except Diverged:
             return None
 
@@ -132,7 +137,8 @@ def knn(bank: np.ndarray, labels: np.ndarray, queries: np.ndarray, truth: np.nda
     return float((scores.argmax(1).numpy() == truth).mean())
 
 
-def measured(args: argparse.Namespace, embed: Any, judged: Dataset, bank: Dataset) -> dict[str, Any]:
+def measured(args: argparse.Namespace, found: Any, judged: Dataset, bank: Dataset) -> dict[str, Any]:
+    embed = found.embed if isinstance(found, salience.Representation) else found
     known, unseen = embed(bank), embed(judged)
     classes = len(bank.classes)
     if args.kind == "trial":
@@ -146,7 +152,23 @@ def measured(args: argparse.Namespace, embed: Any, judged: Dataset, bank: Datase
         "linear": measures["linear"]["accuracy"].to_dict(),
         "few_label": {count: few["accuracy"].to_dict() for count, few in measures["few_label"].items()},
         "effective_rank": measures["geometry"]["effective_rank"].to_dict(),
+        **(rebuilt(found, judged) if isinstance(found, salience.Representation) else {}),
     }
+
+
+def rebuilt(rep: salience.Representation, judged: Dataset) -> dict[str, Any]:
+    """How well codes stand for their items, where the method says: error, bound in nats, dimensions in use."""
+    told: dict[str, Any] = {}
+    if "decodes" in rep.capabilities:
+        told["mse"] = float(
+            np.square(rep.reconstruct(judged) - rep.unit(judged.batch(np.arange(len(judged)))).numpy()).mean()
+        )
+    if hasattr(rep.method, "posterior"):
+        few = judged.subset(np.arange(min(len(judged), RATED)))
+        told["active_units"] = active_units(posteriors(rep.method, judged)[0])
+        if "rates" in rep.capabilities:
+            told["bound"] = bound(rep.method, few).to_dict()
+    return told
 
 
 def floor(args: argparse.Namespace, judged: Dataset, bank: Dataset) -> dict[str, float]:

@@ -134,7 +134,7 @@ def methods(stored: dict[str, Any], title: str) -> str:
 
 
 def leaderboard(stored: dict[str, Any], title: str) -> str:
-    """A row a method, the best kNN first; in brackets the range over seeds."""
+    """A row a method, the best kNN first; in brackets the range over seeds. Then of those that rebuild: how well."""
     seeds: dict[str, list[dict[str, Any]]] = {}
     for name, cell in stored["cells"].items():
         if " seed " in name:
@@ -148,7 +148,22 @@ def leaderboard(stored: dict[str, Any], title: str) -> str:
         rank = spread([one["effective_rank"]["value"] for one in found])
         rows.append([method, *quality, *(spread(one, three) for one in few), rank, flops, spread(seconds)])
     head = ["", "kNN", "linear", "1 label", "10 labels", "rank", "TFLOPs", "s, one core"]
-    return f"**{title}**\n\n{table(head, rows)}\n\n{trials(stored)}"
+    parts = [f"**{title}**", table(head, rows), *rebuilding(seeds), trials(stored)]
+    return "\n\n".join(parts)
+
+
+def rebuilding(seeds: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Error, bound and dimensions in use, of the methods that have them, the least error first."""
+    able = {method: found for method, found in seeds.items() if "mse" in found[0]}
+    rows = []
+    for method, found in sorted(able.items(), key=lambda pair: statistics.mean(one["mse"] for one in pair[1])):
+        bounds = [one["bound"]["value"] for one in found if "bound" in one]
+        active = [one["active_units"] for one in found if "active_units" in one]
+        rows.append(
+            [method, spread([one["mse"] for one in found], lambda v: f"{v:.5f}"), spread(bounds), spread(active)]
+        )
+    head = ["", "mean squared error of a value", "bound on log p(x), nats", "active dimensions"]
+    return [table(head, rows)] if rows else []
 
 
 def mean_of(found: list[dict[str, Any]], name: str) -> float:
