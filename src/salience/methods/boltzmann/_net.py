@@ -39,9 +39,9 @@ class Net(nn.Module):
         for _ in range(self.passes):
             for layer in (*range(0, depth, 2), *range(1, depth, 2)):
                 inputs = q[layer - 1] @ self.weights[layer].T if layer else below
-                q[layer] = self._on(
-                    layer, inputs + q[layer + 1] @ self.weights[layer + 1] if layer + 1 < depth else inputs
-                )
+                if layer + 1 < depth:
+                    inputs = inputs + q[layer + 1] @ self.weights[layer + 1]
+                q[layer] = self._on(layer, inputs)
         return q
 
     def _on(self, layer: int, inputs: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class Net(nn.Module):
         """B(v, q) = E_q[-E(v, h)] + H(q), which is below log p(v) + log Z.  [n visible], [n width] each -> [n]"""
         layers = [v, *q]
         joined = [(up * (down @ w.T)).sum(1) for (down, up), w in zip(pairwise(layers), self.weights, strict=True)]
-        biased = [part @ bias for part, bias in zip(q, self.biases[1:], strict=True)]
+        biased = [(part * bias).sum(1) for part, bias in zip(q, self.biases[1:], strict=True)]
         energy = visible_energy(v, self.biases[0], gaussian=self.gaussian, copies=1) - sum((*joined, *biased))
         return sum(entropy(part) for part in q) - energy
 

@@ -50,10 +50,10 @@ def first_bias(spec: Spec, kind: str) -> Tensor:
     return torch.tensor(spec.mean).clamp(0.01, 0.99).logit().repeat_interleave(pixels)
 
 
-def values_of(batch: Batch, input: Input, kind: str) -> Tensor:
+def values_of(batch: Batch, input: Input, kind: str, dtype: torch.dtype) -> Tensor:
     """Raw items -> [n visible]"""
     x = input.unit(batch.x)
-    return (input(x) if kind == "gaussian" else x).flatten(1)
+    return (input(x) if kind == "gaussian" else x).flatten(1).to(dtype)
 
 
 def items_of(values: Tensor, input: Input, kind: str) -> Tensor:

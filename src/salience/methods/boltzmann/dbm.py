@@ -99,11 +99,15 @@ class DBM(Staged):
         return (*(Stage(f"layer {layer + 1}") for layer in range(self.depth)), Stage("together", share=self.depth))
 
     def stage_loss(self, stage: int, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        v = values_of(batch, self.encoder.input, self.visible)
+        v = self.values(batch)
         if stage == self.depth:
             return self.joint_loss(v, at)
         machine = self.layer(stage)
         return {"loss": contrastive_divergence(machine.visible_copies * self.below(v, stage), machine, steps=1)}
+
+    def values(self, batch: Batch) -> Tensor:
+        """Raw items -> [n visible]"""
+        return values_of(batch, self.encoder.input, self.visible, self.states.dtype)
 
     def layer(self, number: int) -> Machine:
         """The RBM that a layer is learnt as, from below: the first sees everything twice, the last is there twice."""
@@ -149,12 +153,12 @@ class DBM(Staged):
 
     def yardstick(self, batch: Batch, at: Progress) -> Tensor:
         """How well the input is rebuilt from q_1: no loss is comparable between stages, or in time."""
-        v = values_of(batch, self.encoder.input, self.visible)
+        v = self.values(batch)
         return rebuilding_error(self.visible_of(self.encoder.body(v)), v, kind=self.visible)
 
     def log_likelihood(self, batch: Batch) -> Tensor:
         """B(v, q), [n] nats, which is below log p(v) + log Z: right between items, as log Z is the same for all."""
-        v = values_of(batch, self.encoder.input, self.visible)
+        v = self.values(batch)
         return self.net.bound(v, self.net.mean_field(v))
 
     def visible_of(self, codes: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ class DBN(Staged):
         return greedy if self.fine_tune == "none" else (*greedy, Stage("fine-tuning"))
 
     def stage_loss(self, stage: int, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        values = values_of(batch, self.encoder.input, self.visible)
+        values = self.values(batch)
         if stage < self.depth:
             return {"loss": contrastive_divergence(self.below(values, stage), self.machine(stage), steps=1)}
         codes = self.encoder.body(values)
@@ -122,6 +122,10 @@ class DBN(Staged):
         if batch.label is None:
             raise UserError("fine_tune: labels were to be learnt, and the batches have none; fit with use_labels=True")
         return {"loss": label_loss(self.classifier(codes), batch.label)}
+
+    def values(self, batch: Batch) -> Tensor:
+        """Raw items -> [n visible]"""
+        return values_of(batch, self.encoder.input, self.visible, self.machine(0).weight.dtype)
 
     def machine(self, layer: int) -> Machine:
         """The RBM of this layer."""
@@ -155,10 +159,10 @@ class DBN(Staged):
         return super().rate_factor(step, total) * (GENTLE if stage == self.depth else 1.0)
 
     def yardstick(self, batch: Batch, at: Progress) -> Tensor | None:
-        """How well the input is rebuilt from the top, in every stage; None while labels are learnt: they may cost it."""
+        """How well the input is rebuilt from the top, in any stage; None while labels are learnt: they may cost it."""
         if self.fine_tune == "labels" and self.stage(at)[0] == self.depth:
             return None
-        values = values_of(batch, self.encoder.input, self.visible)
+        values = self.values(batch)
         return rebuilding_error(self.decoder(self.encoder.body(values)), values, kind=self.visible)
 
     def decode(self, codes: Tensor) -> Tensor:

@@ -52,7 +52,8 @@ def contrastive_loss(data: Tensor, model: Tensor, machine: Machine) -> tuple[Ten
     signs = both.new_full((n + m,), 1 / n)
     signs[n:] = -1 / m
     inputs = machine.into_hidden(both)  # one product for all, and one in the backward pass
-    return signs @ machine.free_energy(both, inputs), inputs[n:].detach().to(machine.weight.dtype).sigmoid()
+    loss = (signs * machine.free_energy(both, inputs)).sum()  # autocast would round a dot product
+    return loss, inputs[n:].detach().to(machine.weight.dtype).sigmoid()
 
 
 def contrastive_divergence(data: Tensor, machine: Machine, steps: int) -> Tensor:
@@ -128,8 +129,13 @@ class RBM(Method):
         body = nn.Sequential(nn.Flatten(), linear, nn.Sigmoid())
         return cls(Encoder(visible_input(context.spec, options["visible"]), body, hidden), **options)
 
+    @property
+    def linear(self) -> nn.Linear:
+        """W and c"""
+        return self.encoder.body[1]  # type: ignore[index]
+
     def machine(self) -> Machine:
-        linear = self.encoder.body[1]  # type: ignore[index]
+        linear = self.linear
         gaussian = gaussian_units(self.encoder.input.spec, self.visible)
         return Machine(linear.weight, self.visible_bias, linear.bias, gaussian)
 
@@ -152,7 +158,7 @@ class RBM(Method):
 
     def values(self, batch: Batch) -> Tensor:
         """Raw items -> [n visible]"""
-        return values_of(batch, self.encoder.input, self.visible)
+        return values_of(batch, self.encoder.input, self.visible, self.visible_bias.dtype)
 
     def yardstick(self, batch: Batch, at: Progress) -> Tensor:
         """Minus the pseudo-likelihood, or what score matching minimises: the loss itself is near 0 all the time."""
