@@ -277,7 +277,8 @@ def halves() -> list[dict[str, Left]]:
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_with_different_data_equal_one_with_all(case: str, halves: list[dict[str, Left]]) -> None:
     whole, (first, second) = one_step(case, slice(None)), (half[case] for half in halves)
-    assert {key.split(":")[0] for key in whole} == {"discriminator", "generator"}
+    moved = {tuple(key.split(".")[0].split(": ")) for key in whole if ":" in key}
+    assert moved == {(turn, player) for turn, players in PLAYERS.items() for player in players}
     for key, expected in whole.items():
         assert not torch.equal(first[key], second[key]), key
         mean = (first[key] + second[key]) / 2

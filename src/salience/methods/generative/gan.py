@@ -19,8 +19,8 @@ the discriminator should be sure of a real item to 1 - s.
 
 The representation is the discriminator's last convolution, the strongest answer of each channel in each quarter.
 Differs from DCGAN: all convolutions, pooled 4x4, are its representation; noise is normal; no batch norm in the
-discriminator, which would mix real with made items (named encoders keep theirs, and see the two apart). Learning rates
-warm up and fall. A table's categories are made as probabilities.
+discriminator, which would mix real with made items (named encoders keep theirs, and see the two apart), and r1 in its
+place, without which it soon wins. Learning rates warm up and fall. A table's categories are made as probabilities.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def steepness(x: Tensor, judge: Callable[[Tensor], Tensor]) -> Tensor:
     """Squared length of the slope of each item's logit, differentiable in the judge.  [n ...] -> [n]"""
     x = x.detach().requires_grad_()
     with torch.enable_grad(), torch.compiler.set_stance("force_eager"):  # compiled code has no second derivative
-        (slope,) = torch.autograd.grad(judge(x).sum(), x, create_graph=True)
+        seen = x.view_as(x)  # the counter of operations takes no leaf as a module's input
+        (slope,) = torch.autograd.grad(judge(seen).sum(), x, create_graph=True)
         return slope.flatten(1).square().sum(dim=1)
 
 
@@ -117,7 +118,7 @@ class GAN(Adversarial):
         *,
         dim: Annotated[int, Ge(1)] = 64,
         channels: Annotated[int, Ge(1)] = 64,
-        penalty: Literal["none", "r1", "one_centred"] = "none",
+        penalty: Literal["none", "r1", "one_centred"] = "r1",
         penalty_weight: Annotated[float, Gt(0)] = 10.0,
         smoothing: Annotated[float, Ge(0), Lt(0.5)] = 0.0,
     ):
