@@ -43,7 +43,7 @@ from salience.methods.boltzmann.rbm import contrastive_divergence
 from salience.methods.staged import Stage, Staged
 from salience.nets import Encoder
 
-GENTLE = 0.2  # of the learning rate: what fine-tuning takes, to keep what the layers have learnt
+GENTLE = 1 / 3  # of the learning rate: what fine-tuning takes, to keep what the layers have learnt
 
 
 @full_precision
