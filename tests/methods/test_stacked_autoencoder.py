@@ -170,6 +170,8 @@ def test_labels_are_learnt_where_the_fit_may_see_them(tmp_path: Path) -> None:
     settings = {"use_labels": True, "hidden": 64, "dim": 32, "depth": 2, "batch_size": 32, "progress": False}
     rep = fit("stacked_autoencoder", dataset, out=tmp_path / "run", epochs=30, learning_rate=0.01, **settings)
     assert rep.method.fine_tune == "labels"
+    with pytest.raises(UserError, match=r"^fine_tune: this run was fine-tuned with labels and rebuilds nothing"):
+        rep.method.decode(torch.zeros(1, 32))
     chances = load(tmp_path / "run").method.predict(dataset.batch(np.arange(contract.ROWS)))
     assert chances.shape == (contract.ROWS, contract.CLASSES)
     torch.testing.assert_close(chances.sum(dim=1), torch.ones(contract.ROWS))

@@ -135,7 +135,9 @@ class StackedAutoencoder(Staged):
         return label_loss(self.head(code), batch.label)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """[n d] -> [n ...] on the unit scale, by the decoders of all layers; labels have not moved them."""
+        """[n d] -> [n ...] on the unit scale. Raises UserError where labels have moved layers from their decoders."""
+        if self.head is not None:
+            raise UserError("fine_tune: this run was fine-tuned with labels and rebuilds nothing; fit with rebuild")
         for decoder in reversed(self.decoders[1:]):
             codes = F.relu(decoder(codes))
         return self.decoders[0](codes)
