@@ -126,7 +126,7 @@ def test_what_it_tells_of_an_item_is_of_the_item_itself() -> None:
     assert method.float().sample(4).shape == (4, 1, 8, 8)
 
 
-def trained(gamma: float, steps: int = 50) -> CRVAE:
+def trained(gamma: float, steps: int = 60) -> CRVAE:
     """By Adam, at a beta that silences every dimension."""
     dataset = contract.dataset_for("crvae")
     method = contract.build("crvae", dataset, encoder="mlp", dim=4, beta=30.0, gamma=gamma, momentum=0.9)
