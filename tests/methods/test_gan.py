@@ -329,6 +329,9 @@ def test_coverage_matches_a_loop_and_spread_too() -> None:
         covered += min(float((x - other).norm()) for other in made) <= reach
     assert 0 < covered < 9
     assert float(coverage(real, made)) == pytest.approx(covered / 9)
+    line = torch.arange(6.0)[:, None]  # of 0 the fifth neighbour is 5; one made at -4.5 is near enough to 0 alone
+    assert float(coverage(line, torch.tensor([[-4.5]]))) == pytest.approx(1 / 6)
+    assert float(coverage(line, torch.tensor([[-5.5]]))) == 0
     pairs = [float((real[i] - real[j]).norm()) for i in range(9) for j in range(i)]
     assert float(spread(real)) == pytest.approx(sum(pairs) / len(pairs))
     told = rightness(torch.tensor([1.0, 2.0, -1.0]), torch.tensor([-1.0, 3.0]))
