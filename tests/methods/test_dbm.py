@@ -85,6 +85,14 @@ def test_every_pass_raises_the_bound_which_stays_below_the_log_likelihood(widths
     assert (bounds[-1] > exact - 2).all()
 
 
+def test_mean_field_begins_with_a_pass_up_that_counts_double_what_is_not_there_yet() -> None:
+    net, v = random_net(3, 2, 2, 2, seed=2, passes=0), all_states(3)
+    below = v
+    for layer, (q, factor) in enumerate(zip(net.mean_field(v), (2, 2, 1), strict=True)):
+        below = 1 / (1 + (-factor * below @ net.weights[layer].T - net.biases[layer + 1]).exp())
+        torch.testing.assert_close(q, below)
+
+
 def test_the_bound_is_the_energy_and_entropy_of_q_by_every_state() -> None:
     net, v = random_net(3, 2, 2, seed=3), all_states(3)[2:5]
     generator = torch.Generator().manual_seed(0)

@@ -15,7 +15,7 @@ from salience.batch import Batch, Column, Progress, Spec
 from salience.errors import UserError
 from salience.methods import Context
 from salience.methods.base import warm_up_cosine
-from salience.methods.boltzmann._machine import Machine, moved
+from salience.methods.boltzmann._machine import Machine, drawn, moved, shared_noise
 from salience.methods.boltzmann.rbm import (
     RBM,
     contrastive_divergence,
@@ -207,6 +207,20 @@ def test_states_and_samples_come_from_the_models_distribution(steps: int) -> Non
     torch.testing.assert_close(
         method.sample(4000, steps=5).flatten(1).mean(dim=0), joint.sum(dim=1) @ all_states(4), rtol=0, atol=0.02
     )
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_persistent_state_takes_so_many_steps_of_gibbs_sampling(steps: int) -> None:
+    machine, at = random_machine(4, 3, seed=8).detached(), Progress(5, 10, seed=2)
+    method = rbm_of(machine, chains=16, steps=steps)
+    noise = shared_noise(at, method.states.device)
+    v = machine.gibbs(method.states.clone(), steps, noise)
+    expected = drawn(machine.hidden(v), generator=noise)
+    data = all_states(4)
+    loss = method.loss(tiny_batch(data), at)["loss"]
+    torch.testing.assert_close(loss, machine.free_energy(data).mean() - machine.free_energy(v).mean())
+    method.after_step(at)
+    assert torch.equal(method.states, expected)
 
 
 def test_without_persistent_chains_samples_start_from_nothing() -> None:
