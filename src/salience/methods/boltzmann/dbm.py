@@ -9,8 +9,9 @@ With h_0 = v, L hidden layers, and the data's posterior replaced by its best pro
 
     loss = -mean of B over the data - mean of F over the model's states
 
-Without the odd layers' neighbours among themselves the whole is an RBM, even layers on one side and odd ones on the
-other; F is its free energy. The states are persistent chains, which every process moves alike. q gets no gradient.
+Only layers of which one is even and one odd are joined, so the whole is an RBM with the even ones on one side and the
+odd ones on the other; F is its free energy. The states are persistent chains, which every process moves alike. No
+gradient enters q.
 Before, layer by layer: the first RBM sees two copies of its input and the last has two copies of its hidden units, in
 place of what the DBM has on the other side; of those between, the weights are halved. Biases that meet become their
 mean, as the DBM's conditionals are the geometric mean of the two RBMs'.
