@@ -178,7 +178,7 @@ class Representation:
             torch.manual_seed(seed)
             fresh = make_method(self.config, self.spec, fetch=False)
             assert isinstance(fresh, Method)
-            _calibrate(fresh, _matching(data, self.spec))
+            calibrate(fresh, fresh.embed, _matching(data, self.spec))
         return Representation(fresh, self.config)
 
     @torch.inference_mode()
@@ -324,14 +324,14 @@ def _device_of(method: nn.Module) -> torch.device:
 
 
 @torch.no_grad()
-def _calibrate(method: Method, data: Dataset) -> None:
+def calibrate(module: nn.Module, embed: Callable[[Batch], Tensor], data: Dataset) -> None:
     """Sets batch-norm statistics to those of the data: running statistics of fresh weights are fiction."""
-    norms = [module for module in method.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain average over the batches
-    method.train()
+    module.train()
     loader = data.loader(min(FIXED, len(data)), seed=0)
     for step in range(min(CALIBRATION, len(loader))):
-        method.embed(loader.batch_at(step).to(_device_of(method)))
-    method.eval()
+        embed(loader.batch_at(step).to(_device_of(module)))
+    module.eval()
