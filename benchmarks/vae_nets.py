@@ -21,17 +21,18 @@ def dense_decoder() -> nn.Sequential:
 
 
 def conv_encoder() -> nn.Sequential:
-    """Three 4x4 convolutions of stride 2 with batch norm and ReLU.  [n 1 28 28] -> [n 2d]"""
+    """Salience's small net for images: six 3x3 convolutions, three of stride 2, and a linear layer.  -> [n 2d]"""
+    plan = [(1, 32, 1), (32, 64, 2), (64, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2)]
     layers: list[nn.Module] = []
-    for before, after in ((1, 64), (64, 128), (128, 256)):
-        layers += [nn.Conv2d(before, after, 4, 2, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(256 * 9, 2 * DIM))
+    for before, after, stride in plan:
+        layers += [nn.Conv2d(before, after, 3, stride, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(256 * 16, 2 * DIM))
 
 
 def conv_decoder() -> nn.Sequential:
-    """The same in reverse, without the last sigmoid.  [n d] -> [n 1 28 28]"""
+    """And its decoder: three times enlarge, 3x3 convolution. Without the last sigmoid.  [n d] -> [n 1 28 28]"""
     layers: list[nn.Module] = [nn.Linear(DIM, 256 * 16), nn.Unflatten(1, (256, 4, 4))]
-    for before, after, more in ((256, 128, 0), (128, 64, 0)):
-        layers += [nn.ConvTranspose2d(before, after, 3, 2, padding=1, output_padding=more), nn.BatchNorm2d(after)]
-        layers += [nn.ReLU()]
-    return nn.Sequential(*layers, nn.ConvTranspose2d(64, 1, 4, 2, padding=0))
+    for before, after, size in ((256, 128, 7), (128, 64, 14), (64, 32, 28)):
+        layers += [nn.Upsample(size, mode="nearest"), nn.Conv2d(before, after, 3, padding=1, bias=False)]
+        layers += [nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Conv2d(32, 1, 3, padding=1))

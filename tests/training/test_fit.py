@@ -315,8 +315,16 @@ def test_bf16_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -
     for native, expected in ((True, "bf16-mixed"), (False, "32-true")):
         monkeypatch.setattr(recipe.machine, "native_bf16", lambda accelerator, native=native: native)
         choices = recipe.Choices()
-        assert recipe.choose_arithmetic(choices, flops=10**11, accelerator="cpu", given="auto") == expected
+        assert recipe.choose_arithmetic(choices, tiny=False, accelerator="cpu", given="auto") == expected
         assert "bf16" in choices.reasons["precision"]
+
+
+@pytest.mark.parametrize(
+    ("flops", "layers", "tiny"),
+    [(3 * 10**9, 30, False), (10**9, 30, True), (5.3e8, 4, False), (2.8e8, 1, False), (10**7, 1, True)],
+)
+def test_a_net_is_tiny_by_its_work_in_all_and_in_a_layer(flops: int, layers: int, tiny: bool) -> None:
+    assert recipe.is_tiny(flops, layers) is tiny
 
 
 def test_every_method_has_a_file_and_a_class() -> None:

@@ -82,7 +82,8 @@ def make_plan(
     """The config's part on training, and lines that say what was chosen and why."""
     choices = recipe.Choices()
     planned = _name_networks(choices, method, dataset, wishes) | _size(choices, method, dataset, wishes)
-    planned |= _speed(choices, planned, wishes)
+    layers = sum(parameter.ndim > 1 for parameter in method.parameters())
+    planned |= _speed(choices, planned, wishes, tiny=recipe.is_tiny(planned["flops_per_step"], layers))
     planned |= {
         "init": None if wishes.init is None else str(Path(wishes.init).resolve()),
         "checkpoint_every": str(wishes.checkpoint_every),
@@ -137,10 +138,10 @@ def _size(choices: recipe.Choices, method: Method, dataset: Dataset, wishes: Wis
     }
 
 
-def _speed(choices: recipe.Choices, planned: Mapping[str, Any], wishes: Wishes) -> dict[str, Any]:
+def _speed(choices: recipe.Choices, planned: Mapping[str, Any], wishes: Wishes, *, tiny: bool) -> dict[str, Any]:
     """How the arithmetic is done."""
     accelerator, flops, world = machine.accelerator(), planned["flops_per_step"], planned["devices"]
-    precision = recipe.choose_arithmetic(choices, flops=flops, accelerator=accelerator, given=wishes.precision)
+    precision = recipe.choose_arithmetic(choices, tiny=tiny, accelerator=accelerator, given=wishes.precision)
     seconds = recipe.expected_seconds(flops, planned["steps"], precision=precision, world=world)
     if wishes.budget is not None:
         seconds = parse_duration(wishes.budget)
@@ -148,7 +149,7 @@ def _speed(choices: recipe.Choices, planned: Mapping[str, Any], wishes: Wishes) 
         choices, seconds=seconds, flops=flops, accelerator=accelerator, given=wishes.compile
     )
     share = world if accelerator == "cpu" else 1
-    threads = recipe.choose_threads(choices, flops=flops, share=share)
+    threads = recipe.choose_threads(choices, tiny=tiny, share=share)
     return {"precision": precision, "compile": compiled, "threads": threads}
 
 

@@ -11,7 +11,8 @@ from salience.training import machine
 IMAGES_SEEN = 500_000  # by default, within the limits on epochs
 EPOCHS = (10, 200)
 BATCH = 256
-TINY = 2e9  # operations a step, below which threads, bf16 and compilation cost more than they bring
+TINY = 2e9  # operations a step, below which threads, bf16 and compilation cost more than they bring,
+TINY_LAYER = 1.2e8  # unless they are in a few large products: so many in each layer pay for threads and bf16
 COMPILE_PAYS = 120.0  # seconds of training, given a warm-up of about 15 s a compiled network
 NOMINAL = {"fp32": 8e10, "bf16": 2e11}  # operations per second and core of a current server processor, for the ETA
 
@@ -74,9 +75,14 @@ def choose_learning_rate(
     return rate
 
 
-def choose_arithmetic(choices: Choices, *, flops: int, accelerator: str, given: str) -> str:
+def is_tiny(flops: int, layers: int) -> bool:
+    """Whether a step's operations are too few for threads and bf16.  layers: how many have weights"""
+    return flops < TINY and flops < TINY_LAYER * layers
+
+
+def choose_arithmetic(choices: Choices, *, tiny: bool, accelerator: str, given: str) -> str:
     """A Lightning precision."""
-    native, tiny = machine.native_bf16(accelerator), flops < TINY and accelerator == "cpu"
+    native, tiny = machine.native_bf16(accelerator), tiny and accelerator == "cpu"
     if given != "auto":
         choices.decide("precision", given, "as given")
     elif native and not tiny:
@@ -103,10 +109,10 @@ def choose_compilation(choices: Choices, *, seconds: float, flops: int, accelera
     return bool(choices.values["compile"])
 
 
-def choose_threads(choices: Choices, *, flops: int, share: int) -> int:
+def choose_threads(choices: Choices, *, tiny: bool, share: int) -> int:
     """Threads of each process; `share` processes have the cores between them."""
-    threads = 1 if flops < TINY else max(1, machine.cores() // share)
-    choices.decide("threads", threads, "the net is tiny" if flops < TINY else f"{machine.cores()} cores")
+    threads = 1 if tiny else max(1, machine.cores() // share)
+    choices.decide("threads", threads, "the net is tiny" if tiny else f"{machine.cores()} cores")
     return threads
 
 

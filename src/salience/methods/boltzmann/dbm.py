@@ -42,7 +42,7 @@ from salience.methods.boltzmann._visible import (
 )
 from salience.methods.boltzmann.rbm import contrastive_divergence
 from salience.methods.staged import Stage, Staged
-from salience.nets import Encoder
+from salience.nets import Encoder, require_dense
 
 
 class DBM(Staged):
@@ -57,6 +57,7 @@ class DBM(Staged):
     """
 
     modalities = ("image", "table")
+    default_encoder = "mlp"
     learning_rate = 3e-3
     states: Tensor
 
@@ -84,6 +85,7 @@ class DBM(Staged):
 
     @classmethod
     def build(cls, context: Context, **options: Any) -> Self:
+        require_dense(context.encoder, "dbm")
         options = settled(options, visible=visible_kind(context.spec, options.get("visible", Auto)))
         kind, depth, hidden = options["visible"], options.get("depth", 2), options.get("hidden", 256)
         net = Net([context.width] + [hidden] * depth, gaussian_units(context.spec, kind), options.get("passes", 10))

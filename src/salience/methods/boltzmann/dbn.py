@@ -41,7 +41,7 @@ from salience.methods.boltzmann._visible import (
 )
 from salience.methods.boltzmann.rbm import contrastive_divergence
 from salience.methods.staged import Stage, Staged
-from salience.nets import Encoder
+from salience.nets import Encoder, require_dense
 
 GENTLE = 1 / 3  # of the learning rate: what fine-tuning takes, to keep what the layers have learnt
 
@@ -65,6 +65,7 @@ class DBN(Staged):
     """
 
     modalities = ("image", "table")
+    default_encoder = "mlp"
     learning_rate = 3e-3
 
     def __init__(
@@ -94,6 +95,7 @@ class DBN(Staged):
 
     @classmethod
     def build(cls, context: Context, **options: Any) -> Self:
+        require_dense(context.encoder, "dbn")
         kind = visible_kind(context.spec, options.get("visible", Auto))
         options = settled(options, visible=kind, fine_tune="labels" if context.classes else "rebuild")
         if options["fine_tune"] == "labels" and not context.classes:

@@ -35,7 +35,7 @@ from salience.methods.boltzmann._visible import (
     visible_input,
     visible_kind,
 )
-from salience.nets import Encoder
+from salience.nets import Encoder, require_dense
 from salience.views.random import Keys
 
 FIRST_STD = 0.01  # of the weights: Hinton 2012, "A practical guide to training restricted Boltzmann machines"
@@ -96,7 +96,9 @@ class RBM(Method):
     """
 
     modalities = ("image", "table")
-    learning_rate = 3e-3
+    default_encoder = "mlp"
+    learning_rate = 1e-2
+    betas = (0.0, 0.999)  # persistent chains do not follow weights that have momentum
     states: Tensor
 
     def __init__(
@@ -121,6 +123,7 @@ class RBM(Method):
 
     @classmethod
     def build(cls, context: Context, **options: Any) -> Self:
+        require_dense(context.encoder, "rbm")
         options = settled(options, visible=visible_kind(context.spec, options.get("visible", Auto)))
         hidden = options.get("hidden", 256)
         linear = nn.Linear(context.width, hidden)
