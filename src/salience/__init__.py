@@ -33,17 +33,29 @@ PUBLIC = {
     "doctor": "salience.apps.doctor",
     "preview": "salience.apps.preview",
     "reconstruct": "salience.apps.reconstruct",
+    "denoise": "salience.apps.denoise",
+    "sample": "salience.apps.sample",
+    "interpolate": "salience.apps.interpolate",
+    "arithmetic": "salience.apps.arithmetic",
+    "anomalies": "salience.apps.anomalies",
+    "super_resolve": "salience.apps.super_resolve",
 }
 
 __all__ = sorted(PUBLIC)
 
 if TYPE_CHECKING:
     from salience.apps import embed_to as embed_to
+    from salience.apps.anomalies import anomalies as anomalies
+    from salience.apps.arithmetic import arithmetic as arithmetic
+    from salience.apps.denoise import denoise as denoise
     from salience.apps.describe import describe as describe
     from salience.apps.doctor import doctor as doctor
+    from salience.apps.interpolate import interpolate as interpolate
     from salience.apps.predict import predict as predict
     from salience.apps.preview import preview as preview
     from salience.apps.reconstruct import reconstruct as reconstruct
+    from salience.apps.sample import sample as sample
+    from salience.apps.super_resolve import super_resolve as super_resolve
     from salience.batch import Batch as Batch
     from salience.batch import Column as Column
     from salience.batch import Progress as Progress

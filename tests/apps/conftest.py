@@ -21,3 +21,19 @@ def autoencoder(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Re
 def pca(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Representation:
     out = tmp_path_factory.mktemp("runs") / "pca"
     return fit("pca", digits, out=out, dim=12, progress=False)
+
+
+@pytest.fixture(scope="session")
+def vae(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Representation:
+    """Of dense layers, after a few epochs: draws blurred digits."""
+    out = tmp_path_factory.mktemp("runs") / "vae"
+    options = {"epochs": 25, "encoder": "mlp", "dim": 8, "learning_rate": 3e-3}
+    return fit("vae", digits, out=out, progress=False, **options)
+
+
+@pytest.fixture(scope="session")
+def enlarger(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Representation:
+    """Twofold, a plain regression."""
+    out = tmp_path_factory.mktemp("runs") / "enlarger"
+    options = {"epochs": 3, "channels": 8, "blocks": 1, "adversarial_weight": 0.0, "learning_rate": 3e-3}
+    return fit("conditional_gan", digits.subset(range(600)), out=out, progress=False, **options)

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from salience.batch import Spec
 from salience.data import Dataset
+from salience.data.progress import progress_bar
 from salience.evaluation.intervals import Metric
 from salience.evaluation.report import plain
 from salience.files import atomic, new_folder, write_text
 from salience.representation import Representation
 from salience.units import counted, printable
+from salience.views.unit import column_widths
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 Figures = Mapping[str, Any]  # name -> Metric, or name -> (name -> Metric): a table of rows and columns
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Outcome:
     """What a verb found.
 
@@ -43,6 +46,12 @@ class Outcome:
     table: pd.DataFrame | None = None
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     folder: Path | None = None
+
+    def __repr__(self) -> str:
+        return f"Outcome({self.verb}, {', '.join(self.figures) or 'no figures'}, folder={self.folder})"
+
+    def __str__(self) -> str:
+        return self.text()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; every figure is {"value": v, "interval": [low, high]}."""
@@ -128,6 +137,34 @@ def about(rep: Representation, data: Dataset | None = None, **used: Any) -> dict
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
     write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+
+
+def save_items(stem: Path, x: np.ndarray, data: Dataset, progress: bool) -> None:
+    """Images as STEM/000000.png, with their names in STEM.csv; rows of a table as STEM.csv.  x: [n ...] unit scale"""
+    if data.spec.modality != "image":
+        return write_table(stem.with_suffix(".csv"), as_frame(x, data.spec, item_names(data)))
+    from salience.apps.pictures import save_image
+
+    stem.mkdir()
+    files = [f"{stem.name}/{row:06d}.png" for row in range(len(x))]
+    with progress_bar(len(x), "write", progress) as bar:
+        for image, file in zip(x, files, strict=True):
+            save_image(image, stem.parent / file)
+            bar.update(1)
+    return write_table(stem.with_suffix(".csv"), pd.DataFrame({"item": item_names(data), "file": files}))
+
+
+def as_frame(x: np.ndarray, spec: Spec, names: Sequence[str] | None = None) -> pd.DataFrame:
+    """Rows of a table in their own units; a category is the likeliest one.  x: [n width] on the unit scale"""
+    frame: dict[str, Any] = {} if names is None else {"item": list(names)}
+    first = 0
+    for column, width in zip(spec.columns, column_widths(spec), strict=True):
+        part, first = x[:, first : first + width], first + width
+        if column.kind == "number":
+            frame[column.name] = part[:, 0] * (column.std or 1.0) + column.mean
+        else:
+            frame[column.name] = np.array(column.categories, object)[part.argmax(1)]
+    return pd.DataFrame(frame)
 
 
 def item_names(data: Dataset, rows: np.ndarray | None = None) -> list[str]:

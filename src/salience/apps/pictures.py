@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from salience.batch import Spec
 from salience.files import atomic
 from salience.units import printable
 
@@ -28,6 +29,7 @@ PAPER, FRAME = 255, 205  # grey values
 TEXT, TITLE = 7, 9  # points
 LINE = round(TEXT * DPI / 72 * 1.5)  # pixels a line of text takes
 MOST_ACROSS = 16
+MOST_NAMED = 40  # columns of a table
 
 
 @dataclass(frozen=True)
@@ -70,29 +72,46 @@ def sheet(strips: Sequence[Strip], title: str, *, tile: int = TILE) -> Figure:
     return figure
 
 
-def grid(x: Tensor | np.ndarray, title: str, *, tile: int = TILE) -> Figure:
-    """[n c h w] in as many rows as columns, or nearly so."""
-    across = min(MOST_ACROSS, math.ceil(math.sqrt(len(x))))
-    return sheet([Strip("", x[first : first + across]) for first in range(0, len(x), across)], title, tile=tile)
+def grid_strips(x: Tensor | np.ndarray, least: int = 1) -> list[Strip]:
+    """[n c h w] in as many rows as columns, or nearly so; at least so many columns."""
+    across = max(least, min(MOST_ACROSS, math.ceil(math.sqrt(len(x)))))
+    return [Strip("", x[first : first + across]) for first in range(0, len(x), across)]
 
 
-def table_figure(drawn: Sequence[tuple[str, Tensor]], title: str = "", names: Sequence[str] = ()) -> Figure:
-    """Rows of a table, each in several versions.  drawn: name -> [m width] on the unit scale;  names: of the m rows"""
+def table_figure(
+    drawn: Sequence[tuple[str, Tensor]], title: str = "", names: Sequence[str] = (), columns: Sequence[str] = ()
+) -> Figure:
+    """Rows of a table, each in several versions.
+
+    drawn: name -> [m width] on the unit scale;  names: of the m rows;  columns: of the width, shown where there is room
+    """
     from matplotlib.figure import Figure
 
     stacked = torch.stack([torch.as_tensor(x).float() for _, x in drawn], dim=1).numpy()  # [items, draws, width]
-    figure = Figure(figsize=(8, 0.9 * len(stacked) + 0.5), layout="constrained")
+    height = max(2.4, len(stacked) * (0.3 + 0.13 * len(drawn)) + 0.9)
+    figure = Figure(figsize=(8, height), layout="constrained")
     axes = figure.subplots(len(stacked), 1, squeeze=False)[:, 0]
     for at, (axis, item) in enumerate(zip(axes, stacked, strict=True)):
         shown = axis.imshow(item, cmap="coolwarm", vmin=-3, vmax=3, aspect="auto", interpolation="nearest")
-        axis.set_yticks(range(len(drawn)), [name for name, _ in drawn], fontsize=5)
+        axis.set_yticks(range(len(drawn)) if any(name for name, _ in drawn) else [])
+        axis.set_yticklabels([name for name, _ in drawn][: len(axis.get_yticks())], fontsize=5)
         axis.set_xticks([])
         if names:
             axis.set_title(printable(names[at]), fontsize=6, loc="left", pad=2)
-    figure.colorbar(shown, ax=axes, label="standard deviations from the mean")
+    if len(columns) <= MOST_NAMED:
+        axes[-1].set_xticks(range(len(columns)), map(printable, columns), fontsize=6, rotation=30, ha="right")
+    bar = figure.colorbar(shown, ax=axes, fraction=0.03, pad=0.02, aspect=30)
+    bar.set_label("standard deviations from the mean", fontsize=7)
+    bar.ax.tick_params(labelsize=6)
     if title:
         set_title(figure, title)
     return figure
+
+
+def unit_columns(spec: Spec) -> list[str]:
+    """A name for each value of a table's row on the unit scale."""
+    parts = [[c.name] if c.kind == "number" else [f"{c.name}: {one}" for one in c.categories] for c in spec.columns]
+    return [name for part in parts for name in part]
 
 
 def set_title(figure: Figure, title: str) -> None:

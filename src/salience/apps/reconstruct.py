@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from salience.apps.outcome import Outcome, Place, about, finished, item_names, placed
-from salience.apps.pictures import Strip, sheet, table_figure
-from salience.apps.streams import as_run, batches, within
+from salience.apps.pictures import Strip, sheet, table_figure, unit_columns
+from salience.apps.streams import as_run, batches, note_seen, rebuilt
 from salience.data import Dataset
 from salience.evaluation.fidelity import SHOWN, fidelity, means
 from salience.representation import Representation
@@ -46,14 +45,10 @@ def reconstruct(
             found.append(fidelity(x, rebuilt(rep, x)))
         values = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
         table = pd.DataFrame({"item": item_names(data), **values})
-        outcome = Outcome("reconstruct", about(rep, data, dim=rep.dim, seed=seed), means(values), SHOWN, table=table)
+        used, notes = about(rep, data, dim=rep.dim, seed=seed), tuple(note_seen(rep, data, source))
+        outcome = Outcome("reconstruct", used, means(values), SHOWN, notes, table)
         _write(place, outcome, rep, data, seed)
     return finished(outcome, out)
-
-
-def rebuilt(rep: Representation, x: torch.Tensor) -> torch.Tensor:
-    """Items embedded and decoded.  [n ...] on the unit scale -> the same"""
-    return within(torch.from_numpy(rep.decode(rep.embed_unit(x))), rep.spec)
 
 
 def _write(place: Place, outcome: Outcome, rep: Representation, data: Dataset, seed: int) -> None:
@@ -70,4 +65,4 @@ def _write(place: Place, outcome: Outcome, rep: Representation, data: Dataset, s
         place.write(outcome, sheet(strips, title))
     else:
         drawn = [("original", x), ("rebuilt", rebuilt(rep, x))]
-        place.write(outcome, table_figure(drawn, title, item_names(data, some)))
+        place.write(outcome, table_figure(drawn, title, item_names(data, some), unit_columns(data.spec)))

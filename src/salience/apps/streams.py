@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from salience.batch import Batch, Spec
 from salience.data import Dataset
 from salience.data.progress import progress_bar
 from salience.errors import UserError
+from salience.evaluation.rows import seen_in_training
 from salience.representation import FIXED, Representation, load
 from salience.units import printable
 
@@ -34,9 +36,21 @@ def batches(data: Dataset, what: str, progress: bool) -> Iterator[Batch]:
             bar.update(len(batch))
 
 
+def note_seen(rep: Representation, data: Dataset, source: Any) -> list[str]:
+    """A note where the run was trained on what it is judged by."""
+    if not seen_in_training(rep.trained_on, data, source, labels=False):
+        return []
+    return ["note: the run was trained on the items it is judged by; give a source it has never seen"]
+
+
 def within(x: Tensor, spec: Spec) -> Tensor:
     """Images with their values kept on [0, 1], as on a screen and in a file; rows of a table as they are."""
     return x.clamp(0, 1) if spec.modality == "image" else x
+
+
+def rebuilt(rep: Representation, x: Tensor) -> Tensor:
+    """Items embedded and decoded, values of images within their range.  [n ...] on the unit scale -> the same"""
+    return within(torch.from_numpy(rep.decode(rep.embed_unit(x))), rep.spec)
 
 
 def require_images(data: Dataset, verb: str) -> None:

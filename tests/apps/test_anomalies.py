@@ -1,0 +1,157 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import salience
+from salience.apps.anomalies import anomalies
+from salience.data import open_data
+from salience.errors import UserError
+from salience.evaluation.detection import auroc
+from salience.training import fit
+
+
+def without(digits, label):
+    return digits.subset(np.flatnonzero(digits.labels != label))
+
+
+def scores_in_order(found, data):
+    table = found.table.set_index("item")["score"]
+    return table.loc[list(data.ids)].to_numpy()
+
+
+def test_neighbours_are_the_nearest_others(pca, digits):
+    few = digits.subset(range(120))
+    found = anomalies(pca, few, score="neighbours", k=3, progress=False)
+    codes = pca.embed(few).astype(np.float64)
+    distances = np.linalg.norm(codes[:, None] - codes[None], axis=2)
+    np.fill_diagonal(distances, np.inf)
+    np.testing.assert_allclose(scores_in_order(found, few), np.sort(distances, axis=1)[:, :3].mean(1), rtol=1e-4)
+
+
+def test_items_that_are_ranked_alone_have_neighbours_among_the_ordinary(pca, digits):
+    ordinary, ranked = digits.subset(range(0, 100)), digits.subset(range(90, 140))
+    found = anomalies(pca, ordinary, test=ranked, score="neighbours", k=2, progress=False)
+    codes, queries = pca.embed(ordinary).astype(np.float64), pca.embed(ranked).astype(np.float64)
+    distances = np.linalg.norm(queries[:, None] - codes[None], axis=2)
+    distances[np.arange(10), np.arange(90, 100)] = np.inf  # these are among the ordinary themselves
+    np.testing.assert_allclose(scores_in_order(found, ranked), np.sort(distances, axis=1)[:, :2].mean(1), rtol=1e-4)
+
+
+def test_reconstruction_is_the_error_of_the_rebuilt_item(autoencoder, digits):
+    few = digits.subset(range(300))
+    found = anomalies(autoencoder, few, progress=False)
+    assert found.about["score"] == "reconstruction"
+    x = few.x / 255
+    expected = np.square(autoencoder.reconstruct(few).clip(0, 1) - x).mean((1, 2, 3))
+    np.testing.assert_allclose(scores_in_order(found, few), expected, rtol=1e-4)
+
+
+def test_likelihood_is_what_the_method_says(vae, digits):
+    few = digits.subset(range(60))
+    found = anomalies(vae, few, progress=False)
+    assert found.about["score"] == "likelihood"
+    np.testing.assert_allclose(scores_in_order(found, few), -vae.log_likelihood(few), rtol=1e-5)
+    np.testing.assert_array_equal(vae.log_likelihood_batch(few.batch(np.array([7]))), vae.log_likelihood(few)[[7]])
+
+
+def test_everything_is_in_the_folder_the_strangest_first(autoencoder, digits, tmp_path):
+    few = digits.subset(range(50))
+    found = anomalies(autoencoder, few, tmp_path / "out", progress=False)
+    table = pd.read_csv(tmp_path / "out" / "items.csv", dtype={"label": str})
+    assert list(table.columns) == ["rank", "item", "score", "label"]
+    assert list(table["rank"]) == list(range(1, 51))
+    assert table["score"].is_monotonic_decreasing
+    row = int(table["item"][0])
+    assert table["label"][0] == digits.classes[digits.labels[row]]
+    assert json.loads((tmp_path / "out" / "anomalies.json").read_text())["about"]["score"] == "reconstruction"
+    assert (tmp_path / "out" / "picture.png").exists()
+    assert f"strangest: {row} (" in found.text()
+
+
+def test_an_image_of_noise_is_found(autoencoder, digits):
+    x = digits.x[:100].copy()
+    x[42] = np.random.default_rng(0).integers(0, 255, x[42].shape)
+    data = open_data(x, spec=autoencoder.spec, progress=False)
+    assert anomalies(autoencoder, data, score="reconstruction", progress=False).table["item"][0] == "42"
+
+
+def test_a_class_left_out_of_the_training_is_found_and_said_to_be_new(digits, tmp_path):
+    run = fit("pca", without(digits, 0), out=tmp_path / "run", dim=12, progress=False)
+    found = anomalies(run, digits, tmp_path / "out", held_out="0", progress=False)
+    strange = digits.labels == 0
+    assert found.figures["auroc"] == auroc(scores_in_order(found, digits), strange)
+    assert found.figures["auroc"].low > 0.8
+    assert "the run was trained without '0'" in found.said
+    stored = json.loads((tmp_path / "out" / "anomalies.json").read_text())
+    assert stored["auroc"]["interval"][1] <= 1
+
+
+def test_neighbours_of_a_held_out_class_are_none_of_its_own(pca, digits):
+    held = anomalies(pca, digits, score="neighbours", held_out="0", progress=False)
+    free = anomalies(pca, digits, score="neighbours", progress=False)
+    strange = digits.labels == 0
+    here, there = scores_in_order(held, digits), scores_in_order(free, digits)
+    assert (here[strange] > there[strange]).mean() > 0.9
+    assert held.figures["auroc"].value > 0.95
+
+
+def test_a_training_that_had_seen_the_class_is_named(pca, digits):
+    found = anomalies(pca, digits, held_out="0", progress=False)
+    assert any(said.startswith("warning: the run was trained on items of '0'") for said in found.said)
+
+
+def test_what_the_training_had_seen_is_looked_for_where_it_lies(digits, tmp_path):
+    np.save(tmp_path / "all.npy", digits.x[:200])
+    kept = digits.labels[:200] != 3
+    np.save(tmp_path / "kept.npy", digits.x[:200][kept])
+    labelled = open_data(digits.x[:200], labels=digits.labels[:200], progress=False)
+    for name, complaint in (("all", "warning: the run was trained on 2"), ("kept", "the run was trained without '3'")):
+        run = fit("pca", str(tmp_path / f"{name}.npy"), out=tmp_path / name, dim=5, progress=False)
+        ranked = open_data(digits.x[:200], labels=digits.labels[:200], spec=run.spec, progress=False)
+        said = anomalies(run, ranked, held_out="3", progress=False).said
+        assert any(one.startswith(complaint) for one in said) or labelled.fingerprint == ranked.fingerprint, said
+
+
+def test_where_nothing_is_known_of_the_training_it_is_said(pca, digits, tmp_path):
+    elsewhere = fit("pca", digits.subset(range(5, 400)), out=tmp_path / "run", dim=5, progress=False)
+    said = anomalies(elsewhere, digits, held_out="3", progress=False).said
+    assert any(one.startswith("note: whether the run was trained on items of '3' is not known") for one in said)
+
+
+def test_rows_of_a_table(tmp_path):
+    generator = np.random.default_rng(0)
+    frame = pd.DataFrame(generator.normal(size=(80, 2)) @ generator.normal(size=(2, 4)), columns=list("abcd"))
+    frame.loc[13] = frame.loc[13] + [9.0, -9.0, 9.0, 9.0]
+    frame["kind"] = np.where(np.arange(80) % 10 == 3, "odd", "even")
+    data = open_data(frame, labels="kind", progress=False)
+    run = fit("pca", data, out=tmp_path / "run", dim=2, progress=False)
+    found = anomalies(run, data, tmp_path / "out", score="neighbours", held_out="odd", progress=False)
+    assert found.table["item"][0] == "13"
+    assert (tmp_path / "out" / "picture.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"score": "gut feeling"}, "score: 'gut feeling' is not one of likelihood, reconstruction, neighbours"),
+        ({"score": "likelihood"}, "score: pca cannot score by likelihood; fit one of the methods that can: .*vae"),
+        ({"held_out": "eleven"}, "held_out: digits has no class 'eleven'"),
+        ({"k": 0}, "k: 0 neighbours"),
+        ({"k": 5000, "score": "neighbours"}, "k: 5000 neighbours among 1797 ordinary items"),
+        ({"test": "nowhere"}, "test: nowhere does not exist"),
+    ],
+)
+def test_mistakes_name_the_argument(pca, digits, options, complaint):
+    with pytest.raises(UserError, match=complaint):
+        anomalies(pca, digits, progress=False, **options)
+
+
+def test_a_held_out_class_needs_others_beside(pca, digits):
+    with pytest.raises(UserError, match="has one class only"):
+        anomalies(pca, digits.subset(np.flatnonzero(digits.labels == 1)), held_out="1", progress=False)
+
+
+def test_it_is_public():
+    assert salience.anomalies is anomalies

@@ -1,0 +1,107 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import salience
+from salience.apps.interpolate import decoded, interpolate, random_pairs
+from salience.apps.paths import lerp
+from salience.errors import UserError
+from salience.training import fit
+
+
+@pytest.fixture(autouse=True)
+def few_pairs(monkeypatch):
+    monkeypatch.setattr("salience.apps.interpolate.PAIRS", 12)
+
+
+def test_a_path_begins_and_ends_at_the_rebuilt_items(autoencoder, digits, tmp_path):
+    found = interpolate(autoencoder, digits, tmp_path / "out", start="3", end=10, steps=5, progress=False)
+    rebuilt = autoencoder.reconstruct(digits.subset([3, 10])).clip(0, 1)
+    for way in ("linear", "spherical"):
+        stored = np.load(tmp_path / "out" / f"{way}.npy")
+        assert stored.shape == (5, 1, 8, 8)
+        np.testing.assert_allclose(stored[[0, -1]], rebuilt, atol=1e-5)
+        np.testing.assert_array_equal(found.arrays[way], stored)
+    codes = autoencoder.embed(digits.subset([3, 10]))
+    middle = autoencoder.decode(codes.mean(0, keepdims=True)).clip(0, 1)
+    np.testing.assert_allclose(found.arrays["linear"][2], middle[0], atol=1e-5)
+    assert (found.about["start"], found.about["end"]) == ("3", "10")
+    assert (tmp_path / "out" / "picture.png").exists()
+
+
+def test_density_of_a_linear_code_that_keeps_everything_is_that_of_a_cross_fade(digits, tmp_path):
+    run = fit("pca", digits, out=tmp_path / "run", dim=64, progress=False)
+    few = digits.subset(range(300))
+    figures = interpolate(run, few, tmp_path / "out", features=run, progress=False).figures
+    fade, linear = figures["cross-fade of the originals"]["density"], figures["linear path"]["density"]
+    assert linear.value == pytest.approx(fade.value, abs=1e-4)
+    stored = json.loads((tmp_path / "out" / "interpolate.json").read_text())
+    assert stored["linear path"]["density"]["value"] == pytest.approx(linear.value)
+    # rebuilt ends are the items themselves, which have other neighbours than their own selves
+    codes = torch.from_numpy(run.embed(few)).double()
+    distance = torch.cdist(codes, codes).fill_diagonal_(torch.inf).kthvalue(5, dim=1).values.log()
+    pairs = random_pairs(few, 12, 0)
+    expected = []
+    for a, b in pairs:
+        others = np.setdiff1d(np.arange(300), [a, b])
+        reach = torch.cdist(codes[[a, b]], codes[others]).kthvalue(5, dim=1).values.log()
+        expected.append(float(distance.mean() - reach.mean()))
+    assert figures["rebuilt ends"]["density"].value == pytest.approx(np.mean(expected), abs=1e-4)
+
+
+def test_noise_is_less_ordinary_than_what_lies_between_items(autoencoder, digits, monkeypatch):
+    few = digits.subset(range(200))
+    usual = interpolate(autoencoder, few, features=autoencoder, progress=False).figures["linear path"]["density"]
+    monkeypatch.setattr(
+        "salience.apps.interpolate.WAYS",
+        {name: lambda a, b, t: 30 * torch.randn(len(a), len(t), a.shape[1]) for name in ("linear", "spherical")},
+    )
+    noise = interpolate(autoencoder, few, features=autoencoder, progress=False).figures["linear path"]["density"]
+    assert noise.high < usual.low
+
+
+def test_pairs_are_of_different_classes_and_the_same_for_every_run(digits):
+    pairs = random_pairs(digits, 50, 3)
+    assert (digits.labels[pairs[:, 0]] != digits.labels[pairs[:, 1]]).all()
+    np.testing.assert_array_equal(pairs, random_pairs(digits, 50, 3))
+    alone = random_pairs(digits.subset(np.flatnonzero(digits.labels == 1)), 50, 3)
+    assert (alone[:, 0] != alone[:, 1]).all()
+
+
+def test_several_paths_are_decoded_each_on_its_own(autoencoder, digits):
+    ends = autoencoder.unit(digits.batch(np.array([0, 1, 2, 3])))
+    both = decoded(autoencoder, ends, lerp, torch.linspace(0, 1, 3))
+    torch.testing.assert_close(both[1:], decoded(autoencoder, ends[2:], lerp, torch.linspace(0, 1, 3)))
+
+
+def test_an_end_that_is_not_named_is_of_another_class(autoencoder, digits):
+    found = interpolate(autoencoder, digits.subset(range(100)), start="7", progress=False)
+    assert found.about["start"] == "7"
+    assert digits.labels[int(found.about["end"])] != digits.labels[7]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"start": "nobody"}, "start: digits has no item 'nobody'; row numbers go from 0 to 1796"),
+        ({"end": 5000}, "end: digits has no item '5000'"),
+        ({"start": 3, "end": "3"}, "end: '3' is where the path starts"),
+        ({"steps": 2}, "steps: 2 leave nothing between"),
+    ],
+)
+def test_mistakes_name_the_argument(autoencoder, digits, options, complaint):
+    with pytest.raises(UserError, match=complaint):
+        interpolate(autoencoder, digits, progress=False, **options)
+
+
+def test_a_table_is_refused(tmp_path):
+    table = np.random.default_rng(0).normal(size=(30, 4))
+    run = fit("pca", table, out=tmp_path / "run", progress=False)
+    with pytest.raises(UserError, match=r"source: interpolate is for images, .* is table data"):
+        interpolate(run, table, progress=False)
+
+
+def test_it_is_public():
+    assert salience.interpolate is interpolate

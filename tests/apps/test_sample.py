@@ -1,0 +1,119 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import salience
+from salience.apps.judge import make_judge
+from salience.apps.sample import gaussian_like, nearest, sample, shuffled
+from salience.errors import UserError
+from salience.evaluation.frechet import frechet_distance
+from salience.training import fit
+
+SAMPLES, FLOOR = "the samples", "real items (the floor)"
+GAUSSIAN, SHUFFLED = "a Gaussian fitted to the values", "values shuffled among items"
+
+
+def test_equal_seeds_draw_equal_samples_however_many_and_disturb_nobody(vae):
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    few, many, other = vae.sample(5), vae.sample(300), vae.sample(5, seed=1)
+    assert torch.equal(torch.rand(2), expected)
+    np.testing.assert_array_equal(many[:5], few)
+    assert many.shape == (300, 1, 8, 8)
+    assert not np.array_equal(few, other)
+    with pytest.raises(UserError, match="n: 0 samples"):
+        vae.sample(0)
+
+
+def test_samples_are_kept_and_drawn(vae, tmp_path):
+    found = sample(vae, None, tmp_path / "out", n=7, seed=2, progress=False)
+    stored = np.load(tmp_path / "out" / "samples.npy")
+    np.testing.assert_array_equal(stored, vae.sample(7, 2).clip(0, 1))
+    np.testing.assert_array_equal(found.arrays["samples"], stored)
+    assert json.loads((tmp_path / "out" / "sample.json").read_text())["about"]["n"] == 7
+    assert (tmp_path / "out" / "picture.png").exists()
+    assert not found.figures
+
+
+def test_distances_to_real_items_beside_what_anybody_could_draw(vae, pca, digits, tmp_path):
+    found = sample(vae, digits.subset(range(600)), tmp_path / "out", n=9, features=pca, progress=False)
+    value = {name: figures["frechet"].value for name, figures in found.figures.items()}
+    assert set(value) == {SAMPLES, FLOOR, GAUSSIAN, SHUFFLED}
+    assert value[FLOOR] < value[SAMPLES]
+    # by linear features a Gaussian is told from the data by its values being cut at 0 and 1 alone
+    assert value[FLOOR] < value[GAUSSIAN] < 0.5 * value[SHUFFLED]
+    assert found.about["features"].startswith("the embedding of pca")
+    assert found.about["compared"] == 300
+
+
+def test_the_judge_by_default_tells_a_gaussian_and_shuffled_values_from_the_data(vae, digits, monkeypatch):
+    monkeypatch.setattr("salience.apps.sample.ROUNDS", 1)
+    found = sample(vae, digits.subset(range(400)), n=3, progress=False)
+    interval = {name: figures["frechet"] for name, figures in found.figures.items()}
+    assert interval[FLOOR].value < interval[GAUSSIAN].value < interval[SHUFFLED].value
+    assert found.about["features"] == "an untrained convnet (seed 0)"
+    assert found.text().count("\n") >= 6
+
+
+def test_a_gaussian_like_the_data_has_its_moments():
+    generator = np.random.default_rng(0)
+    x = torch.from_numpy(generator.normal(size=(4000, 3)) @ generator.normal(size=(3, 3)) + [1, 2, 3])
+    drawn = gaussian_like(x, np.random.default_rng(1))
+    np.testing.assert_allclose(drawn.mean(0), x.mean(0), atol=0.1)
+    np.testing.assert_allclose(np.cov(drawn.T), np.cov(x.T), atol=0.25)
+    assert not torch.isclose(drawn[:, None], x[None]).all(-1).any()
+
+
+def test_shuffling_keeps_what_each_place_holds_and_breaks_what_places_share():
+    base = torch.from_numpy(np.random.default_rng(0).random((500, 1, 1, 1)))
+    x = torch.cat([base.expand(500, 1, 2, 2), 1 - base.expand(500, 1, 2, 2)], dim=1)  # colours that belong together
+    mixed = shuffled(x, np.random.default_rng(1))
+    np.testing.assert_array_equal(mixed.sort(dim=0).values, x.sort(dim=0).values)
+    torch.testing.assert_close(mixed[:, 1], 1 - mixed[:, 0])
+    assert abs(np.corrcoef(mixed[:, 0, 0, 0], mixed[:, 0, 1, 1])[0, 1]) < 0.15
+
+
+def test_the_nearest_real_item_of_a_real_item_is_itself(vae, digits):
+    rows = np.array([400, 3, 1700])
+    np.testing.assert_array_equal(nearest(vae, digits, vae.unit(digits.batch(rows))), rows)
+
+
+def test_the_untrained_judge_is_the_same_for_every_run_and_leaves_the_generator_alone(digits):
+    state = torch.get_rng_state()
+    one, other = make_judge(None, digits), make_judge(None, digits)
+    assert torch.equal(torch.get_rng_state(), state)
+    x = torch.rand(9, 1, 8, 8)
+    np.testing.assert_array_equal(one(x), other(x))
+    np.testing.assert_array_equal(one(x)[3:5], one(x[3:5]))
+    assert frechet_distance(one(x), one(x)) == pytest.approx(0, abs=1e-6)
+
+
+def test_rows_of_a_table_are_written_as_one(tmp_path):
+    frame = pd.DataFrame({"a": np.random.default_rng(0).normal(50, 2, 60), "b": list("xyz") * 20})
+    run = fit("vae", frame, out=tmp_path / "run", epochs=2, dim=2, progress=False)
+    sample(run, frame, tmp_path / "out", n=12, progress=False)
+    written = pd.read_csv(tmp_path / "out" / "samples.csv")
+    assert list(written.columns) == ["a", "b"]
+    assert len(written) == 12
+    assert set(written["b"]) <= set("xyz")
+    assert written["a"].between(20, 80).all()
+
+
+def test_mistakes_name_the_argument(vae, autoencoder, digits, tmp_path):
+    with pytest.raises(UserError, match=r"run: autoencoder cannot sample; fit one of the methods that can: .*vae"):
+        sample(autoencoder, progress=False)
+    with pytest.raises(UserError, match="features: they compare samples with real items"):
+        sample(vae, features=vae, progress=False)
+    with pytest.raises(UserError, match="source: digits has 12 items, too few to compare"):
+        sample(vae, digits.subset(range(12)), progress=False)
+    other = fit("pca", np.random.default_rng(0).random((20, 4, 4)), out=tmp_path / "other", progress=False)
+    with pytest.raises(UserError, match=r"features: .* is of other data than digits"):
+        sample(vae, digits, features=other, progress=False)
+
+
+def test_it_is_public():
+    assert salience.sample is sample

@@ -1,0 +1,83 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import salience
+from salience.apps.super_resolve import bicubic, shrunk, super_resolve
+from salience.data import open_data
+from salience.errors import UserError
+from salience.evaluation.fidelity import psnr, ssim
+
+
+def test_shrinking_takes_means_of_squares():
+    x = torch.arange(16.0).view(1, 1, 4, 4)
+    torch.testing.assert_close(shrunk(x, 2), torch.tensor([[[[2.5, 4.5], [10.5, 12.5]]]]))
+
+
+def test_bicubic_is_pillows_and_within_the_range():
+    x = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.25
+    theirs = Image.fromarray(x[0, 0].numpy()).resize((16, 16), Image.Resampling.BICUBIC)
+    inner = (slice(4, 12), slice(4, 12))  # at borders the two treat what lies beyond differently
+    found = bicubic(x, 2)[0, 0]
+    assert np.abs(found.numpy()[inner] - np.asarray(theirs)[inner]).max() < 0.05  # its kernel has another parameter
+    edge = bicubic(torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(1, 1, 4, 4), 2)
+    assert edge.min() == 0
+    assert edge.max() == 1
+
+
+def test_figures_are_those_of_enlarged_shrunk_images(enlarger, digits, tmp_path):
+    few = digits.subset(range(40))
+    found = super_resolve(enlarger, few, tmp_path / "out", progress=False)
+    x = torch.from_numpy(few.x / 255).float()
+    made = torch.from_numpy(enlarger.enlarge(shrunk(x, 2)))
+    np.testing.assert_allclose(found.table["run psnr"], psnr(x, made), rtol=1e-5)
+    np.testing.assert_allclose(found.table["bicubic ssim"], ssim(x, bicubic(shrunk(x, 2), 2)), rtol=1e-5)
+    gain = found.figures["gain over bicubic interpolation"]["psnr"]
+    assert gain.value == pytest.approx((found.table["run psnr"] - found.table["bicubic psnr"]).mean())
+    assert gain.low > 0
+    assert "The run is better than bicubic interpolation" in found.text()
+    stored = json.loads((tmp_path / "out" / "super-resolve.json").read_text())
+    assert stored["about"]["factor"] == 2
+    assert list(pd.read_csv(tmp_path / "out" / "items.csv", dtype=str)["item"]) == list(few.ids)
+    assert (tmp_path / "out" / "picture.png").exists()
+
+
+def test_images_as_they_are_become_larger_files(enlarger, digits, tmp_path):
+    found = super_resolve(enlarger, digits.subset(range(3)), tmp_path / "out", as_is=True, progress=False)
+    stored = np.load(tmp_path / "out" / "enlarged.npy")
+    assert stored.shape == (3, 1, 16, 16)
+    np.testing.assert_array_equal(found.arrays["enlarged"], stored)
+    np.testing.assert_allclose(stored, enlarger.enlarge(digits.x[:3] / 255), atol=1e-6)
+    files = pd.read_csv(tmp_path / "out" / "enlarged.csv")
+    pixels = np.asarray(Image.open(tmp_path / "out" / files["file"][2]))
+    np.testing.assert_array_equal(pixels, np.rint(stored[2, 0] * 255))
+    assert not found.figures
+
+
+def test_as_they_are_images_keep_their_own_resolution(enlarger, tmp_path):
+    x = np.random.default_rng(0).integers(0, 255, (4, 20, 20), np.uint8)
+    assert super_resolve(enlarger, x, as_is=True, progress=False).arrays["enlarged"].shape == (4, 1, 40, 40)
+    colour = np.random.default_rng(0).integers(0, 255, (4, 3, 20, 20), np.uint8)
+    assert super_resolve(enlarger, colour, as_is=True, progress=False).arrays["enlarged"].shape == (4, 1, 40, 40)
+    with pytest.raises(UserError, match=r"source: .* has 3 channels, the run 1"):
+        super_resolve(enlarger, open_data(colour, progress=False), as_is=True, progress=False)
+
+
+def test_an_image_is_enlarged_alike_in_any_company(enlarger, digits):
+    x = torch.from_numpy(digits.x[:300] / 255).float()
+    np.testing.assert_array_equal(enlarger.enlarge(x)[7:9], enlarger.enlarge(x[7:9]))
+
+
+def test_what_does_not_enlarge_is_told_who_does(pca, digits, enlarger):
+    with pytest.raises(UserError, match=r"^run: pca cannot super-resolve; fit one of the methods that can: cond"):
+        super_resolve(pca, digits, progress=False)
+    with pytest.raises(UserError, match="source: super-resolution is for images"):
+        super_resolve(enlarger, np.zeros((30, 4)) + np.arange(30)[:, None], as_is=True, progress=False)
+
+
+def test_it_is_public():
+    assert salience.super_resolve is super_resolve
