@@ -109,6 +109,51 @@ def classical(what: str, arms: tuple[str, ...], smoke: bool) -> list[Cell]:
     ]
 
 
+def vae(smoke: bool) -> list[Cell]:
+    """Images/s of training a VAE on Fashion-MNIST, batch 128, against pythae with the same nets."""
+    short = ("--steps", 12, "--skip", 4, "--window", 4)
+    steps = {"dense": ("--steps", 900), "conv": ("--steps", 180, "--skip", 60, "--window", 20)}
+    return [
+        Cell(f"vae-{net}", arm, i, (python, str(HERE / script), "--net", net, *map(str, short if smoke else extra)))
+        for net, extra in steps.items()
+        for i in range(1 if smoke else 3)
+        for arm, python, script in (
+            ("salience", sys.executable, "vae_ours.py"),
+            ("pythae", str(peers.PYTHON), "vae_pythae.py"),
+        )
+    ]
+
+
+def boltzmann(smoke: bool) -> list[Cell]:
+    """Rows/s of an RBM on Fashion-MNIST against scikit-learn's, small and large batches."""
+    sizes = {256: ("--epochs", 5), 10: ("--epochs", 1)}
+    small = ("--epochs", 1, "--rows", 2000)
+    rate = {10: ("--learning-rate", 0.01)}  # ours falls with the square root of the batch, too much for an RBM
+    return [
+        Cell(
+            f"boltzmann-{batch}",
+            arm,
+            i,
+            ours(
+                "boltzmann.py", "--arm", arm, "--batch-size", batch, "--seed", i, *(small if smoke else extra),
+                *(rate.get(batch, ()) if arm == "salience" else ()),
+            ),
+        )
+        for batch, extra in sizes.items()
+        for i in range(1 if smoke else 3)
+        for arm in ("salience", "scikit-learn")
+    ]  # fmt: skip
+
+
+def thousand_labels(smoke: bool) -> list[Cell]:
+    """Accuracy on Fashion-MNIST with 1,000 labels; the round is the seed. It has no small size."""
+    return [
+        Cell("thousand-labels", arm, seed, ours("thousand_labels.py", "--arm", arm, "--seed", seed))
+        for seed in range(0 if smoke else 3)
+        for arm in ("raw", "rbm", "dbn")
+    ]
+
+
 def memory(smoke: bool) -> list[Cell]:
     """RssAnon of training on 10,000 and on 1,000,000 images."""
     sizes, steps = ((1_000, 2_000), 3) if smoke else ((10_000, 1_000_000), 12)
@@ -136,7 +181,7 @@ def all_cells(data: Path | None, smoke: bool) -> list[Cell]:
     cells += classical("kmeans", ("salience", "fit", "lloyd", "elkan"), smoke)
     with_data = ("--data", data) if data else ()
     cells.append(Cell("startup", "ours", 0, ours("startup.py", *with_data, "--repeats", 1 if smoke else 11)))
-    cells += memory(smoke)
+    cells += memory(smoke) + vae(smoke) + boltzmann(smoke) + thousand_labels(smoke)
     if data is not None:
         cells += linear_probe(data, smoke) + knn(data, smoke)
     return cells

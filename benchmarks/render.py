@@ -236,6 +236,44 @@ def linear_probe(stored: dict[str, Any], title: str) -> str:
     return f"**{title}**\n\n" + table(["", "s", "test accuracy", "Salience is faster"], rows)
 
 
+def against(stored: dict[str, Any], title: str) -> str:
+    """Ours first, then the peer: speed, and quality where it was measured."""
+    grouped = arms(stored)
+    speed = "rows_per_second" if values(grouped["salience"], "rows_per_second") else "images_per_second"
+    mine = values(grouped["salience"], speed)
+    rows = []
+    for arm, cells in grouped.items():
+        theirs = values(cells, speed)
+        quality = spread(values(cells, "pseudo_likelihood"), lambda v: f"{v:.1f}")
+        times = "" if arm == "salience" else ratio(mine, theirs)
+        rows.append(["Salience" if arm == "salience" else arm, spread(theirs), quality, times])
+    head = ["", speed.replace("_per_second", "/s"), "pseudo-likelihood of test images, nats", "Salience is"]
+    if all(row[2] == "–" for row in rows):
+        head, rows = [head[0], head[1], head[3]], [[row[0], row[1], row[3]] for row in rows]
+    return f"**{title}**\n\n" + table(head, rows)
+
+
+def accuracies(stored: dict[str, Any], title: str) -> str:
+    names = {"raw": "raw pixels, logistic regression", "rbm": "RBM, logistic regression", "dbn": "DBN, fine-tuned"}
+    rows = [[names[arm], spread(values(cells, "accuracy"), three)] for arm, cells in arms(stored).items()]
+    return f"**{title}**\n\n" + table(["", "test accuracy"], rows)
+
+
+def collapse(stored: dict[str, Any], title: str) -> str:
+    """A row an arm and a beta; in brackets the range over seeds."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, cell in stored["cells"].items():
+        found.setdefault(name.partition(" seed ")[0], []).append(cell["result"])
+    rows = []
+    for name, results in found.items():
+        arm, _, beta = name.partition(" beta ")
+        active = spread([one["active_units"] for one in results])
+        bounds = spread([one["bound"]["value"] for one in results])
+        rows.append([beta, arm, active, spread([one["knn"]["value"] for one in results], three), bounds])
+    rows.sort(key=lambda row: (float(row[0]), row[1]))
+    return f"**{title}**\n\n" + table(["beta", "", "active dimensions of 64", "kNN", "bound, nats"], rows)
+
+
 SECTIONS: dict[str, tuple[Callable[[dict[str, Any], str], str], str]] = {
     "throughput-convnet": (throughput, "SimCLR on CIFAR-10, small convolutional net, end to end"),
     "throughput-resnet18": (throughput, "SimCLR on CIFAR-10, ResNet-18, end to end"),
@@ -253,6 +291,12 @@ SECTIONS: dict[str, tuple[Callable[[dict[str, Any], str], str], str]] = {
     "breakdown-convnet": (breakdown, "Where a step's time goes, small net, batch 256"),
     "pca": (classical, "PCA, 64 components of {shape}; quality: share of variance kept"),
     "kmeans": (classical, "k-means, 20 centres of {shape}; quality: mean squared distance (lower is better)"),
+    "vae-dense": (against, "Training a VAE on Fashion-MNIST, pythae's default dense net, batch 128"),
+    "vae-conv": (against, "Training a VAE on Fashion-MNIST, a convolutional net, batch 128"),
+    "boltzmann-256": (against, "An RBM of 256 hidden units on Fashion-MNIST, batch 256, 5 epochs, all of fit"),
+    "boltzmann-10": (against, "The same in batches of 10, one epoch"),
+    "thousand-labels": (accuracies, "Fashion-MNIST with 1,000 labels, three draws of them"),
+    "collapse": (collapse, "Posterior collapse on Fashion-MNIST: beta, with and without contrast, three seeds"),
     "linear-probe": (linear_probe, "Linear probe, 50,000 × 512 random-filter features of CIFAR-10"),
     "memory": (memory, "Anonymous memory of training, prepared 32×32 images"),
     "startup": (startup, "Waiting times"),
