@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 
 import salience
-from salience.apps.denoise import Noise, denoise
+from salience.apps.denoise import Noise, _split, denoise
 from salience.data import open_data
 from salience.errors import UserError
 from salience.evaluation.denoisers import (
@@ -178,6 +179,18 @@ def test_a_note_where_the_judged_items_were_learnt_from(pca, digits):
 def test_mistakes_name_the_argument(pca, digits, options, complaint):
     with pytest.raises(UserError, match=complaint):
         denoise(pca, digits, progress=False, **options)
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(300) // 7, np.zeros(300, int)])
+def test_what_judges_what_fits_and_what_chooses_are_different_items(digits, groups):
+    parts = _split(replace(digits.subset(range(300)), groups=groups), 0)
+    rows = np.concatenate(parts)
+    assert len(np.unique(rows)) == len(rows) == 300
+    judged, fitting, choosing = map(len, parts)
+    assert 40 <= judged <= 80
+    assert fitting == pytest.approx(4 * choosing, abs=4)
+    if groups is not None and groups.any():
+        assert not np.isin(groups[parts[0]], groups[np.concatenate(parts[1:])]).any()
 
 
 def test_too_few_items_are_refused(pca, digits):

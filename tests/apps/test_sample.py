@@ -43,7 +43,7 @@ def test_distances_to_real_items_beside_what_anybody_could_draw(vae, pca, digits
     found = sample(vae, digits.subset(range(600)), tmp_path / "out", n=9, features=pca, progress=False)
     value = {name: figures["frechet"].value for name, figures in found.figures.items()}
     assert set(value) == {SAMPLES, FLOOR, GAUSSIAN, SHUFFLED}
-    assert value[FLOOR] < value[SAMPLES]
+    assert 0.02 < value[FLOOR] < value[SAMPLES]
     # by linear features a Gaussian is told from the data by its values being cut at 0 and 1 alone
     assert value[FLOOR] < value[GAUSSIAN] < 0.5 * value[SHUFFLED]
     assert found.about["features"].startswith("the embedding of pca")

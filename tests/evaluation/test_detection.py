@@ -30,6 +30,16 @@ def test_the_interval_is_about_delongs_in_the_middle_of_the_range():
     assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.15)
 
 
+@pytest.mark.parametrize(("m", "n", "apart"), [(60, 200, 1.0), (7, 9, 2.0), (30, 5, -0.5)])
+def test_the_interval_ends_where_the_value_is_just_possible(m, n, apart):
+    """Hanley and McNeil's variance, both sizes replaced by their mean (Newcombe's method 5), at the limit itself."""
+    found = auroc(*drawn(m, n, apart))
+    for t in (found.low, found.high):
+        beats_two, beaten_by_two, others = t / (2 - t), 2 * t**2 / (1 + t), (m + n) / 2 - 1
+        variance = (t * (1 - t) + others * (beats_two - t**2) + others * (beaten_by_two - t**2)) / (m * n)
+        assert abs(t - found.value) == pytest.approx(1.96 * np.sqrt(variance), rel=1e-4)
+
+
 def test_a_perfect_score_of_few_items_is_not_certain():
     found = auroc(np.array([5.0, 4.0, 1.0, 2.0, 0.0]), np.array([True, True, False, False, False]))
     assert found.value == found.high == 1.0
