@@ -299,7 +299,8 @@ def test_the_learning_rate_rises_and_ends_at_zero() -> None:
 
 def test_compilation_waits_for_a_compiler_and_a_long_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def chosen(**changes: Any) -> bool:
-        settings = {"seconds": 500.0, "flops": 10**11, "accelerator": "cpu", "given": None, **changes}
+        usual = {"seconds": 500.0, "flops": 10**11, "accelerator": "cpu", "convolves": False, "given": None}
+        settings = {**usual, **changes}
         return recipe.choose_compilation(recipe.Choices(), **settings)
 
     monkeypatch.setattr(recipe.machine, "has_compiler", lambda: True)
@@ -307,6 +308,9 @@ def test_compilation_waits_for_a_compiler_and_a_long_run(monkeypatch: pytest.Mon
     assert not chosen(seconds=20.0)
     assert not chosen(flops=10**6)
     assert not chosen(given=False)
+    assert not chosen(convolves=True)
+    assert chosen(convolves=True, accelerator="cuda")
+    assert chosen(convolves=True, given=True)
     monkeypatch.setattr(recipe.machine, "has_compiler", lambda: False)
     assert not chosen(given=True)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from salience.catalogue import Entry
 from salience.data import Dataset
@@ -83,7 +84,9 @@ def make_plan(
     choices = recipe.Choices()
     planned = _name_networks(choices, method, dataset, wishes) | _size(choices, method, dataset, wishes)
     layers = sum(parameter.ndim > 1 for parameter in method.parameters())
-    planned |= _speed(choices, planned, wishes, tiny=recipe.is_tiny(planned["flops_per_step"], layers))
+    tiny = recipe.is_tiny(planned["flops_per_step"], layers)
+    convolutions = sum(isinstance(part, nn.Conv2d) for part in method.encoder.modules())
+    planned |= _speed(choices, planned, wishes, tiny=tiny, convolves=convolutions > 1)  # a transformer has one
     planned |= {
         "init": None if wishes.init is None else str(Path(wishes.init).resolve()),
         "checkpoint_every": str(wishes.checkpoint_every),
@@ -138,7 +141,9 @@ def _size(choices: recipe.Choices, method: Method, dataset: Dataset, wishes: Wis
     }
 
 
-def _speed(choices: recipe.Choices, planned: Mapping[str, Any], wishes: Wishes, *, tiny: bool) -> dict[str, Any]:
+def _speed(
+    choices: recipe.Choices, planned: Mapping[str, Any], wishes: Wishes, *, tiny: bool, convolves: bool
+) -> dict[str, Any]:
     """How the arithmetic is done."""
     accelerator, flops, world = machine.accelerator(), planned["flops_per_step"], planned["devices"]
     precision = recipe.choose_arithmetic(choices, tiny=tiny, accelerator=accelerator, given=wishes.precision)
@@ -146,7 +151,7 @@ def _speed(choices: recipe.Choices, planned: Mapping[str, Any], wishes: Wishes, 
     if wishes.budget is not None:
         seconds = parse_duration(wishes.budget)
     compiled = recipe.choose_compilation(
-        choices, seconds=seconds, flops=flops, accelerator=accelerator, given=wishes.compile
+        choices, seconds=seconds, flops=flops, accelerator=accelerator, convolves=convolves, given=wishes.compile
     )
     share = world if accelerator == "cpu" else 1
     threads = recipe.choose_threads(choices, tiny=tiny, share=share)

@@ -93,8 +93,13 @@ def choose_arithmetic(choices: Choices, *, tiny: bool, accelerator: str, given: 
     return str(choices.values["precision"])
 
 
-def choose_compilation(choices: Choices, *, seconds: float, flops: int, accelerator: str, given: bool | None) -> bool:
-    """Whether networks go through torch.compile; `seconds` is what the training is expected to take without."""
+def choose_compilation(
+    choices: Choices, *, seconds: float, flops: int, accelerator: str, convolves: bool, given: bool | None
+) -> bool:
+    """Whether networks go through torch.compile.
+
+    seconds: what the training is expected to take without;  convolves: the encoder has several convolutions
+    """
     if given is False:
         choices.decide("compile", False, "as given")
     elif accelerator == "cpu" and not machine.has_compiler():
@@ -103,6 +108,8 @@ def choose_compilation(choices: Choices, *, seconds: float, flops: int, accelera
         choices.decide("compile", True, "as given")
     elif accelerator == "mps" or (flops < TINY and accelerator == "cpu"):
         choices.decide("compile", False, "the net is tiny" if accelerator == "cpu" else "not on this device")
+    elif convolves and accelerator == "cpu":  # measured: as fast or slower, and the warm-up comes on top
+        choices.decide("compile", False, "convolutions on a processor gain nothing")
     else:
         pays = seconds > COMPILE_PAYS
         choices.decide("compile", pays, f"about {seconds:.0f} s of training {'pay' if pays else 'do not pay'} for it")
