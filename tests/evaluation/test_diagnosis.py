@@ -204,3 +204,10 @@ def test_codes_and_players_have_signs_of_their_own(
     found = diagnose(rebuilding(**signs), CONFIG)
     assert found.verdict == verdict
     assert [finding.what for finding in found.findings][:1] == ([what] if what else [])
+
+
+@pytest.mark.parametrize(("last", "verdict"), [(0.34, "healthy"), (0.31, "under-trained")])
+def test_neighbours_within_two_standard_errors_of_the_baseline_are_not_worse(last: float, verdict: str) -> None:
+    record = course(knn=(0.37, last))
+    record["about"]["labelled"] = 2000  # of which 500 are asked: a standard error of 0.0216
+    assert diagnose(record, CONFIG).verdict == verdict

@@ -18,7 +18,7 @@ class Limits:
     indifferent: how far the mean entropy is below that of the mean, as a share;  prototypes: the share in use
     Collapse: spread and uniformity of the value at the start; rank, absolute; loss, of its way to the collapsed one
     neighbours: how far below the baselines kNN may dip at first, as a share; nothing at the end
-    rise: of kNN between two looks, that counts as rising
+    rise: of kNN between two looks, that counts as rising;  noise: standard errors that do not count as worse
     Codes: active, share of a VAE's dimensions; nats, of its divergence from the prior; dead, share of units
     Players: won, share of real and of generated items a discriminator is right about; modes, spread and coverage of
         what is generated, as shares of the data's
@@ -38,6 +38,7 @@ class Limits:
     collapsed_loss: float = 0.02
     neighbours: float = 0.1
     rise: float = 0.02
+    noise: float = 2.0
     active: float = 0.02
     nats: float = 0.5
     dead: float = 0.9
@@ -109,6 +110,12 @@ class Course:
         """Whether neighbours have become better again since they were worst."""
         found = self.values("knn")
         return len(found) > 1 and found[-1] - min(found[1:-1] or found) > limits.rise
+
+    @property
+    def error(self) -> float:
+        """Standard error of the baseline: a quarter of the labelled items are asked."""
+        asked, share = self.about.get("labelled", 0) / 4, self.baseline
+        return math.sqrt(share * (1 - share) / asked) if asked else 0.0
 
     @property
     def baseline(self) -> float:

@@ -242,9 +242,9 @@ MISTAKES = (weak_views, odd_temperature, frozen_teacher, high_rate, small_batch,
 
 
 def under_trained(course: Course, limits: Limits) -> Finding | None:
-    """At the end, neighbours are below what costs nothing."""
+    """At the end, neighbours are below what costs nothing, by more than the items that were asked can err."""
     found = course.values("knn")
-    if len(found) < 2 or course.share < 1 or found[-1] >= course.baseline:
+    if len(found) < 2 or course.share < 1 or found[-1] >= course.baseline - limits.noise * course.error:
         return None
     what, change = ("training was too short", "more --epochs")
     if not course.rises(limits):
