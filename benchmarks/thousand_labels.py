@@ -75,7 +75,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--arm", required=True, choices=("raw", "rbm", "dbn"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--hidden", type=int, default=1024)
+    parser.add_argument("--hidden", type=int, default=512)
     return parser.parse_args()
 
 
