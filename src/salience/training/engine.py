@@ -7,6 +7,7 @@ replayed on resume; each step reseeds itself from (seed, step, rank).
 from __future__ import annotations
 
 import logging
+import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -35,12 +36,13 @@ from salience.training.steps import Steps
 from salience.units import parse_duration
 from salience.views import Views
 
-LOGGED = 200  # rows of metrics.csv a run ends with, about
+LOGGED = 100  # rows of metrics.csv a run ends with, about
 LOGGERS = {  # by short name: Lightning's class, and the packages of which it needs one
     "tensorboard": ("TensorBoardLogger", ("tensorboard", "tensorboardX")),
     "wandb": ("WandbLogger", ("wandb",)),
     "mlflow": ("MLFlowLogger", ("mlflow", "mlflow_skinny")),
 }
+CUDA_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
 TRAINER = 0.0015  # seconds a step that Lightning and logging take around the network
 MEASURED_STEPS = 5  # for a time budget, after as many to warm up
 
@@ -64,7 +66,7 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None
     items = config["batch_size"] * config["devices"]
     health = Health(run.path / "health.json", probe, config, batch_size=items, every=every, warn=progress)
     together = several_processes(run.path, config["devices"])
-    with quiet(), threads(config["threads"]), together:
+    with quiet(), threads(config["threads"]), quick_cuda_check(), together:
         trainer = _trainer(run, method, [metrics, meter, health, saver, *([ProgressBar(every)] if progress else [])])
         loader = dataset.loader(
             config["batch_size"], config["seed"], rank=trainer.global_rank, world=trainer.world_size
@@ -206,6 +208,23 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def quick_cuda_check() -> Iterator[None]:
+    """Without a GPU, torch finds so in no time.
+
+    torch's optimisers ask at every step; Lightning has them ask through NVIDIA's library, and where that is missing the
+    search for its file takes 0.1 ms and more each time.
+    """
+    before = os.environ.get(CUDA_CHECK)
+    if not torch.cuda.is_available():
+        os.environ[CUDA_CHECK] = "0"
+    try:
+        yield
+    finally:
+        os.environ.pop(CUDA_CHECK, None)
+        os.environ.update({} if before is None else {CUDA_CHECK: before})
 
 
 @contextmanager
