@@ -126,7 +126,7 @@ def vae(smoke: bool) -> list[Cell]:
 
 def boltzmann(smoke: bool) -> list[Cell]:
     """Rows/s of an RBM on Fashion-MNIST against scikit-learn's, small and large batches."""
-    sizes = {256: ("--epochs", 5), 10: ("--epochs", 1)}
+    sizes = {256: ("--epochs", 10), 10: ("--epochs", 2)}
     small = ("--epochs", 1, "--rows", 2000)
     rate = {10: ("--learning-rate", 0.01)}  # ours falls with the square root of the batch, too much for an RBM
     return [
