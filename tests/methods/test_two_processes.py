@@ -5,6 +5,8 @@ Without batch norm, whose statistics a CPU's processes do not share. One pair of
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -18,18 +20,24 @@ from tests.methods.proof import without_batch_norm
 from tests.two_processes import two_processes
 
 ROWS = 16
-VARIANTS = {"sparse_autoencoder kl": {"penalty": "kl"}}  # losses that another choice brings in
+STEP, LAST = 3, 9  # of ten
+VARIANTS: dict[str, tuple[dict[str, Any], int]] = {  # other choices and other stages bring in other losses
+    "sparse_autoencoder kl": ({"penalty": "kl"}, STEP),
+    "stacked_autoencoder layer": ({}, STEP),
+    "stacked_autoencoder together": ({}, LAST),
+    "dbm together": ({}, LAST),  # what draws from the data itself, as its first stages do, does so on each process
+}
 NAMES = [name for name in catalogue.names() if catalogue.find(name).kind == "Method"] + [*VARIANTS]
 Left = dict[str, Tensor]
 
 
 def one_step(name: str, rows: slice, *, rank: int = 0, world: int = 1) -> Left:
     """Loss and gradients of one step on these rows, and the buffers and teachers it leaves."""
-    method_name, options = name.split()[0], VARIANTS.get(name, {})
+    method_name, (options, step) = name.split()[0], VARIANTS.get(name, ({}, STEP))
     dataset = contract.dataset_for(method_name)
     method = without_batch_norm(contract.build(method_name, dataset, encoder="mlp", **options)).double()
     assert isinstance(method, Method)
-    at = Progress(3, 10, epoch=1, seed=2, rank=rank, world=world)
+    at = Progress(step, 10, epoch=1, seed=2, rank=rank, world=world)
     method.before_step(at)
     loss = method.loss(dataset.batch(np.arange(ROWS)[rows]), at)["loss"]
     loss.backward()
