@@ -21,14 +21,13 @@ from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 import torch
-import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
-from salience.distributed import gather, rank_and_world
 from salience.errors import UserError
-from salience.methods.base import Auto, Context, full_precision, settled
+from salience.methods.autoencoders.stacked_autoencoder import label_loss
+from salience.methods.base import Auto, Context, settled
 from salience.methods.boltzmann._machine import Layer, Machine, drawn
 from salience.methods.boltzmann._visible import (
     first_bias,
@@ -44,13 +43,6 @@ from salience.methods.staged import Stage, Staged
 from salience.nets import Encoder, require_dense
 
 GENTLE = 1 / 3  # of the learning rate: what fine-tuning takes, to keep what the layers have learnt
-
-
-@full_precision
-def label_loss(logits: Tensor, label: Tensor) -> Tensor:
-    """Mean cross-entropy over everyone's labelled items.  [n classes], [n] int64 with -1 where unknown -> []"""
-    known = gather((label >= 0).sum()[None])[0].sum().clamp(min=1)
-    return F.cross_entropy(logits, label, ignore_index=-1, reduction="sum") * rank_and_world()[1] / known
 
 
 class DBN(Staged):
