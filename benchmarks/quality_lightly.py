@@ -104,7 +104,6 @@ def train(method: nn.Module, images: np.ndarray, labels: np.ndarray, args: argpa
     data = Cifar(images, labels, method.transform())
     loader = DataLoader(data, args.batch_size, shuffle=True, drop_last=True, num_workers=args.workers)
     method.to(memory_format=torch.channels_last).train()
-    compiled = torch.compile(method, dynamic=False)
     optimiser = torch.optim.AdamW(method.parameters(), lr=args.learning_rate, fused=True)
     total = args.epochs * len(loader)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, args.learning_rate, total_steps=total + 1)
@@ -113,7 +112,7 @@ def train(method: nn.Module, images: np.ndarray, labels: np.ndarray, args: argpa
         for (a, b), _ in loader:
             views = (x.to(memory_format=torch.channels_last) for x in (a, b))
             with torch.autocast("cpu", torch.bfloat16):
-                loss = compiled(*views)
+                loss = method(*views)
             loss.backward()
             optimiser.step()
             optimiser.zero_grad()

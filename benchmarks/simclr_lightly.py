@@ -6,7 +6,7 @@
 Measures images/s end to end (loader, views, network, optimiser) in windows, and with --epochs the weighted kNN
 accuracy (k=20, temperature 0.1) on the test images after each epoch.
 Two arms: `documented` is fp32 as in lightly's example; `ours` adds what a knowing user can switch on, the same flags
-as ours: bf16 autocast, channels_last, torch.compile, fused AdamW.
+as ours: bf16 autocast, channels_last, fused AdamW.
 From lightly: SimCLRTransform(input_size=32, gaussian_blur=0), SimCLRProjectionHead, NTXentLoss, the loop of
 examples/pytorch/simclr.py with a DataLoader of 2 workers. The optimiser, temperature and nets are ours, for equality.
 """
@@ -79,10 +79,8 @@ class Training:
     def __init__(self, args: argparse.Namespace, images: np.ndarray, labels: np.ndarray) -> None:
         self.fast = args.flags == "ours"
         self.model = SimCLR(args.net)
-        self.step_model = self.model
         if self.fast:
             self.model = self.model.to(memory_format=torch.channels_last)
-            self.step_model = torch.compile(self.model, dynamic=False)
         transform = SimCLRTransform(input_size=32, gaussian_blur=0.0)
         self.loader = DataLoader(
             Cifar(images, labels, transform), args.batch_size, shuffle=True, drop_last=True, num_workers=args.workers
@@ -96,7 +94,7 @@ class Training:
         if self.fast:
             x = x.to(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.fast):
-            return self.step_model(x).float()
+            return self.model(x).float()
 
     def epoch(self) -> float:
         """Train one pass.  -> the mean loss"""
