@@ -86,3 +86,14 @@ def test_all_processes_end_when_the_loss_of_one_is_no_number() -> None:
     first, second = two_processes(ends_at_a_loss_of_one_process)
     assert "diverged: the loss is 1.0 at step 3" in first
     assert "diverged: the loss is nan at step 3" in second
+
+
+def test_neighbours_are_asked_only_where_they_are_the_aim() -> None:
+    data = structured_images(labelled=True)
+    for name, asked in (("simclr", True), ("conditional_gan", False)):
+        method, probe = build(name, data), Probe(data, total=10, seed=0)
+        assert isinstance(method, Method)
+        seen = probe.look(method, 0, knn=True)
+        assert seen is not None
+        assert ("knn" in seen) is asked
+        assert ("raw_knn" in probe.about(method, 32)) is asked

@@ -89,6 +89,7 @@ class Method(L.LightningModule, ABC):
     needs_labels: the loss reads them, so `fit` asks for data that has some
     sync_batchnorm: processes on GPUs share their batch statistics
     partial: a step may train a part of the parameters and leave the others without gradients
+    judged_by_neighbours: items of a class should come close to each other, as its health is judged
     learning_rate: its peak at a batch of 256, None for what suits the encoder;  betas: of Adam
     default_encoder: by name, None for what suits the data
     """
@@ -97,6 +98,7 @@ class Method(L.LightningModule, ABC):
     needs_labels: ClassVar[bool] = False
     sync_batchnorm: ClassVar[bool] = True
     partial: ClassVar[bool] = False
+    judged_by_neighbours: ClassVar[bool] = True
     learning_rate: ClassVar[float | None] = None
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
     default_encoder: ClassVar[str | None] = None

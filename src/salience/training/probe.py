@@ -54,7 +54,7 @@ class Probe:
             pair = self._pair(method)
         if pair is not None:
             about["view_distance"] = round(view_distance(*pair, method.encoder.input.unit(self.batch.x)), 5)
-        if self.labelled is not None:
+        if self.labelled is not None and method.judged_by_neighbours:
             about["labelled"] = len(self.labelled)
             about["raw_knn"] = _knn(torch.from_numpy(raw(self.labelled)), self.labelled)
         return about
@@ -77,7 +77,7 @@ class Probe:
                 pair = self._pair(method)
                 if pair is not None:
                     seen["alignment"] = torch.tensor(alignment(*(method.encode(x).float().cpu() for x in pair)).value)
-                if knn and self.labelled is not None:
+                if knn and self.labelled is not None and method.judged_by_neighbours:
                     seen["knn"] = torch.tensor(_knn(self._codes(method, self.labelled), self.labelled))
         return {name: round(float(value), 6) for name, value in seen.items()}
 

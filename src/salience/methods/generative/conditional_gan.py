@@ -69,6 +69,7 @@ class ConditionalGAN(Adversarial):
     """
 
     modalities = ("image",)
+    judged_by_neighbours = False  # it enlarges; nothing asks its representation to tell items apart
     learning_rate = 2e-4
     betas = (0.5, 0.999)
 
