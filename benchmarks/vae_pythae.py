@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pythae.data.datasets import BaseDataset
 from pythae.models import VAE, VAEConfig
 from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn import BaseDecoder, BaseEncoder
@@ -62,8 +63,6 @@ def main() -> None:
             output_dir=str(Path(folder)), num_epochs=10, per_device_train_batch_size=args.batch_size, no_cuda=True,
             optimizer_cls="AdamW", learning_rate=1e-3,
         )  # fmt: skip
-        from pythae.data.datasets import BaseDataset
-
         data = BaseDataset(x, torch.zeros(len(x)))
         with contextlib.suppress(Enough):
             BaseTrainer(model, data, training_config=trained).train()

@@ -274,6 +274,15 @@ def test_active_units_fall_silent_with_the_means() -> None:
     assert signs["active_units"] == signs["kl"] == 0
 
 
+def test_what_health_asks_of_codes_is_the_mean_divergence_and_the_share_in_use() -> None:
+    method, batch = small("gaussian")
+    mean, log_variance = method.posterior(batch)
+    theirs = kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(torch.zeros(3), torch.ones(3))).sum(dim=1)
+    vitals = method.vitals(batch, AT)
+    torch.testing.assert_close(vitals["kl"], theirs.mean())
+    torch.testing.assert_close(vitals["active_units"], (mean.var(dim=0, correction=0) > 0.01).float().mean())
+
+
 def test_the_likelihood_suits_the_data_and_the_code_fits_it() -> None:
     colour = replace(PLAIN, shape=(3, 8, 8), mean=(0.5,) * 3, std=(0.2,) * 3)
     table = open_data(np.random.default_rng(0).normal(size=(20, 5)), progress=False).spec

@@ -333,3 +333,18 @@ def test_a_net_is_tiny_by_its_work_in_all_and_in_a_layer(flops: int, layers: int
 
 def test_every_method_has_a_file_and_a_class() -> None:
     assert {"pca", "kmeans", "autoencoder", "simclr"} <= set(catalogue.names())
+
+
+def test_without_a_gpu_torch_is_not_sent_to_search_for_one_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for before in ("1", None):
+        if before is None:
+            monkeypatch.delenv(engine.CUDA_CHECK, raising=False)
+        else:
+            monkeypatch.setenv(engine.CUDA_CHECK, before)
+        with engine.quick_cuda_check():
+            assert os.environ[engine.CUDA_CHECK] == "0"
+        assert os.environ.get(engine.CUDA_CHECK) == before
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with engine.quick_cuda_check():
+        assert engine.CUDA_CHECK not in os.environ

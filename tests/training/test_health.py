@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from salience.errors import UserError
 from salience.methods import Method
 from salience.run import Run
 from salience.training import fit
@@ -97,3 +99,25 @@ def test_neighbours_are_asked_only_where_they_are_the_aim() -> None:
         assert seen is not None
         assert ("knn" in seen) is asked
         assert ("raw_knn" in probe.about(method, 32)) is asked
+
+
+def ends_at_what_the_first_has_seen(rank: int) -> str:
+    """Only the first process looks, and sees a representation that is not finite."""
+    method, probe = build("autoencoder", structured_images()), Probe(structured_images(), total=10, seed=0)
+    torch.nn.init.constant_(next(method.parameters()), torch.nan)
+    with tempfile.TemporaryDirectory() as folder:
+        health = Health(Path(folder) / "health.json", probe, {"steps": 10}, batch_size=4, every=1, warn=False)
+        health.record = {"about": {}, "probes": []}
+        optimiser = SimpleNamespace(param_groups=[{"lr": 0.5}])
+        trainer = SimpleNamespace(global_step=5, is_global_zero=rank == 0, optimizers=[optimiser])
+        try:
+            health.on_train_batch_end(trainer, method, {"loss": torch.tensor(1.0)})
+        except UserError as problem:
+            return str(problem)
+    return "went on"
+
+
+def test_all_processes_end_at_what_only_the_first_has_seen() -> None:
+    first, second = two_processes(ends_at_what_the_first_has_seen)
+    assert "diverged: the representation is not finite at step 5" in first
+    assert second == "run: the first process has ended the training; it says why"

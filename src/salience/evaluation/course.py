@@ -12,7 +12,8 @@ LATELY = 2  # probes in a row
 
 @dataclass(frozen=True)
 class Limits:
-    """Where a sign begins to speak. Chosen on runs of SimCLR, SimSiam, BYOL and VICReg, and frozen.
+    """Where a sign begins to speak. Chosen on runs of SimCLR, SimSiam, BYOL and VICReg, and frozen; those of codes
+    and players are set by hand, not measured on runs yet.
 
     Of the value at the start: rank, uniformity, pairs, gradients vanished or exploding, entropy of one_output
     indifferent: how far the mean entropy is below that of the mean, as a share;  prototypes: the share in use

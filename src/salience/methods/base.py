@@ -1,7 +1,11 @@
 """The contract of a method: a loss over batches, or a closed form over rows; both embed.
 
 A concrete method is final, lives in one file, and keeps every hyper-parameter of its constructor as an attribute of the
-same name. What else it can do is said by the methods it defines: `decode`, `sample`, `predict`, `assign`.
+same name. What else it can do is said by the methods it defines (unit scale: images on [0, 1], tables standardised):
+
+    decode(codes [n d])       -> unit-scale items [n ...]        predict(batch)  -> class probabilities [n classes]
+    sample(n)                 -> new unit-scale items [n ...]    assign(batch)   -> the cluster of each item, [n] int64
+    log_likelihood(batch)     -> [n] nats, up to a constant      enlarge(x [n c h w])  -> larger images, unit scale
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, ParamSpec, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, ClassVar, ParamSpec, Protocol, Self, TypeVar
 
 import lightning as L
 import numpy as np
@@ -284,30 +288,6 @@ class ClosedForm(nn.Module, ABC):
 
     def embed(self, batch: Batch) -> Tensor:
         return self.embed_rows(self.flat(batch))
-
-
-@runtime_checkable
-class Decodes(Protocol):
-    def decode(self, codes: Tensor) -> Tensor:
-        """[n d] -> unit-scale items [n ...]."""
-
-
-@runtime_checkable
-class Samples(Protocol):
-    def sample(self, n: int) -> Tensor:
-        """New unit-scale items [n ...]."""
-
-
-@runtime_checkable
-class Predicts(Protocol):
-    def predict(self, batch: Batch) -> Tensor:
-        """Class probabilities [n classes]."""
-
-
-@runtime_checkable
-class Assigns(Protocol):
-    def assign(self, batch: Batch) -> Tensor:
-        """The cluster of each item, [n] int64."""
 
 
 def full_precision(loss: Callable[P, R]) -> Callable[P, R]:

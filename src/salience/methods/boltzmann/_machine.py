@@ -89,8 +89,6 @@ class Machine:
     def free_energy(self, v: Tensor, inputs: Tensor | None = None) -> Tensor:
         """[n visible] -> [n].  inputs: their W v + c [n hidden], where it is known already"""
         inputs = self.into_hidden(v) if inputs is None else inputs
-        if self.hidden_copies == 1:
-            return self.visible_energy(v) - log_of_sum(inputs)
         return self.visible_energy(v) - self.hidden_copies * log_of_sum(inputs)
 
     def visible_energy(self, v: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from salience.methods.contrastive.moco import enqueue, moco_loss, queue_for
 from salience.methods.generative._codes import code_width, decoder_for, with_likelihood
 from salience.methods.generative.vae import (
     Density,
-    active,
+    code_vitals,
     drawn,
     importance_bound,
     kl_divergence,
@@ -144,11 +144,9 @@ class CRVAE(Method):
         return importance_bound(self.decoder, self.density, self.posterior(batch), x, batch.index, k)
 
     def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        """active_units: the share of dimensions whose mean varies over items;  queue_filled: the share that is keys"""
-        mean, log_variance = self.posterior(batch)
+        """Of the codes;  queue_filled: the share of the queue that is keys"""
         return {
-            "kl": kl_divergence(mean, log_variance).mean(),
-            "active_units": active(mean).float().mean(),
+            **code_vitals(*self.posterior(batch)),
             "teacher_distance": distance(self.teacher_encoder, self.encoder),
             "queue_filled": (self.written / max(1, self.queue)).clamp(max=1.0),
         }

@@ -24,7 +24,7 @@ from salience.batch import Batch, Progress
 from salience.errors import UserError, naming
 from salience.methods.base import Auto, Context, Method, full_precision, settled
 from salience.methods.generative._codes import code_width
-from salience.methods.generative.vae import active, drawn, kl_divergence, noise_of, posterior
+from salience.methods.generative.vae import code_vitals, drawn, kl_divergence, noise_of, posterior
 from salience.nets import Encoder, Features, keep_scale, make_decoder, make_encoder
 
 
@@ -108,9 +108,7 @@ class DFCVAE(Method):
         return self.decode(torch.randn(n, self.dim, device=self.device))
 
     def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        """active_units: the share of dimensions whose mean varies over items; 0 when the posterior has collapsed"""
-        mean, log_variance = self.posterior(batch)
-        return {"kl": kl_divergence(mean, log_variance).mean(), "active_units": active(mean).float().mean()}
+        return code_vitals(*self.posterior(batch))
 
 
 def network_of(context: Context, features: str, network: str) -> tuple[str, Encoder]:

@@ -95,6 +95,14 @@ def active(mean: Tensor, threshold: float = ACTIVE) -> Tensor:
     return mean.var(dim=0, correction=0) > threshold
 
 
+def code_vitals(mean: Tensor, log_variance: Tensor) -> dict[str, Tensor]:
+    """What health asks of codes: nats they hold, and the share of dimensions in use, 0 where the posterior collapsed.
+
+    [n d], [n d] -> [] each
+    """
+    return {"kl": kl_divergence(mean, log_variance).mean(), "active_units": active(mean).float().mean()}
+
+
 class Density(nn.Module):
     """p(x|z), from what a decoder gives: logits of Bernoullis, or the centre of a Gaussian whose variance is learnt."""
 
@@ -182,9 +190,7 @@ class VAE(Method):
         return importance_bound(self.decoder, self.density, self.posterior(batch), x, batch.index, k)
 
     def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        """active_units: the share of dimensions whose mean varies over items; 0 when the posterior has collapsed"""
-        mean, log_variance = self.posterior(batch)
-        return {"kl": kl_divergence(mean, log_variance).mean(), "active_units": active(mean).float().mean()}
+        return code_vitals(*self.posterior(batch))
 
 
 @torch.no_grad()
