@@ -18,9 +18,11 @@ LAYERS = (
     ("data",),
     ("methods",),
     ("run", "representation"),
+    ("store",),
     ("evaluation",),
     ("training",),
     ("apps",),
+    ("explorer",),
     ("sklearn",),
     ("cli", "__main__"),
 )

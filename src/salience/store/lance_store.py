@@ -1,0 +1,257 @@
+"""A store in a folder NAME.lance: a table of the Lance format, which LanceDB opens too, and the labels given by hand.
+
+The table is read as it is on the disk; nothing of it is kept in memory but what was asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from salience.errors import MissingPackage, UserError
+from salience.store.marks import Marks
+from salience.store.store import Hits
+
+if TYPE_CHECKING:
+    import lance
+
+FORMAT = 1
+ABOUT = b"salience"  # the key of what a store is about, in the table's metadata
+MARKED = "marked"
+HIDDEN = ("vector", "thumbnail", "content")
+MARKS = "marks.sqlite"
+FRESH = "__new"  # the name a column has until it takes the place of the old one
+METRIC = "cosine"
+LISTS_OF = 8192  # items in each of the index's lists, on average
+PROBES, BEAM, REFINE = 40, 400, 20  # lists looked into, candidates followed in each, and times k compared exactly
+
+
+class LanceStore:
+    """See Store.  path: the folder"""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._lock = threading.RLock()
+        self._table = opened(path)
+        self.about = about_of(self._table, path)
+        self.marks = Marks(path / MARKS)
+        self._folded = -1  # the version of the marks that the column holds
+
+    @property
+    def uri(self) -> str:
+        return str(self.path)
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def __repr__(self) -> str:
+        return f"LanceStore({self.uri}, {len(self):,} items of {self.dim} dimensions)"
+
+    def __len__(self) -> int:
+        return self._table.count_rows()
+
+    @property
+    def dim(self) -> int:
+        return self._table.schema.field("vector").type.list_size
+
+    @property
+    def columns(self) -> dict[str, str]:
+        fields = [field for field in self._table.schema if field.name not in HIDDEN]
+        kinds = {field.name: "text" if pa.types.is_string(field.type) else "number" for field in fields}
+        return kinds | {MARKED: "text"}
+
+    def column(self, name: str, rows: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        if name == MARKED:
+            labels = self.marks.all()
+            return np.array([labels.get(id) for id in self.column("id", rows)], object)
+        if name not in self.columns:
+            raise UserError(f"column: {self.name} has no column '{name}'; it has: {', '.join(self.columns)}")
+        values = self._read([name], rows).column(0)
+        return as_array(values)
+
+    def vectors(self, rows: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        if rows is not None:
+            return matrix(self._read(["vector"], rows).column(0), self.dim)
+        return np.concatenate([*self.blocks(), np.empty((0, self.dim), np.float32)])
+
+    def blocks(self, size: int = 65536) -> Iterator[np.ndarray]:
+        for batch in self._table.to_batches(columns=["vector"], batch_size=size, scan_in_order=True):
+            yield matrix(batch.column(0), self.dim)
+
+    def thumbnails(self, rows: Sequence[int] | np.ndarray) -> list[bytes | None]:
+        if "thumbnail" not in self._table.schema.names:
+            return [None] * len(rows)
+        return self._read(["thumbnail"], rows).column(0).to_pylist()
+
+    def find(self, id: str) -> int | None:
+        quoted = id.replace("'", "''")
+        found = self._table.to_table(columns=["_rowoffset"], filter=f"id = '{quoted}'", limit=1)
+        return found.column(0)[0].as_py() if len(found) else None
+
+    def where(self, expression: str, limit: int | None = None) -> np.ndarray:
+        self._prepare(expression)
+        with refusing(expression):
+            found = self._table.to_table(columns=["_rowoffset"], filter=expression, limit=limit)
+        return np.sort(found.column(0).to_numpy()).astype(np.int64)
+
+    def search(self, query: np.ndarray, k: int = 10, *, where: str | None = None, exact: bool = False) -> Hits:
+        query = np.ascontiguousarray(query, np.float32).reshape(-1)
+        if len(query) != self.dim:
+            raise UserError(f"query: a vector of {len(query)} numbers; {self.name} holds vectors of {self.dim}")
+        if not np.isfinite(query).all():
+            raise UserError("query: a vector with a value that is no number; give finite numbers")
+        if k < 1:
+            raise UserError(f"k: {k} neighbours; ask for 1 or more")
+        nearest: dict[str, Any] = {"column": "vector", "q": query, "k": min(k, max(1, len(self))), "metric": METRIC}
+        nearest |= (
+            {"use_index": False} if exact else {"nprobes": PROBES, "ef": max(BEAM, 2 * k), "refine_factor": REFINE}
+        )
+        self._prepare(where)
+        with refusing(where):
+            found = self._table.to_table(
+                nearest=nearest, columns=["_rowoffset", "_distance"], filter=where, prefilter=True
+            )
+        rows, distances = (found.column(name).to_numpy() for name in ("_rowoffset", "_distance"))
+        return Hits(rows.astype(np.int64), distances.astype(np.float32).clip(0, 2))
+
+    def write_columns(self, columns: Mapping[str, np.ndarray | Sequence[Any]]) -> None:
+        arrays = {name: as_arrow(values) for name, values in columns.items()}
+        for name, values in arrays.items():
+            if len(values) != len(self):
+                raise UserError(f"columns: '{name}' has {len(values)} values, {self.name} has {len(self)} items")
+            if name in (*HIDDEN, "id"):
+                raise UserError(f"columns: '{name}' is a column that is not replaced; choose another name")
+        with self._lock:
+            self.refresh()
+            for name in [name for name in self._table.schema.names if name.endswith(FRESH)]:
+                self._table.drop_columns([name])
+            fresh = pa.table({name + FRESH: values for name, values in arrays.items()})
+            self._table.add_columns(fresh.to_reader(max_chunksize=65536))
+            old = [name for name in arrays if name in self._table.schema.names]
+            if old:
+                self._table.drop_columns(old)
+            self._table.alter_columns(*({"path": name + FRESH, "name": name} for name in arrays))
+            self.refresh()
+
+    def build_index(self) -> None:
+        with self._lock:
+            self._table.create_index(
+                "vector", "IVF_HNSW_SQ", metric=METRIC, replace=True, num_partitions=max(1, len(self) // LISTS_OF)
+            )
+            self.refresh()
+
+    @property
+    def indexed(self) -> int:
+        statistics = [self._table.stats.index_stats(index.name) for index in self._table.describe_indices()]
+        return sum(one["num_indexed_rows"] for one in statistics)
+
+    def refresh(self) -> None:
+        """Sees what other processes have written since."""
+        with self._lock:
+            self._table = opened(self.path)
+
+    def fold_marks(self) -> None:
+        """Writes the labels given by hand as the column that `where` looks at."""
+        with self._lock:
+            version, labels = self.marks.snapshot()
+            if version != self._folded or MARKED not in self._table.schema.names:
+                self.write_columns({MARKED: [labels.get(id) for id in self.column("id")]})
+                self._folded = version
+
+    def _prepare(self, expression: str | None) -> None:
+        if expression is None:
+            return
+        if not expression.strip() or ";" in re.sub(r"'[^']*'", "", expression):
+            raise UserError(f"where: '{expression}' is no condition; write one like: label = 'shirt' AND x > 0")
+        if re.search(rf"\b{MARKED}\b", expression):
+            self.fold_marks()
+
+    def _read(self, names: list[str], rows: Sequence[int] | np.ndarray | None) -> pa.Table:
+        if rows is None:
+            return self._table.to_table(columns=names, scan_in_order=True)
+        wanted = np.asarray(rows, np.int64)
+        if len(wanted) and (wanted.min() < 0 or wanted.max() >= len(self)):
+            raise UserError(f"rows: {wanted.min()}..{wanted.max()} are not all within 0..{len(self) - 1}")
+        return self._table.take(wanted.tolist(), columns=names)
+
+
+def opened(path: Path) -> lance.LanceDataset:
+    lance = lance_package()
+    try:
+        table = lance.dataset(str(path))
+    except (OSError, ValueError) as problem:
+        raise UserError(f"store: {path} is damaged ({first_line(problem)}); restore it or embed again") from None
+    half = [name.removesuffix(FRESH) for name in table.schema.names if name.endswith(FRESH)]
+    lost = [name for name in half if name not in table.schema.names]
+    if lost:  # killed between taking the old column away and giving the new one its name
+        table.alter_columns(*({"path": name + FRESH, "name": name} for name in lost))
+        table = lance.dataset(str(path))
+    return table
+
+
+def about_of(table: lance.LanceDataset, path: Path) -> dict[str, Any]:
+    text = (table.schema.metadata or {}).get(ABOUT)
+    if text is None or {"id", "vector"} - set(table.schema.names):
+        raise UserError(f"store: {path} was not written by salience; write one with: salience embed RUN SOURCE --out")
+    about = json.loads(text)
+    if about["format"] > FORMAT:
+        raise UserError(
+            f"store: {path} has format {about['format']}, this version reads up to {FORMAT}; upgrade salience"
+        )
+    return about
+
+
+def lance_package() -> Any:
+    try:
+        import lance
+    except ImportError:
+        raise MissingPackage(
+            "store: stores need the package pylance; install it with: pip install 'salience[store]'"
+        ) from None
+    return lance
+
+
+@contextmanager
+def refusing(expression: str | None) -> Iterator[None]:
+    """What Lance says of a condition it cannot read, as one line for the user."""
+    try:
+        yield
+    except (OSError, ValueError) as problem:
+        if expression is None:
+            raise
+        raise UserError(f"where: '{expression}' cannot be read ({first_line(problem)})") from None
+
+
+def first_line(problem: BaseException) -> str:
+    """Of a message of Lance, without the place in its source, and without its names for rows."""
+    text = str(problem).splitlines()[0].partition(", /")[0].removeprefix("Invalid user input: ")
+    return re.sub(r", _row\w+", "", text)[:300]
+
+
+def as_array(values: pa.ChunkedArray) -> np.ndarray:
+    if pa.types.is_string(values.type):
+        return values.to_numpy(zero_copy_only=False)
+    return values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+
+
+def as_arrow(values: np.ndarray | Sequence[Any]) -> pa.Array:
+    """Text or numbers; NaN and None are missing values."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iufb":
+        return pa.array(values, from_pandas=True)
+    array = pa.array(list(values), from_pandas=True)
+    return pa.array([None] * len(array), pa.string()) if pa.types.is_null(array.type) else array
+
+
+def matrix(values: pa.Array | pa.ChunkedArray, dim: int) -> np.ndarray:
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    return values.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)

@@ -1,0 +1,159 @@
+"""Labels given by hand: saved when `mark` returns, undone one action at a time, kept whatever happens to the process.
+
+A file of SQLite, which is what many programs trust with that, beside the items it speaks of; by id, so that appending
+and rewriting items leaves them in place.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from salience.errors import UserError
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS actions (number INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, label TEXT,
+    undone INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS changes (action INTEGER NOT NULL REFERENCES actions, id TEXT NOT NULL, before TEXT);
+CREATE INDEX IF NOT EXISTS changes_of ON changes (action);
+CREATE TABLE IF NOT EXISTS marks (id TEXT PRIMARY KEY, label TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS state (version INTEGER NOT NULL);
+INSERT INTO state SELECT 0 WHERE NOT EXISTS (SELECT * FROM state);
+"""
+PATIENCE = 30.0  # seconds that a writer waits for another one
+
+
+@dataclass(frozen=True)
+class Action:
+    """One labelling.  number: counts up;  label: None where labels were taken away;  count: items changed"""
+
+    number: int
+    label: str | None
+    count: int
+
+
+class Marks:
+    """The labels in one file. Safe to use from several threads and processes.
+
+    Errors: UserError where the file is no file of ours.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        if path.exists():
+            self.version  # noqa: B018 - a damaged file is refused when it is opened
+
+    @property
+    def version(self) -> int:
+        """Counts every change, undoing too."""
+        with self._reading() as connection:
+            return 0 if connection is None else connection.execute("SELECT version FROM state").fetchone()[0]
+
+    def all(self) -> dict[str, str]:
+        """id -> label."""
+        return self.snapshot()[1]
+
+    def snapshot(self) -> tuple[int, dict[str, str]]:
+        """The version and the labels that belong to it."""
+        with self._reading() as connection:
+            if connection is None:
+                return 0, {}
+            version = connection.execute("SELECT version FROM state").fetchone()[0]
+            return version, dict(connection.execute("SELECT id, label FROM marks"))
+
+    def mark(self, ids: Sequence[str], label: str | None) -> Action:
+        """Gives these items a label, or takes theirs away. Items that have it already are not counted."""
+        with self._writing() as connection:
+            known = _labels_of(connection, ids)
+            changed = [id for id in dict.fromkeys(ids) if known.get(id) != label]
+            if not changed:
+                return Action(0, label, 0)
+            number = connection.execute(
+                "INSERT INTO actions (time, label) VALUES (?, ?)", (time.time(), label)
+            ).lastrowid
+            assert number is not None
+            connection.executemany(
+                "INSERT INTO changes VALUES (?, ?, ?)", [(number, id, known.get(id)) for id in changed]
+            )
+            _set(connection, [(id, label) for id in changed])
+            return Action(number, label, len(changed))
+
+    def undo(self) -> Action | None:
+        """Takes back the last action that has not been; None where there is none."""
+        with self._writing() as connection:
+            last = _last(connection)
+            if last is not None:
+                before = connection.execute(
+                    "SELECT id, before FROM changes WHERE action = ?", (last.number,)
+                ).fetchall()
+                _set(connection, before)
+                connection.execute("UPDATE actions SET undone = 1 WHERE number = ?", (last.number,))
+            return last
+
+    def last(self) -> Action | None:
+        """What `undo` would take back."""
+        with self._reading() as connection:
+            return None if connection is None else _last(connection)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+        """One consistent view; None where nothing was ever marked."""
+        if not self.path.exists():
+            yield None
+            return
+        with self._connected() as connection:
+            connection.execute("BEGIN")
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """All of it or nothing, on the disk when it ends."""
+        with self._connected() as connection:
+            connection.executescript(SCHEMA)
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("UPDATE state SET version = version + 1")
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)) as connection:
+                connection.execute("PRAGMA synchronous = FULL")
+                yield connection
+        except sqlite3.DatabaseError as problem:
+            if isinstance(problem, sqlite3.OperationalError):
+                raise OSError(None, f"labels cannot be saved ({problem})", str(self.path)) from None
+            raise UserError(
+                f"store: {self.path} is damaged ({problem}); restore it, or delete it to lose the labels"
+            ) from None
+
+
+def _labels_of(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, str]:
+    connection.execute("CREATE TEMP TABLE asked (id TEXT)")
+    connection.executemany("INSERT INTO asked VALUES (?)", [(id,) for id in ids])
+    return dict(connection.execute("SELECT id, label FROM marks WHERE id IN (SELECT id FROM asked)"))
+
+
+def _set(connection: sqlite3.Connection, labels: Sequence[tuple[str, str | None]]) -> None:
+    connection.executemany("DELETE FROM marks WHERE id = ?", [(id,) for id, label in labels if label is None])
+    given = [(id, label) for id, label in labels if label is not None]
+    connection.executemany("INSERT OR REPLACE INTO marks VALUES (?, ?)", given)
+
+
+def _last(connection: sqlite3.Connection) -> Action | None:
+    found = connection.execute(
+        "SELECT number, label FROM actions WHERE NOT undone ORDER BY number DESC LIMIT 1"
+    ).fetchone()
+    if found is None:
+        return None
+    count = connection.execute("SELECT count(*) FROM changes WHERE action = ?", (found[0],)).fetchone()[0]
+    return Action(*found, count)

@@ -1,0 +1,129 @@
+"""The interface of a store of embeddings. Its URI chooses what is behind it; the code that uses it does not change.
+
+A store holds n items: id, vector, label, thumbnail, and columns of numbers or text that are written back to it. A row
+is an item's position, 0 to n - 1; appending leaves the rows there are in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from salience.errors import UserError
+
+if TYPE_CHECKING:
+    from salience.store.marks import Marks
+
+SUFFIX = ".lance"
+CLUSTERS = ("qdrant://", "s3://", "gs://", "az://")
+
+
+@dataclass(frozen=True, eq=False)
+class Hits:
+    """What a search found, nearest first.
+
+    rows: [k] int64;  distances: [k] float32, 1 - cosine similarity, from 0 to 2; k may be less than asked for
+    """
+
+    rows: np.ndarray
+    distances: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def without(self, row: int) -> Hits:
+        """The others, where an item was searched for by its own vector."""
+        others = self.rows != row
+        return Hits(self.rows[others], self.distances[others])
+
+
+class Store(Protocol):
+    """about: where it comes from: method, run, weights, dim, modality, spec, sources;  marks: labels given by hand"""
+
+    about: Mapping[str, Any]
+
+    @property
+    def uri(self) -> str: ...
+
+    @property
+    def name(self) -> str:
+        """What people call it, the last part of its URI."""
+
+    @property
+    def marks(self) -> Marks: ...
+
+    def __len__(self) -> int: ...
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """name -> "text" or "number", of all but vector and thumbnail; "marked" among them, `id` first."""
+
+    def column(self, name: str, rows: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        """[n] or [m]: float64 with NaN where missing, or object with None."""
+
+    def vectors(self, rows: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        """[n d] or [m d] float32."""
+
+    def blocks(self, size: int = 65536) -> Iterator[np.ndarray]:
+        """All vectors in order, [<= size d] at a time; memory stays flat."""
+
+    def thumbnails(self, rows: Sequence[int] | np.ndarray) -> list[bytes | None]:
+        """PNG files, small; None where an item has no picture."""
+
+    def find(self, id: str) -> int | None:
+        """The row of an item."""
+
+    def where(self, expression: str, limit: int | None = None) -> np.ndarray:
+        """[m] int64, ascending: the rows that satisfy an SQL condition on columns, such as "label = 'shirt'".
+
+        Errors: UserError that begins with "where: " for what is no condition on this store's columns.
+        """
+
+    def search(self, query: np.ndarray, k: int = 10, *, where: str | None = None, exact: bool = False) -> Hits:
+        """The items nearest to a vector [d], among those that satisfy `where`.  exact: look at every item"""
+
+    def write_columns(self, columns: Mapping[str, np.ndarray | Sequence[Any]]) -> None:
+        """Adds columns [n], or replaces those of the same name. A killed process leaves the old or the new."""
+
+    def build_index(self) -> None:
+        """Makes search fast for many items; returns when it is built."""
+
+    @property
+    def indexed(self) -> int:
+        """How many items the index covers; 0 where there is none."""
+
+
+def open_store(uri: Path | str) -> Store:
+    """The store at a URI: a folder NAME.lance.
+
+    Errors: UserError where there is none, it is damaged, of a newer version, or of a kind this version cannot open.
+    """
+    require_store(uri)
+    from salience.store.lance_store import LanceStore
+
+    return LanceStore(Path(uri))
+
+
+def require_store(uri: Path | str) -> None:
+    """Raises UserError where there is no store, or of a kind this version cannot open. Loads nothing heavy."""
+    text = str(uri)
+    if text.startswith(CLUSTERS):
+        raise UserError(f"store: {text} is on a server, which this version cannot open yet; give a folder NAME{SUFFIX}")
+    path = Path(uri)
+    if path.suffix == ".parquet" and path.is_file():
+        raise UserError(
+            f"store: {path} is an export, which cannot be searched; write a store with: "
+            f"salience embed RUN SOURCE --out {path.with_suffix(SUFFIX)}"
+        )
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise UserError(f"store: {path} {what}; write one with: salience embed RUN SOURCE --out NAME{SUFFIX}")
+    if not (path / "_versions").is_dir():
+        raise UserError(f"store: {path} is no store of embeddings; give a folder NAME{SUFFIX} that `embed` has written")
