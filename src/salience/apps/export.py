@@ -1,8 +1,9 @@
-"""Embeddings as a table for other tools: one Parquet file of id, label and vector."""
+"""Embeddings as a table: one Parquet file of id, label and vector for other tools, or a store that grows."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from salience.data.progress import progress_bar
 from salience.errors import UserError
 from salience.files import atomic, require_free
 from salience.representation import Representation, load
+from salience.store.embedding import embed_into, parse_shard
+from salience.store.store import SUFFIX
 
 ROWS = 8192  # embedded and written at a time; memory stays flat as the data grows
 
@@ -25,6 +28,7 @@ def embed_to(
     source: Any,
     out: Path | str,
     *,
+    shard: str | None = None,
     overwrite: bool = False,
     progress: bool = True,
 ) -> Path:
@@ -32,14 +36,27 @@ def embed_to(
 
     run: a Representation or a run folder
     source: anything `open_data` takes, or a Dataset
-    out: the file, *.parquet. Columns: id (text), label (text, null where unknown; only where there are labels), vector
-        (a fixed-size list of float32)
+    out: FILE.parquet, or a store NAME.lance, to which only what is new is added, and which a killed process goes on
+        with. Columns: id (text), label (text, null where unknown; in a file, only where there are labels), vector
+        (a fixed-size list of float32); in a store also thumbnail, content, and x, y, their place on a first map
+    shard: "2/8", of a store: do the second of eight shares; the last to finish brings all of them in
     -> out
-    Errors: UserError where `out` exists and `overwrite` is false, or does not end in .parquet.
+    Errors: UserError where a file `out` exists and `overwrite` is false, where a store holds embeddings of another run,
+        or `out` has another ending.
     """
     out = Path(out)
+    if out.suffix == SUFFIX:
+        rep = load(run) if isinstance(run, str | Path) else run
+        added = embed_into(rep, rep.open(source), out, (1, 1) if shard is None else parse_shard(shard), progress)
+        if progress:
+            print(added, file=sys.stderr)
+        return out
     if out.suffix != ".parquet":
-        raise UserError(f"out: '{out}' is no Parquet file; name it FILE.parquet")
+        raise UserError(f"out: '{out}' is neither a file nor a store; name it FILE.parquet or NAME{SUFFIX}")
+    if shard is not None:
+        raise UserError(
+            f"shard: a Parquet file is written by one process; name a store, NAME{SUFFIX}, to share the work"
+        )
     if out.is_dir() or not overwrite:
         require_free(out)
     rep = load(run) if isinstance(run, str | Path) else run

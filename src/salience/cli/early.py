@@ -30,6 +30,11 @@ def refuse_early(verb: str, given: Mapping[str, Any]) -> None:
                 _refuse(verb, argument, one)
 
 
+def is_store(path: Path) -> bool:
+    """A store that exists is added to."""
+    return path.suffix == ".lance"
+
+
 def _refuse(verb: str, argument: str, value: Any) -> None:
     if argument in RUNS:
         from salience.run import Run
@@ -39,7 +44,7 @@ def _refuse(verb: str, argument: str, value: Any) -> None:
     elif argument in SOURCES:
         with naming(argument, "source"):
             require_there(value)
-    elif argument == "out" and verb in WRITE_A_FILE:
+    elif argument == "out" and verb in WRITE_A_FILE and not is_store(value):
         require_free(value)
     elif argument == "out" and verb in WRITE_A_FOLDER:
         require_free(value, "folder")

@@ -129,17 +129,19 @@ def data(
     return print_json(found.to_dict()) if json else print_text(found.text())
 
 
-def embed(run: Run, source: Source, /, *, out: Path) -> int:
-    """Write the representation of every item of SOURCE to a Parquet file.
+def embed(run: Run, source: Source, /, *, out: Path, shard: str | None = None) -> int:
+    """Write the representation of every item of SOURCE to a store, or to a Parquet file.
 
     Parameters
     ----------
     out
-        The file to write, FILE.parquet.
+        A store, NAME.lance, to which only what is new is added; or a file to write, FILE.parquet.
+    shard
+        i/n: do the i-th of n shares of a store; the last to finish brings all of them in.
     """
     from salience.apps import embed_to
 
-    embed_to(run, source, out)
+    embed_to(run, source, out, shard=shard)
     return print_text(str(out))
 
 

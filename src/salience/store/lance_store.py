@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ ABOUT = b"salience"  # the key of what a store is about, in the table's metadata
 MARKED = "marked"
 HIDDEN = ("vector", "thumbnail", "content")
 MARKS = "marks.sqlite"
+KEPT = timedelta(hours=1)  # versions that another process may still be reading
 FRESH = "__new"  # the name a column has until it takes the place of the old one
 METRIC = "cosine"
 LISTS_OF = 8192  # items in each of the index's lists, on average
@@ -92,6 +94,11 @@ class LanceStore:
             return [None] * len(rows)
         return self._read(["thumbnail"], rows).column(0).to_pylist()
 
+    def identities(self) -> tuple[list[str], list[int]]:
+        """Every item's id, and the hash of its content."""
+        found = self._read(["id", "content"], None)
+        return found.column(0).to_pylist(), found.column(1).to_pylist()
+
     def find(self, id: str) -> int | None:
         quoted = id.replace("'", "''")
         found = self._table.to_table(columns=["_rowoffset"], filter=f"id = '{quoted}'", limit=1)
@@ -139,7 +146,8 @@ class LanceStore:
             old = [name for name in arrays if name in self._table.schema.names]
             if old:
                 self._table.drop_columns(old)
-            self._table.alter_columns(*({"path": name + FRESH, "name": name} for name in arrays))
+            self._table.alter_columns(*renames(arrays))
+            self._table.cleanup_old_versions(older_than=KEPT)
             self.refresh()
 
     def build_index(self) -> None:
@@ -193,9 +201,14 @@ def opened(path: Path) -> lance.LanceDataset:
     half = [name.removesuffix(FRESH) for name in table.schema.names if name.endswith(FRESH)]
     lost = [name for name in half if name not in table.schema.names]
     if lost:  # killed between taking the old column away and giving the new one its name
-        table.alter_columns(*({"path": name + FRESH, "name": name} for name in lost))
+        table.alter_columns(*renames(lost))
         table = lance.dataset(str(path))
     return table
+
+
+def renames(names: Iterable[str]) -> Any:
+    """What gives fresh columns their names."""
+    return [{"path": name + FRESH, "name": name} for name in names]
 
 
 def about_of(table: lance.LanceDataset, path: Path) -> dict[str, Any]:

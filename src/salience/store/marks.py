@@ -156,4 +156,4 @@ def _last(connection: sqlite3.Connection) -> Action | None:
     if found is None:
         return None
     count = connection.execute("SELECT count(*) FROM changes WHERE action = ?", (found[0],)).fetchone()[0]
-    return Action(*found, count)
+    return Action(found[0], found[1], count)

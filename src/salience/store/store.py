@@ -44,7 +44,8 @@ class Hits:
 class Store(Protocol):
     """about: where it comes from: method, run, weights, dim, modality, spec, sources;  marks: labels given by hand"""
 
-    about: Mapping[str, Any]
+    @property
+    def about(self) -> Mapping[str, Any]: ...
 
     @property
     def uri(self) -> str: ...
