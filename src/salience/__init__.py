@@ -39,6 +39,7 @@ PUBLIC = {
     "arithmetic": "salience.apps.arithmetic",
     "anomalies": "salience.apps.anomalies",
     "super_resolve": "salience.apps.super_resolve",
+    "search": "salience.apps.search",
 }
 
 __all__ = sorted(PUBLIC)
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from salience.apps.preview import preview as preview
     from salience.apps.reconstruct import reconstruct as reconstruct
     from salience.apps.sample import sample as sample
+    from salience.apps.search import search as search
     from salience.apps.super_resolve import super_resolve as super_resolve
     from salience.batch import Batch as Batch
     from salience.batch import Column as Column

@@ -18,7 +18,7 @@ from salience.errors import UserError
 from salience.files import atomic, require_free
 from salience.representation import Representation, load
 from salience.store.embedding import embed_into, parse_shard
-from salience.store.store import SUFFIX
+from salience.store_names import SUFFIX
 
 ROWS = 8192  # embedded and written at a time; memory stays flat as the data grows
 

@@ -64,7 +64,8 @@ class Outcome:
         on = f" on {printable(about['on'])}, {counted(about['items'], 'item')}" if "on" in about else ""
         lines = [f"{self.verb}: {about['method']}{on}", *self._figure_lines(), *self.said]
         if self.folder is not None:
-            lines.append(f"picture: {self.folder / PICTURE}")
+            picture = self.folder / PICTURE
+            lines.append(f"picture: {picture}" if picture.exists() else f"written: {self.folder}")
         return "\n".join(lines)
 
     def _figure_lines(self) -> list[str]:

@@ -10,12 +10,17 @@ from typing import Any
 from salience.errors import naming
 from salience.files import require_free
 from salience.source_names import require_there
+from salience.store_names import SUFFIX, names_store, require_store
 
 RUNS = ("run", "runs", "init", "resume", "features")
 SOURCES = ("source", "on", "test", "other")
+STORES = ("store",)
 WRITE_A_FILE = ("views", "embed", "predict")
 WRITE_A_RUN = ("fit", "demo")
-WRITE_A_FOLDER = ("reconstruct", "denoise", "sample", "interpolate", "arithmetic", "anomalies", "super-resolve")
+WRITE_A_FOLDER = (
+    *("search", "cluster", "duplicates"),
+    *("reconstruct", "denoise", "sample", "interpolate", "arithmetic", "anomalies", "super-resolve"),
+)
 LAUNCHED = "LOCAL_RANK"  # set by torchrun, whose later processes find the run folder that the first has made
 
 
@@ -32,11 +37,13 @@ def refuse_early(verb: str, given: Mapping[str, Any]) -> None:
 
 def is_store(path: Path) -> bool:
     """A store that exists is added to."""
-    return path.suffix == ".lance"
+    return path.suffix == SUFFIX
 
 
 def _refuse(verb: str, argument: str, value: Any) -> None:
-    if argument in RUNS:
+    if argument in STORES or (verb == "anomalies" and argument == "run" and names_store(value)):
+        require_store(value)
+    elif argument in RUNS:
         from salience.run import Run
 
         with naming(argument, "run"):

@@ -25,8 +25,8 @@ def reconstruct(run: Run, source: Source, /, *, out: Out = None, seed: Seed = 0,
     from salience.apps.reconstruct import reconstruct as verb
 
     with output_kept_for(json):
-        found = verb(run, source, _folder(out, "reconstruct"), seed=seed)
-    return _show(found, json)
+        found = verb(run, source, folder_for(out, "reconstruct"), seed=seed)
+    return show(found, json)
 
 
 def denoise(
@@ -53,8 +53,8 @@ def denoise(
     from salience.apps.denoise import denoise as verb
 
     with output_kept_for(json):
-        found = verb(run, source, _folder(out, "denoise"), noise=noise, level=level, noisy=noisy, seed=seed)
-    return _show(found, json)
+        found = verb(run, source, folder_for(out, "denoise"), noise=noise, level=level, noisy=noisy, seed=seed)
+    return show(found, json)
 
 
 def sample(
@@ -72,8 +72,8 @@ def sample(
     from salience.apps.sample import sample as verb
 
     with output_kept_for(json):
-        found = verb(run, source, _folder(out, "sample"), n=n, features=features, seed=seed)
-    return _show(found, json)
+        found = verb(run, source, folder_for(out, "sample"), n=n, features=features, seed=seed)
+    return show(found, json)
 
 
 def interpolate(
@@ -101,9 +101,9 @@ def interpolate(
     from salience.apps.interpolate import interpolate as verb
 
     with output_kept_for(json):
-        folder = _folder(out, "interpolate")
+        folder = folder_for(out, "interpolate")
         found = verb(run, source, folder, start=start, end=end, steps=steps, features=features, seed=seed)
-    return _show(found, json)
+    return show(found, json)
 
 
 def arithmetic(
@@ -138,11 +138,11 @@ def arithmetic(
     from salience.apps.arithmetic import arithmetic as verb
 
     with output_kept_for(json):
-        folder = _folder(out, "arithmetic")
+        folder = folder_for(out, "arithmetic")
         found = verb(
             run, source, folder, add=add, subtract=subtract, to=to, item=item, features=features, seed=seed
         )  # fmt: skip
-    return _show(found, json)
+    return show(found, json)
 
 
 def anomalies(
@@ -175,9 +175,9 @@ def anomalies(
     from salience.apps.anomalies import anomalies as verb
 
     with output_kept_for(json):
-        folder = _folder(out, "anomalies")
+        folder = folder_for(out, "anomalies")
         found = verb(run, source, folder, test=test, score=score, held_out=held_out, k=k, labels=labels)
-    return _show(found, json)
+    return show(found, json)
 
 
 def super_resolve(
@@ -200,18 +200,18 @@ def super_resolve(
     from salience.apps.super_resolve import super_resolve as verb
 
     with output_kept_for(json):
-        found = verb(run, source, _folder(out, "super-resolve"), as_is=as_is, seed=seed)
-    return _show(found, json)
+        found = verb(run, source, folder_for(out, "super-resolve"), as_is=as_is, seed=seed)
+    return show(found, json)
 
 
 GENERATION = (reconstruct, denoise, sample, interpolate, arithmetic, anomalies, super_resolve)
 
 
-def _folder(out: Path | None, verb: str) -> Path:
+def folder_for(out: Path | None, verb: str) -> Path:
     from salience.run import next_free
 
     return out or next_free(Path("runs"), verb)
 
 
-def _show(found: Outcome, json: bool) -> int:
+def show(found: Outcome, json: bool) -> int:
     return print_json(found.to_dict()) if json else print_text(found.text())

@@ -59,13 +59,15 @@ def _reader(option: Option) -> Callable[[Any, Any], Any]:
     return read
 
 
-def _number(option: Option) -> Any:
+def number(option: Option) -> Any:
     return Annotated[TYPES[option.type], Parameter(help=option.meaning, converter=_reader(option))]
 
 
-Seed = _number(Option("seed", "int", 0, "Of everything random.", ge=0))
-Resolution = _number(Option("resolution", "int", None, "Height and width images are brought to.", ge=4))
-Count = _number(Option("n", "int", 64, "How many samples to keep.", ge=1))
-Steps = _number(Option("steps", "int", 9, "Items along a path, both ends among them.", ge=3))
-Level = _number(Option("level", "float", None, "Standard deviation on a scale of 0 to 1, or share of values.", gt=0))
-Neighbours = _number(Option("k", "int", 5, "Neighbours, for the score of that name.", ge=1))
+Seed = number(Option("seed", "int", 0, "Of everything random.", ge=0))
+Resolution = number(Option("resolution", "int", None, "Height and width images are brought to.", ge=4))
+Count = number(Option("n", "int", 64, "How many samples to keep.", ge=1))
+Steps = number(Option("steps", "int", 9, "Items along a path, both ends among them.", ge=3))
+Level = number(Option("level", "float", None, "Standard deviation on a scale of 0 to 1, or share of values.", gt=0))
+Neighbours = number(Option("k", "int", 5, "Neighbours, for the score of that name.", ge=1))
+Hits = number(Option("k", "int", 10, "Hits to show.", ge=1))
+Clusters = number(Option("k", "int", None, "How many; otherwise as many as fit the data best.", ge=2))

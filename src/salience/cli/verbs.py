@@ -13,6 +13,7 @@ from salience.cli.fit import fit_app, with_method
 from salience.cli.generation import GENERATION
 from salience.cli.options import Json, Resolution, Run, Seed, Source
 from salience.cli.output import output_kept_for, print_json, print_text, table
+from salience.cli.stores import STORES
 from salience.errors import UserError
 
 HELP = "Learn representations from data that nobody has labelled, see what they know, and put them to work."
@@ -20,6 +21,7 @@ HELP = "Learn representations from data that nobody has labelled, see what they 
 
 VERBS = (
     *("methods", "views", "data", "fit", "embed", "evaluate", "doctor", "compare", "predict"),
+    *(verb.__name__ for verb in STORES),
     *(verb.__name__.replace("_", "-") for verb in GENERATION),
     "demo",
 )
@@ -35,7 +37,7 @@ def make_app(argv: list[str]) -> App:
     if fitting:
         argv[1:] = with_method(argv[1:])
     app.command(fit_app(argv[1:] if fitting else (), sort_key=VERBS.index("fit")))
-    for verb in (methods, views, data, embed, evaluate, doctor, compare, predict, *GENERATION, demo):
+    for verb in (methods, views, data, embed, evaluate, doctor, compare, predict, *STORES, *GENERATION, demo):
         name = verb.__name__.replace("_", "-")
         app.command(verb, name=name, sort_key=VERBS.index(name))
     return app

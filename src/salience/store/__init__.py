@@ -1,5 +1,6 @@
 """Where embeddings live: items, vectors and columns in one folder, searched, labelled, and added to."""
 
-from salience.store.store import Hits, Store, open_store, require_store
+from salience.store.store import Hits, Store, open_store
+from salience.store_names import require_store
 
 __all__ = ["Hits", "Store", "open_store", "require_store"]

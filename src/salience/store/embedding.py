@@ -31,7 +31,8 @@ from salience.files import atomic, write_text
 from salience.modalities.image import thumbnail
 from salience.representation import Representation, load
 from salience.store.lance_store import ABOUT, FORMAT, HIDDEN, MARKED, LanceStore, lance_package
-from salience.store.store import SUFFIX, Store, require_store
+from salience.store.store import Store
+from salience.store_names import SUFFIX, require_store
 from salience.units import counted
 
 PART = 4096  # rows; what a killed process loses of its work at most

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from salience.errors import MissingPackage, UserError
+from salience.store.condition import parse
 from salience.store.marks import Marks
 from salience.store.store import Hits
 
@@ -105,9 +106,9 @@ class LanceStore:
         return found.column(0)[0].as_py() if len(found) else None
 
     def where(self, expression: str, limit: int | None = None) -> np.ndarray:
-        self._prepare(expression)
+        filter = self._filter(expression)
         with refusing(expression):
-            found = self._table.to_table(columns=["_rowoffset"], filter=expression, limit=limit)
+            found = self._table.to_table(columns=["_rowoffset"], filter=filter, limit=limit)
         return np.sort(found.column(0).to_numpy()).astype(np.int64)
 
     def search(self, query: np.ndarray, k: int = 10, *, where: str | None = None, exact: bool = False) -> Hits:
@@ -122,10 +123,10 @@ class LanceStore:
         nearest |= (
             {"use_index": False} if exact else {"nprobes": PROBES, "ef": max(BEAM, 2 * k), "refine_factor": REFINE}
         )
-        self._prepare(where)
+        filter = None if where is None else self._filter(where)
         with refusing(where):
             found = self._table.to_table(
-                nearest=nearest, columns=["_rowoffset", "_distance"], filter=where, prefilter=True
+                nearest=nearest, columns=["_rowoffset", "_distance"], filter=filter, prefilter=True
             )
         rows, distances = (found.column(name).to_numpy() for name in ("_rowoffset", "_distance"))
         return Hits(rows.astype(np.int64), distances.astype(np.float32).clip(0, 2))
@@ -175,13 +176,12 @@ class LanceStore:
                 self.write_columns({MARKED: [labels.get(id) for id in self.column("id")]})
                 self._folded = version
 
-    def _prepare(self, expression: str | None) -> None:
-        if expression is None:
-            return
-        if not expression.strip() or ";" in re.sub(r"'[^']*'", "", expression):
-            raise UserError(f"where: '{expression}' is no condition; write one like: label = 'shirt' AND x > 0")
-        if re.search(rf"\b{MARKED}\b", expression):
+    def _filter(self, expression: str) -> str:
+        """A condition as the table understands it, with the labels given by hand where it asks for them."""
+        condition = parse(expression, self.columns)
+        if MARKED in condition.columns:
             self.fold_marks()
+        return condition.sql
 
     def _read(self, names: list[str], rows: Sequence[int] | np.ndarray | None) -> pa.Table:
         if rows is None:

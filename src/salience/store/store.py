@@ -13,13 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from salience.errors import UserError
+from salience.store_names import require_store
 
 if TYPE_CHECKING:
     from salience.store.marks import Marks
-
-SUFFIX = ".lance"
-CLUSTERS = ("qdrant://", "s3://", "gs://", "az://")
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,21 +107,3 @@ def open_store(uri: Path | str) -> Store:
     from salience.store.lance_store import LanceStore
 
     return LanceStore(Path(uri))
-
-
-def require_store(uri: Path | str) -> None:
-    """Raises UserError where there is no store, or of a kind this version cannot open. Loads nothing heavy."""
-    text = str(uri)
-    if text.startswith(CLUSTERS):
-        raise UserError(f"store: {text} is on a server, which this version cannot open yet; give a folder NAME{SUFFIX}")
-    path = Path(uri)
-    if path.suffix == ".parquet" and path.is_file():
-        raise UserError(
-            f"store: {path} is an export, which cannot be searched; write a store with: "
-            f"salience embed RUN SOURCE --out {path.with_suffix(SUFFIX)}"
-        )
-    if not path.is_dir():
-        what = "is a file" if path.exists() else "does not exist"
-        raise UserError(f"store: {path} {what}; write one with: salience embed RUN SOURCE --out NAME{SUFFIX}")
-    if not (path / "_versions").is_dir():
-        raise UserError(f"store: {path} is no store of embeddings; give a folder NAME{SUFFIX} that `embed` has written")

@@ -1,0 +1,70 @@
+"""The verbs that work on a store of embeddings. What they find is written back to it as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from salience.cli.generation import folder_for
+from salience.cli.options import Hits, Json
+from salience.cli.output import output_kept_for, print_json, print_text, table
+from salience.units import printable
+
+if TYPE_CHECKING:
+    from salience.apps.outcome import Outcome
+
+StorePath = Annotated[Path, Parameter(help="A store that `embed` has written, NAME.lance.")]
+LINES = 20  # of a table, on a terminal
+
+
+def search(
+    store: StorePath,
+    query: str,
+    /,
+    *,
+    k: Annotated[Hits, Parameter(name=["-k", "--k"])] = 10,
+    where: str | None = None,
+    run: Path | None = None,
+    out: Annotated[Path | None, Parameter(help="A new folder; otherwise runs/search-N, with --json none.")] = None,
+    json: Json = False,
+) -> int:
+    """Find the items nearest to an image, to another item, or to a vector.
+
+    Parameters
+    ----------
+    query
+        A file of one item, an item's id, a vector like "[0.1, -2]", or a .npy file of one.
+    where
+        Search among items that satisfy this, such as "label = 'shirt' AND x > 0".
+    run
+        Where the run that embedded the store is now, for a file.
+    """
+    from salience.apps.search import as_list
+    from salience.apps.search import search as verb
+
+    with output_kept_for(json):
+        found = verb(store, query, k, where, run, out if json else folder_for(out, "search"))
+    return print_json(as_list(found)) if json else _show(found, k)
+
+
+STORES = (search,)
+
+
+def _show(found: Outcome, lines: int = LINES) -> int:
+    """The figures and what they mean, then the first lines of the table."""
+    said = [found.text()]
+    if found.table is not None and len(found.table):
+        said += ["", table([*map(str, found.table)], map(_cells, found.table.head(lines).itertuples(index=False)))]
+        said += [f"and {len(found.table) - lines:,} more"] * (len(found.table) > lines)
+    return print_text("\n".join(said))
+
+
+def _cells(row: Iterable[object]) -> list[str]:
+    return ["-" if _missing(v) else f"{v:.4f}" if isinstance(v, float) else printable(str(v)) for v in row]
+
+
+def _missing(value: object) -> bool:
+    return value is None or str(value) in ("nan", "<NA>")

@@ -1,0 +1,33 @@
+"""What the text of a store names: a folder NAME.lance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from salience.errors import UserError
+
+SUFFIX = ".lance"
+CLUSTERS = ("qdrant://", "s3://", "gs://", "az://")
+
+
+def names_store(path: Path | str) -> bool:
+    """Whether this is a store, or is called like one, rather than a run."""
+    return str(path).startswith(CLUSTERS) or Path(path).suffix == SUFFIX or (Path(path) / "_versions").is_dir()
+
+
+def require_store(uri: Path | str) -> None:
+    """Raises UserError where there is no store, or of a kind this version cannot open. Loads nothing heavy."""
+    text = str(uri)
+    if text.startswith(CLUSTERS):
+        raise UserError(f"store: {text} is on a server, which this version cannot open yet; give a folder NAME{SUFFIX}")
+    path = Path(uri)
+    if path.suffix == ".parquet" and path.is_file():
+        raise UserError(
+            f"store: {path} is an export, which cannot be searched; write a store with: "
+            f"salience embed RUN SOURCE --out {path.with_suffix(SUFFIX)}"
+        )
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise UserError(f"store: {path} {what}; write one with: salience embed RUN SOURCE --out NAME{SUFFIX}")
+    if not (path / "_versions").is_dir():
+        raise UserError(f"store: {path} is no store of embeddings; give a folder NAME{SUFFIX} that `embed` has written")
