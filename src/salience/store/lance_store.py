@@ -38,7 +38,7 @@ METRIC = "cosine"
 INDEX = "IVF_SQ"
 LISTS_OF = 1024  # items in each of the lists, on average
 PROBES, REFINE = 64, 10  # lists looked into at least, and how many times k are compared exactly
-FEW = 50_000  # items that satisfy a condition, up to which they are compared without the index
+FEW = 5_000  # items that satisfy a condition, up to which those alone are read and compared
 
 
 class LanceStore:
@@ -123,16 +123,24 @@ class LanceStore:
             raise UserError("query: a vector with a value that is no number; give finite numbers")
         if k < 1:
             raise UserError(f"k: {k} neighbours; ask for 1 or more")
-        nearest: dict[str, Any] = {"column": "vector", "q": query, "k": min(k, max(1, len(self))), "metric": METRIC}
-        filter = None if where is None else self._filter(where)
+        k = min(k, max(1, len(self)))
+        if where is None:
+            return self._nearest(query, k, None, PROBES, exact)
+        filter = self._filter(where)
         with refusing(where):
-            # the lists that are looked into hold few of few items, so those are compared one by one
-            few = filter is not None and self._table.count_rows(filter) <= FEW
-            nearest |= {"use_index": False} if exact or few else {"minimum_nprobes": PROBES, "refine_factor": REFINE}
-            found = self._table.to_table(
-                nearest=nearest, columns=["_rowoffset", "_distance"], filter=filter, prefilter=True
-            )
-        rows, distances = (found.column(name).to_numpy() for name in ("_rowoffset", "_distance"))
+            matching = self._table.count_rows(filter)
+            if matching <= FEW:
+                rows = self.where(where)
+                return nearest_of(query, k, rows, self.vectors(rows))
+            return self._nearest(query, k, filter, PROBES * len(self) // matching, exact)
+
+    def _nearest(self, query: np.ndarray, k: int, filter: str | None, probes: int, exact: bool) -> Hits:
+        """probes: lists that are looked into; the fewer items of each count, the more"""
+        how: dict[str, Any] = {"use_index": False} if exact else {"minimum_nprobes": probes, "refine_factor": REFINE}
+        nearest = {"column": "vector", "q": query, "k": k, "metric": METRIC, **how}
+        wanted = ["_rowoffset", "_distance"]
+        found = self._table.to_table(nearest=nearest, columns=wanted, filter=filter, prefilter=True)
+        rows, distances = (found.column(name).to_numpy() for name in wanted)
         return Hits(rows.astype(np.int64), distances.astype(np.float32).clip(0, 2))
 
     def write_columns(self, columns: Mapping[str, np.ndarray | Sequence[Any]]) -> None:
@@ -164,8 +172,7 @@ class LanceStore:
 
     @property
     def indexed(self) -> int:
-        statistics = [self._table.stats.index_stats(index.name) for index in self._table.describe_indices()]
-        return sum(one["num_indexed_rows"] for one in statistics)
+        return sum(index.num_rows_indexed for index in self._table.describe_indices())
 
     def refresh(self) -> None:
         """Sees what other processes have written since."""
@@ -194,6 +201,14 @@ class LanceStore:
         if len(wanted) and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise UserError(f"rows: {wanted.min()}..{wanted.max()} are not all within 0..{len(self) - 1}")
         return self._table.take(wanted.tolist(), columns=names)
+
+
+def nearest_of(query: np.ndarray, k: int, rows: np.ndarray, vectors: np.ndarray) -> Hits:
+    """Of these rows, by comparing with each.  query: [d], rows: [m], vectors: [m d]"""
+    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
+    distances = 1 - vectors @ query / np.maximum(lengths, np.finfo(np.float32).tiny)
+    order = np.argsort(distances, kind="stable")[:k]
+    return Hits(rows[order], distances[order].astype(np.float32).clip(0, 2))
 
 
 def opened(path: Path) -> lance.LanceDataset:
