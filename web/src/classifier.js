@@ -1,0 +1,124 @@
+/** The classifier that learns from the labels while they are given: state, few-label curve, what to label next. */
+import * as api from "./api.js";
+import { lineChart } from "./chart.js";
+import { $, el, hitList, items, percent, say } from "./dom.js";
+import { give } from "./label.js";
+import { emit, on, state } from "./state.js";
+
+const EVERY = 400; // ms between two questions while it trains
+let timer = 0;
+let told = -1; // version of the classifier the page shows
+
+export function createClassifier() {
+  on("labels", poll);
+  on("select", markSelected);
+  $("#suggestions").addEventListener("keydown", onKey);
+}
+
+/** Asks until the classifier has caught up with the labels. */
+async function poll() {
+  clearTimeout(timer);
+  try {
+    const found = await api.classifier();
+    const behind = found.state === "training" || found.version < state.labels.version;
+    show(found, behind);
+    if (behind) timer = setTimeout(poll, EVERY);
+  } catch (error) {
+    $("#classifier").textContent = error.message;
+    timer = setTimeout(poll, 10 * EVERY);
+  }
+}
+
+function show(found, behind) {
+  state.classifier = found;
+  $("#classifier").replaceChildren(behind ? el("span", { class: "spinner", "aria-hidden": "true" }) : "", sentence(found, behind));
+  $("#classifier").dataset.state = behind ? "training" : found.state;
+  $("#classifier").dataset.version = found.version;
+  if (behind || told === found.version) return;
+  told = found.version;
+  api.forget();
+  drawCurve(found.curve);
+  suggest(found.suggestions);
+  emit("classifier", found);
+}
+
+function sentence({ state: now, labelled, classes, confused, version }, behind) {
+  if (behind && state.labels.classes.length > 1) return `Training on ${items(state.labels.labelled)}…`;
+  if (now !== "ready") return "Label two classes, and a classifier starts to learn from them, live.";
+  const about = `Learnt from ${items(labelled)} of ${classes.length} classes (version ${version}).`;
+  return confused ? `${about} ${confused}` : about;
+}
+
+function drawCurve(curve) {
+  if (!curve.length) return $("#curve").replaceChildren();
+  const last = curve.at(-1);
+  const judged = [...new Set(curve.map((point) => point.judged))].join(", ");
+  const series = {
+    name: "accuracy",
+    x: curve.map((point) => point.labelled),
+    y: curve.map((point) => point.accuracy),
+    low: curve.map((point) => point.low),
+    high: curve.map((point) => point.high),
+  };
+  const text = `Accuracy ${percent(last.accuracy)} [${percent(last.low)}, ${percent(last.high)}] with ${items(last.labelled)}, judged by ${judged}`;
+  $("#curve").replaceChildren(
+    lineChart([series], { x: "items labelled", y: "accuracy", yRange: [0, 1], height: 150, told: text, share: true }),
+    el("figcaption", {}, `${text}.`),
+  );
+  return undefined;
+}
+
+function suggest(suggestions) {
+  const had = $("#suggestions").contains(document.activeElement);
+  $("#suggesting").hidden = !suggestions.length;
+  $("#suggestions").replaceChildren(...hitList(suggestions, ({ confidence }) => percent(confidence)));
+  suggestions.forEach(({ row, label }, at) => {
+    const entry = $("#suggestions").children[at];
+    const tile = entry.firstElementChild;
+    const fresh = tile.cloneNode(true); // without the listener that opens the item
+    fresh.addEventListener("click", () => toggle(row));
+    for (const [name, shown] of [["pointerenter", row], ["focus", row], ["pointerleave", null], ["blur", null]]) {
+      fresh.addEventListener(name, () => emit("point-at", shown));
+    }
+    tile.replaceWith(fresh);
+    const accept = () => settle(entry, label);
+    const title = `Right, it is ${label}`;
+    entry.append(el("button", { type: "button", class: "accept", title, "aria-label": title, tabindex: "-1", onclick: accept }, "✓"));
+    entry.dataset.label = label;
+  });
+  markSelected(state.selected);
+  if (had) $("#suggestions .tile")?.focus();
+}
+
+function toggle(row) {
+  const { selected } = state;
+  emit("choose", selected.includes(row) ? selected.filter((one) => one !== row) : [...selected, row]);
+}
+
+function markSelected(rows) {
+  const chosen = new Set(rows);
+  for (const entry of $("#suggestions").children) {
+    entry.firstElementChild.setAttribute("aria-pressed", String(chosen.has(Number(entry.dataset.row))));
+  }
+}
+
+/** Enter takes the guess, a digit the class with that number. */
+function onKey(event) {
+  const entry = event.target.closest(".hit");
+  if (!entry || event.ctrlKey || event.metaKey || event.altKey) return;
+  const byNumber = /^[1-9]$/.test(event.key) ? state.labels.classes[Number(event.key) - 1]?.name : undefined;
+  const name = event.key === "Enter" ? entry.dataset.label : byNumber;
+  if (name === undefined) return;
+  event.preventDefault();
+  settle(entry, name);
+}
+
+async function settle(entry, name) {
+  if (entry.classList.contains("done")) return;
+  const next = [...$("#suggestions").children].find((other) => other !== entry && !other.classList.contains("done"));
+  if (entry.contains(document.activeElement)) next?.firstElementChild.focus();
+  entry.classList.add("done");
+  const row = Number(entry.dataset.row);
+  if (!(await give([row], name))) entry.classList.remove("done");
+  else say(`Row ${row} labelled ${name}; saved.`);
+}

@@ -1,0 +1,60 @@
+/** What a run that decodes can show: reconstructions of the selected items, samples, a walk between two of them. */
+import * as api from "./api.js";
+import { $, el, tried } from "./dom.js";
+import { can, on, state } from "./state.js";
+
+const MOST = 12; // reconstructions at once
+let seed = 0;
+
+export function createDecoding() {
+  on("store", () => {
+    $("#decoding").hidden = !(can("decode") || can("sample"));
+    $("#sample").hidden = !can("sample");
+    $("#reconstruct").hidden = $("#walk").hidden = !can("decode");
+  });
+  on("select", update);
+  on("walk", update);
+  $("#reconstruct").addEventListener("click", rebuild);
+  $("#sample").addEventListener("click", sample);
+  $("#walk").addEventListener("click", walk);
+  update();
+}
+
+function update() {
+  const n = Math.min(state.selected.length, MOST);
+  const { from, to } = state.walk;
+  $("#reconstruct").disabled = n === 0;
+  $("#reconstruct").textContent = n ? `Rebuild ${n} selected` : "Rebuild the selected";
+  $("#walk").disabled = from === null || to === null;
+  const end = (letter, row) => `${letter}: ${row === null ? "not chosen" : `row ${row}`}`;
+  $("#walk-ends").textContent = `${end("A", from)} · ${end("B", to)}. Both are chosen under Item.`;
+}
+
+const shown = (base64, alt) => el("img", { src: `data:image/png;base64,${base64}`, alt });
+const show = (title, ...content) => $("#decoded").replaceChildren(el("h3", {}, title), ...content);
+const asking = (work) => tried($("#decode-error"), work);
+
+async function rebuild() {
+  const rows = state.selected.slice(0, MOST);
+  const found = await asking(() => api.reconstruct(rows));
+  if (!found) return;
+  const pairs = found.images.map(([original, rebuilt], at) =>
+    el("li", {}, shown(original, `Row ${rows[at]}, original`), shown(rebuilt, `Row ${rows[at]}, rebuilt`)),
+  );
+  show("Originals above, rebuilt below", el("ol", { class: "pairs" }, ...pairs));
+}
+
+async function sample() {
+  const found = await asking(() => api.sample(16, seed));
+  if (!found) return;
+  const images = found.images.map((image, at) => el("li", {}, shown(image, `Sample ${at + 1}`)));
+  show(`Samples, seed ${seed++}`, el("ol", { class: "samples" }, ...images));
+}
+
+async function walk() {
+  const { from, to } = state.walk;
+  const found = await asking(() => api.walk(from, to));
+  if (!found) return;
+  const images = found.images.map((image, at) => el("li", {}, shown(image, `Step ${at + 1} of ${found.images.length}`)));
+  show(`From row ${from} to row ${to}`, el("ol", { class: "samples" }, ...images));
+}

@@ -1,0 +1,77 @@
+/** One item: picture, columns, nearest neighbours. */
+import * as api from "./api.js";
+import { $, el, hitList, number, picture } from "./dom.js";
+import { can, emit, on, open, state } from "./state.js";
+import { shownTab, showTab } from "./tabs.js";
+
+export function createDetails(map) {
+  showHint();
+  on("pick", (row) => open(row, { stay: shownTab() === "label" }));
+  on("open", ({ row, stay }) => {
+    if (!stay) showTab("details");
+    map.goTo(row);
+    show(row);
+  });
+  on("labels", () => state.current !== null && show(state.current));
+}
+
+function showHint() {
+  const tips = [
+    ["Click", "an item to see it and its nearest neighbours"],
+    ["Drag", "to move, turn the wheel to zoom"],
+    ["Shift + drag", "to lasso, Shift + click to add or remove one"],
+    ["Escape", "to clear the selection"],
+    ["Drop", "an image anywhere to search with it"],
+  ];
+  $("#details").replaceChildren(
+    el("dl", { class: "tips" }, ...tips.flatMap(([key, text]) => [el("dt", {}, key), el("dd", {}, text)])),
+  );
+}
+
+async function show(row) {
+  const box = $("#details");
+  try {
+    const [item, { hits }] = await Promise.all([api.item(row), api.neighbours(row)]);
+    if (state.current !== row) return;
+    box.replaceChildren(...head(item), table(item.columns), el("h2", {}, "Nearest neighbours"));
+    box.append(el("ol", { class: "tiles", id: "neighbours" }, ...hitList(hits, ({ distance }) => number(distance))));
+    box.dataset.row = row;
+    if (shownTab() === "details") {
+      state.hits = hits.map((hit) => hit.row);
+      emit("hits");
+    }
+  } catch (error) {
+    if (state.current === row) box.replaceChildren(el("p", { class: "error", role: "alert" }, error.message));
+  }
+}
+
+function head(item) {
+  const { row, id } = item;
+  const button = (text, title, onclick, given = {}) => el("button", { type: "button", title, onclick, ...given }, text);
+  const setEnd = (end) => () => {
+    state.walk[end] = row;
+    emit("walk");
+  };
+  const toggle = () => {
+    const chosen = state.selected.includes(row) ? state.selected.filter((one) => one !== row) : [...state.selected, row];
+    emit("choose", chosen);
+  };
+  const buttons = el(
+    "div",
+    { class: "row" },
+    button("Select or deselect", "Adds the item to the selection, or takes it out", toggle),
+    can("decode") ? button("Walk from (A)", "Start of a walk through the codes", setEnd("from"), { id: "walk-from" }) : null,
+    can("decode") ? button("Walk to (B)", "End of a walk through the codes", setEnd("to"), { id: "walk-to" }) : null,
+  );
+  const big = item.image ? picture(row, `Item ${id}`) : null;
+  big?.classList.add("big");
+  return [big ?? "", el("h2", { class: "id" }, id), el("p", { class: "soft" }, `row ${row}`), buttons];
+}
+
+function table(columns) {
+  const lines = Object.entries(columns).map(([name, value]) => {
+    const text = typeof value === "number" ? number(value) : (value ?? "–");
+    return el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, String(text)));
+  });
+  return el("table", { class: "columns" }, el("tbody", {}, ...lines));
+}

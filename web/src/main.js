@@ -1,0 +1,87 @@
+/** Puts the page together: the parts first, then the data. */
+import * as api from "./api.js";
+import { createClassifier } from "./classifier.js";
+import { onSchemeChange } from "./colour.js";
+import { createControls } from "./controls.js";
+import { createDecoding } from "./decode.js";
+import { createDetails } from "./details.js";
+import { $, count, el, items, say } from "./dom.js";
+import { createFilters } from "./filters.js";
+import { createGroups } from "./groups.js";
+import * as jobs from "./jobs.js";
+import { createLabels, take } from "./label.js";
+import { colourBy, createLegend } from "./legend.js";
+import { PointMap } from "./map.js";
+import { createOverlay } from "./overlay.js";
+import { createProjection, project } from "./projection.js";
+import { createRuns } from "./runs.js";
+import { createSearch } from "./search.js";
+import { emit, state } from "./state.js";
+import { createTabs } from "./tabs.js";
+import { createTooltip } from "./tooltip.js";
+
+const FAVOURITES = ["label", "cluster"]; // columns the map is coloured by at first, if they are there
+
+function createMap() {
+  try {
+    return new PointMap($("#map"));
+  } catch {
+    throw new Error("This browser draws no WebGL, which the map needs. Turn on hardware acceleration, or use another browser.");
+  }
+}
+
+function describe({ name, rows, dim, method, run }) {
+  document.title = `${name} · Salience`;
+  const about = [items(rows), `${count(dim)} dimensions`, method, run].filter(Boolean).join(" · ");
+  $("#store").replaceChildren(el("strong", {}, name), " ", el("span", {}, about));
+}
+
+function message(text) {
+  $("#map-message").textContent = text;
+  $("#map-message").hidden = false;
+}
+
+async function main() {
+  const map = createMap();
+  window.salience = { map, state };
+  createTabs();
+  createControls(map);
+  createFilters(map);
+  createLegend(map);
+  createTooltip(map);
+  createOverlay($("#overlay"), map);
+  createProjection(map);
+  createDetails(map);
+  createSearch();
+  createLabels();
+  createClassifier();
+  createGroups();
+  createRuns();
+  createDecoding();
+  onSchemeChange(() => map.applyScheme());
+
+  say("Loading…");
+  state.store = await api.store();
+  describe(state.store);
+  emit("store");
+  document.body.dataset.modality = state.store.modality;
+  document.body.classList.toggle("bare", !state.store.thumbnails);
+  const labels = api.labels().then(take);
+  if (state.store.rows === 0) {
+    message("This store is empty. Fill it with: salience embed RUN SOURCE --out STORE");
+    say("No items.");
+  } else {
+    const names = state.store.columns.filter(({ kind }) => kind !== "text").map(({ name }) => name);
+    await colourBy(FAVOURITES.find((name) => names.includes(name)) ?? names[0] ?? "");
+    map.reset(0);
+    await project(state.store.maps[0]);
+  }
+  await labels;
+  await jobs.watch();
+  document.body.dataset.ready = "true";
+}
+
+main().catch((error) => {
+  message(error.message);
+  say(error.message);
+});

@@ -1,0 +1,303 @@
+/** The map: regl-scatterplot, told in rows of the store.
+ *
+ * The points are handed over in a random order, so that no class lies on top of the others and so that the first
+ * 50,000 of them are a fair sample: that many are drawn while the map moves, all of them when it rests.
+ */
+import createScatterplot from "regl-scatterplot";
+import { isDark } from "./colour.js";
+import { emit } from "./state.js";
+
+const MOVING = 50_000; // points drawn at most while the map moves
+const REST = 200; // ms after the last movement until all are drawn again
+const GLIDE = 220; // ms of a zoom or pan by button or key
+const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
+
+/** A permutation of 0..n-1, the same every time. */
+function shuffled(n) {
+  const order = Uint32Array.from({ length: n }, (_, at) => at);
+  let seed = 1;
+  for (let at = n - 1; at > 0; at--) {
+    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+    const other = Math.floor((seed / 2 ** 32) * (at + 1));
+    [order[at], order[other]] = [order[other], order[at]];
+  }
+  return order;
+}
+
+export class PointMap {
+  /** ms from the wish to the picture, of the last drawing of all points */
+  lastDraw = 0;
+  lassoing = false;
+  #canvas;
+  #scatter;
+  #points = []; // [x, y, colour index, 0], as the scatterplot takes and keeps them
+  #order = new Uint32Array(); // place in #points -> row
+  #place = new Uint32Array(); // row -> place in #points
+  #look = { codes: null, colours: ["#808080"] };
+  #mask = null; // rows shown @type {Uint8Array|null}
+  #moving = false;
+  #timer = 0;
+  #queue = Promise.resolve();
+
+  constructor(canvas) {
+    this.#canvas = canvas;
+    this.#scatter = createScatterplot({
+      canvas,
+      actionKeyMap: { lasso: "shift", merge: "shift", remove: "alt" },
+      colorBy: "valueA",
+      opacityBy: "valueA",
+      sizeBy: "valueA",
+      deselectOnDblClick: false,
+      deselectOnEscape: false,
+      spatialIndexUseWorker: false, // its worker comes from a blob, which the page's security policy forbids
+      pointSizeSelected: 2,
+      pointOutlineWidth: 2,
+      lassoLineWidth: 2,
+    });
+    this.#gl.cap = (count, nth) => this.#cap(count, nth);
+    this.#listen();
+    this.applyScheme();
+  }
+
+  /** Whether points have been drawn, so that places can be asked for. */
+  get ready() {
+    return this.#scatter.get("isPointsDrawn");
+  }
+
+  get #gl() {
+    return this.#scatter.get("regl");
+  }
+
+  /** While moving: the points, and of the selected ones (each drawn three times) what room is left. */
+  #cap(count, nth) {
+    if (!this.#moving) return count;
+    const selected = Math.min(this.selection().length, MOVING / 10);
+    return Math.min(count, nth === 0 ? MOVING - 3 * selected - 1 : Math.max(1, selected));
+  }
+
+  #listen() {
+    const scatter = this.#scatter;
+    const canvas = this.#canvas;
+    scatter.subscribe("pointover", (place) => emit("hover", this.#order[place]));
+    scatter.subscribe("pointout", () => emit("hover", null));
+    scatter.subscribe("select", () => emit("select", this.selection()));
+    scatter.subscribe("deselect", () => emit("select", []));
+    scatter.subscribe("drawing", () => emit("drawn"));
+    canvas.addEventListener("wheel", () => this.moved(), { passive: true });
+    let start = null; // of a drag
+    canvas.addEventListener("mousedown", (event) => {
+      start = { x: event.clientX, y: event.clientY, selected: new Set(scatter.get("selectedPoints")) };
+      if (event.shiftKey || this.lassoing) start.still = true;
+    });
+    window.addEventListener("mousemove", (event) => {
+      if (start && !start.still && event.buttons & 1) this.moved();
+    });
+    window.addEventListener("mouseup", () => setTimeout(() => (start = null)));
+    canvas.addEventListener("click", (event) => {
+      const moved = !start || Math.hypot(event.clientX - start.x, event.clientY - start.y) > 3;
+      const hovered = scatter.get("hoveredPoint");
+      if (moved || hovered === undefined) return;
+      if (event.shiftKey && start.selected.has(hovered)) {
+        scatter.select([...start.selected].filter((place) => place !== hovered));
+      } else if (!event.shiftKey && !event.altKey) {
+        emit("pick", this.#order[hovered]);
+      }
+    });
+    // A double click would make the scatterplot add a style sheet to the page, for a lasso of another kind.
+    const box = canvas.parentElement;
+    box.addEventListener("dblclick", (event) => event.stopPropagation(), { capture: true });
+  }
+
+  /** To be called with every movement: draws fewer points until there has been none for a while. */
+  moved(rest = REST) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#settle(), rest);
+    if (this.#moving) return;
+    this.#moving = true;
+    if (this.#points.length > MOVING) this.#restyle();
+  }
+
+  async #settle() {
+    this.#moving = false;
+    this.#restyle();
+    await this.#measured(() => {
+      const drawn = new Promise((resolve) => this.#scatter.subscribe("draw", resolve, 1));
+      this.#scatter.redraw();
+      return drawn;
+    });
+  }
+
+  async #measured(draw) {
+    const start = performance.now();
+    await draw();
+    if (this.#moving) return;
+    this.#gl.finish();
+    this.lastDraw = performance.now() - start;
+    emit("measured", this.lastDraw);
+  }
+
+  /** Size and opacity suit how many points are drawn, and how far in the view is. */
+  #restyle() {
+    const { colours } = this.#look;
+    const shown = Math.max(1, Math.min(this.#points.length, this.#moving ? MOVING : Number.POSITIVE_INFINITY));
+    const zoom = Math.max(1, this.home().distance / this.#scatter.get("cameraDistance"));
+    const opacity = clamp((0.9 * (6000 / (shown / zoom ** 2)) ** 0.25).toFixed(2), 0.15, 0.9);
+    const size = clamp(7 - 1.9 * (Math.log10(shown) - 3.3), 1.6, 8);
+    this.#scatter.set({
+      pointColor: colours,
+      pointColorActive: colours,
+      pointColorHover: colours,
+      opacity: colours.map((_, at) => (at === 0 ? opacity / 2 : opacity)),
+      pointSize: colours.map((_, at) => (at === 0 ? size * 0.8 : size)),
+    });
+  }
+
+  applyScheme() {
+    this.#scatter.set({
+      backgroundColor: isDark() ? "#16181c" : "#ffffff",
+      lassoColor: isDark() ? [0.45, 0.72, 1, 1] : [0.12, 0.42, 0.78, 1],
+    });
+  }
+
+  /** Draws the items at new places.  xy: float32 [n 2] in [-1, 1] */
+  setPoints(xy) {
+    const n = xy.length / 2;
+    const before = this.#points.length;
+    if (n !== before) {
+      this.#order = shuffled(n);
+      this.#place = new Uint32Array(n);
+      this.#points = Array.from(this.#order, (row, place) => {
+        this.#place[row] = place;
+        return [xy[2 * row], xy[2 * row + 1], this.#look.codes?.[row] ?? 0, 0];
+      });
+    } else {
+      for (let place = 0; place < n; place++) {
+        const row = this.#order[place];
+        this.#points[place][0] = xy[2 * row];
+        this.#points[place][1] = xy[2 * row + 1];
+      }
+    }
+    const glide = before === n && n > 0 && n <= MOVING;
+    return this.#draw({ transition: glide, transitionDuration: 600, preventFilterReset: before === n });
+  }
+
+  /** Colours the items.  codes: index into `colours` by row, 0 for those without a value */
+  setLook({ codes, colours }) {
+    this.#look = { codes, colours };
+    for (let place = 0; place < this.#points.length; place++) this.#points[place][2] = codes[this.#order[place]];
+    if (!this.#points.length) return this.#queue;
+    return this.#draw({ preventFilterReset: true, keepIndex: true });
+  }
+
+  #draw({ keepIndex = false, ...options }) {
+    this.#queue = this.#queue.then(() =>
+      this.#measured(() => {
+        this.#restyle();
+        const spatialIndex = keepIndex ? this.#scatter.get("spatialIndex") : undefined;
+        return this.#scatter.draw(this.#points, { ...options, spatialIndex, zDataType: "categorical" });
+      }),
+    );
+    return this.#queue;
+  }
+
+  /** Shows only the rows where `mask` is 1; all with null.  mask: uint8 [n] */
+  filter(mask) {
+    this.#mask = mask;
+    this.#queue = this.#queue.then(() =>
+      this.#measured(() => {
+        if (!mask) return this.#scatter.unfilter();
+        const shown = [];
+        for (let place = 0; place < this.#order.length; place++) if (mask[this.#order[place]]) shown.push(place);
+        return this.#scatter.filter(shown);
+      }),
+    );
+    return this.#queue;
+  }
+
+  isShown(row) {
+    return !this.#mask || this.#mask[row] === 1;
+  }
+
+  /** Rows selected. */
+  selection() {
+    return Array.from(this.#scatter.get("selectedPoints") ?? [], (place) => this.#order[place]);
+  }
+
+  /** Selects exactly these rows (those that the filter shows). */
+  select(rows) {
+    if (rows.length) this.#scatter.select(rows.map((row) => this.#place[row]));
+    else this.#scatter.deselect();
+  }
+
+  setLasso(on) {
+    this.lassoing = on;
+    this.#scatter.set({ mouseMode: on ? "lasso" : "panZoom" });
+  }
+
+  /** The view that shows everything. */
+  home() {
+    const { clientWidth: width, clientHeight: height } = this.#canvas;
+    return { target: [0, 0], distance: 1.08 * Math.max(1, height / Math.max(1, width)) };
+  }
+
+  #lookAt(target, distance, glide = GLIDE) {
+    if (glide) this.moved(glide + REST);
+    const options = glide ? { transition: true, transitionDuration: glide, transitionEasing: "quadInOut" } : {};
+    return this.#scatter.zoomToLocation(target, clamp(distance, 1e-4, 20), options);
+  }
+
+  reset(glide = GLIDE) {
+    const { target, distance } = this.home();
+    return this.#lookAt(target, distance, glide);
+  }
+
+  /** factor > 1 comes nearer */
+  zoom(factor) {
+    return this.#lookAt([...this.#scatter.get("cameraTarget")], this.#scatter.get("cameraDistance") / factor);
+  }
+
+  /** x, y: in halves of the view's height, right and up */
+  pan(x, y) {
+    const distance = this.#scatter.get("cameraDistance");
+    const [left, up] = this.#scatter.get("cameraTarget");
+    return this.#lookAt([left + x * distance, up + y * distance], distance, 120);
+  }
+
+  /** Brings a row into view if it is outside. */
+  goTo(row) {
+    const [x, y] = this.#onCanvas(row);
+    const { clientWidth: width, clientHeight: height } = this.#canvas;
+    if (x > 16 && y > 16 && x < width - 16 && y < height - 16) return;
+    const [px, py] = this.#points[this.#place[row]];
+    this.#lookAt([px, py], this.#scatter.get("cameraDistance"));
+  }
+
+  /** The shown row nearest to the middle of the view, or null. */
+  nearestToMiddle() {
+    const [x, y] = this.#scatter.get("cameraTarget");
+    let best = null;
+    let least = Number.POSITIVE_INFINITY;
+    for (let place = 0; place < this.#points.length; place++) {
+      const [px, py] = this.#points[place];
+      const away = (px - x) ** 2 + (py - y) ** 2;
+      if (away < least && this.isShown(this.#order[place])) [best, least] = [this.#order[place], away];
+    }
+    return best;
+  }
+
+  #onCanvas(row) {
+    return this.#scatter.getScreenPosition(this.#place[row]);
+  }
+
+  /** Where a row lies on the page, in CSS pixels [x, y]. */
+  screenPosition(row) {
+    const [x, y] = this.#onCanvas(row);
+    const { left, top } = this.#canvas.getBoundingClientRect();
+    return [left + x, top + y];
+  }
+
+  /** How many points the last picture was drawn from. */
+  drawn() {
+    return this.#gl.drawn;
+  }
+}

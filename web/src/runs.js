@@ -1,0 +1,118 @@
+/** Runs: how they went, their curves and figures side by side. */
+import * as api from "./api.js";
+import { lineChart } from "./chart.js";
+import { $, duration, el, number, tried } from "./dom.js";
+import { on } from "./state.js";
+
+let runs = [];
+let ticked = new Set(); // names
+const curves = new Map(); // run -> {curve: {step, value}}
+const FIGURES = 3; // columns of figures in the table; all of them stand in the comparison
+
+export function createRuns() {
+  on("tab", (name) => name === "runs" && load());
+  $("#curve-name").addEventListener("change", drawCurves);
+}
+
+async function load() {
+  const found = await tried($("#runs-error"), api.runs);
+  if (!found) return;
+  const first = !runs.length;
+  runs = found.runs;
+  if (first) ticked = new Set(runs.filter((run) => run.this).map(({ name }) => name));
+  showTable();
+  await compare();
+}
+
+const figureNames = (chosen) => [...new Set(chosen.flatMap(({ figures }) => Object.keys(figures)))];
+
+function showTable() {
+  if (!runs.length) {
+    $("#runs").replaceChildren(el("caption", {}, "No runs beside this store."));
+    return;
+  }
+  const names = figureNames(runs).slice(0, FIGURES);
+  const head = ["", "Run", "Method", "Verdict", ...names, "Time"].map((text) => el("th", { scope: "col" }, text));
+  $("#runs").replaceChildren(el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...runs.map((run) => runLine(run, names))));
+}
+
+function runLine(run, names) {
+  const { name, method, finished, verdict, findings, figures, seconds } = run;
+  const tick = el("input", { type: "checkbox", checked: ticked.has(name), "aria-label": `Compare ${name}`, onchange: (event) => setTicked(name, event.target.checked) });
+  const title = [el("span", { class: "id" }, name), run.this ? el("span", { class: "soft" }, " this store") : "", finished ? "" : el("span", { class: "soft" }, " unfinished")];
+  const cells = names.map((figure) => el("td", { class: "num" }, figures[figure] ? number(figures[figure][0]) : "–"));
+  return el(
+    "tr",
+    { data: { run: name } },
+    el("td", {}, tick),
+    el("th", { scope: "row" }, ...title),
+    el("td", {}, method ?? "–"),
+    el("td", {}, judgement(verdict, findings)),
+    ...cells,
+    el("td", { class: "num" }, duration(seconds)),
+  );
+}
+
+/** The verdict; opened, what led to it and what to change. */
+function judgement(verdict, findings) {
+  if (!verdict) return "–";
+  const chip = (tag) => el(tag, { class: "verdict", data: { verdict } }, verdict);
+  if (!findings.length) return chip("span");
+  const list = findings.map(({ what, why, change }) =>
+    el("li", {}, el("strong", {}, what), el("span", {}, why), el("span", {}, `→ ${change}`)),
+  );
+  return el("details", { class: "findings" }, chip("summary"), el("ul", {}, ...list));
+}
+
+function setTicked(name, on) {
+  if (on) ticked.add(name);
+  else ticked.delete(name);
+  compare();
+}
+
+async function compare() {
+  const chosen = runs.filter(({ name }) => ticked.has(name));
+  $("#comparison").hidden = !chosen.length;
+  if (!chosen.length) return;
+  await tried($("#runs-error"), async () => {
+    const missing = chosen.filter(({ name }) => !curves.has(name));
+    const found = await Promise.all(missing.map(({ name }) => api.curves(name)));
+    missing.forEach(({ name }, at) => curves.set(name, found[at].curves));
+  });
+  const select = $("#curve-name");
+  const before = select.value;
+  const names = [...new Set(chosen.flatMap(({ name }) => Object.keys(curves.get(name) ?? {})))];
+  select.replaceChildren(...names.map((name) => el("option", { value: name }, name)));
+  if (names.includes(before)) select.value = before;
+  select.parentElement.hidden = !names.length;
+  drawCurves();
+  showFigures(chosen);
+}
+
+function drawCurves() {
+  const name = $("#curve-name").value;
+  const series = runs
+    .filter((run) => ticked.has(run.name) && curves.get(run.name)?.[name])
+    .map((run) => ({ name: run.name, x: curves.get(run.name)[name].step, y: curves.get(run.name)[name].value }));
+  if (!series.length) return $("#curves").replaceChildren(el("p", { class: "soft" }, "No curves recorded."));
+  const told = `${name} over steps for ${series.map((one) => one.name).join(", ")}`;
+  return $("#curves").replaceChildren(lineChart(series, { x: "step", y: name, width: 540, height: 230, told }));
+}
+
+function showFigures(chosen) {
+  const names = figureNames(chosen);
+  if (!names.length) return $("#figures").replaceChildren();
+  const head = el("tr", {}, el("th", {}), ...chosen.map(({ name }) => el("th", { scope: "col", class: "id" }, name)));
+  const lines = names.map((figure) => {
+    const cells = chosen.map(({ figures }) => el("td", { class: "num" }, ...interval(figures[figure])));
+    return el("tr", {}, el("th", { scope: "row" }, figure), ...cells);
+  });
+  return $("#figures").replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, ...lines)));
+}
+
+function interval(figure) {
+  if (!figure) return ["–"];
+  const [value, low, high] = figure;
+  const known = low !== null && low !== undefined && high !== null && high !== undefined;
+  return [number(value), known ? el("small", {}, ` [${number(low)}, ${number(high)}]`) : ""];
+}

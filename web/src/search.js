@@ -1,0 +1,124 @@
+/** Search by row, id, expression or image; hits as a list, marked on the map. */
+import * as api from "./api.js";
+import { $, count, el, hitList, items, number, picture, tried } from "./dom.js";
+import { filterRows } from "./filters.js";
+import { can, emit, on, open, state } from "./state.js";
+import { showTab } from "./tabs.js";
+
+const EXPRESSION = /[=<>]|\s(in|like|is|between|and|or|not)\s/i;
+let shownImage = null; // object URL of the picture searched with
+let again = () => {};
+
+export function createSearch() {
+  $("#search").addEventListener("submit", (event) => {
+    event.preventDefault();
+    searchText($("#search-text").value.trim());
+  });
+  $("#search-file").addEventListener("change", (event) => {
+    if (event.target.files[0]) searchFile(event.target.files[0]);
+    event.target.value = "";
+  });
+  for (const name of ["#search-where", "#search-k"]) $(name).addEventListener("change", () => again());
+  on("store", () => {
+    $("#search-file-label").hidden = !takesImages();
+    suggestExpression();
+  });
+  listenForDrops();
+}
+
+const takesImages = () => can("embed") && state.store.modality === "image";
+
+/** An example made of the data at hand: a class of the first column that has classes. */
+async function suggestExpression() {
+  const columns = state.store.columns;
+  const category = columns.find(({ kind }) => kind === "category");
+  const numeric = columns.find(({ kind }) => kind === "number");
+  let example = numeric ? `${numeric.name} > 0` : "";
+  if (category) {
+    const { classes } = await api.column(category.name).catch(() => ({ classes: [] }));
+    if (classes.length) example = `${category.name} = '${classes[0].replaceAll("'", "''")}'`;
+  }
+  if (!example) return;
+  $("#search-text").placeholder = `Row, id, or ${example}`;
+  $("#search-where").placeholder = example;
+}
+
+/** What a text asks for: a row if it is a number, an expression if it compares something, else an id. */
+export function understand(text) {
+  if (/^\d+$/.test(text)) return { row: Number(text) };
+  return EXPRESSION.test(text) ? { where: text } : { id: text };
+}
+
+function searchText(text) {
+  if (!text) return;
+  const asked = understand(text);
+  run(async () => {
+    if (asked.where) return { ...(await api.search({ ...asked, k: hitsWanted() })), about: told(`Items where ${asked.where}`), where: asked.where };
+    const found = await api.search({ ...asked, k: hitsWanted(), ...narrowed() });
+    const row = asked.row ?? found.hits.find(({ id }) => id === asked.id)?.row;
+    const about = told(`Nearest to ${asked.id ?? `row ${asked.row}`}`, row === undefined ? null : picture(row));
+    return { ...found, about, row, ...narrowed() };
+  });
+}
+
+function searchFile(file) {
+  if (!takesImages()) {
+    const why = state.store.modality === "image" ? "its run is not to be found" : `it holds a ${state.store.modality}, not images`;
+    return run(() => Promise.reject(new Error(`This store cannot be searched by image: ${why}. Search by row, id or expression.`)));
+  }
+  if (shownImage) URL.revokeObjectURL(shownImage);
+  shownImage = URL.createObjectURL(file);
+  return run(async () => ({
+    ...(await api.searchImage(file, { k: hitsWanted(), ...narrowed() })),
+    about: told(`Nearest to ${file.name}`, el("img", { src: shownImage, alt: "The image searched with" })),
+    ...narrowed(),
+  }));
+}
+
+const hitsWanted = () => Number($("#search-k").value);
+const narrowed = () => {
+  const where = $("#search-where").value.trim();
+  return where ? { where } : {};
+};
+const told = (text, image = null) => [image ?? "", el("strong", {}, text)];
+
+/** Shows what `ask` finds: {hits, matching, about: nodes, where?: string, row?: number}. */
+async function run(ask) {
+  again = () => run(ask);
+  showTab("search");
+  const found = await tried($("#search-error"), ask);
+  state.hits = found ? found.hits.map(({ row }) => row) : [];
+  emit("hits");
+  $("#hits").replaceChildren(...hitList(found?.hits ?? [], ({ distance }) => (distance === null ? "" : number(distance))));
+  $("#search-query").replaceChildren(...(found ? summary(found) : []));
+  if (found?.row !== undefined) open(found.row, { stay: true });
+}
+
+function summary({ about, hits, matching, where }) {
+  const many = matching === null ? items(hits.length) : `${count(hits.length)} of ${count(matching)} matching`;
+  const only = el("button", { type: "button", id: "filter-where" }, "Show only matching on the map");
+  only.addEventListener("click", () => tried($("#search-error"), async () => filterRows("where", where, await api.rows(where))));
+  return [el("div", { class: "query" }, ...about, el("span", { class: "soft" }, many)), where ? only : ""];
+}
+
+function listenForDrops() {
+  const shade = $("#drop");
+  let depth = 0; // dragenter and dragleave come for every element on the way
+  const hasFile = (event) => event.dataTransfer?.types.includes("Files");
+  document.body.addEventListener("dragenter", (event) => {
+    if (!hasFile(event)) return;
+    depth++;
+    shade.hidden = false;
+  });
+  document.body.addEventListener("dragleave", () => {
+    depth = Math.max(0, depth - 1);
+    shade.hidden = depth === 0;
+  });
+  document.body.addEventListener("dragover", (event) => event.preventDefault());
+  document.body.addEventListener("drop", (event) => {
+    event.preventDefault();
+    depth = 0;
+    shade.hidden = true;
+    if (event.dataTransfer.files[0]) searchFile(event.dataTransfer.files[0]);
+  });
+}

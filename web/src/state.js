@@ -1,0 +1,40 @@
+/** What the parts of the page share, and how they hear of changes. */
+
+/**
+ * @typedef {{row: number, id: string, distance: number|null, label: string|null}} Hit
+ * @typedef {{name: string, kind: "category"|"number"|"text"}} Column
+ */
+export const state = {
+  /** GET /store */
+  store: null,
+  /** the projection shown: "pca" or "umap" */
+  projection: null,
+  /** the column that colours the map, or "" */
+  colour: "",
+  /** rows selected, in the order the map gives them @type {number[]} */
+  selected: [],
+  /** the row whose details are shown @type {number|null} */
+  current: null,
+  /** rows marked on the map by a list @type {number[]} */
+  hits: [],
+  /** ends of the walk @type {{from: number|null, to: number|null}} */
+  walk: { from: null, to: null },
+  /** GET /labels */
+  labels: null,
+  /** GET /classifier */
+  classifier: null,
+};
+
+const bus = new EventTarget();
+
+/** Calls `listener` with the detail whenever `name` is emitted. */
+export const on = (name, listener) => bus.addEventListener(name, (event) => listener(event.detail));
+export const emit = (name, detail) => bus.dispatchEvent(new CustomEvent(name, { detail }));
+
+/** Shows a row: mark on the map, details, and the tab of the details unless one is to `stay` where one is. */
+export function open(row, { stay = false } = {}) {
+  state.current = row;
+  emit("open", { row, stay });
+}
+
+export const can = (what) => Boolean(state.store?.can.includes(what));
