@@ -40,6 +40,8 @@ PUBLIC = {
     "anomalies": "salience.apps.anomalies",
     "super_resolve": "salience.apps.super_resolve",
     "search": "salience.apps.search",
+    "cluster": "salience.apps.cluster",
+    "duplicates": "salience.apps.duplicates",
 }
 
 __all__ = sorted(PUBLIC)
@@ -48,9 +50,11 @@ if TYPE_CHECKING:
     from salience.apps import embed_to as embed_to
     from salience.apps.anomalies import anomalies as anomalies
     from salience.apps.arithmetic import arithmetic as arithmetic
+    from salience.apps.cluster import cluster as cluster
     from salience.apps.denoise import denoise as denoise
     from salience.apps.describe import describe as describe
     from salience.apps.doctor import doctor as doctor
+    from salience.apps.duplicates import duplicates as duplicates
     from salience.apps.interpolate import interpolate as interpolate
     from salience.apps.predict import predict as predict
     from salience.apps.preview import preview as preview

@@ -13,6 +13,7 @@ import torch
 
 from salience.apps.outcome import Outcome, about, finished, item_names, placed
 from salience.apps.pictures import Strip, sheet, table_figure, unit_columns
+from salience.apps.strange import strange_items
 from salience.apps.streams import as_run, batches, find_class, rebuilt, rows_of_class, units_of
 from salience.data import Dataset
 from salience.data.duplicates import content_hashes
@@ -21,6 +22,8 @@ from salience.evaluation.detection import auroc
 from salience.evaluation.fidelity import squared_error
 from salience.evaluation.protocol import open_for
 from salience.representation import Representation
+from salience.store import Store, open_store
+from salience.store_names import names_store
 from salience.units import printable
 
 if TYPE_CHECKING:
@@ -40,8 +43,8 @@ WARNING = "warning: the run was trained on {}, so they are not new to it; fit on
 
 
 def anomalies(
-    run: Representation | Path | str,
-    source: Any,
+    run: Representation | Store | Path | str,
+    source: Any = None,
     out: Path | str | None = None,
     *,
     test: Any = None,
@@ -53,19 +56,27 @@ def anomalies(
 ) -> Outcome:
     """Ranks items, the strangest first.
 
-    run: a Representation or a run folder
-    source: ordinary items, anything `open_data` takes, or a Dataset; also those that are ranked, unless `test` is given
+    run: a Representation or a run folder; or a store, whose items are ranked, and get the column `anomaly`
+    source: ordinary items, anything `open_data` takes, or a Dataset; also those that are ranked, unless `test` is
+        given. None for a store.
     out: a new folder for anomalies.json, items.csv and picture.png; None writes nothing
     score: "reconstruction", "likelihood" or "neighbours" (Euclidean distance to the `k` nearest embeddings of the
         source, an item's own left out); by default likelihood if the method rates items, else reconstruction if it
-        decodes, else neighbours
+        decodes, else neighbours. Of a store always neighbours, by cosine distance
     held_out: a class that counts as strange: how well does the score find it? It is no neighbour of anything
-    labels: the column of labels, in a table
+    labels: the column of labels, in a table; a store has its own
     -> table: rank, item, score, and label where there are any;  figures: auroc with `held_out`, with a 95 % interval
     Errors: UserError where the method lacks what the score needs, there is no such class, or `out` exists.
     """
     if k < 1:
         raise UserError(f"k: {k} neighbours; take 1 or more")
+    if isinstance(run, str | Path) and names_store(run):
+        run = open_store(run)
+    if not isinstance(run, Representation | str | Path):
+        _refuse_for_store(source=source, test=test, score=None if score == "neighbours" else score, labels=labels)
+        return strange_items(run, out, held_out, k, progress)
+    if source is None:
+        raise UserError("source: none given; say which items to rank, or give a store")
     with placed(out) as place:
         rep = as_run(run, None, "rank anomalies")
         score = _score_for(rep, score)
@@ -92,6 +103,16 @@ def anomalies(
         if place.folder is not None:
             place.write(outcome, _picture(rep, ranked, score, values, order))
     return finished(outcome, out)
+
+
+def _refuse_for_store(**given: Any) -> None:
+    """What only a run and a source have a use for."""
+    for argument, value in given.items():
+        if value is not None:
+            raise UserError(
+                f"{argument}: a store's own items are ranked, by their embeddings alone; leave it out, or give a run "
+                "and a source"
+            )
 
 
 def _score_for(rep: Representation, score: str | None) -> str:

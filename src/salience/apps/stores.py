@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from salience.apps.pictures import Strip
 from salience.data.progress import progress_bar
@@ -20,6 +19,7 @@ from salience.store import Store, open_store
 TILE = 112  # pixels a side of a picture with a label below it
 LABEL = 11  # letters of a label that have room there
 BLOCK = 4096  # rows that are compared at once
+LEAST = 1e-12  # of a vector's length, to divide by
 
 
 def as_store(store: Store | Path | str) -> Store:
@@ -44,7 +44,8 @@ def unit_blocks(store: Store, what: str, progress: bool, size: int = BLOCK) -> I
 
 def unit(x: np.ndarray) -> Tensor:
     """[n d] -> [n d] of length 1, zeros where there is no direction."""
-    return F.normalize(torch.from_numpy(np.ascontiguousarray(x, np.float32)), dim=1)
+    copy = torch.from_numpy(np.array(x, np.float32))  # what a table gives is not ours to write to
+    return copy.div_(copy.norm(dim=1, keepdim=True).clamp_min(LEAST))
 
 
 def sample_rows(store: Store, most: int, seed: int = 0) -> np.ndarray:
@@ -91,4 +92,4 @@ def caption(label: object, value: float) -> str:
     """Below a picture: what it is, and how far."""
     name = "" if label is None else str(label)
     short = name if len(name) <= LABEL else f"{name[: LABEL - 1]}…"
-    return f"{short} {value:.3f}".strip()
+    return f"{short} {value:.3f}".strip() if value >= 0.01 else f"{short} {value:.1g}".strip()

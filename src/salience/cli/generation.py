@@ -146,8 +146,8 @@ def arithmetic(
 
 
 def anomalies(
-    run: Run,
-    source: Source,
+    run: Annotated[Path, Parameter(help="The folder of a run, or a store of embeddings.")],
+    source: Other = None,
     /,
     *,
     test: str | None = None,
@@ -158,7 +158,7 @@ def anomalies(
     out: Out = None,
     json: Json = False,
 ) -> int:
-    """Rank items, the strangest first; with a class held out, tell how well that finds its items (AUROC).
+    """Rank items of a source or a store, the strangest first; with a class held out, how well that finds it (AUROC).
 
     Parameters
     ----------

@@ -71,3 +71,4 @@ Level = number(Option("level", "float", None, "Standard deviation on a scale of 
 Neighbours = number(Option("k", "int", 5, "Neighbours, for the score of that name.", ge=1))
 Hits = number(Option("k", "int", 10, "Hits to show.", ge=1))
 Clusters = number(Option("k", "int", None, "How many; otherwise as many as fit the data best.", ge=2))
+Threshold = number(Option("threshold", "float", None, "Cosine distance; otherwise from nearest neighbours.", ge=0))

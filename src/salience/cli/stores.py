@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from salience.cli.generation import folder_for
-from salience.cli.options import Hits, Json
+from salience.cli.generation import Out, folder_for, show
+from salience.cli.options import Clusters, Hits, Json, Seed, Threshold
 from salience.cli.output import output_kept_for, print_json, print_text, table
 from salience.units import printable
 
@@ -50,7 +50,40 @@ def search(
     return print_json(as_list(found)) if json else _show(found, k)
 
 
-STORES = (search,)
+def cluster(
+    store: StorePath,
+    /,
+    *,
+    method: Literal["kmeans", "gmm", "hdbscan"] = "kmeans",
+    k: Annotated[Clusters | None, Parameter(name=["-k", "--k"])] = None,
+    out: Out = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> int:
+    """Find groups of alike items, and write them to the store as the column cluster.
+
+    Parameters
+    ----------
+    method
+        k-means, a mixture of Gaussians, or dense regions of any shape, which leave items over.
+    """
+    from salience.apps.cluster import cluster as verb
+
+    with output_kept_for(json):
+        found = verb(store, method, k, folder_for(out, "cluster"), seed=seed)
+    return show(found, json) if json else _show(found, found.about["clusters"])
+
+
+def duplicates(store: StorePath, /, *, threshold: Threshold | None = None, out: Out = None, json: Json = False) -> int:
+    """Find items that are nearly the same, and write the first of each group to the others as duplicate_of."""
+    from salience.apps.duplicates import duplicates as verb
+
+    with output_kept_for(json):
+        found = verb(store, threshold, folder_for(out, "duplicates"))
+    return show(found, json) if json else _show(found)
+
+
+STORES = (search, cluster, duplicates)
 
 
 def _show(found: Outcome, lines: int = LINES) -> int:

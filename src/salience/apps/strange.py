@@ -1,0 +1,131 @@
+"""Which items of a store are strange? Ranked by how far they are, by the angle, from the others nearest to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from salience.apps.outcome import Outcome, finished, placed
+from salience.apps.pictures import sheet
+from salience.apps.stores import (
+    TILE,
+    about_store,
+    as_store,
+    caption,
+    labels_of,
+    strips,
+    thumbnails,
+    unit,
+    unit_blocks,
+)
+from salience.errors import UserError
+from salience.evaluation.detection import auroc
+from salience.store import Store
+from salience.units import printable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLUMN = "anomaly"
+MOST_OTHERS = 50_000  # items that others are compared with
+COMPARED = 1024  # items at once
+DRAWN, NAMED = 10, 5  # items at each end, in the picture; the strangest, in words
+
+
+def strange_items(
+    store: Store | Path | str, out: Path | str | None, held_out: str | None, k: int, progress: bool
+) -> Outcome:
+    """See `anomalies`, of a store. Writes the column `anomaly`."""
+    with placed(out) as place:
+        store = as_store(store)
+        is_strange = None if held_out is None else of_class(store, held_out)
+        others = reference(store, is_strange, k)
+        values = distances(store, others, k, progress)
+        store.write_columns({COLUMN: values.astype(np.float32)})
+        order = np.argsort(-values, kind="stable")
+        means = f"the mean cosine distance to the nearest {k} others"
+        outcome = Outcome(
+            "anomalies",
+            about_store(store, score="neighbours", means=means, held_out=held_out, column=COLUMN),
+            {} if is_strange is None else {"auroc": auroc(values, is_strange)},
+            {"auroc": "AUROC"},
+            tuple(told(store, values, order, means, len(others), held_out)),
+            table_of(store, values, order),
+        )
+        place.write(outcome, None if place.folder is None else picture_of(store, values, order))
+    return finished(outcome, out)
+
+
+def of_class(store: Store, held_out: str) -> np.ndarray:
+    """[n] bool, the items of the class. Items without a label count as ordinary."""
+    labels, names = labels_of(store)
+    if held_out not in names:
+        known = ", ".join(printable(name) for name in names[:20]) or "none"
+        raise UserError(f"held_out: {store.name} has no label '{printable(held_out)}'; its labels are: {known}")
+    found = labels == names.index(held_out)
+    if found.all():
+        raise UserError(f"held_out: {store.name} has items of '{held_out}' alone; others are needed beside them")
+    return found
+
+
+def reference(store: Store, is_strange: np.ndarray | None, k: int) -> np.ndarray:
+    """The rows others are compared with, ascending: ordinary items, drawn at random where there are many.  [m]"""
+    rows = np.arange(len(store)) if is_strange is None else np.flatnonzero(~is_strange)
+    if min(len(rows), MOST_OTHERS) <= k:
+        raise UserError(f"k: {k} neighbours among {min(len(rows), MOST_OTHERS)} ordinary items; take fewer")
+    if len(rows) <= MOST_OTHERS:
+        return rows
+    return np.sort(np.random.default_rng(0).choice(rows, MOST_OTHERS, replace=False))
+
+
+def distances(store: Store, others: np.ndarray, k: int, progress: bool) -> np.ndarray:
+    """[n] float64: the mean cosine distance to the k nearest of the others, an item's own left out."""
+    base = unit(store.vectors(others))
+    own = np.full(len(store), -1)
+    own[others] = np.arange(len(others))
+    buffer = base.new_empty(COMPARED, len(base))
+    parts = []
+    for first, block in unit_blocks(store, "comparing", progress, COMPARED):
+        cosine = torch.mm(block, base.T, out=buffer[: len(block)])
+        here = own[first : first + len(block)]
+        inside = np.flatnonzero(here >= 0)
+        cosine[inside, here[inside]] = -torch.inf
+        parts.append(1 - cosine.topk(k, dim=1).values.double().mean(1))
+    return torch.cat(parts).clamp(min=0).numpy()
+
+
+def told(
+    store: Store, values: np.ndarray, order: np.ndarray, means: str, others: int, held_out: str | None
+) -> Iterator[str]:
+    yield f"score: {means}"
+    if others < len(store) and held_out is None:
+        yield f"compared with {others:,} of {len(store):,} items, drawn at random"
+    elif held_out is not None:
+        yield f"compared with {others:,} items, none of '{printable(held_out)}'"
+        yield f"note: whether the run was trained on items of '{printable(held_out)}' is not known; it should not be"
+    names = zip(store.column("id", order[:NAMED]), values[order[:NAMED]], strict=True)
+    yield f"strangest: {', '.join(f'{printable(name)} ({value:.3g})' for name, value in names)}"
+
+
+def table_of(store: Store, values: np.ndarray, order: np.ndarray) -> pd.DataFrame:
+    columns: dict[str, Any] = {"rank": np.arange(1, len(order) + 1), "item": store.column("id")[order]}
+    columns["score"] = values[order]
+    if "label" in store.columns:
+        columns["label"] = store.column("label")[order]
+    return pd.DataFrame(columns)
+
+
+def picture_of(store: Store, values: np.ndarray, order: np.ndarray) -> Figure | None:
+    drawn = []
+    for name, rows in (("most anomalous", order[: 2 * DRAWN]), ("least anomalous", order[::-1][:DRAWN])):
+        x = thumbnails(store, rows)
+        if x is None:
+            return None
+        labels = store.column("label", rows) if "label" in store.columns else [None] * len(rows)
+        drawn += strips(name, x, [caption(label, value) for label, value in zip(labels, values[rows], strict=True)])
+    return sheet(drawn, f"{store.name}: most and least anomalous items", tile=TILE)
