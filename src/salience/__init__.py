@@ -40,6 +40,7 @@ PUBLIC = {
     "anomalies": "salience.apps.anomalies",
     "super_resolve": "salience.apps.super_resolve",
     "search": "salience.apps.search",
+    "explore": "salience.explorer",
     "cluster": "salience.apps.cluster",
     "duplicates": "salience.apps.duplicates",
 }
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from salience.errors import UserError as UserError
     from salience.evaluation import evaluate as evaluate
     from salience.evaluation.compare import compare as compare
+    from salience.explorer import explore as explore
     from salience.representation import Representation as Representation
     from salience.representation import load as load
     from salience.training.fit import fit as fit

@@ -9,6 +9,7 @@ from cyclopts import App
 
 from salience import catalogue
 from salience.catalogue import Entry
+from salience.cli.explore import explore
 from salience.cli.fit import fit_app, with_method
 from salience.cli.generation import GENERATION
 from salience.cli.options import Json, Resolution, Run, Seed, Source
@@ -23,6 +24,7 @@ VERBS = (
     *("methods", "views", "data", "fit", "embed", "evaluate", "doctor", "compare", "predict"),
     *(verb.__name__ for verb in STORES),
     *(verb.__name__.replace("_", "-") for verb in GENERATION),
+    "explore",
     "demo",
 )
 
@@ -37,7 +39,7 @@ def make_app(argv: list[str]) -> App:
     if fitting:
         argv[1:] = with_method(argv[1:])
     app.command(fit_app(argv[1:] if fitting else (), sort_key=VERBS.index("fit")))
-    for verb in (methods, views, data, embed, evaluate, doctor, compare, predict, *STORES, *GENERATION, demo):
+    for verb in (methods, views, data, embed, evaluate, doctor, compare, predict, *STORES, *GENERATION, explore, demo):
         name = verb.__name__.replace("_", "-")
         app.command(verb, name=name, sort_key=VERBS.index(name))
     return app

@@ -1,0 +1,343 @@
+"""The routes: what is asked is checked by its types, answered by the explorer, and documented from both."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pandas as pd
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi.responses import FileResponse, HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+import salience
+from salience.errors import UserError
+from salience.explorer import answers as a
+from salience.explorer.documentation import STYLE, as_page
+from salience.explorer.refusals import Unknown
+from salience.explorer.replies import BINARY, binary, file, handle_problems
+from salience.explorer.security import Guard, allowed_hosts
+from salience.explorer.state import Explorer
+
+STATIC = Path(__file__).parent / "static"
+IMAGE_OR = "raw bytes of an image, or JSON"
+MOST_SHOWN = 64  # images in one answer
+MEDIA = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
+
+router = APIRouter(responses={"4XX": {"model": a.Problem}})
+
+
+def make_app(explorer: Explorer, *, token: str | None = None, host: str | None = None) -> ASGIApp:
+    """token: what every request must bring;  host: a name it may be called, beside those of this machine"""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        explorer.close()
+
+    app = FastAPI(
+        title="salience explore",
+        description="What the page uses, for programs. Binary answers are little-endian; a row is an item's position.",
+        version=salience.__version__,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.explorer = explorer
+    handle_problems(app)
+    app.include_router(router)
+    app.mount("/static", StaticFiles(directory=STATIC, check_dir=False))
+    return Guard(app, token=token, hosts=allowed_hosts(host))
+
+
+def explorer_of(request: Request) -> Explorer:
+    found: Explorer = request.app.state.explorer
+    return found
+
+
+async def raw_body(request: Request) -> bytes:
+    return await request.body()
+
+
+def is_image(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in ("application/json", BINARY) and not kind.startswith("image/"):
+        raise UserError(f"body: of the type '{kind[:80]}'; send application/json, or an image as image/png")
+    return kind != "application/json"
+
+
+def documented(body: type[a.Body]) -> dict[str, Any]:
+    """A request body that is an image or JSON."""
+    image = {"schema": {"type": "string", "format": "binary"}}
+    return {"requestBody": {"content": {"application/json": {"schema": body.model_json_schema()}, "image/*": image}}}
+
+
+def bytes_of(what: str, *media: str) -> dict[int | str, dict[str, Any]]:
+    binary: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+    return {200: {"description": what, "content": dict.fromkeys(media or (BINARY,), binary)}}
+
+
+Here = Annotated[Explorer, Depends(explorer_of)]
+Raw = Annotated[bytes, Depends(raw_body)]
+Where = Annotated[str | None, Query(description="a condition on columns: label = 'shirt' AND cluster = 3")]
+
+
+@router.get("/", response_class=HTMLResponse)
+def page() -> Response:
+    """The page in the browser. With ?token=T the token is kept as a cookie."""
+    index = STATIC / "index.html"
+    if not index.is_file():
+        raise Unknown("page: it was not built into this package; see /docs for what programs can ask")
+    return FileResponse(index, headers={"Cache-Control": "no-cache"})
+
+
+@router.get("/docs", response_class=HTMLResponse)
+def docs(request: Request) -> Response:
+    """This interface, for people."""
+    return HTMLResponse(as_page(request.app.openapi()))
+
+
+@router.get("/docs/style.css", include_in_schema=False)
+def docs_style() -> Response:
+    return Response(STYLE, media_type="text/css")
+
+
+@router.get("/store")
+def store(here: Here) -> a.StoreAnswer:
+    """What is explored: how many items, their columns, the maps that are ready, what the run allows."""
+    return here.about()
+
+
+@router.get("/points", response_class=Response, responses=bytes_of("float32 [n 2] within [-1, 1]"))
+def points(request: Request, here: Here, map: str = "pca") -> Response:
+    """Where each item stands on a map."""
+    version, found = here.columns.points(map)
+    return binary(request, found, f"{here.mark}-{version}")
+
+
+@router.get("/columns/{name}")
+def column(here: Here, name: str) -> a.ColumnAnswer:
+    """A column's classes, or its range. `marked`, `predicted` and `confidence` are always there."""
+    version, found = here.columns.column(name)
+    return a.ColumnAnswer(
+        name=name,
+        kind=found.kind,
+        classes=list(found.classes),
+        counts=list(found.counts),
+        missing=found.missing,
+        low=found.low,
+        high=found.high,
+        version=version,
+    )
+
+
+@router.get(
+    "/columns/{name}/values",
+    response_class=Response,
+    responses=bytes_of("of a category uint16 [n], 65535 where missing; of numbers float32 [n], NaN where missing"),
+)
+def column_values(request: Request, here: Here, name: str) -> Response:
+    """A column's value for each item."""
+    version, found = here.columns.column(name)
+    return binary(request, found.values, f"{here.mark}-{version}")
+
+
+@router.get("/items/{row}")
+def item(here: Here, row: a.Row) -> a.Item:
+    """All columns of one item."""
+    return here.item(row)
+
+
+@router.get("/items/{row}/image", response_class=Response, responses=bytes_of("a small image", "image/png"))
+def item_image(request: Request, here: Here, row: a.Row) -> Response:
+    """The picture of one item."""
+    from salience.explorer.pictures import media_type
+
+    found = here.store.thumbnails(here.items.require([row]))[0]
+    if found is None:
+        raise Unknown(f"row: {row} has no picture")
+    return file(request, found, media_type(found))
+
+
+@router.get("/items/{row}/neighbours")
+def neighbours(here: Here, row: a.Row, k: a.K = 12) -> a.Neighbours:
+    """The items nearest to one, without it."""
+    return a.Neighbours(hits=here.neighbours(row, k))
+
+
+@router.post("/search", openapi_extra=documented(a.SearchBody))
+def search(request: Request, here: Here, body: Raw, k: a.K = 24, where: Where = None) -> a.Found:
+    """Items near an item, a vector or an image, among those that satisfy a condition; or just the latter.
+
+    Of an image, `k` and `where` are in the query string.
+    """
+    if not is_image(request):
+        return here.search(a.SearchBody.model_validate_json(body))
+    hits = here.nearest(here.model.embed_image(body)[0], k, where)
+    return a.Found(hits=hits, matching=None if where is None else len(here.where(where)))
+
+
+@router.get("/rows", response_class=Response, responses=bytes_of("int32 rows, ascending"))
+def rows(here: Here, where: str) -> Response:
+    """The rows that satisfy a condition."""
+    return Response(here.where(where).astype("<i4").tobytes(), media_type=BINARY, headers={"Cache-Control": "no-store"})
+
+
+@router.post("/embed", openapi_extra=documented(a.EmbedBody))
+def embed(request: Request, here: Here, body: Raw) -> a.Vectors:
+    """The embedding of an image, or of rows of a table."""
+    if is_image(request):
+        return a.Vectors(vectors=here.model.embed_image(body).tolist())
+    return a.Vectors(vectors=here.model.embed_rows(a.EmbedBody.model_validate_json(body).rows).tolist())
+
+
+@router.post("/predict", openapi_extra=documented(a.PredictBody))
+def predict(request: Request, here: Here, body: Raw) -> a.Predictions:
+    """What the live classifier says of an image, of vectors, or of items."""
+    if is_image(request):
+        here.classifier.newest()  # before the run is loaded for nothing
+        return a.Predictions(predictions=here.predictions(here.model.embed_image(body)))
+    asked = a.PredictBody.model_validate_json(body)
+    if (asked.rows is None) == (asked.vectors is None):
+        raise UserError("rows, vectors: give one of the two")
+    if asked.rows is not None:
+        return a.Predictions(predictions=here.predictions(here.store.vectors(here.items.require(asked.rows))))
+    vectors = asked.vectors or []
+    if any(len(vector) != here.store.dim for vector in vectors):
+        raise UserError(f"vectors: each needs {here.store.dim} numbers")
+    return a.Predictions(predictions=here.predictions(np.array(vectors).reshape(-1, here.store.dim)))
+
+
+@router.get("/labels")
+def labels(here: Here) -> a.LabelsAnswer:
+    """The labels given by hand."""
+    here.classifier.look()
+    return here.labels.summary()
+
+
+@router.post("/labels")
+def label(here: Here, body: a.LabelsBody) -> a.LabelsAnswer:
+    """Label items, or take their labels away. It is saved when this answers."""
+    here.labels.mark(body.rows, body.ids, body.label)
+    here.classifier.look()
+    return here.labels.summary()
+
+
+@router.post("/labels/undo")
+def undo(here: Here) -> a.LabelsAnswer:
+    """Take the last labelling back."""
+    here.labels.undo()
+    here.classifier.look()
+    return here.labels.summary()
+
+
+@router.get("/labels/export", response_class=Response, responses=bytes_of("a file", *MEDIA.values()))
+def export(
+    here: Here, what: Literal["labels", "predictions"] = "labels", format: Literal["csv", "parquet"] = "csv"
+) -> Response:
+    """Columns item, label; or item, predicted, confidence."""
+    table = pd.DataFrame(here.labels.table() if what == "labels" else here.prediction_table())
+    if format == "csv":
+        content = table.to_csv(index=False, float_format="%.4f", lineterminator="\n").encode()
+    else:
+        written = io.BytesIO()
+        table.to_parquet(written, index=False)
+        content = written.getvalue()
+    named = {"Content-Disposition": f'attachment; filename="{what}.{format}"', "Cache-Control": "no-store"}
+    return Response(content, media_type=MEDIA[format], headers=named)
+
+
+@router.get("/classifier")
+def classifier(here: Here) -> a.ClassifierAnswer:
+    """The live classifier: how good it is, and what to label next. Ask again until `version` is the labels'."""
+    return here.classifier.answer()
+
+
+@router.get("/jobs")
+def jobs(here: Here) -> list[a.Job]:
+    """What runs in the background, and how far it is."""
+    return here.jobs.all()
+
+
+@router.post("/jobs/umap")
+def umap(here: Here) -> a.Job:
+    """Make the map `umap`, and keep it in the store."""
+    return here.jobs.umap()
+
+
+@router.post("/jobs/cluster")
+def cluster(here: Here, body: a.ClusterBody) -> a.Job:
+    """Cluster the items; leaves the column `cluster`."""
+    return here.jobs.cluster(body.method, body.k)
+
+
+@router.post("/jobs/anomalies")
+def anomalies(here: Here) -> a.Job:
+    """Rate how strange each item is; leaves the column `anomaly`."""
+    return here.jobs.anomalies()
+
+
+@router.post("/jobs/duplicates")
+def duplicates(here: Here) -> a.Job:
+    """Find items that are nearly the same; leaves the column `duplicate_of`."""
+    return here.jobs.duplicates()
+
+
+@router.get("/clusters")
+def clusters(here: Here) -> a.Clusters:
+    """Sizes, typical items and the most common label of each cluster."""
+    return here.clusters()
+
+
+@router.get("/oddities")
+def oddities(here: Here) -> a.Oddities:
+    """The strangest items and the nearest duplicates."""
+    return here.oddities()
+
+
+@router.get("/runs")
+def runs(here: Here) -> a.Runs:
+    """Runs to compare: health, figures, cost."""
+    return a.Runs(runs=here.runs.all())
+
+
+@router.get("/runs/curves")
+def curves(here: Here, name: str) -> a.Curves:
+    """The training curves of a run, by its name in /runs."""
+    return a.Curves(curves=here.runs.curves(name))
+
+
+@router.get("/reconstruct")
+def reconstruct(here: Here, rows: Annotated[str, Query(pattern=r"^\d{1,15}(,\d{1,15})*$")]) -> a.ImagePairs:
+    """Items beside what comes back from their embeddings.  rows: 1,2,3"""
+    wanted = [int(row) for row in rows.split(",")]
+    if len(wanted) > MOST_SHOWN:
+        raise UserError(f"rows: {len(wanted)} images; ask for at most {MOST_SHOWN}")
+    return a.ImagePairs(images=here.model.rebuilt(here.items.require(wanted)))
+
+
+@router.get("/sample")
+def sample(
+    here: Here,
+    n: Annotated[int, Query(ge=1, le=MOST_SHOWN)] = 16,
+    seed: Annotated[int, Query(ge=0, lt=2**31)] = 0,
+) -> a.Images:
+    """New items that the run draws."""
+    return a.Images(images=here.model.sampled(n, seed))
+
+
+@router.get("/walk")
+def walk(
+    here: Here,
+    start: Annotated[a.Row, Query(alias="from")],
+    to: a.Row,
+    steps: Annotated[int, Query(ge=3, le=MOST_SHOWN)] = 9,
+) -> a.Images:
+    """What lies between two items' embeddings, both ends among them."""
+    first, last = here.items.require([start, to])
+    return a.Images(images=here.model.walked(int(first), int(last), steps))

@@ -1,0 +1,122 @@
+"""The live classifier: a thread that always learns from the newest labels, and keeps what it says in the store."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Literal
+
+import numpy as np
+
+from salience.explorer.answers import ClassifierAnswer, CurvePoint
+from salience.explorer.labelling import Labels
+from salience.explorer.learning import Learner, Learnt, curve_with
+from salience.explorer.refusals import NotYet
+from salience.store import Store
+
+REST = 15.0  # seconds between two writes of the predictions
+PATIENCE = 60.0  # seconds that a request waits for the training under way
+State = Literal["absent", "training", "ready"]
+COLUMNS = ("predicted", "confidence")
+log = logging.getLogger(__name__)
+
+
+class Classifier:
+    """Labels that come while it trains are learnt from together, next; no request starts a training of its own."""
+
+    def __init__(self, store: Store, labels: Labels, learner: Learner):
+        self.store = store
+        self.labels = labels
+        self.learner = learner
+        self.learnt = learner.nothing(0)
+        self._curve: dict[int, CurvePoint] = {}
+        self._wanted = labels.version
+        self._written = 0 if not set(COLUMNS) & set(store.columns) else -1  # the version the store's columns are of
+        self._wrote_at = -REST
+        self._closing = False
+        self._changed = threading.Condition()
+        self._writing = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="classifier", daemon=True)
+        self._thread.start()
+
+    def look(self) -> None:
+        """There may be other labels than before."""
+        version = self.labels.version
+        with self._changed:
+            if version != self._wanted:
+                self._wanted = version
+                self._changed.notify_all()
+
+    def answer(self) -> ClassifierAnswer:
+        self.look()
+        with self._changed:
+            learnt, wanted, curve = self.learnt, self._wanted, self._curve
+        trained: State = "ready" if learnt.head is not None else "absent"
+        return ClassifierAnswer(
+            state="training" if learnt.version != wanted else trained,
+            version=learnt.version,
+            labelled=learnt.labelled,
+            classes=list(learnt.classes),
+            suggestions=list(learnt.suggestions),
+            curve=[curve[labelled] for labelled in sorted(curve)],
+            confused=learnt.confused,
+        )
+
+    def newest(self) -> Learnt:
+        """What was learnt from the labels as they are now; waits for it. Raises NotYet without two classes."""
+        self.look()
+        with self._changed:
+            wanted = self._wanted
+            self._changed.wait_for(lambda: self.learnt.version >= wanted, PATIENCE)
+            learnt = self.learnt
+        if learnt.version < wanted:
+            raise NotYet("labels: the classifier is still learning from them; ask again")
+        if learnt.head is None:
+            raise NotYet("labels: items of two classes or more are needed; label some first")
+        return learnt
+
+    def keep(self) -> None:
+        """Writes the predictions to the store, if they are not there."""
+        with self._writing:
+            learnt = self.learnt
+            if learnt.version == self._written:
+                return
+            names = np.array([*learnt.classes, None], object)
+            codes = np.where(learnt.predicted < len(learnt.classes), learnt.predicted, len(learnt.classes))
+            try:
+                self.store.write_columns(dict(zip(COLUMNS, (names[codes], learnt.confidence), strict=True)))
+            except (ValueError, OSError) as problem:  # items were added meanwhile, or the disk is full
+                log.warning("predictions are not kept: %s", problem)
+            self._written, self._wrote_at = learnt.version, time.monotonic()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+        self.keep()
+
+    def _run(self) -> None:
+        while not self._closing:
+            if self.learnt.version != self._wanted:
+                self._train()
+            with self._changed:
+                due = self._wrote_at + REST - time.monotonic() if self.learnt.version != self._written else None
+                if self.learnt.version == self._wanted and (due is None or due > 0):
+                    self._changed.wait_for(lambda: self._closing or self.learnt.version != self._wanted, due)
+                write = self.learnt.version != self._written and time.monotonic() >= self._wrote_at + REST
+            if write and not self._closing:
+                self.keep()
+
+    def _train(self) -> None:
+        known, classes, codes = self.labels.codes()
+        try:
+            learnt = self.learner.learn(known.version, classes, codes)
+        except Exception:  # the thread outlives it, and learns from the next labels
+            log.exception("the classifier could not be trained")
+            learnt = self.learner.nothing(known.version, len(known.labels), classes)
+        with self._changed:
+            self.learnt, self._curve = learnt, curve_with(self._curve, learnt)
+            self._wanted = max(self._wanted, known.version)
+            self._changed.notify_all()

@@ -1,0 +1,46 @@
+"""Clusters and oddities, as columns of the store have them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from salience.apps import cluster, duplicates, strange
+from salience.explorer.answers import Anomaly, Cluster, Clusters, Duplicate, Oddities
+from salience.explorer.items import Items
+from salience.explorer.refusals import NotYet
+from salience.store import Store
+
+SHOWN = 24  # anomalies, and pairs of duplicates
+
+
+def clusters_of(store: Store) -> Clusters:
+    """The largest first. Raises NotYet where there are none."""
+    if cluster.COLUMN not in store.columns:
+        raise NotYet("cluster: the items are not clustered yet; start the job first")
+    found = [Cluster(**one) for one in cluster.summary(store)]
+    return Clusters(clusters=sorted(found, key=lambda one: -one.size))
+
+
+def oddities_of(store: Store, items: Items) -> Oddities:
+    return Oddities(anomalies=anomalies_of(store, items), duplicates=duplicates_of(store, items))
+
+
+def anomalies_of(store: Store, items: Items) -> list[Anomaly] | None:
+    """The strangest first; None where nothing was scored yet."""
+    if strange.COLUMN not in store.columns:
+        return None
+    scores = store.column(strange.COLUMN)
+    rows = np.argsort(-np.where(np.isfinite(scores), scores, -np.inf), kind="stable")[:SHOWN]
+    rows = rows[np.isfinite(scores[rows])]  # items added since have none
+    told = zip(rows.tolist(), items.ids_of(rows), scores[rows].tolist(), strict=True)
+    return [Anomaly(row=row, id=id, score=score) for row, id, score in told]
+
+
+def duplicates_of(store: Store, items: Items) -> list[Duplicate] | None:
+    """The nearest pairs first; None where nobody has looked yet."""
+    if duplicates.COLUMN not in store.columns:
+        return None
+    return [
+        Duplicate(rows=[first, row], ids=items.ids_of(np.array([first, row])), distance=distance)
+        for row, first, distance in duplicates.closest_pairs(store, SHOWN)
+    ]

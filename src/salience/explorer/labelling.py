@@ -1,0 +1,115 @@
+"""Labels given by hand, as rows of a store: saved when `mark` returns."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from salience.errors import UserError
+from salience.explorer.answers import ClassCount, LabelsAnswer, Undo
+from salience.explorer.items import Items
+from salience.explorer.points import Encoded, encode_codes
+from salience.explorer.refusals import NotYet
+from salience.store.marks import Marks
+
+LONGEST = 100  # letters of a label
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """version: counts every change;  labels: id -> label"""
+
+    version: int
+    labels: Mapping[str, str]
+
+
+class Labels:
+    """The marks of a store. Another process may mark items at the same time; what is asked here is what is true now."""
+
+    def __init__(self, marks: Marks, items: Items):
+        self.marks = marks
+        self.items = items
+        self._known = Known(*marks.snapshot())
+        self._lock = threading.Lock()  # writers wait here in turn, rather than ask the file again and again
+
+    @property
+    def version(self) -> int:
+        return self.marks.version
+
+    def now(self) -> Known:
+        known = self._known
+        if known.version != self.marks.version:
+            known = self._known = Known(*self.marks.snapshot())
+        return known
+
+    def mark(self, rows: Sequence[int] | None, ids: Sequence[str] | None, label: str | None) -> None:
+        """Raises UserError for a label that is none, Unknown for items that are not there."""
+        if (rows is None) == (ids is None):
+            raise UserError("rows, ids: give one of the two")
+        label = None if label is None else checked(label)
+        if ids is None:
+            ids = self.items.ids_of(self.items.require(rows or []))
+        else:
+            self.items.rows_of(ids)
+        if not ids:
+            raise UserError("rows: none given; name at least one item")
+        with self._lock:
+            before = self._known
+            self.marks.mark(ids, label)
+            if self.marks.version == before.version + 1:  # nobody else has marked since: no need to read all again
+                self._known = Known(before.version + 1, changed(before.labels, ids, label))
+
+    def undo(self) -> None:
+        with self._lock:
+            if self.marks.last() is None:
+                raise NotYet("labels: there is nothing to undo")
+            self.marks.undo()
+
+    def summary(self) -> LabelsAnswer:
+        known, last = self.now(), self.marks.last()
+        counts = sorted(Counter(known.labels.values()).items())
+        return LabelsAnswer(
+            version=known.version,
+            classes=[ClassCount(name=name, count=count) for name, count in counts],
+            labelled=len(known.labels),
+            undo=None if last is None else Undo(label=last.label, count=last.count),
+        )
+
+    def codes(self) -> tuple[Known, list[str], np.ndarray]:
+        """What is known, the classes, and each item's, -1 where it has none.  [n] int64"""
+        known = self.now()
+        classes = sorted(set(known.labels.values()))
+        number = {name: at for at, name in enumerate(classes)}
+        of = np.array([*(number[label] for label in known.labels.values()), -1], np.int64)
+        return known, classes, of[self.items.places_in(known.labels)]
+
+    def encoded(self) -> Encoded:
+        _, classes, codes = self.codes()
+        return encode_codes(codes, classes)
+
+    def table(self) -> dict[str, list[Any]]:
+        """item and label, in the items' order: what `salience predict --labels` reads."""
+        _, classes, codes = self.codes()
+        rows = np.flatnonzero(codes >= 0)
+        if not len(rows):
+            raise NotYet("labels: none yet; label some items first")
+        return {"item": self.items.ids_of(rows), "label": [classes[code] for code in codes[rows]]}
+
+
+def checked(label: str) -> str:
+    label = label.strip()
+    if not label or len(label) > LONGEST or not label.isprintable():
+        raise UserError(f"label: a name of 1 to {LONGEST} visible letters is needed")
+    return label
+
+
+def changed(labels: Mapping[str, str], ids: Sequence[str], label: str | None) -> dict[str, str]:
+    if label is not None:
+        return {**labels, **dict.fromkeys(ids, label)}
+    gone = set(ids)
+    return {id: kept for id, kept in labels.items() if id not in gone}

@@ -1,0 +1,219 @@
+"""A classifier on frozen embeddings, from the labels there are: what it says of every item, how good it is, what to
+label next.
+
+What it asks for are the least certain items, by the margin between the two likeliest classes (Scheffer et al. 2001,
+https://doi.org/10.1007/3-540-44816-0_31), spread over groups of alike ones (Zhdanov 2019,
+https://arxiv.org/abs/1901.05954): one of each group, so that they are not all the same question.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.cluster.hierarchy import fcluster, linkage
+from torch import Tensor
+
+from salience.evaluation import intervals
+from salience.evaluation.head import Head, fit_head, make_folds
+from salience.explorer.answers import CurvePoint, Suggestion
+from salience.explorer.items import Items
+from salience.explorer.points import MISSING, Encoded, encode_codes
+from salience.store import Store
+
+SAMPLE = 20_000  # items that tell how features are distributed; their labels are not needed
+MOST_LEARNT = 5_000  # labelled items a classifier is fitted to; beyond, equally many of each class
+MOST_FOLDED = 500  # labelled items up to which every fold is held out in turn; beyond, one fold judges well enough
+SUGGESTED, UNCERTAIN = 24, 10  # items to label next, chosen among so many times as many of the least certain
+Judged = Literal["source labels", "cross-validation"]
+
+
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """What one training gave.
+
+    version, labelled: of the labels;  head: None where there are not two classes
+    predicted: [n] codes of classes, MISSING where there is no head;  confidence: [n] float32, NaN there
+    """
+
+    version: int
+    labelled: int
+    classes: tuple[str, ...]
+    head: Head | None
+    predicted: np.ndarray
+    confidence: np.ndarray
+    suggestions: tuple[Suggestion, ...] = ()
+    point: CurvePoint | None = None
+    confused: str = ""
+
+    def encoded_predictions(self) -> Encoded:
+        codes = np.where(self.predicted == MISSING, -1, self.predicted.astype(np.int64))
+        return encode_codes(codes, list(self.classes), in_order=True)
+
+    def encoded_confidence(self) -> Encoded:
+        missing = int(np.isnan(self.confidence).sum())
+        low, high = (None, None) if self.head is None else (0.0, 1.0)
+        return Encoded("number", self.confidence, missing=missing, low=low, high=high)
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """How predictions compare with what is known.  truth, said: [m] names"""
+
+    truth: np.ndarray
+    said: np.ndarray
+    judged: Judged
+
+    def point(self, labelled: int) -> CurvePoint:
+        found = intervals.accuracy(self.truth == self.said)
+        return CurvePoint(labelled=labelled, accuracy=found.value, low=found.low, high=found.high, judged=self.judged)
+
+    def confused(self) -> str:
+        """The mistake that is made most often, as a sentence."""
+        wrong = self.truth != self.said
+        if not wrong.any():
+            return ""
+        pairs = Counter(zip(self.truth[wrong].tolist(), self.said[wrong].tolist(), strict=True))
+        truth, said = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        of = int((self.truth == truth).sum())
+        return f"Most often mistaken: {truth} for {said}, {pairs[truth, said]:,} of {of:,}."
+
+
+class Learner:
+    """Trains for one state of the labels after the other, on the items of a store."""
+
+    def __init__(self, store: Store, items: Items):
+        self.store = store
+        self.items = items
+
+    @cached_property
+    def sample(self) -> Tensor:
+        """[<= SAMPLE d], of all items"""
+        rows = np.arange(self.items.n)
+        if self.items.n > SAMPLE:
+            rows = np.sort(np.random.default_rng(0).choice(self.items.n, SAMPLE, replace=False))
+        return torch.tensor(self.store.vectors(rows))
+
+    @cached_property
+    def source(self) -> tuple[np.ndarray, frozenset[str]]:
+        """What the source calls each item, [n] object with None; and all these names."""
+        if "label" not in self.store.columns:
+            return np.full(self.items.n, None, object), frozenset()
+        labels = self.store.column("label")
+        if labels.dtype != object:  # numbers; a class that is counted is called as it is written
+            labels = np.array([None if np.isnan(one) else f"{one:g}" for one in labels], object)
+        return labels, frozenset(name for name in pd.unique(labels) if name is not None)
+
+    def nothing(self, version: int, labelled: int = 0, classes: Sequence[str] = ()) -> Learnt:
+        n = self.items.n
+        return Learnt(
+            version, labelled, tuple(classes), None, np.full(n, MISSING, np.uint16), np.full(n, np.nan, np.float32)
+        )
+
+    def learn(self, version: int, classes: Sequence[str], codes: np.ndarray) -> Learnt:
+        """codes: [n] of classes, -1 where an item has no label by hand"""
+        rows = np.flatnonzero(codes >= 0)
+        present = np.unique(codes[rows])
+        if len(present) < 2:
+            return self.nothing(version, len(rows), classes)
+        names, y = [classes[code] for code in present], np.searchsorted(present, codes[rows])
+        some = balanced(y)
+        x = torch.tensor(self.store.vectors(rows[some]))
+        head = self._head(x, y[some], len(names))
+        predicted, confidence, margin = self._predictions(head)
+        margin[rows] = np.inf  # they are labelled
+        verdict = self._judge(names, predicted, rows, x, y[some])
+        return Learnt(
+            version,
+            len(rows),
+            tuple(names),
+            head,
+            predicted,
+            confidence,
+            tuple(self._suggestions(names, predicted, confidence, margin)),
+            None if verdict is None else verdict.point(len(rows)),
+            "" if verdict is None else verdict.confused(),
+        )
+
+    def _head(self, x: Tensor, y: np.ndarray, classes: int) -> Head:
+        """x: [m d], y: [m]"""
+        everything = torch.cat([x, self.sample])
+        return fit_head(everything, torch.arange(len(x)), torch.from_numpy(y), classes)
+
+    def _predictions(self, head: Head) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of every item: class, confidence, and how far it is ahead of the next class.  [n] each"""
+        parts = []
+        for block in self.store.blocks():
+            best = head.probabilities(torch.tensor(block)).topk(2, dim=1)
+            first, second = best.values.numpy().T
+            parts.append((best.indices[:, 0].numpy().astype(np.uint16), first, first - second))
+        predicted, confidence, margin = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return predicted, confidence, margin
+
+    def _suggestions(
+        self, names: Sequence[str], predicted: np.ndarray, confidence: np.ndarray, margin: np.ndarray
+    ) -> list[Suggestion]:
+        count = min(SUGGESTED * UNCERTAIN, int(np.isfinite(margin).sum()))
+        if not count:
+            return []
+        rows = np.argpartition(margin, count - 1)[:count]
+        rows = rows[np.argsort(margin[rows], kind="stable")]
+        chosen = rows[spread(self.store.vectors(rows), SUGGESTED)]
+        told = zip(chosen.tolist(), self.items.ids_of(chosen), strict=True)
+        return [
+            Suggestion(row=row, id=id, label=names[predicted[row]], confidence=float(confidence[row]))
+            for row, id in told
+        ]
+
+    def _judge(
+        self, names: Sequence[str], predicted: np.ndarray, rows: np.ndarray, x: Tensor, y: np.ndarray
+    ) -> Verdict | None:
+        """By the source's labels of all other items where these are its classes, else by what is held out in turn.
+
+        rows: [r] labelled items;  x: [m d], y: [m] those that were learnt from
+        """
+        labels, known = self.source
+        called = np.array(names, object)
+        if known.issuperset(names):
+            judging = np.array([label is not None for label in labels])
+            judging[rows] = False
+            if judging.any():
+                return Verdict(labels[judging], called[predicted[judging]], "source labels")
+        folds = make_folds(y)
+        if folds is None:
+            return None
+        truth, said = [], []
+        for fold in folds.numpy() if len(y) <= MOST_FOLDED else folds.numpy()[:1]:
+            head = self._head(x[~fold], y[~fold], len(names))
+            truth.append(y[fold])
+            said.append(head.probabilities(x[fold]).argmax(1).numpy())
+        return Verdict(called[np.concatenate(truth)], called[np.concatenate(said)], "cross-validation")
+
+
+def balanced(y: np.ndarray, most: int = MOST_LEARNT) -> np.ndarray:
+    """Which rows to learn from: all, or of every class an equal share.  y: [m] -> [<= m]"""
+    if len(y) <= most:
+        return np.arange(len(y))
+    generator, share = np.random.default_rng(0), max(1, most // len(np.unique(y)))
+    members = [generator.permutation(np.flatnonzero(y == label))[:share] for label in np.unique(y)]
+    return np.sort(np.concatenate(members))
+
+
+def spread(x: np.ndarray, count: int) -> np.ndarray:
+    """The first of each of `count` groups of alike rows.  [m d], the most wanted first -> [<= count], in that order"""
+    if len(x) <= count:
+        return np.arange(len(x))
+    groups = fcluster(linkage(x.astype(np.float64), "ward"), count, "maxclust")
+    return np.sort(np.unique(groups, return_index=True)[1])
+
+
+def curve_with(curve: Mapping[int, CurvePoint], learnt: Learnt) -> dict[int, CurvePoint]:
+    """The few-label curve with one more point; what was learnt from labels since taken away is forgotten."""
+    before = {labelled: point for labelled, point in curve.items() if labelled < learnt.labelled}
+    return before if learnt.point is None else {**before, learnt.labelled: learnt.point}

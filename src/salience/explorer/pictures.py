@@ -1,0 +1,79 @@
+"""Images from outside, looked at before they are decoded; and images to show."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from salience.apps.pictures import pictures
+from salience.data import Dataset
+from salience.data.built import Options
+from salience.data.cache import cache_folder
+from salience.data.prepare import prepare
+from salience.data.source import Encoded, Found, Source
+from salience.errors import UserError, naming
+from salience.modalities.decode import UnreadableError, probe
+from salience.representation import Representation
+
+MOST_PIXELS = 50_000_000  # a camera's; decoded they take 150 MB
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")  # what cameras and browsers make
+
+
+def verify(data: bytes) -> None:
+    """Raises UserError for what is no image, damaged, or of more pixels than are decoded. Decodes nothing."""
+    try:
+        header = probe(data)
+        _require_size(header.width, header.height)
+        Image.init()
+        with Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN]) as image:
+            _require_size(*image.size)
+            image.verify()
+    except UserError:
+        raise
+    except UnreadableError as problem:
+        raise UserError(f"image: {problem}; send JPEG or PNG") from None
+    except Exception as problem:  # PIL's readers raise anything from SyntaxError to struct.error
+        unknown = isinstance(problem, Image.UnidentifiedImageError)
+        said = "not an image, or of a kind that is not read" if unknown else f"damaged ({type(problem).__name__})"
+        raise UserError(f"image: {said}; send JPEG or PNG") from None
+
+
+def _require_size(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise UserError(f"image: {width}x{height} pixels are more than {MOST_PIXELS:,}; send a smaller one")
+
+
+def opened(data: bytes, rep: Representation) -> Dataset:
+    """One image as the run expects it. Raises UserError where it cannot be read, or the run takes no images."""
+    if rep.spec.modality != "image":
+        raise UserError(f"image: {rep.method_name} was trained on {rep.spec.modality} data; send rows")
+    verify(data)
+    found = Found(Encoded(1, lambda: iter([[data]])))
+    with naming("image", "source"):
+        return prepare(Source("image", "", lambda: found), Options(spec=rep.spec), cache_folder())
+
+
+def as_png(x: np.ndarray | Tensor) -> list[str]:
+    """[n c h w] on the unit scale -> PNG files in base64"""
+    levels = np.rint(pictures(torch.as_tensor(x)) * 255).astype(np.uint8)
+    return [in_base64(encoded(Image.fromarray(one))) for one in levels]
+
+
+def encoded(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def in_base64(file: bytes) -> str:
+    return base64.b64encode(file).decode("ascii")
+
+
+def media_type(file: bytes) -> str:
+    """Of a thumbnail."""
+    return "image/jpeg" if file.startswith(b"\xff\xd8") else "image/png"

@@ -1,0 +1,84 @@
+"""Answers that are not JSON, and errors as one plain line."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from salience.errors import UserError
+from salience.explorer.refusals import status_of
+
+BINARY = "application/octet-stream"
+log = logging.getLogger(__name__)
+
+
+def binary(request: Request, values: np.ndarray, tag: str) -> Response:
+    """Numbers as they are, little-endian; nothing where the browser has this version already."""
+
+    def content() -> bytes:
+        return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+
+    if request.headers.get("if-none-match") == f'"{tag}"':
+        return Response(status_code=304, headers=kept(tag))
+    return Response(content(), media_type=BINARY, headers=kept(tag))
+
+
+def file(request: Request, content: bytes, media_type: str) -> Response:
+    tag = f"{zlib.crc32(content):08x}-{len(content)}"
+    if request.headers.get("if-none-match") == f'"{tag}"':
+        return Response(status_code=304, headers=kept(tag))
+    return Response(content, media_type=media_type, headers=kept(tag))
+
+
+def kept(tag: str) -> dict[str, str]:
+    """For the browser's cache, which asks each time: another server may have this address tomorrow."""
+    return {"Cache-Control": "private, no-cache", "ETag": f'"{tag}"'}
+
+
+def problem(status: int, message: str) -> JSONResponse:
+    return JSONResponse({"error": " ".join(message.split())}, status)
+
+
+def plainly(errors: Sequence[Any]) -> str:
+    """What does not fit, as "where: what": "body.k: Input should be greater than or equal to 1"."""
+    told = []
+    for error in errors[:3]:
+        place = ".".join(str(part) for part in error["loc"] if part not in ("body", "query", "path"))
+        told.append(f"{place or 'body'}: {error['msg']}")
+    return "; ".join(told)
+
+
+def handle_problems(app: FastAPI) -> None:
+    """Every error is {"error": "one plain line"}; a mistake of ours keeps its traceback in the server's log."""
+
+    @app.exception_handler(UserError)
+    def user_error(request: Request, found: UserError) -> Response:
+        return problem(status_of(found), str(found))
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, found: RequestValidationError) -> Response:
+        return problem(422, plainly(found.errors()))
+
+    @app.exception_handler(ValidationError)
+    def invalid_body(request: Request, found: ValidationError) -> Response:
+        return problem(422, plainly(found.errors()))
+
+    @app.exception_handler(HTTPException)
+    def http(request: Request, found: HTTPException) -> Response:
+        answer = problem(found.status_code, f"{request.method} {request.url.path}: {found.detail}")
+        answer.headers.update(found.headers or {})
+        return answer
+
+    @app.exception_handler(Exception)
+    def ours(request: Request, found: Exception) -> Response:
+        return problem(500, "internal error; the server's log says more")

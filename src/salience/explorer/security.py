@@ -1,0 +1,148 @@
+"""Who is let in, and with how much. Stands before everything else, static files and documentation too.
+
+Without a token the server listens on this machine alone; then what must be kept out is other pages open in the user's
+browser: by the name they call us (DNS rebinding) and by where a POST comes from (cross-site requests).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MOST_BYTES = 32 * 2**20  # of a request's body
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+EVERYWHERE = ("0.0.0.0", "::", "[::]")  # reached by names nobody can list here; the token keeps others out
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; style-src 'self'; object-src 'none'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+READING = ("GET", "HEAD")
+
+
+def allowed_hosts(host: str | None) -> frozenset[str] | None:
+    """The names a request may call this server; None where it listens everywhere, and any will do."""
+    if host in EVERYWHERE:
+        return None
+    given = () if host is None else (f"[{host}]" if ":" in host and host[0] != "[" else host,)
+    return frozenset(name.lower() for name in (*LOOPBACK, *given))
+
+
+class Guard:
+    """Around an application.
+
+    token: what every request must bring, as `Authorization: Bearer`, cookie, or ?token= of the page; None: nothing
+    hosts: as allowed_hosts gives them
+    """
+
+    def __init__(self, app: ASGIApp, *, token: str | None, hosts: frozenset[str] | None, most_bytes: int = MOST_BYTES):
+        self.app = app
+        self.token = token
+        self.hosts = hosts
+        self.most_bytes = most_bytes
+        self.cookie = f"salience-{hashlib.sha256((token or '').encode()).hexdigest()[:8]}"  # one for each server
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers[name] = value
+            await send(message)
+
+        request = Request(scope)
+        answer = self._refusal(request) or self._welcome(request)
+        if answer is not None:
+            await answer(scope, receive, sending)
+        elif request.method in READING:
+            await self.app(scope, receive, sending)
+        elif (body := await self._body(request, receive)) is None:
+            too_large = f"body: more than {self.most_bytes // 2**20} MB; send less at once"
+            await refused(413, too_large)(scope, receive, sending)
+        else:
+            await self.app(scope, replayed(body, receive), sending)
+
+    def _refusal(self, request: Request) -> Response | None:
+        host = request.headers.get("host", "")
+        if self.hosts is not None and name_of(host) not in self.hosts:
+            return refused(400, f"host: this server is not called '{host[:80]}'; open it as printed")
+        if self.token is not None and not any(self._is_token(given) for given in self._given(request)):
+            return refused(401, "token: none, or not this server's; open the address that was printed with its token")
+        origin = request.headers.get("origin")
+        if request.method not in READING and origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            return refused(403, f"origin: a request from {origin[:80]} changes nothing here")
+        return None
+
+    def _given(self, request: Request) -> Iterable[str]:
+        scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            yield bearer.strip()
+        yield request.cookies.get(self.cookie, "")
+        if self._is_entrance(request):
+            yield request.query_params["token"]
+
+    def _is_token(self, given: str) -> bool:
+        return self.token is not None and secrets.compare_digest(given.encode(), self.token.encode())
+
+    def _welcome(self, request: Request) -> Response | None:
+        """Keeps the token of the printed address as a cookie, and takes it out of the address."""
+        if self.token is None or not self._is_entrance(request) or not self._is_token(request.query_params["token"]):
+            return None
+        answer = RedirectResponse("/", 303)
+        answer.set_cookie(self.cookie, self.token, httponly=True, samesite="strict", path="/")
+        return answer
+
+    @staticmethod
+    def _is_entrance(request: Request) -> bool:
+        return request.method == "GET" and request.url.path == "/" and "token" in request.query_params
+
+    async def _body(self, request: Request, receive: Receive) -> bytes | None:
+        """All of it; None where it is too large, whatever it said of its length."""
+        length = request.headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > self.most_bytes:
+            return None
+        body, more = bytearray(), True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self.most_bytes:
+                return None
+        return bytes(body)
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """What an application receives whose body was read before it."""
+    waiting: list[MutableMapping[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receiving() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return receiving
+
+
+def name_of(host: str) -> str:
+    """A Host header without the port."""
+    name, colon, port = host.rpartition(":")
+    return (name if colon and port.isdecimal() else host).lower()
+
+
+def refused(status: int, message: str) -> Response:
+    return JSONResponse({"error": " ".join(message.split())}, status)

@@ -1,0 +1,134 @@
+"""From a store or a run to a server that listens, until Ctrl-C."""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import socket
+import sys
+from pathlib import Path
+
+from salience.errors import MissingPackage, UserError
+from salience.store import open_store, require_store
+
+FIRST_PORT, PORTS = 8300, 100
+LOOPBACK = "127.0.0.1"
+EMBEDDINGS = "embeddings.lance"
+
+
+def serve(
+    target: Path | str,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    run: Path | str | None = None,
+    runs: Path | str | None = None,
+) -> None:
+    """See salience.explore."""
+    require_packages()
+    uri = store_at(target)
+    if runs is not None and not Path(runs).is_dir():
+        raise UserError(f"runs: {runs} is no folder; give the one your runs are in")
+    with listening(host, port) as listener:
+        import uvicorn
+
+        from salience.explorer.app import make_app
+        from salience.explorer.state import Explorer
+
+        token = None if host is None else secrets.token_urlsafe()
+        explorer = Explorer(
+            open_store(uri), run=None if run is None else Path(run), runs=None if runs is None else Path(runs)
+        )
+        app = make_app(explorer, token=token, host=host)
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=3
+        )
+        told(uri, listener, host, token)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def require_packages() -> None:
+    try:
+        import fastapi  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as problem:
+        raise MissingPackage(
+            f"explore: the page needs the package {problem.name}; install it with: pip install 'salience[explore]'"
+        ) from None
+
+
+def store_at(target: Path | str) -> str:
+    """The store itself; of a run its own source's embeddings, made where they are not there.
+
+    Errors: UserError where it is neither.
+    """
+    path = Path(target)
+    if not (path / "config.yaml").is_file():
+        require_store(target)
+        return str(target)
+    from salience.apps import embed_to
+    from salience.run import Run
+
+    store = path / EMBEDDINGS
+    if not store.exists():
+        run = Run(path)
+        if run.config["source"] is None:
+            raise UserError(f"target: {path} does not say what it was fitted to; embed a source: salience embed {path}")
+        source = source_of(run)
+        print(f"embedding {source} into {store}", file=sys.stderr)
+        embed_to(path, source, store)
+    return str(store)
+
+
+def source_of(run: object) -> str:
+    """What the run was fitted to, as it is typed."""
+    config = run.config  # type: ignore[attr-defined]
+    source, split = str(config["source"]), config.get("split")
+    return source if not split or source.endswith(f":{split}") else f"{source}:{split}"
+
+
+def listening(host: str | None, port: int | None) -> socket.socket:
+    """A socket that browsers can connect to from now on; by default at the first port that is free.
+
+    Errors: UserError where the port is taken, or `host` is no address of this machine.
+    """
+    address = host or LOOPBACK
+    if port is not None and not 0 <= port <= 65535:
+        raise UserError(f"port: {port} is none; take one from 1024 to 65535, or 0 for any that is free")
+    candidates = range(FIRST_PORT, FIRST_PORT + PORTS) if port is None else [port]
+    for number in candidates:
+        try:
+            return bound(address, number)
+        except PermissionError:
+            raise UserError(f"port: {number} is for the system; take one from 1024 on") from None
+        except OSError as problem:
+            if problem.errno == errno.EADDRINUSE:
+                continue
+            raise UserError(f"host: cannot listen at {address}, port {number} ({problem})") from None
+    taken = f"{port} is" if port is not None else f"{FIRST_PORT} to {FIRST_PORT + PORTS - 1} are"
+    raise UserError(f"port: {taken} in use; name another one with --port")
+
+
+def bound(address: str, port: int) -> socket.socket:
+    family, kind, protocol, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        if sys.platform != "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(place)
+        listener.listen(128)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def told(uri: str, listener: socket.socket, host: str | None, token: str | None) -> None:
+    """Prints where the page is."""
+    port = listener.getsockname()[1]
+    name = host or LOOPBACK
+    name = f"[{name}]" if ":" in name and not name.startswith("[") else name
+    place = f"http://{name}:{port}/" + (f"?token={token}" if token is not None else "")
+    print(f"{uri}: {place}\nCtrl-C ends it", flush=True)
+    if token is not None:
+        print("whoever has this address can see and label the items; programs send the token as a Bearer", flush=True)

@@ -1,0 +1,171 @@
+"""What the server knows: a store and everything around it, put together once."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from salience.errors import UserError
+from salience.explorer import groups
+from salience.explorer.answers import (
+    Clusters,
+    Found,
+    Hit,
+    Item,
+    Oddities,
+    Prediction,
+    SearchBody,
+    StoreAnswer,
+)
+from salience.explorer.answers import ColumnName as Column
+from salience.explorer.classifier import COLUMNS, Classifier
+from salience.explorer.items import Items, plain
+from salience.explorer.jobs import Jobs
+from salience.explorer.labelling import Labels
+from salience.explorer.learning import Learner
+from salience.explorer.model import Model
+from salience.explorer.points import MISSING, Columns, Live
+from salience.explorer.runs import FOLDER, Runs
+from salience.store import Hits, Store
+
+
+class Explorer:
+    """A store that is being explored.
+
+    run: where the run is, if not where it was when the store was written;  runs: a folder of runs to show
+    Close it: that keeps the predictions and ends what runs in the background.
+    """
+
+    def __init__(self, store: Store, *, run: Path | None = None, runs: Path | None = None):
+        self.store = store
+        self.items = Items(store)
+        self.labels = Labels(store.marks, self.items)
+        self.classifier = Classifier(store, self.labels, Learner(store, self.items))
+        live = {
+            "marked": Live("category", lambda: self.labels.version, self.labels.encoded),
+            "predicted": Live("category", self._learnt_version, lambda: self.classifier.learnt.encoded_predictions()),
+            "confidence": Live("number", self._learnt_version, lambda: self.classifier.learnt.encoded_confidence()),
+        }
+        self.columns = Columns(store, live)
+        self.jobs = Jobs(store, self._written)
+        self.model = Model(store, run)
+        self.runs = Runs(runs or (FOLDER if FOLDER.is_dir() else None), self.model.folder)
+        self.mark = secrets.token_hex(4)  # versions count from 0 in every process
+        self._clusters: tuple[int, Clusters] | None = None
+        self._oddities: tuple[tuple[int, int], Oddities] | None = None
+
+    def close(self) -> None:
+        self.jobs.close()
+        self.classifier.close()
+
+    def about(self) -> StoreAnswer:
+        about = self.store.about
+        listed = [Column(name=name, kind=kind) for name, kind in self.columns.listed().items()]
+        return StoreAnswer(
+            name=self.store.name,
+            rows=self.items.n,
+            dim=self.store.dim,
+            modality=str(about.get("modality", "table")),
+            method=about.get("method"),
+            run=about.get("run"),
+            columns=listed,
+            maps=self.columns.maps(),
+            can=self.model.can,
+            thumbnails=self.items.n > 0 and self.store.thumbnails([0])[0] is not None,
+        )
+
+    def item(self, row: int) -> Item:
+        row = int(self.items.require([row])[0])
+        live = {name: self._live_value(name, row) for name in self.columns.live}
+        return Item(
+            row=row,
+            id=self.items.ids_of(np.array([row]))[0],
+            image=self.store.thumbnails([row])[0] is not None,
+            columns={**self.items.shown(row), **live},
+        )
+
+    def _live_value(self, name: str, row: int) -> str | float | None:
+        _, column = self.columns.column(name)
+        value = column.values[row]
+        if column.kind == "number":
+            return plain(value)
+        return None if value == MISSING else column.classes[int(value)]
+
+    def neighbours(self, row: int, k: int, where: str | None = None) -> list[Hit]:
+        """The items nearest to one, without it."""
+        row = int(self.items.require([row])[0])
+        found = self.store.search(self.store.vectors([row])[0], k + 1, where=where).without(row)
+        return self.items.hits(Hits(found.rows[:k], found.distances[:k]))
+
+    def search(self, body: SearchBody) -> Found:
+        given = [name for name in ("row", "id", "vector") if getattr(body, name) is not None]
+        if len(given) > 1:
+            raise UserError(f"{', '.join(given)}: search by one of them")
+        matching = None if body.where is None else self.where(body.where)
+        if body.vector is not None:
+            hits = self.nearest(np.array(body.vector, np.float32), body.k, body.where)
+        elif given:
+            row = body.row if body.id is None else int(self.items.rows_of([body.id])[0])
+            hits = self.neighbours(row or 0, body.k, body.where)
+        else:
+            rows = np.arange(self.items.n) if matching is None else matching
+            hits = self.items.plain_hits(rows[: body.k])
+        return Found(hits=hits, matching=None if matching is None else len(matching))
+
+    def nearest(self, vector: np.ndarray, k: int, where: str | None) -> list[Hit]:
+        if where is not None:
+            self._keep_for(where)
+        return self.items.hits(self.store.search(vector, k, where=where))
+
+    def where(self, expression: str) -> np.ndarray:
+        """[m] rows that satisfy a condition on columns, the live ones too."""
+        self._keep_for(expression)
+        return self.store.where(expression)
+
+    def _keep_for(self, expression: str) -> None:
+        if any(name in expression.lower() for name in COLUMNS):
+            self.classifier.keep()
+
+    def predictions(self, x: np.ndarray) -> list[Prediction]:
+        """What the live classifier says of embeddings.  [m d]"""
+        import torch
+
+        learnt = self.classifier.newest()
+        assert learnt.head is not None
+        found = []
+        for one in learnt.head.probabilities(torch.tensor(np.asarray(x, np.float32))).numpy():
+            best = int(one.argmax())
+            probabilities = dict(zip(learnt.classes, map(float, one), strict=True))
+            found.append(
+                Prediction(label=learnt.classes[best], confidence=float(one[best]), probabilities=probabilities)
+            )
+        return found
+
+    def prediction_table(self) -> dict[str, Any]:
+        """item, predicted and confidence of all items, of the labels as they are now."""
+        learnt = self.classifier.newest()
+        names = np.array(learnt.classes, object)
+        items = self.items.ids_of(np.arange(self.items.n))
+        return {"item": items, "predicted": names[learnt.predicted], "confidence": learnt.confidence}
+
+    def clusters(self) -> Clusters:
+        version = self.columns.version("cluster")
+        if self._clusters is None or self._clusters[0] != version:
+            self._clusters = version, groups.clusters_of(self.store)
+        return self._clusters[1]
+
+    def oddities(self) -> Oddities:
+        version = self.columns.version("anomaly"), self.columns.version("duplicate_of")
+        if self._oddities is None or self._oddities[0] != version:
+            self._oddities = version, groups.oddities_of(self.store, self.items)
+        return self._oddities[1]
+
+    def _learnt_version(self) -> int:
+        return self.classifier.learnt.version
+
+    def _written(self, names: Iterable[str]) -> None:
+        self.columns.changed(names)

@@ -1,0 +1,133 @@
+"""UMAP of a store's vectors (McInnes et al. 2018, https://arxiv.org/abs/1802.03426), by umap-learn, in its own process.
+
+    python -m salience.explorer.umap_process STORE
+
+Writes lines of JSON to standard output, {"share": 0.4, "said": "200 of 500 epochs, 12 s left"}, and at the end
+{"points": n} followed by n pairs of little-endian float32. Ends when standard input does: with the process that
+started it, whatever happens to that.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import threading
+import time
+import warnings
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from salience.store import Store, open_store
+from salience.units import format_duration
+
+FITTED = 100_000  # items a map is fitted to; where there are more, the others are placed among them
+SEEDED = 50_000  # up to so many items the map is the same each time, which takes one thread
+TRANSFORMED = 20_000  # placed at a time
+EPOCHS = ((10_000, 500), (FITTED, 200))  # as umap-learn chooses itself
+FITTING = 0.7  # the share of the work that fitting is, where others are placed afterwards
+
+
+class Teller(io.TextIOBase):
+    """What umap-learn's progress bar writes to, "12/200", becomes a line of ours.
+
+    share, of: where its part of the whole begins, and how much it is
+    """
+
+    def __init__(self, out: BinaryIO, of: float):
+        self.out = out
+        self.of = of
+        self.begun = time.monotonic()
+
+    def write(self, text: str) -> int:
+        done, slash, total = text.strip().partition("/")
+        if slash and done.isdecimal() and total.isdecimal():
+            self.told(int(done), int(total))
+        return len(text)
+
+    def told(self, done: int, total: int) -> None:
+        if not done:
+            self.begun = time.monotonic()
+        seconds = (time.monotonic() - self.begun) / max(done, 1) * (total - done)
+        left = f", {format_duration(seconds)} left" if done else ""
+        say(self.out, share=round(self.of * done / total, 4), said=f"{done} of {total} epochs{left}")
+
+
+def say(out: BinaryIO, **told: Any) -> None:
+    out.write(json.dumps(told).encode() + b"\n")
+    out.flush()
+
+
+def main(uri: str, out: BinaryIO) -> None:
+    try:
+        store = open_store(uri)
+        points = make_map(store, out)
+        say(out, points=len(points))
+        out.write(np.ascontiguousarray(points, "<f4").tobytes())
+        out.flush()
+    except Exception as problem:  # told to the one who waits, in one line
+        say(out, failed=" ".join(f"{type(problem).__name__}: {problem}".split())[:300])
+
+
+def make_map(store: Store, out: BinaryIO) -> np.ndarray:
+    """[n 2]"""
+    n = len(store)
+    if n < 5:
+        raise ValueError(f"{n} items make no map")
+    say(out, share=0.0, said="loading UMAP, some seconds")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from umap import UMAP
+
+        rows = np.arange(n) if n <= FITTED else np.sort(np.random.default_rng(0).choice(n, FITTED, replace=False))
+        teller = Teller(out, 1.0 if n <= FITTED else FITTING)
+        bar = {"file": teller, "bar_format": "{n_fmt}/{total_fmt}", "mininterval": 0.3, "leave": False}
+        mapper = UMAP(
+            metric="cosine",
+            n_neighbors=min(15, n - 1),
+            n_epochs=next((epochs for most, epochs in EPOCHS if n <= most), EPOCHS[-1][1]),
+            init="pca",
+            random_state=0 if n <= SEEDED else None,
+            n_jobs=1 if n <= SEEDED else -1,
+            verbose=False,
+            tqdm_kwds={**bar, "disable": False},
+        )
+        say(out, share=0.0, said="finding neighbours")
+        fitted = mapper.fit_transform(store.vectors(rows))
+        if len(rows) == n:
+            return fitted
+        return placed(store, mapper, rows, fitted, out)
+
+
+def placed(store: Store, mapper: Any, rows: np.ndarray, fitted: np.ndarray, out: BinaryIO) -> np.ndarray:
+    """All items: the fitted ones where they are, the others among them.  rows: [m], fitted: [m 2] -> [n 2]"""
+    n = len(store)
+    points, others = np.empty((n, 2), np.float32), np.setdiff1d(np.arange(n), rows)
+    points[rows], begun = fitted, time.monotonic()
+    for first in range(0, len(others), TRANSFORMED):
+        some = others[first : first + TRANSFORMED]
+        mapper.tqdm_kwds = {"disable": True}
+        points[some] = mapper.transform(store.vectors(some))
+        share = (first + len(some)) / len(others)
+        left = format_duration((time.monotonic() - begun) * (1 - share) / share)
+        said = f"{first + len(some):,} of {len(others):,} more items placed, {left} left"
+        say(out, share=round(FITTING + (1 - FITTING) * share, 4), said=said)
+    return points
+
+
+def end_with_parent() -> None:
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+if __name__ == "__main__":
+    end_with_parent()
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints does not mix with the answers
+    main(sys.argv[1], answers)
+    os._exit(0)  # the thread that waits for the parent holds standard input

@@ -1,0 +1,285 @@
+"""The page in a real browser, on real images: what a person would do, and what is left on the disk after it.
+
+Runs where Chromium is installed (Debian: apt install chromium). Digits come with scikit-learn; Fashion-MNIST
+and CIFAR-10 are used where SALIENCE_DATA names the folder that holds them. SALIENCE_SHOTS keeps a picture of each step.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from salience.apps import embed_to
+from salience.data import Dataset, open_data
+from salience.store import open_store
+from salience.training import fit
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt install chromium)"),
+    # the driver's pipes and subprocess are closed when the interpreter gets to it
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+FLAGS = (
+    "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+)  # fmt: skip
+FOLDER = Path(os.environ.get("SALIENCE_DATA", "nowhere"))
+PATIENCE = 60_000  # milliseconds; a busy machine is slow, and nothing here is about speed
+
+
+def real_images(name: str) -> Dataset:
+    if name == "digits":
+        return open_data("digits", progress=False)
+    if not FOLDER.is_dir():
+        pytest.skip("SALIENCE_DATA names no folder with more images")
+    if name == "cifar10":
+        return open_data(FOLDER / "cifar10-test.parquet", progress=False).subset(range(2000))
+    if not Path("/usr/share/datasets/fashion-mnist").is_dir() and not os.environ.get("SALIENCE_CACHE"):
+        pytest.skip("no Fashion-MNIST here")
+    return open_data("fashion-mnist:test", progress=False).subset(range(2000))
+
+
+@dataclass
+class Served:
+    """A store that is being explored.  data: what was embedded;  url: of the page"""
+
+    store: Path
+    data: Dataset
+    url: str
+    process: subprocess.Popen[bytes]
+
+
+@pytest.fixture(scope="module", params=["digits", "fashion-mnist", "cifar10"])
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """`salience explore` as a process of its own, on a store of PCA's embeddings."""
+    data, folder = real_images(request.param), tmp_path_factory.mktemp("explored")
+    run = fit("pca", data, out=folder / "runs" / "pca", dim=16, progress=False)
+    store = embed_to(run, data, folder / f"{request.param}.lance", progress=False)
+    port = free_port()
+    process = start(store, port)
+    yield Served(store, data, f"http://127.0.0.1:{port}/", process)
+    process.terminate()
+    process.wait(30)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start(store: Path, port: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "salience", "explore", str(store), "--port", str(port)]
+    process = subprocess.Popen(command, cwd=store.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/store", timeout=1).read()
+            return process
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError("the server did not start")
+
+
+@pytest.fixture(scope="module")
+def browser():  # type: ignore[no-untyped-def]
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, served: Served):  # type: ignore[no-untyped-def]
+    """The page, drawn. What it asked other hosts for, and what it complained of, ends the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    elsewhere, complaints = [], []
+    page.on("request", lambda request: elsewhere.append(request.url) if not local(request.url, served) else None)
+    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda problem: complaints.append(str(problem)))
+    opened(page, served)
+    yield page
+    context.close()
+    assert elsewhere == []
+    assert complaints == []
+
+
+def local(url: str, served: Served) -> bool:
+    return url.startswith((served.url, "data:", f"blob:{served.url}"))
+
+
+def opened(page, served: Served) -> None:  # type: ignore[no-untyped-def]
+    page.goto(served.url)
+    page.wait_for_function(f"() => window.salience?.map?.drawn() === {len(served.data)}")
+
+
+def shot(page, served: Served, name: str) -> None:  # type: ignore[no-untyped-def]
+    if folder := os.environ.get("SALIENCE_SHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=Path(folder) / f"{served.store.stem}-{name}.png")
+
+
+def position(page, row: int) -> tuple[float, float]:  # type: ignore[no-untyped-def]
+    x, y = page.evaluate(f"() => window.salience.map.screenPosition({row})")
+    return x, y
+
+
+def lonely_row(served: Served) -> int:
+    """An item that no other hides on the map."""
+    store = open_store(served.store)
+    places = np.stack([store.column("x"), store.column("y")], axis=1)
+    apart = ((places[:, None] - places[None, :500]) ** 2).sum(2)
+    apart[apart == 0] = np.inf
+    middle = np.abs(places - places.mean(0)).max(1) < 0.7 * np.abs(places - places.mean(0)).max()
+    return int(np.argmax(np.where(middle, apart.min(1), -1)))
+
+
+def lasso(page, rows: np.ndarray) -> int:  # type: ignore[no-untyped-def]
+    """Draws round the middle half of these rows.  -> how many are selected then"""
+    places = np.array([position(page, int(row)) for row in rows[:200]])
+    low, high = np.quantile(places, 0.25, axis=0), np.quantile(places, 0.75, axis=0)
+    corners = [(low[0], low[1]), (high[0], low[1]), (high[0], high[1]), (low[0], high[1]), (low[0], low[1])]
+    page.keyboard.press("Escape")
+    page.click("#lasso")
+    page.mouse.move(*corners[0])
+    page.mouse.down()
+    for corner in corners[1:]:
+        page.mouse.move(*corner, steps=12)
+    page.mouse.up()
+    page.wait_for_function("() => !document.querySelector('#selected').textContent.startsWith('0 ')")
+    if page.get_attribute("#lasso", "aria-pressed") == "true":
+        page.click("#lasso")
+    return int(re.sub(r"\D", "", page.inner_text("#selected")))
+
+
+def test_pointing_at_an_item_shows_it_and_a_click_its_neighbours(page, served: Served) -> None:  # type: ignore[no-untyped-def]
+    row = lonely_row(served)
+    page.mouse.move(*position(page, row))
+    page.wait_for_selector("#tooltip:not([hidden]) img")
+    assert served.data.ids[row] in page.inner_text("#tooltip")
+    shot(page, served, "hover")
+    page.mouse.click(*position(page, row))
+    page.wait_for_selector("#details .hit")
+    assert served.data.ids[row] in page.inner_text("#details")
+    store = open_store(served.store)
+    expected = store.search(store.vectors([row])[0], 13).without(row).rows[:12]
+    shown = [int(value) for value in page.eval_on_selector_all("#details .hit", "all => all.map(e => e.dataset.row)")]
+    assert set(shown[:8]) <= set(expected.tolist())
+    shot(page, served, "details")
+
+
+def test_a_dropped_image_finds_itself(page, served: Served, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    row = 11
+    pixels = served.data.item(row)
+    image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    image.save(tmp_path / "dropped.png")
+    page.set_input_files("#search-file", tmp_path / "dropped.png")
+    page.wait_for_selector("#hits .hit")
+    first = page.get_attribute("#hits .hit >> nth=0", "data-row")
+    assert int(first) == row
+    shot(page, served, "search")
+
+
+def test_a_condition_filters_and_a_bad_one_is_refused_in_words(page, served: Served) -> None:  # type: ignore[no-untyped-def]
+    wanted = served.data.classes[3]
+    page.fill("#search-text", f"label = '{wanted}'")
+    page.press("#search-text", "Enter")
+    page.wait_for_selector("#hits .hit")
+    rows = [int(value) for value in page.eval_on_selector_all("#hits .hit", "all => all.map(e => e.dataset.row)")]
+    labels = served.data.require_labels("this test")
+    assert {served.data.classes[labels[row]] for row in rows} == {wanted}
+
+
+def test_a_lasso_a_name_and_a_classifier_that_learns_live(page, served: Served) -> None:  # type: ignore[no-untyped-def]
+    labels = served.data.require_labels("this test")
+    page.click("#tab-label")
+    given = {}
+    for name, label in (("mine", 0), ("yours", 1)):
+        count = lasso(page, np.flatnonzero(labels == label))
+        page.fill("#label-name", name)
+        page.click("#apply-label")
+        page.wait_for_function(
+            f"() => [...document.querySelectorAll('#classes li')].some(e => e.textContent.includes('{name}'))"
+        )
+        given[name] = count
+        shot(page, served, f"labelled-{name}")
+    marks = open_store(served.store).marks
+    saved = pd.Series(marks.all())
+    assert set(saved.unique()) <= {"mine", "yours"}
+    assert (saved == "yours").sum() == given["yours"]  # what was named last is all its own
+    page.wait_for_selector("#suggestions .hit")
+    page.select_option("#colour", "predicted")
+    page.wait_for_function("() => /mine/.test(document.querySelector('#legend').textContent)")
+    shot(page, served, "predicted")
+    before = len(saved)
+    page.click("#undo")
+    page.wait_for_function(
+        "() => ![...document.querySelectorAll('#classes li')].some(e => e.textContent.includes('yours'))"
+    )
+    assert len(marks.all()) <= before
+    assert "yours" not in marks.all().values()
+
+    opened(page, served)  # loaded again, the labels are there
+    page.click("#tab-label")
+    page.wait_for_function("() => /mine/.test(document.querySelector('#classes').textContent)")
+    with page.expect_download() as download:
+        page.click("#exports a[href*='labels'][href*='csv']")
+    exported = pd.read_csv(download.value.path())
+    assert dict(zip(exported["id"].astype(str), exported["label"], strict=True)) == marks.all()
+
+
+def test_clusters_and_oddities_are_found_and_shown(page, served: Served) -> None:  # type: ignore[no-untyped-def]
+    page.click("#tab-groups")
+    page.fill("#cluster-k", "5")
+    page.click("#cluster-form button[type=submit]")
+    page.wait_for_function("() => document.querySelectorAll('#clusters > *').length === 5")
+    page.click("#find-anomalies")
+    page.wait_for_selector("#anomalies .hit")
+    page.click("#find-duplicates")
+    page.wait_for_selector("#duplicates-box:not([hidden])")
+    shot(page, served, "groups")
+    store = open_store(served.store)
+    assert len(np.unique(store.column("cluster"))) == 5
+    scores = store.column("anomaly")
+    shown = [int(value) for value in page.eval_on_selector_all("#anomalies .hit", "all => all.map(e => e.dataset.row)")]
+    assert shown[0] == int(np.argmax(scores))
+
+
+def test_runs_are_listed_with_what_they_decode(page, served: Served) -> None:  # type: ignore[no-untyped-def]
+    page.click("#tab-runs")
+    page.wait_for_function("() => /pca/.test(document.querySelector('#runs').textContent)")
+    shot(page, served, "runs")
+
+
+def test_it_works_by_keyboard_and_in_the_dark(page, served: Served) -> None:  # type: ignore[no-untyped-def]
+    page.emulate_media(color_scheme="dark")
+    page.focus("#map")
+    before = position(page, 0)
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function(f"() => Math.abs(window.salience.map.screenPosition(0)[0] - {before[0]}) > 5")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#details .hit")
+    page.focus("#tab-details")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("() => document.activeElement.id") == "tab-search"
+    shot(page, served, "dark")
