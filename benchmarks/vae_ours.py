@@ -18,24 +18,30 @@ from pathlib import Path
 import torch
 from classical import fashion
 from shared import SUMMARY, Enough, StepClock, emit, versions
-from vae_nets import DIM, FASHION, conv_decoder, conv_encoder, dense_decoder, dense_encoder
+from torch import nn
+from vae_nets import DIM, FASHION, conv_encoder, dense_decoder, dense_encoder
 
 import salience
+from salience.batch import Spec
 from salience.methods.generative.vae import VAE
 from salience.nets import Encoder, make_input
+from salience.nets.decoder import ConvDecoder
 from salience.representation import options_of
 from salience.run import Run
 from salience.training.engine import train
 from salience.training.plan import Wishes, make_plan
 
-NETS = {"dense": (dense_encoder, dense_decoder), "conv": (conv_encoder, conv_decoder)}
+
+def nets(name: str, spec: Spec) -> tuple[nn.Module, nn.Module]:
+    """The dense ones are pythae's; the convolutional decoder is ours, whose layers conv_decoder writes out."""
+    return (dense_encoder(), dense_decoder()) if name == "dense" else (conv_encoder(), ConvDecoder(DIM, spec))
 
 
 def main() -> None:
     args = arguments()
     data = salience.open_data(fashion(FASHION, None), progress=False)
     torch.manual_seed(0)
-    encoder, decoder = (make() for make in NETS[args.net])
+    encoder, decoder = nets(args.net, data.spec)
     method = VAE(Encoder(make_input(data.spec), encoder, 2 * DIM), decoder, dim=DIM, likelihood="bernoulli")
     wishes = Wishes(
         epochs=10, budget=None, encoder=None, views=None, batch_size=args.batch_size, learning_rate=1e-3, init=None,
@@ -63,7 +69,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--net", choices=tuple(NETS), default="dense")
+    parser.add_argument("--net", choices=("dense", "conv"), default="dense")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--skip", type=int, default=50)
