@@ -304,20 +304,23 @@ def bring_in(path: Path, store: LanceStore | None, parts: Parts, about: dict[str
         schema = first.schema.with_metadata({ABOUT: json.dumps(about)})
         lance.write_dataset(batches(first, tables), str(path), schema=schema)
         return
-    table = lance.dataset(str(path))
-    reader = pa.RecordBatchReader.from_batches(first.schema, batches(first, tables))
-    if parts.batch.replaced:
-        table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(reader)
-    else:
-        lance.write_dataset(reader, str(path), mode="append")
-    old = [
-        one
-        for one in store.about["sources"]
-        if (one["name"], one["split"]) != (about["sources"][0]["name"], about["sources"][0]["split"])
-    ]
-    first_source = is_first(store, parts.batch.data)
-    sources = [*about["sources"], *old] if first_source else [*old, *about["sources"]]
-    lance.dataset(str(path)).update_schema_metadata({ABOUT.decode(): json.dumps({**store.about, "sources": sources})})
+    with store.writing():
+        table = lance.dataset(str(path))
+        reader = pa.RecordBatchReader.from_batches(first.schema, batches(first, tables))
+        if parts.batch.replaced:
+            table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(reader)
+        else:
+            lance.write_dataset(reader, str(path), mode="append")
+        old = [
+            one
+            for one in store.about["sources"]
+            if (one["name"], one["split"]) != (about["sources"][0]["name"], about["sources"][0]["split"])
+        ]
+        first_source = is_first(store, parts.batch.data)
+        sources = [*about["sources"], *old] if first_source else [*old, *about["sources"]]
+        lance.dataset(str(path)).update_schema_metadata(
+            {ABOUT.decode(): json.dumps({**store.about, "sources": sources})}
+        )
 
 
 def batches(first: pa.Table, rest: Iterator[pa.Table]) -> Iterator[pa.RecordBatch]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from filelock import FileLock
 
 from salience.errors import MissingPackage, UserError
 from salience.store.condition import parse
@@ -27,14 +28,17 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 ABOUT = b"salience"  # the key of what a store is about, in the table's metadata
+ESSENTIAL = {"method", "run", "weights", "modality", "sources"}
+OF_A_CONDITION = "Invalid user input"  # where Lance objects to a filter, and not to the files
 MARKED = "marked"
 HIDDEN = ("vector", "thumbnail", "content")
 MARKS = "marks.sqlite"
 KEPT = timedelta(hours=1)  # versions that another process may still be reading
-FRESH = "__new"  # the name a column has until it takes the place of the old one
+LOCK = ".writing"
+FRESH, OLD = "__new", "__old"  # added to the name of a column that has not yet, or has no longer, its place
 METRIC = "cosine"
-# Vectors in a byte a dimension, in lists by their nearest centre. For a million of 128 dimensions it is built in a tenth
-# of the time that a graph (HNSW) takes, and searched as fast.
+# Vectors in a byte a dimension, in lists by their nearest centre. For a million of 128 dimensions it is built in a
+# tenth of the time that a graph (HNSW) takes, and searched as fast.
 INDEX = "IVF_SQ"
 LISTS_OF = 1024  # items in each of the lists, on average
 PROBES, REFINE = 64, 10  # lists looked into at least, and how many times k are compared exactly
@@ -47,6 +51,7 @@ class LanceStore:
     def __init__(self, path: Path):
         self.path = path
         self._lock = threading.RLock()
+        self._alone = FileLock(path / LOCK)
         self._table = opened(path)
         self.about = about_of(self._table, path)
         self.marks = Marks(path / MARKS)
@@ -72,7 +77,8 @@ class LanceStore:
 
     @property
     def columns(self) -> dict[str, str]:
-        fields = [field for field in self._table.schema if field.name not in HIDDEN]
+        hidden = {*HIDDEN, *self._leftovers()}
+        fields = [field for field in self._table.schema if field.name not in hidden]
         kinds = {field.name: "text" if pa.types.is_string(field.type) else "number" for field in fields}
         return kinds | {MARKED: "text"}
 
@@ -91,8 +97,9 @@ class LanceStore:
         return np.concatenate([*self.blocks(), np.empty((0, self.dim), np.float32)])
 
     def blocks(self, size: int = 65536) -> Iterator[np.ndarray]:
-        for batch in self._table.to_batches(columns=["vector"], batch_size=size, scan_in_order=True):
-            yield matrix(batch.column(0), self.dim)
+        with plainly(self.path):
+            for batch in self._table.to_batches(columns=["vector"], batch_size=size, scan_in_order=True):
+                yield matrix(batch.column(0), self.dim)
 
     def thumbnails(self, rows: Sequence[int] | np.ndarray) -> list[bytes | None]:
         if "thumbnail" not in self._table.schema.names:
@@ -106,13 +113,14 @@ class LanceStore:
 
     def find(self, id: str) -> int | None:
         quoted = id.replace("'", "''")
-        found = self._table.to_table(columns=["_rowoffset"], filter=f"id = '{quoted}'", limit=1)
+        with plainly(self.path):
+            found = self._table.to_table(columns=["_rowoffset"], filter=f"id = '{quoted}'", limit=1)
         return found.column(0)[0].as_py() if len(found) else None
 
     def where(self, expression: str, limit: int | None = None) -> np.ndarray:
         filter = self._filter(expression)
-        with refusing(expression):
-            found = self._table.to_table(columns=["_rowoffset"], filter=filter, limit=limit)
+        with plainly(self.path, expression):
+            found = self._table.to_table(columns=["_rowoffset"], filter=filter, limit=limit, scan_in_order=True)
         return np.sort(found.column(0).to_numpy()).astype(np.int64)
 
     def search(self, query: np.ndarray, k: int = 10, *, where: str | None = None, exact: bool = False) -> Hits:
@@ -124,10 +132,10 @@ class LanceStore:
         if k < 1:
             raise UserError(f"k: {k} neighbours; ask for 1 or more")
         k = min(k, max(1, len(self)))
-        if where is None:
-            return self._nearest(query, k, None, PROBES, exact)
-        filter = self._filter(where)
-        with refusing(where):
+        filter = None if where is None else self._filter(where)
+        with plainly(self.path, where):
+            if where is None:
+                return self._nearest(query, k, None, PROBES, exact)
             matching = self._table.count_rows(filter)
             if matching <= FEW:
                 rows = self.where(where)
@@ -150,25 +158,38 @@ class LanceStore:
                 raise UserError(f"columns: '{name}' has {len(values)} values, {self.name} has {len(self)} items")
             if name in (*HIDDEN, "id"):
                 raise UserError(f"columns: '{name}' is a column that is not replaced; choose another name")
-        with self._lock:
-            self.refresh()
-            for name in [name for name in self._table.schema.names if name.endswith(FRESH)]:
-                self._table.drop_columns([name])
+        with self.writing():
+            self._drop(self._leftovers())
             fresh = pa.table({name + FRESH: values for name, values in arrays.items()})
             self._table.add_columns(fresh.to_reader(max_chunksize=65536))
             old = [name for name in arrays if name in self._table.schema.names]
-            if old:
-                self._table.drop_columns(old)
-            self._table.alter_columns(*renames(arrays))
+            renamed = [(name, name + OLD) for name in old] + [(name + FRESH, name) for name in arrays]
+            changes: Any = [{"path": name, "name": other} for name, other in renamed]
+            self._table.alter_columns(*changes)  # all at once
+            self._drop([name + OLD for name in old])
             self._table.cleanup_old_versions(older_than=KEPT)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Alone with the table, among all threads and processes, and sees what others have written before and since."""
+        with self._lock, self._alone:
+            self.refresh()
+            yield
             self.refresh()
 
+    def _leftovers(self) -> list[str]:
+        """Columns of a process that was killed before, or after, they were those that count."""
+        return [name for name in self._table.schema.names if name.endswith((FRESH, OLD))]
+
+    def _drop(self, names: list[str]) -> None:
+        if names:
+            self._table.drop_columns(names)
+
     def build_index(self) -> None:
-        with self._lock:
+        with self.writing():
             self._table.create_index(
                 "vector", INDEX, metric=METRIC, replace=True, num_partitions=max(1, len(self) // LISTS_OF)
             )
-            self.refresh()
 
     @property
     def indexed(self) -> int:
@@ -196,11 +217,13 @@ class LanceStore:
 
     def _read(self, names: list[str], rows: Sequence[int] | np.ndarray | None) -> pa.Table:
         if rows is None:
-            return self._table.to_table(columns=names, scan_in_order=True)
+            with plainly(self.path):
+                return self._table.to_table(columns=names, scan_in_order=True)
         wanted = np.asarray(rows, np.int64)
         if len(wanted) and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise UserError(f"rows: {wanted.min()}..{wanted.max()} are not all within 0..{len(self) - 1}")
-        return self._table.take(wanted.tolist(), columns=names)
+        with plainly(self.path):
+            return self._table.take(wanted.tolist(), columns=names)
 
 
 def nearest_of(query: np.ndarray, k: int, rows: np.ndarray, vectors: np.ndarray) -> Hits:
@@ -213,28 +236,20 @@ def nearest_of(query: np.ndarray, k: int, rows: np.ndarray, vectors: np.ndarray)
 
 def opened(path: Path) -> lance.LanceDataset:
     lance = lance_package()
-    try:
-        table = lance.dataset(str(path))
-    except (OSError, ValueError) as problem:
-        raise UserError(f"store: {path} is damaged ({first_line(problem)}); restore it or embed again") from None
-    half = [name.removesuffix(FRESH) for name in table.schema.names if name.endswith(FRESH)]
-    lost = [name for name in half if name not in table.schema.names]
-    if lost:  # killed between taking the old column away and giving the new one its name
-        table.alter_columns(*renames(lost))
-        table = lance.dataset(str(path))
-    return table
-
-
-def renames(names: Iterable[str]) -> Any:
-    """What gives fresh columns their names."""
-    return [{"path": name + FRESH, "name": name} for name in names]
+    with plainly(path):
+        return lance.dataset(str(path))
 
 
 def about_of(table: lance.LanceDataset, path: Path) -> dict[str, Any]:
     text = (table.schema.metadata or {}).get(ABOUT)
     if text is None or {"id", "vector"} - set(table.schema.names):
         raise UserError(f"store: {path} was not written by salience; write one with: salience embed RUN SOURCE --out")
-    about = json.loads(text)
+    try:
+        about = json.loads(text)
+        if not isinstance(about["format"], int) or ESSENTIAL - set(about):
+            raise ValueError("what it says of itself is incomplete")
+    except (ValueError, TypeError, KeyError) as problem:
+        raise damaged(path, problem) from None
     if about["format"] > FORMAT:
         raise UserError(
             f"store: {path} has format {about['format']}, this version reads up to {FORMAT}; upgrade salience"
@@ -253,14 +268,20 @@ def lance_package() -> Any:
 
 
 @contextmanager
-def refusing(expression: str | None) -> Iterator[None]:
-    """What Lance says of a condition it cannot read, as one line for the user."""
+def plainly(path: Path, where: str | None = None) -> Iterator[None]:
+    """What Lance objects to, as one line: the condition, or files that are damaged or gone."""
     try:
         yield
+    except UserError:
+        raise
     except (OSError, ValueError) as problem:
-        if expression is None:
-            raise
-        raise UserError(f"where: '{expression}' cannot be read ({first_line(problem)})") from None
+        if where is not None and OF_A_CONDITION in str(problem):
+            raise UserError(f"where: '{where}' cannot be read ({first_line(problem)})") from None
+        raise damaged(path, problem) from None
+
+
+def damaged(path: Path, problem: BaseException) -> UserError:
+    return UserError(f"store: {path} is damaged ({first_line(problem)}); restore it or embed again")
 
 
 def first_line(problem: BaseException) -> str:

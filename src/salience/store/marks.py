@@ -7,6 +7,7 @@ and rewriting items leaves them in place.
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -15,15 +16,15 @@ from pathlib import Path
 
 from salience.errors import UserError
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS actions (number INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, label TEXT,
-    undone INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS changes (action INTEGER NOT NULL REFERENCES actions, id TEXT NOT NULL, before TEXT);
-CREATE INDEX IF NOT EXISTS changes_of ON changes (action);
-CREATE TABLE IF NOT EXISTS marks (id TEXT PRIMARY KEY, label TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS state (version INTEGER NOT NULL);
-INSERT INTO state SELECT 0 WHERE NOT EXISTS (SELECT * FROM state);
-"""
+SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS actions (number INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, label TEXT, "
+    "undone INTEGER NOT NULL DEFAULT 0)",
+    "CREATE TABLE IF NOT EXISTS changes (action INTEGER NOT NULL REFERENCES actions, id TEXT NOT NULL, before TEXT)",
+    "CREATE INDEX IF NOT EXISTS changes_of ON changes (action)",
+    "CREATE TABLE IF NOT EXISTS marks (id TEXT PRIMARY KEY, label TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS state (version INTEGER NOT NULL)",
+    "INSERT INTO state SELECT 0 WHERE NOT EXISTS (SELECT * FROM state)",
+)
 PATIENCE = 30.0  # seconds that a writer waits for another one
 
 
@@ -44,6 +45,7 @@ class Marks:
 
     def __init__(self, path: Path):
         self.path = path
+        self._turn = threading.Lock()  # threads of one process need not wait by polling, as processes do
         if path.exists():
             self.version  # noqa: B018 - a damaged file is refused when it is opened
 
@@ -107,15 +109,17 @@ class Marks:
             return
         with self._connected() as connection:
             connection.execute("BEGIN")
-            yield connection
+            begun = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            yield connection if begun else None  # a process was killed before its first label
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """All of it or nothing, on the disk when it ends."""
-        with self._connected() as connection:
-            connection.executescript(SCHEMA)
+        with self._turn, self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
+                for statement in SCHEMA:
+                    connection.execute(statement)
                 yield connection
                 connection.execute("UPDATE state SET version = version + 1")
                 connection.execute("COMMIT")
@@ -129,8 +133,10 @@ class Marks:
             with closing(sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)) as connection:
                 connection.execute("PRAGMA synchronous = FULL")
                 yield connection
+        except sqlite3.ProgrammingError:
+            raise
         except sqlite3.DatabaseError as problem:
-            if isinstance(problem, sqlite3.OperationalError):
+            if isinstance(problem, sqlite3.OperationalError) and "no such" not in str(problem):
                 raise OSError(None, f"labels cannot be saved ({problem})", str(self.path)) from None
             raise UserError(
                 f"store: {self.path} is damaged ({problem}); restore it, or delete it to lose the labels"
