@@ -7,14 +7,25 @@ const RIGHT = 10;
 const TOP = 8;
 const BOTTOM = 32;
 
-/** About `wanted` round numbers from low to high. */
-function ticks(low, high, wanted) {
-  if (!(high > low)) return [low];
+/** A round number that cuts the way from low to high into about `wanted` parts. */
+function stepOf(low, high, wanted) {
   const rough = (high - low) / wanted;
   const size = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((times) => times * size).find((one) => one >= rough);
+  return [1, 2, 5, 10].map((times) => times * size).find((one) => one >= rough * 0.999);
+}
+
+/** The multiples of `step` from low to high. */
+function ticks(low, high, step) {
+  if (!(high > low)) return [low];
   const first = Math.ceil(low / step - 1e-9);
   return Array.from({ length: Math.floor(high / step + 1e-9) - first + 1 }, (_, at) => Number(((first + at) * step).toPrecision(12)));
+}
+
+/** The range, widened to multiples of a round step; and the step. */
+function rounded(low, high, wanted) {
+  if (!(high > low)) return [low - 1, high + 1, 1];
+  const step = stepOf(low, high, wanted);
+  return [Math.floor(low / step + 1e-9) * step, Math.ceil(high / step - 1e-9) * step, step];
 }
 
 const finite = (values) => values.filter((value) => Number.isFinite(value));
@@ -28,17 +39,18 @@ export function lineChart(series, { x, y, yRange, width = 360, height = 180, tol
   const xs = finite(series.flatMap((one) => one.x));
   const ys = yRange ?? finite(series.flatMap((one) => [...one.y, ...(one.low ?? []), ...(one.high ?? [])]));
   const [xLow, xHigh] = [Math.min(...xs), Math.max(...xs)];
-  const [yLow, yHigh] = [Math.min(...ys), Math.max(...ys)];
+  const lines = Math.max(2, Math.round(height / 50));
+  const [yLow, yHigh, yStep] = rounded(Math.min(...ys), Math.max(...ys), lines);
   const across = (value) => LEFT + ((value - xLow) / (xHigh - xLow || 1)) * (width - LEFT - RIGHT);
   const up = (value) => height - BOTTOM - ((value - yLow) / (yHigh - yLow || 1)) * (height - TOP - BOTTOM);
   const chart = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": told, class: "chart" });
   const text = (at, anchor, content) => svg("text", { x: at[0], y: at[1], "text-anchor": anchor }, content);
 
-  for (const tick of ticks(yLow, yHigh, Math.max(2, Math.round(height / 50)))) {
+  for (const tick of ticks(yLow, yHigh, yStep)) {
     chart.append(svg("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: up(tick), y2: up(tick) }));
     chart.append(text([LEFT - 6, up(tick) + 3.5], "end", share ? percent(tick) : number(tick)));
   }
-  for (const tick of ticks(xLow, xHigh, Math.max(2, Math.round(width / 80)))) {
+  for (const tick of ticks(xLow, xHigh, stepOf(xLow, xHigh, Math.max(2, Math.round(width / 80))))) {
     if (Number.isInteger(tick)) chart.append(text([across(tick), height - BOTTOM + 14], "middle", number(tick)));
   }
   chart.append(text([(LEFT + width - RIGHT) / 2, height - 3], "middle", x));

@@ -62,7 +62,7 @@ function drawCurve(curve) {
   };
   const text = `Accuracy ${percent(last.accuracy)} [${percent(last.low)}, ${percent(last.high)}] with ${items(last.labelled)}, judged by ${judged}`;
   $("#curve").replaceChildren(
-    lineChart([series], { x: "items labelled", y: "accuracy", yRange: [0, 1], height: 150, told: text, share: true }),
+    lineChart([series], { x: "items labelled", y: "accuracy", yRange: [Math.floor(10 * Math.min(...series.low)) / 10, 1], height: 150, told: text, share: true }),
     el("figcaption", {}, `${text}.`),
   );
   return undefined;
@@ -71,6 +71,7 @@ function drawCurve(curve) {
 function suggest(suggestions) {
   const had = $("#suggestions").contains(document.activeElement);
   $("#suggesting").hidden = !suggestions.length;
+  emit("listed", { part: "label", rows: suggestions.map(({ row }) => row) });
   $("#suggestions").replaceChildren(...hitList(suggestions, ({ confidence }) => percent(confidence)));
   suggestions.forEach(({ row, label }, at) => {
     const entry = $("#suggestions").children[at];

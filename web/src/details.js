@@ -13,6 +13,7 @@ export function createDetails(map) {
     show(row);
   });
   on("labels", () => state.current !== null && show(state.current));
+  on("select", nameToggle);
 }
 
 function showHint() {
@@ -36,10 +37,8 @@ async function show(row) {
     box.replaceChildren(...head(item), table(item.columns), el("h2", {}, "Nearest neighbours"));
     box.append(el("ol", { class: "tiles", id: "neighbours" }, ...hitList(hits, ({ distance }) => number(distance))));
     box.dataset.row = row;
-    if (shownTab() === "details") {
-      state.hits = hits.map((hit) => hit.row);
-      emit("hits");
-    }
+    nameToggle();
+    emit("listed", { part: "details", rows: hits.map((hit) => hit.row) });
   } catch (error) {
     if (state.current === row) box.replaceChildren(el("p", { class: "error", role: "alert" }, error.message));
   }
@@ -59,13 +58,18 @@ function head(item) {
   const buttons = el(
     "div",
     { class: "row" },
-    button("Select or deselect", "Adds the item to the selection, or takes it out", toggle),
+    button("Select", "Adds the item to the selection, or takes it out", toggle, { id: "select-item" }),
     can("decode") ? button("Walk from (A)", "Start of a walk through the codes", setEnd("from"), { id: "walk-from" }) : null,
     can("decode") ? button("Walk to (B)", "End of a walk through the codes", setEnd("to"), { id: "walk-to" }) : null,
   );
   const big = item.image ? picture(row, `Item ${id}`) : null;
   big?.classList.add("big");
   return [big ?? "", el("h2", { class: "id" }, id), el("p", { class: "soft" }, `row ${row}`), buttons];
+}
+
+function nameToggle() {
+  const toggle = $("#select-item");
+  if (toggle) toggle.textContent = state.selected.includes(state.current) ? "Deselect" : "Select";
 }
 
 function table(columns) {

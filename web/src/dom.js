@@ -87,7 +87,8 @@ export function tile(hit, note, { onclick = () => open(hit.row) } = {}) {
   const image = picture(hit.row);
   if (!image) button.classList.add("bare");
   button.append(image ?? el("span", { class: "tile-id" }, hit.id ?? `row ${hit.row}`));
-  button.append(el("span", { class: "tile-label" }, hit.label ?? "–"), el("span", { class: "tile-note" }, note));
+  const label = hit.label === undefined ? "" : (hit.label ?? "–");
+  button.append(el("span", { class: "tile-label" }, label), el("span", { class: "tile-note" }, note));
   button.addEventListener("pointerenter", () => emit("point-at", hit.row));
   button.addEventListener("pointerleave", () => emit("point-at", null));
   button.addEventListener("focus", () => emit("point-at", hit.row));

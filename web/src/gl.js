@@ -176,8 +176,8 @@ export default function createRegl({ gl }) {
       const into = value(description.framebuffer, context, props);
       if (into) return use(into, () => draw(own, run));
       if (description.primitive !== "points") return draw(own, run);
-      run.count = regl.cap(run.count, nth++);
-      regl.drawn += run.count;
+      run.count = regl.cap(run.count, nth);
+      if (nth++ === 0) regl.drawn = run.count;
       if (run.count > LAYER_FROM) drawByLayer(own, run);
       else draw(own, run);
     };
@@ -186,7 +186,7 @@ export default function createRegl({ gl }) {
   const regl = (description) => command(description);
   Object.assign(regl, {
     cap: (count) => count,
-    drawn: 0, // points drawn in this frame
+    drawn: 0, // points of the first command of this frame that draws points
     buffer: (options) => createBuffer(gl, options),
     elements: (options) => createBuffer(gl, { ...options, elements: true }),
     texture: (options) => createTexture(gl, options),

@@ -21,7 +21,7 @@ export function createGroups() {
   }
   on("done-cluster", async () => {
     await showClusters();
-    await colourBy("cluster");
+    await colourBy("cluster", { anew: true });
   });
   let looked = false;
   on("tab", (name) => {

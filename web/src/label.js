@@ -20,6 +20,7 @@ export function createLabels() {
     $("#apply-label").textContent = rows.length ? `Label ${items(rows.length)}` : "Label";
   });
   on("classifier", showExports);
+  on("labels", showExports);
   showExports();
 }
 
@@ -63,7 +64,7 @@ export function take(labels) {
   api.forget();
   const { classes, undo: last } = labels;
   $("#undo").disabled = !last;
-  $("#undo").textContent = last ? `Undo ${describe(last)}` : "Undo";
+  $("#undo").textContent = last ? `Undo: ${describe(last)}` : "Undo";
   $("#undo").title = last ? "Ctrl + Z" : "";
   $("#label-names").replaceChildren(...classes.map(({ name }) => el("option", { value: name })));
   const most = Math.max(1, ...classes.map((one) => one.count));
@@ -91,11 +92,13 @@ function classEntry({ name, count: n }, at, most) {
 }
 
 function showExports() {
-  const ready = state.classifier?.state === "ready";
+  const missing = {
+    labels: state.labels?.labelled ? null : "There are no labels yet",
+    predictions: state.classifier?.state === "ready" ? null : "There are no predictions before two classes are labelled",
+  };
   const link = (what, format, text) => {
-    const missing = what === "predictions" && !ready;
-    const given = missing
-      ? { "aria-disabled": "true", role: "link", title: "There are no predictions before two classes are labelled" }
+    const given = missing[what]
+      ? { "aria-disabled": "true", role: "link", title: missing[what] }
       : { href: api.exportLink(what, format), download: "" };
     return el("a", { ...given, class: "button", id: `export-${what}-${format}` }, text);
   };

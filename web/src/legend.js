@@ -6,7 +6,7 @@ import { filter, unfilter } from "./filters.js";
 import { emit, on, state } from "./state.js";
 
 const MISSING = 65_535;
-const LIVE = { marked: "labelled here", predicted: "predicted class", confidence: "confidence of the prediction" };
+export const LIVE = ["marked", "predicted", "confidence"]; // columns made of the labels given here
 const LIVE_CLASSES = []; // classes given here keep their colours, in the order in which they came
 
 let map;
@@ -24,20 +24,20 @@ export function createLegend(pointMap) {
 }
 
 function fillChoices() {
-  const columns = state.store.columns.filter(({ kind, name }) => kind !== "text" && !(name in LIVE));
+  const columns = state.store.columns.filter(({ kind, name }) => kind !== "text" && !LIVE.includes(name));
   const option = (value, text) => el("option", { value }, text);
   $("#colour").replaceChildren(
     option("", "one colour"),
     el("optgroup", { label: "Columns" }, ...columns.map(({ name }) => option(name, name))),
-    el("optgroup", { label: "Labels given here" }, ...Object.entries(LIVE).map(([name, text]) => option(name, text))),
+    el("optgroup", { label: "Labels given here" }, ...LIVE.map((name) => option(name, name))),
   );
   $("#colour").value = state.colour;
 }
 
-/** Colours the map by a column; keeps what is hidden when it is the column shown already. */
-export async function colourBy(name) {
+/** Colours the map by a column; keeps what is hidden when it is the column shown already and means the same still. */
+export async function colourBy(name, { anew = false } = {}) {
   const turn = ++asked;
-  if (name !== state.colour) {
+  if (anew || name !== state.colour) {
     hidden = new Set();
     unfilter("legend");
   }
@@ -61,7 +61,7 @@ function byClass(column, values) {
   const classes = column.classes.map((name, at) => ({ name, count: column.counts[at] }));
   const others = codes.reduce((sum, code) => sum + (code > classes.length), 0);
   if (others) classes.push({ name: "other", count: others });
-  if (column.name in LIVE) for (const { name } of classes) if (!LIVE_CLASSES.includes(name)) LIVE_CLASSES.push(name);
+  if (LIVE.includes(column.name)) for (const { name } of classes) if (!LIVE_CLASSES.includes(name)) LIVE_CLASSES.push(name);
   return { column, codes, classes };
 }
 
@@ -77,7 +77,7 @@ function byNumber(column, values) {
 
 function coloursOf({ column, classes }) {
   if (column.kind === "number") return rampColours();
-  if (!(column.name in LIVE)) return classColours(classes.length);
+  if (!LIVE.includes(column.name)) return classColours(classes.length);
   const colours = classColours(LIVE_CLASSES.length);
   return classes.map(({ name }) => colours[LIVE_CLASSES.indexOf(name)]);
 }
@@ -97,9 +97,9 @@ function drawLegend(colours) {
   const { column, classes } = shown;
   const box = $("#legend");
   if (column.kind === "none") return box.replaceChildren();
-  if (column.kind === "number") return box.replaceChildren(...scale(column));
-  const entries = classes.map(({ name, count: n }, at) => entry(name, name, n, colours[at]));
-  if (column.missing) entries.push(entry(null, "no value", column.missing, missingColour()));
+  if (column.kind === "number" && column.low !== null) return box.replaceChildren(...scale(column));
+  const entries = (classes ?? []).map(({ name, count: n }, at) => entry(name, name, n, colours[at]));
+  if (column.missing && entries.length) entries.push(entry(null, "no value", column.missing, missingColour()));
   box.replaceChildren(el("ul", { "aria-label": `Classes of ${column.name}` }, ...entries));
   if (!entries.length) box.replaceChildren(el("p", { class: "soft" }, "Nothing yet."));
 }

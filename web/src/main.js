@@ -10,7 +10,7 @@ import { createFilters } from "./filters.js";
 import { createGroups } from "./groups.js";
 import * as jobs from "./jobs.js";
 import { createLabels, take } from "./label.js";
-import { colourBy, createLegend } from "./legend.js";
+import { colourBy, createLegend, LIVE } from "./legend.js";
 import { PointMap } from "./map.js";
 import { createOverlay } from "./overlay.js";
 import { createProjection, project } from "./projection.js";
@@ -71,10 +71,13 @@ async function main() {
     message("This store is empty. Fill it with: salience embed RUN SOURCE --out STORE");
     say("No items.");
   } else {
-    const names = state.store.columns.filter(({ kind }) => kind !== "text").map(({ name }) => name);
+    const own = state.store.columns.filter(({ kind, name }) => kind !== "text" && !LIVE.includes(name));
+    const names = own.map(({ name }) => name);
+    map.inset = $("#corner").offsetWidth + 10;
     await colourBy(FAVOURITES.find((name) => names.includes(name)) ?? names[0] ?? "");
     map.reset(0);
-    await project(state.store.maps[0]);
+    if (state.store.maps.length) await project(state.store.maps[0]);
+    else message("This store has no places on a map yet. UMAP computes them.");
   }
   await labels;
   await jobs.watch();

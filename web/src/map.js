@@ -8,6 +8,7 @@ import { isDark } from "./colour.js";
 import { emit } from "./state.js";
 
 const MOVING = 50_000; // points drawn at most while the map moves
+const SLOW = 50; // ms of a frame while it moves
 const REST = 200; // ms after the last movement until all are drawn again
 const GLIDE = 220; // ms of a zoom or pan by button or key
 const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
@@ -28,6 +29,8 @@ export class PointMap {
   /** ms from the wish to the picture, of the last drawing of all points */
   lastDraw = 0;
   lassoing = false;
+  /** px at the left that something else covers */
+  inset = 0;
   #canvas;
   #scatter;
   #points = []; // [x, y, colour index, 0], as the scatterplot takes and keeps them
@@ -36,6 +39,11 @@ export class PointMap {
   #look = { codes: null, colours: ["#808080"] };
   #mask = null; // rows shown @type {Uint8Array|null}
   #moving = false;
+  #budget = MOVING; // points drawn while moving: fewer where the machine is slow
+  #lastFrame = 0;
+  #selected = 0; // how many
+  #goal = null; // {target, distance} the view glides to
+  #atHome = true; // nobody has moved the map since it showed everything
   #timer = 0;
   #queue = Promise.resolve();
 
@@ -51,8 +59,9 @@ export class PointMap {
       deselectOnEscape: false,
       spatialIndexUseWorker: false, // its worker comes from a blob, which the page's security policy forbids
       pointSizeSelected: 2,
-      pointOutlineWidth: 2,
+      pointOutlineWidth: 1.5,
       lassoLineWidth: 2,
+      antiAliasing: 1,
     });
     this.#gl.cap = (count, nth) => this.#cap(count, nth);
     this.#listen();
@@ -71,8 +80,17 @@ export class PointMap {
   /** While moving: the points, and of the selected ones (each drawn three times) what room is left. */
   #cap(count, nth) {
     if (!this.#moving) return count;
-    const selected = Math.min(this.selection().length, MOVING / 10);
-    return Math.min(count, nth === 0 ? MOVING - 3 * selected - 1 : Math.max(1, selected));
+    const selected = Math.min(this.#selected, MOVING / 20);
+    return Math.min(count, nth === 0 ? this.#budget - 3 * selected - 1 : Math.max(1, selected));
+  }
+
+  /** After every frame: while the map moves, fewer points if it came late, more if there was time. */
+  #pace() {
+    const now = performance.now();
+    const took = now - this.#lastFrame;
+    this.#lastFrame = now;
+    if (!this.#moving || took > 500) return;
+    this.#budget = clamp(Math.round(this.#budget * (took > SLOW ? 0.8 : 1.05)), MOVING / 5, MOVING);
   }
 
   #listen() {
@@ -80,17 +98,26 @@ export class PointMap {
     const canvas = this.#canvas;
     scatter.subscribe("pointover", (place) => emit("hover", this.#order[place]));
     scatter.subscribe("pointout", () => emit("hover", null));
-    scatter.subscribe("select", () => emit("select", this.selection()));
-    scatter.subscribe("deselect", () => emit("select", []));
-    scatter.subscribe("drawing", () => emit("drawn"));
-    canvas.addEventListener("wheel", () => this.moved(), { passive: true });
+    const selected = () => {
+      const rows = this.selection();
+      this.#selected = rows.length;
+      scatter.set({ opacityInactiveScale: rows.length > 1 ? 0.3 : 1 });
+      emit("select", rows);
+    };
+    scatter.subscribe("select", selected);
+    scatter.subscribe("deselect", selected);
+    scatter.subscribe("drawing", () => {
+      this.#pace();
+      emit("drawn");
+    });
+    canvas.addEventListener("wheel", () => this.#moveByHand(), { passive: true });
     let start = null; // of a drag
     canvas.addEventListener("mousedown", (event) => {
       start = { x: event.clientX, y: event.clientY, selected: new Set(scatter.get("selectedPoints")) };
       if (event.shiftKey || this.lassoing) start.still = true;
     });
     window.addEventListener("mousemove", (event) => {
-      if (start && !start.still && event.buttons & 1) this.moved();
+      if (start && !start.still && event.buttons & 1) this.#moveByHand();
     });
     window.addEventListener("mouseup", () => setTimeout(() => (start = null)));
     canvas.addEventListener("click", (event) => {
@@ -103,9 +130,16 @@ export class PointMap {
         emit("pick", this.#order[hovered]);
       }
     });
+    new ResizeObserver(() => requestAnimationFrame(() => this.#atHome && this.reset(0))).observe(canvas);
     // A double click would make the scatterplot add a style sheet to the page, for a lasso of another kind.
     const box = canvas.parentElement;
     box.addEventListener("dblclick", (event) => event.stopPropagation(), { capture: true });
+  }
+
+  #moveByHand() {
+    this.#atHome = false;
+    this.#goal = null;
+    this.moved();
   }
 
   /** To be called with every movement: draws fewer points until there has been none for a while. */
@@ -114,11 +148,13 @@ export class PointMap {
     this.#timer = setTimeout(() => this.#settle(), rest);
     if (this.#moving) return;
     this.#moving = true;
+    emit("moving");
     if (this.#points.length > MOVING) this.#restyle();
   }
 
   async #settle() {
     this.#moving = false;
+    this.#goal = null;
     this.#restyle();
     await this.#measured(() => {
       const drawn = new Promise((resolve) => this.#scatter.subscribe("draw", resolve, 1));
@@ -142,7 +178,8 @@ export class PointMap {
     const shown = Math.max(1, Math.min(this.#points.length, this.#moving ? MOVING : Number.POSITIVE_INFINITY));
     const zoom = Math.max(1, this.home().distance / this.#scatter.get("cameraDistance"));
     const opacity = clamp((0.9 * (6000 / (shown / zoom ** 2)) ** 0.25).toFixed(2), 0.15, 0.9);
-    const size = clamp(7 - 1.9 * (Math.log10(shown) - 3.3), 1.6, 8);
+    const many = Math.sqrt(shown * Math.max(1, this.#points.length)); // between what is drawn now and what there is
+    const size = clamp(7 - 1.9 * (Math.log10(many) - 3.3), 1.6, 8);
     this.#scatter.set({
       pointColor: colours,
       pointColorActive: colours,
@@ -234,13 +271,17 @@ export class PointMap {
     this.#scatter.set({ mouseMode: on ? "lasso" : "panZoom" });
   }
 
-  /** The view that shows everything. */
+  /** The view that shows everything, beside the legend where there is room. */
   home() {
     const { clientWidth: width, clientHeight: height } = this.#canvas;
-    return { target: [0, 0], distance: 1.08 * Math.max(1, height / Math.max(1, width)) };
+    const legend = width > 520 ? this.inset : 0;
+    const distance = 1.08 * Math.max(1, height / Math.max(1, width - legend));
+    return { target: [(-legend / height) * distance, 0], distance };
   }
 
   #lookAt(target, distance, glide = GLIDE) {
+    this.#atHome = false;
+    this.#goal = { target, distance };
     if (glide) this.moved(glide + REST);
     const options = glide ? { transition: true, transitionDuration: glide, transitionEasing: "quadInOut" } : {};
     return this.#scatter.zoomToLocation(target, clamp(distance, 1e-4, 20), options);
@@ -248,18 +289,27 @@ export class PointMap {
 
   reset(glide = GLIDE) {
     const { target, distance } = this.home();
-    return this.#lookAt(target, distance, glide);
+    const seen = this.#lookAt(target, distance, glide);
+    this.#atHome = true;
+    return seen;
+  }
+
+  /** Where the view is, or where it will be when it has arrived: keys may come faster than it glides. */
+  #view() {
+    const now = { target: [...this.#scatter.get("cameraTarget")], distance: this.#scatter.get("cameraDistance") };
+    return this.#goal ?? now;
   }
 
   /** factor > 1 comes nearer */
   zoom(factor) {
-    return this.#lookAt([...this.#scatter.get("cameraTarget")], this.#scatter.get("cameraDistance") / factor);
+    const { target, distance } = this.#view();
+    return this.#lookAt(target, distance / factor);
   }
 
   /** x, y: in halves of the view's height, right and up */
   pan(x, y) {
-    const distance = this.#scatter.get("cameraDistance");
-    const [left, up] = this.#scatter.get("cameraTarget");
+    const { target, distance } = this.#view();
+    const [left, up] = target;
     return this.#lookAt([left + x * distance, up + y * distance], distance, 120);
   }
 
@@ -269,7 +319,7 @@ export class PointMap {
     const { clientWidth: width, clientHeight: height } = this.#canvas;
     if (x > 16 && y > 16 && x < width - 16 && y < height - 16) return;
     const [px, py] = this.#points[this.#place[row]];
-    this.#lookAt([px, py], this.#scatter.get("cameraDistance"));
+    this.#lookAt([px, py], this.#view().distance);
   }
 
   /** The shown row nearest to the middle of the view, or null. */

@@ -3,9 +3,13 @@ import { isDark } from "./colour.js";
 import { on, state } from "./state.js";
 
 let pointedAt = null;
+let hovered = null;
+let tab = "details";
+const lists = {}; // part of the panel -> rows it lists
 
 export function createOverlay(canvas, map) {
-  const ctx = canvas.getContext("2d");
+  // Kept in main memory: from the graphics processor, Chromium shows the marks of before when all that is new is clearing.
+  const ctx = canvas.getContext("2d", { willReadFrequently: true });
 
   function ring([x, y], radius, colour, width = 2) {
     const halo = isDark() ? "#16181c" : "#ffffff";
@@ -50,10 +54,11 @@ export function createOverlay(canvas, map) {
       return [x - left, y - top];
     };
     const ink = isDark() ? "#e6e8eb" : "#1b1e23";
-    for (const row of state.hits) if (map.isShown(row)) ring(at(row), 7, isDark() ? "#7db8f5" : "#1f66b5", 1.5);
-    if (state.current !== null) ring(at(state.current), 9, ink, 2.5);
+    for (const row of lists[tab] ?? []) if (map.isShown(row)) ring(at(row), 7, isDark() ? "#7db8f5" : "#1f66b5", 1.5);
+    if (state.current !== null && map.isShown(state.current)) ring(at(state.current), 9, ink, 2.5);
     if (state.walk.from !== null) letter(at(state.walk.from), "A", isDark() ? "#00b488" : "#00795a");
     if (state.walk.to !== null) letter(at(state.walk.to), "B", isDark() ? "#e8681a" : "#b84e00");
+    if (hovered !== null) ring(at(hovered), 7, ink, 1.5);
     if (pointedAt !== null) ring(at(pointedAt), 11, isDark() ? "#ffb454" : "#c96a00", 3);
   }
 
@@ -67,7 +72,19 @@ export function createOverlay(canvas, map) {
     });
   };
   on("drawn", draw);
-  for (const name of ["open", "hits", "walk"]) on(name, redraw);
+  for (const name of ["open", "walk"]) on(name, redraw);
+  on("listed", ({ part, rows }) => {
+    lists[part] = rows;
+    redraw();
+  });
+  on("tab", (name) => {
+    tab = name;
+    redraw();
+  });
+  on("hover", (row) => {
+    hovered = row;
+    redraw();
+  });
   on("point-at", (row) => {
     pointedAt = row;
     redraw();

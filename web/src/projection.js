@@ -30,6 +30,7 @@ export async function project(name) {
   for (const button of document.querySelectorAll("[data-projection]")) {
     button.setAttribute("aria-pressed", String(button.dataset.projection === name));
   }
+  $("#map-message").hidden = true;
   await map.setPoints(xy);
   say(`${name.toUpperCase()}: ${count(xy.length / 2)} points drawn in ${Math.round(map.lastDraw)} ms.`);
 }

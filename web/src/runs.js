@@ -32,36 +32,50 @@ function showTable() {
     return;
   }
   const names = figureNames(runs).slice(0, FIGURES);
-  const head = ["", "Run", "Method", "Verdict", ...names, "Time"].map((text) => el("th", { scope: "col" }, text));
-  $("#runs").replaceChildren(el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...runs.map((run) => runLine(run, names))));
+  const head = ["", "Run", "Method", "Verdict"].map((text) => el("th", { scope: "col" }, text));
+  head.push(...[...names, "Time"].map((text) => el("th", { scope: "col", class: "num" }, text)));
+  const lines = runs.flatMap((run) => runLine(run, names));
+  $("#runs").replaceChildren(el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...lines));
 }
 
 function runLine(run, names) {
   const { name, method, finished, verdict, findings, figures, seconds } = run;
-  const tick = el("input", { type: "checkbox", checked: ticked.has(name), "aria-label": `Compare ${name}`, onchange: (event) => setTicked(name, event.target.checked) });
-  const title = [el("span", { class: "id" }, name), run.this ? el("span", { class: "soft" }, " this store") : "", finished ? "" : el("span", { class: "soft" }, " unfinished")];
-  const cells = names.map((figure) => el("td", { class: "num" }, figures[figure] ? number(figures[figure][0]) : "–"));
-  return el(
+  const onchange = (event) => setTicked(name, event.target.checked);
+  const tick = el("input", { type: "checkbox", checked: ticked.has(name), "aria-label": `Compare ${name}`, onchange });
+  const note = [run.this ? "this store" : "", finished ? "" : "unfinished"].filter(Boolean).join(", ");
+  const width = 5 + names.length;
+  const because = el("tr", { class: "findings", hidden: true }, el("td"), el("td", { colSpan: width - 1 }, reasons(findings)));
+  const line = el(
     "tr",
     { data: { run: name } },
     el("td", {}, tick),
-    el("th", { scope: "row" }, ...title),
+    el("th", { scope: "row" }, el("span", { class: "id" }, name), note ? el("span", { class: "soft" }, ` ${note}`) : null),
     el("td", {}, method ?? "–"),
-    el("td", {}, judgement(verdict, findings)),
-    ...cells,
+    el("td", {}, judgement(verdict, findings, because)),
+    ...names.map((figure) => el("td", { class: "num" }, figures[figure] ? number(figures[figure][0]) : "–")),
     el("td", { class: "num" }, duration(seconds)),
   );
+  return [line, because];
 }
 
-/** The verdict; opened, what led to it and what to change. */
-function judgement(verdict, findings) {
+/** The verdict; where there are findings, a button that shows them. */
+function judgement(verdict, findings, because) {
   if (!verdict) return "–";
-  const chip = (tag) => el(tag, { class: "verdict", data: { verdict } }, verdict);
-  if (!findings.length) return chip("span");
-  const list = findings.map(({ what, why, change }) =>
-    el("li", {}, el("strong", {}, what), el("span", {}, why), el("span", {}, `→ ${change}`)),
+  if (!findings.length) return el("span", { class: "verdict", data: { verdict } }, verdict);
+  const button = el("button", { type: "button", class: "verdict", data: { verdict }, "aria-expanded": "false" }, verdict);
+  button.title = findings.map(({ what, why }) => `${what}: ${why}`).join("\n");
+  button.addEventListener("click", () => {
+    because.hidden = !because.hidden;
+    button.setAttribute("aria-expanded", String(!because.hidden));
+  });
+  return button;
+}
+
+function reasons(findings) {
+  const entries = findings.map(({ what, why, change }) =>
+    el("li", {}, el("strong", {}, what), el("span", {}, ` ${why}. `), el("em", {}, change)),
   );
-  return el("details", { class: "findings" }, chip("summary"), el("ul", {}, ...list));
+  return el("ul", {}, ...entries);
 }
 
 function setTicked(name, on) {
@@ -102,7 +116,7 @@ function drawCurves() {
 function showFigures(chosen) {
   const names = figureNames(chosen);
   if (!names.length) return $("#figures").replaceChildren();
-  const head = el("tr", {}, el("th", {}), ...chosen.map(({ name }) => el("th", { scope: "col", class: "id" }, name)));
+  const head = el("tr", {}, el("th", {}), ...chosen.map(({ name }) => el("th", { scope: "col", class: "num" }, name)));
   const lines = names.map((figure) => {
     const cells = chosen.map(({ figures }) => el("td", { class: "num" }, ...interval(figures[figure])));
     return el("tr", {}, el("th", { scope: "row" }, figure), ...cells);

@@ -87,8 +87,7 @@ async function run(ask) {
   again = () => run(ask);
   showTab("search");
   const found = await tried($("#search-error"), ask);
-  state.hits = found ? found.hits.map(({ row }) => row) : [];
-  emit("hits");
+  emit("listed", { part: "search", rows: found ? found.hits.map(({ row }) => row) : [] });
   $("#hits").replaceChildren(...hitList(found?.hits ?? [], ({ distance }) => (distance === null ? "" : number(distance))));
   $("#search-query").replaceChildren(...(found ? summary(found) : []));
   if (found?.row !== undefined) open(found.row, { stay: true });

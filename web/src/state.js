@@ -15,8 +15,6 @@ export const state = {
   selected: [],
   /** the row whose details are shown @type {number|null} */
   current: null,
-  /** rows marked on the map by a list @type {number[]} */
-  hits: [],
   /** ends of the walk @type {{from: number|null, to: number|null}} */
   walk: { from: null, to: null },
   /** GET /labels */

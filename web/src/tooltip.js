@@ -11,6 +11,9 @@ export function createTooltip(map) {
   let timer = 0;
   let current = null;
 
+  on("moving", () => {
+    box.hidden = true;
+  });
   on("hover", (row) => {
     clearTimeout(timer);
     current = row;
