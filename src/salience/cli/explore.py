@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from salience.errors import naming
+
 
 def explore(
     target: Annotated[Path, Parameter(name="STORE|RUN", help="NAME.lance, or a run, whose own source is embedded.")],
@@ -28,5 +30,6 @@ def explore(
     """
     from salience.explorer import explore as serve
 
-    serve(target, host=host, port=port, run=run, runs=folder)
+    with naming("target", "store"), naming("folder", "runs"):
+        serve(target, host=host, port=port, run=run, runs=folder)
     return 0

@@ -33,7 +33,7 @@ class Classifier:
         self._curve: dict[int, CurvePoint] = {}
         self._wanted = labels.version
         self._written = 0 if not set(COLUMNS) & set(store.columns) else -1  # the version the store's columns are of
-        self._wrote_at = -REST
+        self._wrote_at = time.monotonic()
         self._closing = False
         self._changed = threading.Condition()
         self._writing = threading.Lock()
@@ -110,13 +110,14 @@ class Classifier:
                 self.keep()
 
     def _train(self) -> None:
-        known, classes, codes = self.labels.codes()
+        wanted = self._wanted
         try:
+            known, classes, codes = self.labels.codes()
             learnt = self.learner.learn(known.version, classes, codes)
         except Exception:  # the thread outlives it, and learns from the next labels
             log.exception("the classifier could not be trained")
-            learnt = self.learner.nothing(known.version, len(known.labels), classes)
+            learnt = self.learner.nothing(wanted)
         with self._changed:
             self.learnt, self._curve = learnt, curve_with(self._curve, learnt)
-            self._wanted = max(self._wanted, known.version)
+            self._wanted = max(self._wanted, learnt.version)
             self._changed.notify_all()

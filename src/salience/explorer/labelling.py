@@ -93,12 +93,12 @@ class Labels:
         return encode_codes(codes, classes)
 
     def table(self) -> dict[str, list[Any]]:
-        """item and label, in the items' order: what `salience predict --labels` reads."""
+        """id and label, in the order of the items."""
         _, classes, codes = self.codes()
         rows = np.flatnonzero(codes >= 0)
         if not len(rows):
             raise NotYet("labels: none yet; label some items first")
-        return {"item": self.items.ids_of(rows), "label": [classes[code] for code in codes[rows]]}
+        return {"id": self.items.ids_of(rows), "label": [classes[code] for code in codes[rows]]}
 
 
 def checked(label: str) -> str:

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from salience.errors import MissingPackage, UserError
-from salience.store import open_store, require_store
+from salience.store import open_store
+from salience.store_names import require_store
 
 FIRST_PORT, PORTS = 8300, 100
 LOOPBACK = "127.0.0.1"

@@ -146,11 +146,11 @@ class Explorer:
         return found
 
     def prediction_table(self) -> dict[str, Any]:
-        """item, predicted and confidence of all items, of the labels as they are now."""
+        """id, predicted and confidence of all items, of the labels as they are now."""
         learnt = self.classifier.newest()
         names = np.array(learnt.classes, object)
-        items = self.items.ids_of(np.arange(self.items.n))
-        return {"item": items, "predicted": names[learnt.predicted], "confidence": learnt.confidence}
+        ids = self.items.ids_of(np.arange(self.items.n))
+        return {"id": ids, "predicted": names[learnt.predicted], "confidence": learnt.confidence}
 
     def clusters(self) -> Clusters:
         version = self.columns.version("cluster")

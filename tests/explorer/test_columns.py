@@ -1,0 +1,150 @@
+"""Maps and columns, byte by byte."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from salience.explorer.points import MISSING, encode, scaled
+from salience.store import open_store
+from tests.explorer.conftest import ROWS, learnt, truth, values
+
+
+def test_the_store_tells_what_it_has(client):
+    found = client.get("/store").json()
+    assert (found["name"], found["rows"], found["dim"], found["modality"]) == ("digits.lance", ROWS, 64, "image")
+    kinds = {column["name"]: column["kind"] for column in found["columns"]}
+    assert kinds == {
+        "label": "category",
+        "marked": "category",
+        "predicted": "category",
+        "confidence": "number",
+        "id": "text",
+        "ink": "number",
+        "fold": "category",
+    }
+    assert (found["maps"], found["can"], found["thumbnails"]) == (["pca"], [], True)
+
+
+def test_a_map_fills_the_square_and_keeps_its_proportions(client, path):
+    points = np.frombuffer(client.get("/points").content, "<f4").reshape(-1, 2)
+    store = open_store(path)
+    given = np.stack([store.column("x"), store.column("y")], axis=1)
+    assert points.shape == (ROWS, 2)
+    assert np.abs(points).max() == 1
+    spans = np.ptp(given, axis=0)
+    np.testing.assert_allclose(np.ptp(points, axis=0) / 2, spans / spans.max(), rtol=1e-5)
+    np.testing.assert_allclose(np.corrcoef(points[:, 0], given[:, 0])[0, 1], 1, atol=1e-6)
+
+
+def test_one_point_and_none_are_maps():
+    np.testing.assert_array_equal(scaled(np.array([[3.0, 4.0]])), [[0, 0]])
+    assert scaled(np.empty((0, 2))).shape == (0, 2)
+
+
+def test_a_category_has_codes_counts_and_missing_ones(client):
+    found = client.get("/columns/label").json()
+    expected = truth()
+    assert found["kind"] == "category"
+    assert found["classes"] == list("0123456789")
+    assert found["missing"] == 1
+    assert sum(found["counts"]) == ROWS - 1
+    codes = np.frombuffer(client.get("/columns/label/values").content, "<u2")
+    assert codes[5] == MISSING
+    np.testing.assert_array_equal(np.delete(codes, 5), np.delete(expected, 5).astype(int))
+
+
+def test_numbers_have_a_range_and_nan_where_missing(client, path):
+    found = client.get("/columns/ink").json()
+    ink = open_store(path).column("ink")
+    assert (found["kind"], found["missing"]) == ("number", 1)
+    np.testing.assert_allclose([found["low"], found["high"]], [np.nanmin(ink), np.nanmax(ink)])
+    np.testing.assert_allclose(values(client, "ink"), ink, rtol=1e-6)
+
+
+def test_few_whole_numbers_are_a_category_in_their_order():
+    encoded = encode(np.array([10.0, 2.0, np.nan, -1.0, 2.0]))
+    assert (encoded.kind, encoded.classes, encoded.counts, encoded.missing) == (
+        "category",
+        ("-1", "2", "10"),
+        (1, 2, 1),
+        1,
+    )
+    np.testing.assert_array_equal(encoded.values, [2, 1, MISSING, 0, 1])
+    assert encode(np.arange(300.0)).kind == "number"
+    assert encode(np.array([0.5, 1.0, 1.0])).kind == "number"
+
+
+def test_of_many_classes_the_most_frequent_are_kept():
+    names = np.array([f"n{number:03d}" for number in range(300)] + ["n299"] * 5 + [None], object)
+    encoded = encode(names)
+    assert len(encoded.classes) == 256
+    assert encoded.classes[-1] == "other"
+    assert encoded.counts[-1] == 300 - 255
+    assert encoded.classes[encoded.values[302]] == "n299"
+    assert encoded.values[-1] == MISSING
+    assert sum(encoded.counts) + encoded.missing == len(names)
+    assert encoded.names
+    assert not encode(np.array(["a", "b"] * 300, object)).names
+
+
+def test_nothing_is_a_column_too():
+    assert encode(np.full(4, None, object)).missing == 4
+    assert encode(np.full(4, np.nan)).low is None
+
+
+@pytest.mark.parametrize("url", ["/columns/vector", "/columns/x", "/columns/none/values", "/points?map=umap"])
+def test_what_is_no_column_or_map_is_not_found(client, url):
+    answer = client.get(url)
+    assert answer.status_code == 404
+    assert "there" in answer.json()["error"]
+
+
+def test_a_browser_that_has_a_version_is_not_sent_it_again(client):
+    for path in ("/points", "/columns/label/values", "/columns/marked/values", "/items/3/image"):
+        tag = client.get(path).headers["etag"]
+        again = client.get(path, headers={"If-None-Match": tag})
+        assert (again.status_code, again.content) == (304, b"")
+    tag = client.get("/columns/marked/values").headers["etag"]
+    client.post("/labels", json={"rows": [1], "label": "one"})
+    assert client.get("/columns/marked/values", headers={"If-None-Match": tag}).status_code == 200
+
+
+def test_another_server_has_other_versions(client, served):
+    tag = client.get("/points").headers["etag"]
+    assert served().get("/points", headers={"If-None-Match": tag}).status_code == 200
+
+
+def test_an_item_has_all_its_columns(client):
+    client.post("/labels", json={"rows": [3, 7], "label": "three"})
+    client.post("/labels", json={"rows": [8], "label": "eight"})
+    learnt(client)
+    found = client.get("/items/3").json()
+    assert (found["row"], found["id"], found["image"]) == (3, "digit/3", True)
+    told = found["columns"]
+    assert (told["label"], told["fold"], told["ink"], told["marked"], told["predicted"]) == (
+        "3",
+        3,
+        None,
+        "three",
+        "three",
+    )
+    assert 0.5 < told["confidence"] <= 1
+    assert set(told) == {"label", "fold", "ink", "marked", "predicted", "confidence"}
+    assert client.get(f"/items/{ROWS - 1}").json()["image"] is False
+
+
+def test_an_items_picture_is_what_was_stored(client, path):
+    answer = client.get("/items/4/image")
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.content == open_store(path).thumbnails([4])[0]
+    assert client.get(f"/items/{ROWS - 1}/image").status_code == 404
+
+
+@pytest.mark.parametrize("row", [ROWS, 10**12, 10**30, -1, "x"])
+def test_an_unknown_row_is_not_found(client, row):
+    for path in (f"/items/{row}", f"/items/{row}/image", f"/items/{row}/neighbours"):
+        assert client.get(path).status_code in (404, 422), path
+    assert client.get(f"/items/{ROWS}").json() == {
+        "error": f"row: there is no row {ROWS}; rows go from 0 to {ROWS - 1}"
+    }

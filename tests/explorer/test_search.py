@@ -1,0 +1,147 @@
+"""Search, by example and by condition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from salience.store import open_store
+from tests.explorer.conftest import ROWS, learnt, truth
+
+
+def test_neighbours_are_the_nearest_others(client, path):
+    hits = client.get("/items/3/neighbours?k=5").json()["hits"]
+    x = open_store(path).vectors()
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    distance = 1 - unit @ unit[3]
+    distance[3] = np.inf
+    nearest = np.argsort(distance)[:5]
+    assert [hit["row"] for hit in hits] == nearest.tolist()
+    np.testing.assert_allclose([hit["distance"] for hit in hits], distance[nearest], atol=1e-5)
+    assert [hit["id"] for hit in hits] == [f"digit/{row}" for row in nearest]
+    assert [hit["label"] for hit in hits] == truth()[nearest].tolist()
+
+
+def test_a_row_an_id_and_a_vector_find_the_same(client, path):
+    by_row = client.post("/search", json={"row": 7, "k": 4}).json()
+    by_id = client.post("/search", json={"id": "digit/7", "k": 4}).json()
+    vector = open_store(path).vectors([7])[0].tolist()
+    by_vector = client.post("/search", json={"vector": vector, "k": 5}).json()
+    assert by_row == by_id
+    assert by_row["matching"] is None
+    assert by_vector["hits"][0]["row"] == 7
+    assert by_vector["hits"][1:] == by_row["hits"]
+
+
+def test_a_condition_narrows_and_counts(client):
+    expected = np.flatnonzero((truth() == "4") & (np.arange(ROWS) % 5 == 1))
+    where = "label = '4' AND fold = 1"
+    found = client.post("/search", json={"row": 3, "k": 6, "where": where}).json()
+    assert found["matching"] == len(expected)
+    assert {hit["row"] for hit in found["hits"]} <= set(expected.tolist())
+    alone = client.post("/search", json={"k": 3, "where": where}).json()
+    assert [hit["row"] for hit in alone["hits"]] == expected[:3].tolist()
+    assert [hit["distance"] for hit in alone["hits"]] == [None] * 3
+    rows = np.frombuffer(client.get("/rows", params={"where": where}).content, "<i4")
+    np.testing.assert_array_equal(rows, expected)
+    assert client.post("/search", json={"k": 2}).json()["hits"][1]["row"] == 1
+
+
+def test_conditions_see_labels_and_predictions_as_they_are_now(client):
+    labels = truth()
+    for name in "01":
+        client.post("/labels", json={"rows": np.flatnonzero(labels == name)[:3].tolist(), "label": name})
+    learnt(client)
+    assert client.post("/search", json={"where": "marked = '1'"}).json()["matching"] == 3
+    zeros = client.post("/search", json={"where": "predicted = '0' AND confidence > 0.5"}).json()["matching"]
+    ones = client.post("/search", json={"where": "predicted = '1' AND confidence >= 0.5"}).json()["matching"]
+    assert ROWS - 20 < zeros + ones <= ROWS
+
+
+INJECTIONS = (
+    "label = '3'; DROP TABLE marks",
+    "label = (SELECT label FROM digits)",
+    "1 = 1 UNION SELECT 1",
+    "read_csv('/etc/passwd') = 'x'",
+    "repeat('a', 1000000000) = 'b'",
+    "fold = " + "+".join("1" * 3000),
+    "(" * 3000 + "fold = 1" + ")" * 3000,
+    "label = '3' OR " * 9000 + "fold = 1",
+    "label = '3",
+    "vector IS NOT NULL",
+    "",
+    "  ",
+)
+
+
+@pytest.mark.parametrize("where", INJECTIONS, ids=range(len(INJECTIONS)))
+def test_a_condition_can_only_filter(client, where):
+    for answer in (
+        client.get("/rows", params={"where": where[:10_000]}),
+        client.post("/search", json={"where": where}),
+        client.post("/search", json={"row": 1, "where": where}),
+    ):
+        assert answer.status_code == 400
+        assert answer.json()["error"].startswith("where: ")
+    assert client.get("/store").json()["rows"] == ROWS
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ({"row": ROWS}, 404, "row: "),
+        ({"row": -1}, 422, "row: "),
+        ({"row": 10**40}, 422, "row: "),
+        ({"row": 1, "id": "digit/1"}, 400, "row, id: "),
+        ({"id": "nobody"}, 404, "id: there is no item 'nobody'"),
+        ({"vector": [1, 2]}, 400, "query: a vector of 2 numbers"),
+        ({"vector": []}, 400, "query: "),
+        ({"vector": ["x"]}, 422, "vector.0: "),
+        ({"row": 1, "k": 0}, 422, "k: "),
+        ({"row": 1, "k": 10**9}, 422, "k: "),
+        ({"rows": 1}, 422, "rows: "),
+        ([1], 422, "body: "),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused_in_one_line(client, body, status, said):
+    answer = client.post("/search", json=body)
+    assert answer.status_code == status
+    message = answer.json()["error"]
+    assert message.startswith(said)
+    assert "\n" not in message
+
+
+def test_numbers_that_are_none_are_refused(client):
+    for content in (b'{"vector": [NaN]}', b'{"row": 1e999}', b"{", b"", b"\xff\xfe"):
+        answer = client.post("/search", content=content, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 422
+        assert "\n" not in answer.json()["error"]
+
+
+def test_the_documents_name_every_path_and_nothing_from_elsewhere(client):
+    document = client.get("/openapi.json").json()
+    for path in ("/embed", "/search", "/predict", "/labels"):
+        assert "post" in document["paths"][path]
+    assert set(document["paths"]["/search"]["post"]["requestBody"]["content"]) == {"application/json", "image/*"}
+    page = client.get("/docs").text
+    assert all(path in page for path in document["paths"])
+    assert "<script" not in page
+    assert "http://" not in page.replace("http://127.0.0.1", "")
+    assert "https://" not in page
+    assert client.get("/docs/style.css").headers["content-type"].startswith("text/css")
+    assert "probabilities" in page
+
+
+def test_what_is_not_there_says_so_in_json(client):
+    assert client.get("/nothing").json() == {"error": "GET /nothing: Not Found"}
+    assert client.delete("/labels").status_code == 405
+    assert "error" in client.delete("/labels").json()
+
+
+def test_a_mistake_of_ours_is_one_line_too(client, monkeypatch, caplog):
+    from salience.explorer.state import Explorer
+
+    monkeypatch.setattr(Explorer, "about", lambda self: 1 / 0)
+    answer = client.get("/store")
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "internal error; the server's log says more"}

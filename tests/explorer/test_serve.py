@@ -1,0 +1,128 @@
+"""From the command line to a server that listens."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+import salience
+from salience.cli import main
+from salience.errors import UserError
+from salience.explorer import serve
+from tests.explorer.conftest import until
+
+
+def test_a_free_port_is_found_and_a_taken_one_refused():
+    with serve.listening(None, None) as first, serve.listening(None, None) as second:
+        ports = [one.getsockname()[1] for one in (first, second)]
+        assert len(set(ports)) == 2
+        assert all(one.getsockname()[0] == "127.0.0.1" for one in (first, second))
+        with pytest.raises(UserError, match=rf"^port: {ports[0]} is in use"):
+            serve.listening(None, ports[0])
+    for port in (-1, 70_000):
+        with pytest.raises(UserError, match=r"^port: "):
+            serve.listening(None, port)
+    with pytest.raises(UserError, match=r"^host: cannot listen at "):
+        serve.listening("203.0.113.1", None)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere.lance"], "nowhere.lance does not exist"),
+        (["."], "is no store of embeddings"),
+        (["store.lance", "--run", "nowhere"], "--run: nowhere does not exist"),
+        (["store.lance", "--runs", "nowhere"], "--runs: nowhere is no folder"),
+        (["store.lance", "--port", "99999"], "--port: 99999 is none"),
+        ([], "STORE|RUN: none given"),
+    ],
+)
+def test_what_cannot_be_explored_is_refused_in_one_line(path, words, said, capsys, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    path.rename("store.lance")
+    assert main(["explore", *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_a_run_is_explored_by_embedding_its_own_source(tmp_path, capsys):
+    salience.fit("pca", "digits", out=tmp_path / "run", dim=4, progress=False)
+    store = serve.store_at(tmp_path / "run")
+    assert store == str(tmp_path / "run" / "embeddings.lance")
+    assert "embedding digits:train into" in capsys.readouterr().err
+    assert len(serve.open_store(store)) == 1797
+    assert serve.store_at(tmp_path / "run") == store
+    assert capsys.readouterr().err == ""
+
+
+def started(path: Path, *words: str) -> tuple[subprocess.Popen[str], str]:
+    """A server of its own, and the address it prints."""
+    command = [sys.executable, "-m", "salience", "explore", str(path), "--port", "0", *words]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=path.parent, stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    return process, process.stdout.readline().partition(": ")[2].strip()
+
+
+@pytest.mark.slow  # a process of its own imports torch
+def test_with_a_host_a_token_is_printed_and_ctrl_c_ends_it(path):
+    process, url = started(path, "--host", "127.0.0.1")
+    try:
+        place, _, token = url.partition("?token=")
+        assert len(token) > 30
+        with httpx.Client(base_url=place, timeout=60, follow_redirects=True) as browser:
+            assert browser.get("/").status_code == 401
+            assert browser.get("/", params={"token": token}).status_code == 200
+            assert browser.get("/store").json()["rows"] == 600
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@pytest.mark.slow  # numba
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
+def test_what_runs_in_the_background_ends_with_the_server(path, ending):
+    process, url = started(path)
+    try:
+        assert httpx.post(f"{url}jobs/umap", timeout=60).json()["state"] == "running"
+        child = until(lambda: children(process.pid))[0]
+        process.send_signal(ending)
+        process.wait(60)
+        until(lambda: not Path(f"/proc/{child}").exists() or state(child) == "Z")
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task")
+    return [int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+
+
+def state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_the_address_names_the_machine_and_the_token(capsys):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        serve.told("a.lance", listener, None, None)
+        assert f"http://127.0.0.1:{port}/\n" in capsys.readouterr().out
+        serve.told("a.lance", listener, "::1", "secret")
+        assert f"http://[::1]:{port}/?token=secret\n" in capsys.readouterr().out
