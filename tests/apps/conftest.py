@@ -3,6 +3,8 @@ import pytest
 from salience.data import Dataset, open_data
 from salience.representation import Representation
 from salience.training import fit
+from tests.store.conftest import make_store as make_store  # fixtures of this folder too
+from tests.store.conftest import store as store
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,13 @@ import pytest
 
 import salience
 from salience.apps.anomalies import anomalies
+from salience.cli import main
 from salience.data import open_data
 from salience.errors import UserError
 from salience.evaluation.detection import auroc
+from salience.store import open_store
 from salience.training import fit
+from tests.store.conftest import DIGITS
 
 
 def without(digits, label):
@@ -155,3 +158,95 @@ def test_a_held_out_class_needs_others_beside(pca, digits):
 
 def test_it_is_public():
     assert salience.anomalies is anomalies
+
+
+# --- of a store -----------------------------------------------------------------------------------------------------
+
+
+def mean_cosine_distance(x, k, others=None):
+    """[n], by NumPy in float64: to the k nearest of the others, itself left out."""
+    x = x.astype(np.float64) / np.linalg.norm(x, axis=1, keepdims=True)
+    distance = 1 - x @ x.T
+    np.fill_diagonal(distance, np.inf)
+    if others is not None:
+        distance[:, np.setdiff1d(np.arange(len(x)), others)] = np.inf
+    return np.sort(distance, axis=1)[:, :k].mean(1)
+
+
+@pytest.mark.parametrize("given", ["store", "path", "text"])
+def test_items_of_a_store_by_the_distance_to_the_nearest_others(store, given):
+    found = anomalies({"store": store, "path": store.path, "text": str(store.path)}[given], k=4, progress=False)
+    expected = mean_cosine_distance(DIGITS.data[:400], 4)
+    np.testing.assert_allclose(open_store(store.path).column("anomaly"), expected, atol=2e-6)
+    assert found.table["score"].is_monotonic_decreasing
+    assert found.table["item"][0] == f"digit-{expected.argmax():04d}"
+    assert found.table["label"][0] == str(DIGITS.target[expected.argmax()])
+
+
+def test_a_class_held_out_of_a_store_is_no_neighbour(store):
+    found = anomalies(store, held_out="4", progress=False)
+    strange = DIGITS.target[:400] == 4
+    expected = mean_cosine_distance(DIGITS.data[:400], 5, np.flatnonzero(~strange))
+    np.testing.assert_allclose(store.column("anomaly"), expected, atol=2e-6)
+    assert found.figures["auroc"].value == pytest.approx(auroc(expected, strange).value, abs=1e-3)
+    assert any("whether the run was trained on items of '4' is not known" in said for said in found.said)
+
+
+def test_items_of_a_large_store_are_compared_with_some(store, monkeypatch):
+    monkeypatch.setattr("salience.apps.strange.MOST_OTHERS", 50)
+    found = anomalies(store, k=3, progress=False)
+    assert "compared with 50 of 400 items, drawn at random" in found.said
+    others = np.sort(np.random.default_rng(0).choice(np.arange(400), 50, replace=False))
+    np.testing.assert_allclose(store.column("anomaly"), mean_cosine_distance(DIGITS.data[:400], 3, others), atol=2e-6)
+
+
+def test_of_a_store_everything_is_in_the_folder(store, make_store, tmp_path):
+    found = anomalies(store, out=tmp_path / "out", progress=False)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"anomalies.json", "items.csv", "picture.png"}
+    assert found.about["column"] == "anomaly"
+    bare = anomalies(make_store(40, "bare", pictures=False), out=tmp_path / "bare", progress=False)
+    assert "written: " in bare.text()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"source": "digits"}, "source: a store's own items are ranked"),
+        ({"test": "digits"}, "test: a store's own items are ranked"),
+        ({"labels": "kind"}, "labels: a store's own items are ranked"),
+        ({"score": "reconstruction"}, "score: a store's own items are ranked, by their embeddings alone"),
+        ({"held_out": "eleven"}, "held_out: digits.lance has no label 'eleven'; its labels are: 0, 1"),
+        ({"k": 0}, "k: 0 neighbours"),
+        ({"k": 400}, "k: 400 neighbours among 400 ordinary items; take fewer"),
+    ],
+)
+def test_what_does_not_fit_a_store_is_refused(store, options, complaint):
+    with pytest.raises(UserError, match=f"^{complaint}"):
+        anomalies(store, progress=False, **options)
+    assert "anomaly" not in store.columns
+
+
+def test_a_class_that_is_all_there_is(store):
+    store.write_columns({"label": ["one"] * 400})
+    with pytest.raises(UserError, match=r"^held_out: .* has items of 'one' alone"):
+        anomalies(store, held_out="one")
+
+
+def test_a_score_that_fits_may_be_named(store):
+    assert anomalies(store, score="neighbours", progress=False).about["score"] == "neighbours"
+
+
+def test_a_run_needs_a_source(pca):
+    with pytest.raises(UserError, match=r"^source: none given; say which items to rank, or give a store"):
+        anomalies(pca)
+
+
+def test_a_store_as_a_command(store, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["anomalies", str(store.path)]) == 0
+    assert "strangest: digit-" in capsys.readouterr().out
+    assert (tmp_path / "runs" / "anomalies-1" / "picture.png").exists()
+    assert main(["anomalies", "nowhere.lance"]) == 2
+    assert "nowhere.lance does not exist; write one with: salience embed" in capsys.readouterr().err
+    assert main(["anomalies", str(store.path), "digits"]) == 2
+    assert "SOURCE: a store's own items are ranked" in capsys.readouterr().err

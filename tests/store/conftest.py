@@ -67,9 +67,9 @@ def append(path: Path, table: pa.Table) -> None:
     lance.write_dataset(table.select(lance.dataset(str(path)).schema.names), str(path), mode="append")
 
 
-def vectors_table(x: np.ndarray, **columns: Any) -> pa.Table:
-    """Items of a table, named by their rows, with vectors x [n d] and more columns."""
-    x = x.astype(np.float32)
+def vectors_table(vectors: np.ndarray, **columns: Any) -> pa.Table:
+    """Items of a table, named by their rows, with vectors [n d] and more columns."""
+    x = vectors.astype(np.float32)
     vector = pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), x.shape[1])
     ids = pa.array([f"row-{row}" for row in range(len(x))])
     return pa.table({"id": ids, "vector": vector, "content": pa.array(np.arange(len(x), dtype=np.uint64)), **columns})

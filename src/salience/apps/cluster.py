@@ -95,7 +95,7 @@ def cluster(
             grouping = METHODS[method](unit(store.vectors(rows)).numpy(), k, seed)
             blocks = unit_blocks(store, "assigning", progress)
             found = by_size(np.concatenate([grouping.assign(block.numpy()) for _, block in blocks]))
-        store.write_columns({COLUMN: [None if one < 0 else one for one in found.tolist()]})
+        store.write_columns({COLUMN: numbers(found)})
         groups = summary(store, progress)
         figures, notes = against_labels(store, found)
         outcome = Outcome(
@@ -215,6 +215,13 @@ def by_size(found: np.ndarray) -> np.ndarray:
     number = np.empty(len(sizes) + 1, np.int64)
     number[order], number[-1] = np.arange(len(sizes)), -1
     return number[found]
+
+
+def numbers(found: np.ndarray) -> np.ndarray | list[int | None]:
+    """Clusters as a column of whole numbers, missing where an item is in none."""
+    if (found < 0).all():
+        return np.full(len(found), np.nan)
+    return [None if one < 0 else one for one in found.tolist()]
 
 
 def clusters_of(store: Store) -> np.ndarray:

@@ -99,7 +99,7 @@ def usual_threshold(x: Tensor) -> float:
         distance = 1 - probes @ block.T
         nearest = nearest.minimum(distance.masked_fill(distance <= EQUAL, torch.inf).amin(1))
     finite = nearest[nearest.isfinite()]
-    return float((finite.median() / 4).clamp(EQUAL, LOOSEST)) if len(finite) else EQUAL
+    return float(np.clip(np.median(finite.numpy()) / 4, EQUAL, LOOSEST)) if len(finite) else EQUAL
 
 
 def near_pairs(x: Tensor, limit: float, progress: bool = False) -> Pairs:

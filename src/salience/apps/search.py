@@ -108,16 +108,23 @@ def of_text(store: Store, query: str | Path, run: Representation | Path | str | 
     if row is not None:
         pictures = thumbnails(store, [row])
         return Query(text, store.vectors([row])[0], row, None if pictures is None else pictures[0])
-    path = Path(text).expanduser()
-    if path.is_file() and path.suffix.lower() == ".npy":
-        return of_npy(store, path, run)
-    if path.is_file():
-        return of_source(store, text, str(path), run)
     if text.lstrip().startswith("["):
         return Query("a vector", read_vector(text))
-    if path.is_dir():
+    path = Path(text).expanduser()
+    kind = kind_of(path)
+    if kind == "file":
+        return of_npy(store, path, run) if path.suffix.lower() == ".npy" else of_source(store, text, str(path), run)
+    if kind == "folder":
         raise UserError(f"query: '{printable(text)}' is a folder; give a file of one item")
-    raise UserError(f"query: '{printable(text)}' is neither an item nor a file; {near(store, text)}")
+    raise UserError(f"query: '{printable(text[:80])}' is neither an item nor a file; {near(store, text)}")
+
+
+def kind_of(path: Path) -> str:
+    """ "file", "folder", or "" for what is neither."""
+    try:
+        return "file" if path.is_file() else "folder" if path.is_dir() else ""
+    except (OSError, ValueError):  # too long for a name
+        return ""
 
 
 def read_vector(text: str) -> np.ndarray:

@@ -1,0 +1,153 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import salience
+from salience.apps import duplicates as module
+from salience.apps.duplicates import closest_pairs, duplicates, near_pairs, usual_threshold
+from salience.apps.stores import unit
+from salience.cli import main
+from salience.errors import UserError
+from salience.store import open_store
+from tests.store.conftest import DIGITS, vectors_table, write_store
+
+
+def pairs_by_loops(x, threshold):
+    """{(i, j): distance}, i < j, in float64."""
+    x = x.astype(np.float64)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    distance = 1 - x @ x.T
+    return {(i, j): distance[i, j] for i in range(len(x)) for j in range(i + 1, len(x)) if distance[i, j] <= threshold}
+
+
+@pytest.fixture
+def planted(tmp_path):
+    """300 digits, of which 250 is a copy of 20 twice as long, 260 and 270 are nearly 30, and 271 nearly 270."""
+    random = np.random.default_rng(0)
+    x = DIGITS.data[:300].copy()
+    x[250] = 2 * x[20]
+    for copy, of in ((260, 30), (270, 30), (271, 270)):
+        x[copy] = x[of] + random.normal(0, 0.02, 64)
+    return open_store(write_store(tmp_path / "planted.lance", vectors_table(x)))
+
+
+@pytest.mark.parametrize("block", [64, 4096])
+@pytest.mark.parametrize("threshold", [0.02, 0.08])
+def test_pairs_are_all_pairs(monkeypatch, block, threshold):
+    monkeypatch.setattr(module, "BLOCK", block)
+    x = DIGITS.data[:200]
+    expected = pairs_by_loops(x, threshold)
+    found = near_pairs(unit(x), threshold)
+    assert len(expected) > 5
+    assert set(zip(found.first.tolist(), found.second.tolist(), strict=True)) == set(expected)
+    for i, j, distance in zip(found.first, found.second, found.distances, strict=True):
+        assert distance == pytest.approx(expected[i, j], abs=2e-6)
+    assert np.all(np.diff(found.distances) >= 0)
+
+
+def test_the_others_name_the_first_of_their_group(planted):
+    outcome = duplicates(planted, progress=False)
+    column = open_store(planted.path).column("duplicate_of")
+    assert {row: id for row, id in enumerate(column) if id is not None and row >= 250} == {
+        250: "row-20", 260: "row-30", 270: "row-30", 271: "row-30",
+    }  # fmt: skip
+    assert outcome.about["duplicates"] == sum(id is not None for id in column)
+    assert outcome.table.iloc[0].tolist() == ["row-20", "row-250", 0.0]
+    assert outcome.about["threshold"] < 0.05
+
+
+def test_the_threshold_is_a_quarter_of_the_usual_nearest_distance():
+    x = DIGITS.data[:300].astype(np.float64)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    distance = 1 - x @ x.T
+    np.fill_diagonal(distance, np.inf)
+    expected = np.median(distance.min(1)) / 4
+    with_copies = torch.cat([unit(x), unit(x[:1])])  # equals do not count
+    assert usual_threshold(unit(x)) == pytest.approx(expected, rel=1e-3)
+    assert usual_threshold(with_copies) == pytest.approx(expected, rel=2e-2)
+
+
+def test_a_threshold_of_zero_finds_equals(planted):
+    duplicates(planted, 0, progress=False)
+    column = planted.column("duplicate_of")
+    assert {row: id for row, id in enumerate(column) if id is not None} == {250: "row-20"}
+
+
+def test_where_there_are_none_the_column_is_empty(tmp_path):
+    store = open_store(write_store(tmp_path / "axes.lance", vectors_table(np.eye(5))))
+    outcome = duplicates(store, out=tmp_path / "out", progress=False)
+    assert store.column("duplicate_of").tolist() == [None] * 5
+    assert closest_pairs(store) == []
+    assert outcome.said[0].startswith("0 pairs within")
+
+
+def test_a_repeated_search_forgets_the_last_one(planted):
+    duplicates(planted, 0.05, progress=False)
+    many = sum(id is not None for id in planted.column("duplicate_of"))
+    duplicates(planted, 0, progress=False)
+    assert sum(id is not None for id in planted.column("duplicate_of")) == 1 < many
+
+
+def test_closest_pairs_are_read_from_the_column(planted):
+    duplicates(planted, progress=False)
+    x, column = planted.vectors(), planted.column("duplicate_of")
+    expected = pairs_by_loops(x, 2)
+    pairs = closest_pairs(planted, 3)
+    assert pairs[0][:2] == (250, 20)
+    assert len(pairs) == 3
+    for row, first, distance in pairs:
+        assert column[row] == f"row-{first}"
+        assert distance == pytest.approx(expected[min(row, first), max(row, first)], abs=2e-6)
+    assert [pair[2] for pair in pairs] == sorted(pair[2] for pair in closest_pairs(planted, 10**6))[:3]
+
+
+def test_a_store_that_was_not_searched_says_so(store):
+    with pytest.raises(UserError, match=r"^store: digits.lance was not searched yet; do it with: salience duplicates"):
+        closest_pairs(store)
+
+
+def test_of_very_many_a_part_is_searched_and_it_is_said(planted, monkeypatch):
+    monkeypatch.setattr(module, "MOST_ROWS", 100)
+    outcome = duplicates(planted, 0.1, progress=False)
+    assert "searched: 100 of 300 items, drawn at random" in outcome.said
+    expected = pairs_by_loops(planted.vectors(), 0.1)
+    assert 0 < outcome.about["pairs"] < len(expected)
+    for item, other in zip(outcome.table["item"], outcome.table["other"], strict=True):
+        assert (int(item[4:]), int(other[4:])) in expected
+
+
+def test_of_too_many_pairs_it_says_that_it_stopped(planted, monkeypatch):
+    monkeypatch.setattr(module, "MOST_PAIRS", 10)
+    outcome = duplicates(planted, 0.5, progress=False)
+    assert "stopped after 10 pairs; give a smaller threshold" in outcome.said
+
+
+def test_everything_is_in_the_folder(store, tmp_path):
+    outcome = duplicates(store, 0.05, tmp_path / "out", progress=False)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"duplicates.json", "items.csv", "picture.png"}
+    assert len(pd.read_csv(tmp_path / "out" / "items.csv")) == outcome.about["pairs"] > 0
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1, float("nan")])
+def test_a_threshold_that_is_none(store, threshold):
+    with pytest.raises(UserError, match=r"^threshold: .* is none; take a distance from 0 to below 1"):
+        duplicates(store, threshold)
+
+
+def test_as_a_command(store, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["duplicates", str(store.path), "--threshold", "0.05"]) == 0
+    said = capsys.readouterr().out
+    assert "more" in said.splitlines()[-1]
+    assert (tmp_path / "runs" / "duplicates-1" / "picture.png").exists()
+    assert main(["duplicates", str(store.path), "--json", "--out", "found"]) == 0
+    assert json.loads(capsys.readouterr().out)["about"]["column"] == "duplicate_of"
+    assert main(["duplicates", str(store.path), "--threshold", "2"]) == 2
+    assert "--threshold: 2.0 is none" in capsys.readouterr().err
+
+
+def test_it_is_public():
+    assert salience.duplicates is duplicates
