@@ -21,7 +21,7 @@ from salience.cli import main
 from salience.data import Dataset, open_data
 from salience.errors import UserError
 from salience.representation import Representation, load
-from salience.store import embedding, open_store
+from salience.store import embedding, open_store, parts
 from salience.store.embedding import Added, embed_into, parse_shard, representation_of
 from salience.training import fit
 
@@ -38,7 +38,7 @@ def pca(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Representa
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding, "PART", 16)
+    monkeypatch.setattr(parts, "PART", 16)
 
 
 def embed(rep: Representation, data: Dataset, path: Path, shard: str = "1/1") -> Added:
@@ -184,10 +184,10 @@ def test_sigkill_while_it_embeds_loses_and_repeats_nothing(
     """A process of its own, killed by its own hand in the middle of the third part."""
     script = f"""
 import os, signal
-from salience.store import embedding
+from salience.store import embedding, parts
 from salience.representation import Representation, load
 from salience.data import open_data
-embedding.PART = 16
+parts.PART = 16
 plain, calls = Representation.embed, []
 def dying(self, source, **options):
     calls.append(1)
