@@ -164,6 +164,12 @@ def memory(smoke: bool) -> list[Cell]:
     ]
 
 
+def store(smoke: bool) -> list[Cell]:
+    """An index over a million embeddings against exact search, and the memory of searching."""
+    rows, extra = (2_000, ("--queries", 10)) if smoke else (1_000_000, ())
+    return [Cell("store", f"{rows} rows", i, ours("store_search.py", "--rows", rows, *extra)) for i in range(1)]
+
+
 def linear_probe(data: Path, smoke: bool) -> list[Cell]:
     """Our linear probe against the SGD protocol, on 512 random-filter features; it has no small size."""
     if smoke:
@@ -181,7 +187,7 @@ def all_cells(data: Path | None, smoke: bool) -> list[Cell]:
     cells += classical("kmeans", ("salience", "fit", "lloyd", "elkan"), smoke)
     with_data = ("--data", data) if data else ()
     cells.append(Cell("startup", "ours", 0, ours("startup.py", *with_data, "--repeats", 1 if smoke else 11)))
-    cells += memory(smoke) + vae(smoke) + boltzmann(smoke) + thousand_labels(smoke)
+    cells += memory(smoke) + store(smoke) + vae(smoke) + boltzmann(smoke) + thousand_labels(smoke)
     if data is not None:
         cells += linear_probe(data, smoke) + knn(data, smoke)
     return cells

@@ -200,6 +200,34 @@ def memory(stored: dict[str, Any], title: str) -> str:
     return f"**{title}**\n\n" + table(["", "peak, MB", "at the last step, MB"], rows)
 
 
+def store(stored: dict[str, Any], title: str) -> str:
+    results = [cell["result"] for cell in stored["cells"].values()]
+    search, build = ([one[part] for one in results] for part in ("search", "build"))
+    title = title.format(rows=f"{results[0]['rows']:,}", dim=results[0]["dim"])
+
+    def over(found: list[dict[str, float]], key: str, form: Callable[[float], str] = number) -> str:
+        return spread([one[key] for one in found], form)
+
+    rows = [
+        ["recall@10 against exact search", over(search, "recall_at_10", lambda v: f"{v:.4f}")],
+        ["index, median ms a query", over(search, "index_ms")],
+        ["index, 99 % of queries within, ms", over(search, "index_ms_p99")],
+        ["exact search, median ms a query", over(search, "exact_ms")],
+        ["the index is faster", over(search, "faster", lambda v: f"{v:.1f}×")],
+        ["building the index, s", over(build, "seconds")],
+        ["index on the disk, MB", over([{"mb": one["index_bytes"] / 1e6} for one in build], "mb")],
+        ["all else on the disk, MB", over([{"mb": one["table_bytes"] / 1e6} for one in build], "mb")],
+    ]
+    anonymous = [one["anonymous_bytes"] for one in results]
+    of_rows = [
+        [f"{int(size):,}", *(spread([one[size][key] / 1e6 for one in anonymous]) for key in ("before", "peak", "last"))]
+        for size in anonymous[0]
+    ]
+    head = ["rows", "before opening, MB", "peak, MB", "after the last search, MB"]
+    memory = "Anonymous memory of a process that opens a store and searches it:"
+    return f"**{title}**\n\n{table(['', ''], rows)}\n\n{memory}\n\n{table(head, of_rows)}"
+
+
 def startup(stored: dict[str, Any], title: str) -> str:
     result = next(iter(stored["cells"].values()))["result"]
     names = {
@@ -299,6 +327,7 @@ SECTIONS: dict[str, tuple[Callable[[dict[str, Any], str], str], str]] = {
     "collapse": (collapse, "Posterior collapse on Fashion-MNIST: beta, with and without contrast, three seeds"),
     "linear-probe": (linear_probe, "Linear probe, 50,000 × 512 random-filter features of CIFAR-10"),
     "memory": (memory, "Anonymous memory of training, prepared 32×32 images"),
+    "store": (store, "Search in a store of {rows} × {dim} embeddings of Fashion-MNIST, jittered"),
     "startup": (startup, "Waiting times"),
 }
 
