@@ -89,6 +89,10 @@ def loaded_by(code: str) -> set[str]:
         "from salience.cli import main; main(['evaluate', 'nowhere', '--on', 'digits'])",
         "from salience.cli import main; main(['compare', 'nowhere', 'nowhere'])",
         "from salience.cli import main; main(['data', 'digits', 'no/such/file.csv'])",
+        "from salience.cli import main; main(['search', 'nowhere.lance', 'x'])",
+        "from salience.cli import main; main(['cluster', '.'])",
+        "from salience.cli import main; main(['duplicates', 'qdrant://host/items'])",
+        "from salience.cli import main; main(['anomalies', 'nowhere.lance'])",
         "from salience.cli import main; main(['views', 'simclr', 'digits', '--out', '.'])",
     ],
 )
