@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 const here = dirname(fileURLToPath(import.meta.url));
 const out = join(here, "../src/salience/explorer/static");
 
-/** The licences of all that may be in the bundle: what package-lock.json lists for running, less what gl.js replaces. */
+/** The licences of what may be in the bundle: all that package-lock.json lists for running, without regl. */
 function licences() {
   const { packages } = JSON.parse(readFileSync(join(here, "package-lock.json"), "utf8"));
   return Object.keys(packages)

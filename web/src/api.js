@@ -36,7 +36,9 @@ async function complaint(answer) {
 const get = async (path, options) => (await ask(path, options)).json();
 const bytes = async (path) => (await ask(path)).arrayBuffer();
 const post = async (path, body) =>
-  (await ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) })).json();
+  (
+    await ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) })
+  ).json();
 const query = (values) => {
   const given = Object.entries(values).filter(([, value]) => value !== undefined && value !== "" && value !== null);
   return given.length ? `?${new URLSearchParams(given)}` : "";

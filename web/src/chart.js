@@ -18,7 +18,9 @@ function stepOf(low, high, wanted) {
 function ticks(low, high, step) {
   if (!(high > low)) return [low];
   const first = Math.ceil(low / step - 1e-9);
-  return Array.from({ length: Math.floor(high / step + 1e-9) - first + 1 }, (_, at) => Number(((first + at) * step).toPrecision(12)));
+  return Array.from({ length: Math.floor(high / step + 1e-9) - first + 1 }, (_, at) =>
+    Number(((first + at) * step).toPrecision(12)),
+  );
 }
 
 /** The range, widened to multiples of a round step; and the step. */
@@ -32,7 +34,8 @@ const finite = (values) => values.filter((value) => Number.isFinite(value));
 
 /**
  * @param {{name: string, x: number[], y: number[], low?: number[], high?: number[]}[]} series
- * @param {{x: string, y: string, yRange?: [number, number], width?: number, height?: number, told: string, share?: boolean}} about
+ * @param {{x: string, y: string, yRange?: [number, number], width?: number, height?: number, told: string,
+ *   share?: boolean}} about
  *   told: the chart in words, for those who cannot see it; share: y is a share of one, shown in percent
  */
 export function lineChart(series, { x, y, yRange, width = 360, height = 180, told, share = false }) {
@@ -61,18 +64,30 @@ export function lineChart(series, { x, y, yRange, width = 360, height = 180, tol
 }
 
 function curve({ x, y, low, high }, colour, across, up) {
-  const path = (values, from = x) => values.map((value, at) => `${across(from[at]).toFixed(1)},${up(value).toFixed(1)}`);
+  const path = (values, from = x) =>
+    values.map((value, at) => `${across(from[at]).toFixed(1)},${up(value).toFixed(1)}`);
   const marks = [];
   if (low && x.length > 1) {
     const outline = [...path(high), ...path(low).reverse()].join(" ");
     marks.push(svg("polygon", { points: outline, fill: colour, "fill-opacity": 0.18 }));
   }
   const points = path(y).filter((_, at) => Number.isFinite(y[at]));
-  marks.push(svg("polyline", { points: points.join(" "), fill: "none", stroke: colour, "stroke-width": 1.75, "stroke-linejoin": "round" }));
+  marks.push(
+    svg("polyline", {
+      points: points.join(" "),
+      fill: "none",
+      stroke: colour,
+      "stroke-width": 1.75,
+      "stroke-linejoin": "round",
+    }),
+  );
   if (x.length > 30) return marks;
   x.forEach((value, at) => {
     const [cx, cy] = [across(value), up(y[at])];
-    if (low) marks.push(svg("line", { x1: cx, x2: cx, y1: up(low[at]), y2: up(high[at]), stroke: colour, "stroke-opacity": 0.5 }));
+    if (low)
+      marks.push(
+        svg("line", { x1: cx, x2: cx, y1: up(low[at]), y2: up(high[at]), stroke: colour, "stroke-opacity": 0.5 }),
+      );
     marks.push(svg("circle", { cx, cy, r: 2.6, fill: colour }));
   });
   return marks;

@@ -1,7 +1,7 @@
 /** The classifier that learns from the labels while they are given: state, few-label curve, what to label next. */
 import * as api from "./api.js";
 import { lineChart } from "./chart.js";
-import { $, el, hitList, items, percent, say } from "./dom.js";
+import { $, el, items, percent, say, tile } from "./dom.js";
 import { give } from "./label.js";
 import { emit, on, state } from "./state.js";
 
@@ -31,7 +31,10 @@ async function poll() {
 
 function show(found, behind) {
   state.classifier = found;
-  $("#classifier").replaceChildren(behind ? el("span", { class: "spinner", "aria-hidden": "true" }) : "", sentence(found, behind));
+  $("#classifier").replaceChildren(
+    behind ? el("span", { class: "spinner", "aria-hidden": "true" }) : "",
+    sentence(found, behind),
+  );
   $("#classifier").dataset.state = behind ? "training" : found.state;
   $("#classifier").dataset.version = found.version;
   if (behind || told === found.version) return;
@@ -60,9 +63,17 @@ function drawCurve(curve) {
     low: curve.map((point) => point.low),
     high: curve.map((point) => point.high),
   };
-  const text = `Accuracy ${percent(last.accuracy)} [${percent(last.low)}, ${percent(last.high)}] with ${items(last.labelled)}, judged by ${judged}`;
+  const interval = `[${percent(last.low)}, ${percent(last.high)}]`;
+  const text = `Accuracy ${percent(last.accuracy)} ${interval} with ${items(last.labelled)}, judged by ${judged}`;
   $("#curve").replaceChildren(
-    lineChart([series], { x: "items labelled", y: "accuracy", yRange: [Math.floor(10 * Math.min(...series.low)) / 10, 1], height: 150, told: text, share: true }),
+    lineChart([series], {
+      x: "items labelled",
+      y: "accuracy",
+      yRange: [Math.floor(10 * Math.min(...series.low)) / 10, 1],
+      height: 150,
+      told: text,
+      share: true,
+    }),
     el("figcaption", {}, `${text}.`),
   );
   return undefined;
@@ -72,23 +83,21 @@ function suggest(suggestions) {
   const had = $("#suggestions").contains(document.activeElement);
   $("#suggesting").hidden = !suggestions.length;
   emit("listed", { part: "label", rows: suggestions.map(({ row }) => row) });
-  $("#suggestions").replaceChildren(...hitList(suggestions, ({ confidence }) => percent(confidence)));
-  suggestions.forEach(({ row, label }, at) => {
-    const entry = $("#suggestions").children[at];
-    const tile = entry.firstElementChild;
-    const fresh = tile.cloneNode(true); // without the listener that opens the item
-    fresh.addEventListener("click", () => toggle(row));
-    for (const [name, shown] of [["pointerenter", row], ["focus", row], ["pointerleave", null], ["blur", null]]) {
-      fresh.addEventListener(name, () => emit("point-at", shown));
-    }
-    tile.replaceWith(fresh);
-    const accept = () => settle(entry, label);
-    const title = `Right, it is ${label}`;
-    entry.append(el("button", { type: "button", class: "accept", title, "aria-label": title, tabindex: "-1", onclick: accept }, "✓"));
-    entry.dataset.label = label;
-  });
+  $("#suggestions").replaceChildren(...suggestions.map(suggestion));
   markSelected(state.selected);
   if (had) $("#suggestions .tile")?.focus();
+}
+
+function suggestion(hit) {
+  const { row, label, confidence } = hit;
+  const entry = el("li", { class: "hit", data: { row, label } });
+  const title = `Right, it is ${label}`;
+  const onclick = () => settle(entry, label);
+  entry.append(
+    tile(hit, percent(confidence), { onclick: () => toggle(row) }),
+    el("button", { type: "button", class: "accept", title, "aria-label": title, tabindex: "-1", onclick }, "✓"),
+  );
+  return entry;
 }
 
 function toggle(row) {

@@ -13,21 +13,21 @@ export function createControls(map) {
     canvas.classList.toggle("lassoing", on);
   };
   lasso.addEventListener("click", () => setLasso(!map.lassoing));
-  $("#zoom-in").addEventListener("click", () => map.zoom(1.6));
-  $("#zoom-out").addEventListener("click", () => map.zoom(1 / 1.6));
-  $("#zoom-reset").addEventListener("click", () => map.reset());
+  $("#zoom-in").addEventListener("click", () => map.camera.zoom(1.6));
+  $("#zoom-out").addEventListener("click", () => map.camera.zoom(1 / 1.6));
+  $("#zoom-reset").addEventListener("click", () => map.camera.reset());
   $("#select-clear").addEventListener("click", () => emit("choose", []));
 
   const keys = {
-    ArrowLeft: () => map.pan(-STEP, 0),
-    ArrowRight: () => map.pan(STEP, 0),
-    ArrowUp: () => map.pan(0, STEP),
-    ArrowDown: () => map.pan(0, -STEP),
-    "+": () => map.zoom(1.4),
-    "=": () => map.zoom(1.4),
-    "-": () => map.zoom(1 / 1.4),
-    0: () => map.reset(),
-    Home: () => map.reset(),
+    ArrowLeft: () => map.camera.pan(-STEP, 0),
+    ArrowRight: () => map.camera.pan(STEP, 0),
+    ArrowUp: () => map.camera.pan(0, STEP),
+    ArrowDown: () => map.camera.pan(0, -STEP),
+    "+": () => map.camera.zoom(1.4),
+    "=": () => map.camera.zoom(1.4),
+    "-": () => map.camera.zoom(1 / 1.4),
+    0: () => map.camera.reset(),
+    Home: () => map.camera.reset(),
     l: () => setLasso(!map.lassoing),
     Enter: () => choose(false),
     " ": () => choose(true),

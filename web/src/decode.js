@@ -55,6 +55,8 @@ async function walk() {
   const { from, to } = state.walk;
   const found = await asking(() => api.walk(from, to));
   if (!found) return;
-  const images = found.images.map((image, at) => el("li", {}, shown(image, `Step ${at + 1} of ${found.images.length}`)));
+  const images = found.images.map((image, at) =>
+    el("li", {}, shown(image, `Step ${at + 1} of ${found.images.length}`)),
+  );
   show(`From row ${from} to row ${to}`, el("ol", { class: "samples" }, ...images));
 }

@@ -52,14 +52,18 @@ function head(item) {
     emit("walk");
   };
   const toggle = () => {
-    const chosen = state.selected.includes(row) ? state.selected.filter((one) => one !== row) : [...state.selected, row];
+    const chosen = state.selected.includes(row)
+      ? state.selected.filter((one) => one !== row)
+      : [...state.selected, row];
     emit("choose", chosen);
   };
   const buttons = el(
     "div",
     { class: "row" },
     button("Select", "Adds the item to the selection, or takes it out", toggle, { id: "select-item" }),
-    can("decode") ? button("Walk from (A)", "Start of a walk through the codes", setEnd("from"), { id: "walk-from" }) : null,
+    can("decode")
+      ? button("Walk from (A)", "Start of a walk through the codes", setEnd("from"), { id: "walk-from" })
+      : null,
     can("decode") ? button("Walk to (B)", "End of a walk through the codes", setEnd("to"), { id: "walk-to" }) : null,
   );
   const big = item.image ? picture(row, `Item ${id}`) : null;

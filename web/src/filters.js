@@ -1,4 +1,4 @@
-/** What the map leaves out: filters by name, all of which an item must pass, each shown as a chip that takes it away. */
+/** What the map leaves out: filters by name, all of which an item must pass; each has a chip that takes it away. */
 import { $, count, el } from "./dom.js";
 import { on, state } from "./state.js";
 
@@ -8,17 +8,10 @@ let show = () => {};
 
 export function createFilters(map) {
   show = () => {
-    const masks = [...filters.values()].map(({ mask }) => mask);
-    const all = masks.length ? Uint8Array.from({ length: state.store.rows }, (_, row) => masks.every((m) => m[row])) : null;
-    const shown = all?.reduce((sum, one) => sum + one, 0);
-    $("#filters").replaceChildren(
-      ...[...filters].map(([name, { text, remove }]) => {
-        const onclick = () => (remove ? remove() : unfilter(name));
-        return el("li", {}, el("button", { type: "button", class: "chip", title: "Take this filter away", onclick }, text, el("span", { "aria-hidden": "true" }, "×")));
-      }),
-    );
-    if (all) $("#filters").append(el("li", { class: "soft" }, `${count(shown)} shown`));
-    return map.filter(all);
+    const mask = combined();
+    const shown = mask && el("li", { class: "soft" }, `${count(mask.reduce((sum, one) => sum + one, 0))} shown`);
+    $("#filters").replaceChildren(...[...filters].map(chip), shown ?? "");
+    return map.filter(mask);
   };
   on("select", (rows) => {
     $("#select-only").hidden = rows.length === 0;
@@ -26,6 +19,19 @@ export function createFilters(map) {
   $("#select-only").addEventListener("click", () => {
     filterRows("selection", `${count(state.selected.length)} selected`, state.selected);
   });
+}
+
+function combined() {
+  const masks = [...filters.values()].map(({ mask }) => mask);
+  if (masks.length < 2) return masks[0] ?? null;
+  return masks[0].map((one, row) => (masks.every((mask) => mask[row]) ? one : 0));
+}
+
+function chip([name, { text, remove }]) {
+  const onclick = () => (remove ? remove() : unfilter(name));
+  const cross = el("span", { "aria-hidden": "true" }, "×");
+  const given = { type: "button", class: "chip", title: "Take this filter away", onclick };
+  return el("li", {}, el("button", given, text, cross));
 }
 
 /** @param {Uint8Array} mask 1 for every row that passes */

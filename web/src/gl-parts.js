@@ -78,7 +78,7 @@ export function createFramebuffer(gl, { width, height, float = false, texture: g
   return framebuffer;
 }
 
-/** Compiles and links; lists what the shaders take: attributes {name, location, size}, uniforms {name, set, isTexture}. */
+/** Compiles and links; lists attributes {name, location, size} and uniforms {name, set, isTexture}. */
 export function linkProgram(gl, vert, frag) {
   const handle = gl.createProgram();
   for (const [kind, text] of [

@@ -44,7 +44,7 @@ function clusterEntry({ cluster, size, rows, label, share }, most) {
   const name = cluster < 0 ? "noise" : `cluster ${cluster}`;
   const bar = el("i", { class: "bar", "aria-hidden": "true" });
   bar.style.width = `${(100 * size) / most}%`;
-  const about = label === null ? "" : `${label} ${percent(share)}`;
+  const about = label === null ? "" : `mostly ${label} (${percent(share)})`;
   const onclick = () => showOnly("cluster", String(cluster));
   const head = el(
     "button",
@@ -78,5 +78,6 @@ async function showOddities() {
     return el("li", {}, ...pair, names, el("span", { class: "count" }, number(distance)));
   });
   $("#duplicates").replaceChildren(...pairs);
-  if (!pairs.length) $("#duplicates").replaceChildren(el("li", { class: "soft" }, `None among ${count(state.store.rows)} items.`));
+  if (!pairs.length)
+    $("#duplicates").replaceChildren(el("li", { class: "soft" }, `None among ${count(state.store.rows)} items.`));
 }

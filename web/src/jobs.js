@@ -62,7 +62,10 @@ function bar({ name, state: now, share, said }) {
   const text = `${TITLES[name]}: ${said || percent(share)}`;
   const progress = box.querySelector("progress");
   if (!progress) {
-    return box.replaceChildren(el("progress", { max: "1", value: String(share), "aria-label": TITLES[name] }), el("span", {}, text));
+    return box.replaceChildren(
+      el("progress", { max: "1", value: String(share), "aria-label": TITLES[name] }),
+      el("span", {}, text),
+    );
   }
   progress.value = share;
   progress.nextElementSibling.textContent = text;

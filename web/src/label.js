@@ -43,7 +43,11 @@ export async function give(rows, name, place = $("#label-error")) {
   const after = await tried(place, () => api.label(rows, name));
   if (!after) return false;
   take(after);
-  say(name === null ? `Took the labels of ${items(rows.length)} away; saved.` : `${items(rows.length)} labelled ${name}; saved.`);
+  say(
+    name === null
+      ? `Took the labels of ${items(rows.length)} away; saved.`
+      : `${items(rows.length)} labelled ${name}; saved.`,
+  );
   return before !== after;
 }
 
@@ -56,7 +60,8 @@ async function undo() {
   say(`Undone: ${describe(gone)}.`);
 }
 
-const describe = ({ label, count: n }) => (label === null ? `labels of ${items(n)} taken away` : `${label} for ${items(n)}`);
+const describe = ({ label, count: n }) =>
+  label === null ? `labels of ${items(n)} taken away` : `${label} for ${items(n)}`;
 
 /** Takes over what the server says of the labels. */
 export function take(labels) {
@@ -69,7 +74,8 @@ export function take(labels) {
   $("#label-names").replaceChildren(...classes.map(({ name }) => el("option", { value: name })));
   const most = Math.max(1, ...classes.map((one) => one.count));
   $("#classes").replaceChildren(...classes.map((one, at) => classEntry(one, at, most)));
-  if (!classes.length) $("#classes").replaceChildren(el("li", { class: "soft" }, "No labels yet. Select items on the map and name them."));
+  if (!classes.length)
+    $("#classes").replaceChildren(el("li", { class: "soft" }, "No labels yet. Select items on the map and name them."));
   emit("labels", labels);
 }
 
@@ -94,7 +100,8 @@ function classEntry({ name, count: n }, at, most) {
 function showExports() {
   const missing = {
     labels: state.labels?.labelled ? null : "There are no labels yet",
-    predictions: state.classifier?.state === "ready" ? null : "There are no predictions before two classes are labelled",
+    predictions:
+      state.classifier?.state === "ready" ? null : "There are no predictions before two classes are labelled",
   };
   const link = (what, format, text) => {
     const given = missing[what]

@@ -47,7 +47,12 @@ export async function colourBy(name, { anew = false } = {}) {
     const column = name ? await api.column(name) : { name: "", kind: "none" };
     const values = name ? await api.values(name, column.kind) : null;
     if (turn !== asked) return;
-    shown = column.kind === "category" ? byClass(column, values) : column.kind === "number" ? byNumber(column, values) : { column };
+    shown =
+      column.kind === "category"
+        ? byClass(column, values)
+        : column.kind === "number"
+          ? byNumber(column, values)
+          : { column };
     await paint();
     if (hidden.size) await applyFilter();
     emit("coloured", name);
@@ -61,7 +66,8 @@ function byClass(column, values) {
   const classes = column.classes.map((name, at) => ({ name, count: column.counts[at] }));
   const others = codes.reduce((sum, code) => sum + (code > classes.length), 0);
   if (others) classes.push({ name: "other", count: others });
-  if (LIVE.includes(column.name)) for (const { name } of classes) if (!LIVE_CLASSES.includes(name)) LIVE_CLASSES.push(name);
+  if (LIVE.includes(column.name))
+    for (const { name } of classes) if (!LIVE_CLASSES.includes(name)) LIVE_CLASSES.push(name);
   return { column, codes, classes };
 }
 
@@ -122,7 +128,11 @@ function entry(name, text, n, colour) {
     el("span", { class: "count" }, count(n)),
   );
   const others = () => new Set([...shown.classes.map((one) => one.name), null].filter((one) => one !== name));
-  const only = el("button", { type: "button", class: "only", "aria-label": `Only ${text}`, onclick: () => setHidden(others()) }, "only");
+  const only = el(
+    "button",
+    { type: "button", class: "only", "aria-label": `Only ${text}`, onclick: () => setHidden(others()) },
+    "only",
+  );
   return el("li", {}, toggle, only);
 }
 
@@ -131,9 +141,11 @@ const without = (set, gone) => new Set([...set].filter((one) => one !== gone));
 function setHidden(next) {
   hidden = next;
   const names = [...shown.classes.map(({ name }) => name), null];
-  $("#legend").querySelectorAll(".entry").forEach((button, at) => {
-    button.setAttribute("aria-pressed", String(!hidden.has(names[at])));
-  });
+  $("#legend")
+    .querySelectorAll(".entry")
+    .forEach((button, at) => {
+      button.setAttribute("aria-pressed", String(!hidden.has(names[at])));
+    });
   return applyFilter();
 }
 
@@ -155,8 +167,18 @@ function applyFilter() {
 }
 
 function scale({ name, low, high, missing }) {
-  const ramp = el("div", { class: "ramp", role: "img", "aria-label": `${name} from ${number(low)} to ${number(high)}` });
+  const ramp = el("div", {
+    class: "ramp",
+    role: "img",
+    "aria-label": `${name} from ${number(low)} to ${number(high)}`,
+  });
   ramp.style.background = `linear-gradient(to right, ${rampStops().join(", ")})`;
-  const ends = el("div", { class: "ends" }, el("span", {}, number(low)), el("span", {}, number((low + high) / 2)), el("span", {}, number(high)));
+  const ends = el(
+    "div",
+    { class: "ends" },
+    el("span", {}, number(low)),
+    el("span", {}, number((low + high) / 2)),
+    el("span", {}, number(high)),
+  );
   return [ramp, ends, missing ? el("p", { class: "soft" }, `${count(missing)} without a value`) : ""];
 }

@@ -26,7 +26,9 @@ function createMap() {
   try {
     return new PointMap($("#map"));
   } catch {
-    throw new Error("This browser draws no WebGL, which the map needs. Turn on hardware acceleration, or use another browser.");
+    throw new Error(
+      "This browser draws no WebGL, which the map needs. Turn on hardware acceleration, or use another browser.",
+    );
   }
 }
 
@@ -44,6 +46,7 @@ function message(text) {
 async function main() {
   const map = createMap();
   window.salience = { map, state };
+  onSchemeChange(() => map.applyScheme()); // before the legend, whose colours are drawn on it
   createTabs();
   createControls(map);
   createFilters(map);
@@ -58,7 +61,6 @@ async function main() {
   createGroups();
   createRuns();
   createDecoding();
-  onSchemeChange(() => map.applyScheme());
 
   say("Loading…");
   state.store = await api.store();
@@ -73,9 +75,9 @@ async function main() {
   } else {
     const own = state.store.columns.filter(({ kind, name }) => kind !== "text" && !LIVE.includes(name));
     const names = own.map(({ name }) => name);
-    map.inset = $("#corner").offsetWidth + 10;
+    map.camera.inset = $("#corner").offsetWidth + 10;
     await colourBy(FAVOURITES.find((name) => names.includes(name)) ?? names[0] ?? "");
-    map.reset(0);
+    map.camera.reset(0);
     if (state.store.maps.length) await project(state.store.maps[0]);
     else message("This store has no places on a map yet. UMAP computes them.");
   }

@@ -4,13 +4,13 @@
  * 50,000 of them are a fair sample: that many are drawn while the map moves, all of them when it rests.
  */
 import createScatterplot from "regl-scatterplot";
+import { Camera } from "./camera.js";
 import { isDark } from "./colour.js";
 import { emit } from "./state.js";
 
 const MOVING = 50_000; // points drawn at most while the map moves
 const SLOW = 50; // ms of a frame while it moves
 const REST = 200; // ms after the last movement until all are drawn again
-const GLIDE = 220; // ms of a zoom or pan by button or key
 const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
 
 /** A permutation of 0..n-1, the same every time. */
@@ -29,8 +29,8 @@ export class PointMap {
   /** ms from the wish to the picture, of the last drawing of all points */
   lastDraw = 0;
   lassoing = false;
-  /** px at the left that something else covers */
-  inset = 0;
+  /** @type {Camera} */
+  camera;
   #canvas;
   #scatter;
   #points = []; // [x, y, colour index, 0], as the scatterplot takes and keeps them
@@ -42,8 +42,6 @@ export class PointMap {
   #budget = MOVING; // points drawn while moving: fewer where the machine is slow
   #lastFrame = 0;
   #selected = 0; // how many
-  #goal = null; // {target, distance} the view glides to
-  #atHome = true; // nobody has moved the map since it showed everything
   #timer = 0;
   #queue = Promise.resolve();
 
@@ -63,6 +61,7 @@ export class PointMap {
       lassoLineWidth: 2,
       antiAliasing: 1,
     });
+    this.camera = new Camera(this.#scatter, canvas, (ms) => this.moved(ms + REST));
     this.#gl.cap = (count, nth) => this.#cap(count, nth);
     this.#listen();
     this.applyScheme();
@@ -98,26 +97,23 @@ export class PointMap {
     const canvas = this.#canvas;
     scatter.subscribe("pointover", (place) => emit("hover", this.#order[place]));
     scatter.subscribe("pointout", () => emit("hover", null));
-    const selected = () => {
-      const rows = this.selection();
-      this.#selected = rows.length;
-      scatter.set({ opacityInactiveScale: rows.length > 1 ? 0.3 : 1 });
-      emit("select", rows);
-    };
-    scatter.subscribe("select", selected);
-    scatter.subscribe("deselect", selected);
+    for (const name of ["select", "deselect"]) scatter.subscribe(name, () => this.#announce());
     scatter.subscribe("drawing", () => {
       this.#pace();
       emit("drawn");
     });
-    canvas.addEventListener("wheel", () => this.#moveByHand(), { passive: true });
+    const byHand = () => {
+      this.camera.byHand();
+      this.moved();
+    };
+    canvas.addEventListener("wheel", byHand, { passive: true });
     let start = null; // of a drag
     canvas.addEventListener("mousedown", (event) => {
-      start = { x: event.clientX, y: event.clientY, selected: new Set(scatter.get("selectedPoints")) };
-      if (event.shiftKey || this.lassoing) start.still = true;
+      const still = event.shiftKey || this.lassoing; // the lasso moves, not the map
+      start = { x: event.clientX, y: event.clientY, still, selected: new Set(scatter.get("selectedPoints")) };
     });
     window.addEventListener("mousemove", (event) => {
-      if (start && !start.still && event.buttons & 1) this.#moveByHand();
+      if (start && !start.still && event.buttons & 1) byHand();
     });
     window.addEventListener("mouseup", () => setTimeout(() => (start = null)));
     canvas.addEventListener("click", (event) => {
@@ -130,16 +126,16 @@ export class PointMap {
         emit("pick", this.#order[hovered]);
       }
     });
-    new ResizeObserver(() => requestAnimationFrame(() => this.#atHome && this.reset(0))).observe(canvas);
     // A double click would make the scatterplot add a style sheet to the page, for a lasso of another kind.
     const box = canvas.parentElement;
     box.addEventListener("dblclick", (event) => event.stopPropagation(), { capture: true });
   }
 
-  #moveByHand() {
-    this.#atHome = false;
-    this.#goal = null;
-    this.moved();
+  #announce() {
+    const rows = this.selection();
+    this.#selected = rows.length;
+    this.#scatter.set({ opacityInactiveScale: rows.length > 1 ? 0.45 : 1 });
+    emit("select", rows);
   }
 
   /** To be called with every movement: draws fewer points until there has been none for a while. */
@@ -154,7 +150,7 @@ export class PointMap {
 
   async #settle() {
     this.#moving = false;
-    this.#goal = null;
+    this.camera.arrived();
     this.#restyle();
     await this.#measured(() => {
       const drawn = new Promise((resolve) => this.#scatter.subscribe("draw", resolve, 1));
@@ -176,8 +172,8 @@ export class PointMap {
   #restyle() {
     const { colours } = this.#look;
     const shown = Math.max(1, Math.min(this.#points.length, this.#moving ? MOVING : Number.POSITIVE_INFINITY));
-    const zoom = Math.max(1, this.home().distance / this.#scatter.get("cameraDistance"));
-    const opacity = clamp((0.9 * (6000 / (shown / zoom ** 2)) ** 0.25).toFixed(2), 0.15, 0.9);
+    const zoom = Math.max(1, this.camera.nearness);
+    const opacity = Math.round(100 * clamp(0.9 * (6000 / (shown / zoom ** 2)) ** 0.25, 0.15, 0.9)) / 100;
     const many = Math.sqrt(shown * Math.max(1, this.#points.length)); // between what is drawn now and what there is
     const size = clamp(7 - 1.9 * (Math.log10(many) - 3.3), 1.6, 8);
     this.#scatter.set({
@@ -237,7 +233,7 @@ export class PointMap {
     return this.#queue;
   }
 
-  /** Shows only the rows where `mask` is 1; all with null.  mask: uint8 [n] */
+  /** Shows only the rows where `mask`, uint8 [n], is 1; all with null. */
   filter(mask) {
     this.#mask = mask;
     this.#queue = this.#queue.then(() =>
@@ -251,9 +247,7 @@ export class PointMap {
     return this.#queue;
   }
 
-  isShown(row) {
-    return !this.#mask || this.#mask[row] === 1;
-  }
+  isShown = (row) => !this.#mask || this.#mask[row] === 1;
 
   /** Rows selected. */
   selection() {
@@ -271,60 +265,14 @@ export class PointMap {
     this.#scatter.set({ mouseMode: on ? "lasso" : "panZoom" });
   }
 
-  /** The view that shows everything, beside the legend where there is room. */
-  home() {
-    const { clientWidth: width, clientHeight: height } = this.#canvas;
-    const legend = width > 520 ? this.inset : 0;
-    const distance = 1.08 * Math.max(1, height / Math.max(1, width - legend));
-    return { target: [(-legend / height) * distance, 0], distance };
-  }
-
-  #lookAt(target, distance, glide = GLIDE) {
-    this.#atHome = false;
-    this.#goal = { target, distance };
-    if (glide) this.moved(glide + REST);
-    const options = glide ? { transition: true, transitionDuration: glide, transitionEasing: "quadInOut" } : {};
-    return this.#scatter.zoomToLocation(target, clamp(distance, 1e-4, 20), options);
-  }
-
-  reset(glide = GLIDE) {
-    const { target, distance } = this.home();
-    const seen = this.#lookAt(target, distance, glide);
-    this.#atHome = true;
-    return seen;
-  }
-
-  /** Where the view is, or where it will be when it has arrived: keys may come faster than it glides. */
-  #view() {
-    const now = { target: [...this.#scatter.get("cameraTarget")], distance: this.#scatter.get("cameraDistance") };
-    return this.#goal ?? now;
-  }
-
-  /** factor > 1 comes nearer */
-  zoom(factor) {
-    const { target, distance } = this.#view();
-    return this.#lookAt(target, distance / factor);
-  }
-
-  /** x, y: in halves of the view's height, right and up */
-  pan(x, y) {
-    const { target, distance } = this.#view();
-    const [left, up] = target;
-    return this.#lookAt([left + x * distance, up + y * distance], distance, 120);
-  }
-
   /** Brings a row into view if it is outside. */
   goTo(row) {
-    const [x, y] = this.#onCanvas(row);
-    const { clientWidth: width, clientHeight: height } = this.#canvas;
-    if (x > 16 && y > 16 && x < width - 16 && y < height - 16) return;
-    const [px, py] = this.#points[this.#place[row]];
-    this.#lookAt([px, py], this.#view().distance);
+    this.camera.bring(this.#points[this.#place[row]].slice(0, 2), this.#onCanvas(row));
   }
 
   /** The shown row nearest to the middle of the view, or null. */
   nearestToMiddle() {
-    const [x, y] = this.#scatter.get("cameraTarget");
+    const [x, y] = this.camera.middle;
     let best = null;
     let least = Number.POSITIVE_INFINITY;
     for (let place = 0; place < this.#points.length; place++) {
@@ -335,9 +283,7 @@ export class PointMap {
     return best;
   }
 
-  #onCanvas(row) {
-    return this.#scatter.getScreenPosition(this.#place[row]);
-  }
+  #onCanvas = (row) => this.#scatter.getScreenPosition(this.#place[row]);
 
   /** Where a row lies on the page, in CSS pixels [x, y]. */
   screenPosition(row) {

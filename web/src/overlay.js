@@ -8,7 +8,7 @@ let tab = "details";
 const lists = {}; // part of the panel -> rows it lists
 
 export function createOverlay(canvas, map) {
-  // Kept in main memory: from the graphics processor, Chromium shows the marks of before when all that is new is clearing.
+  // In main memory: with the graphics processor, Chromium may go on showing old marks where all was only cleared.
   const ctx = canvas.getContext("2d", { willReadFrequently: true });
 
   function ring([x, y], radius, colour, width = 2) {

@@ -44,12 +44,22 @@ function runLine(run, names) {
   const tick = el("input", { type: "checkbox", checked: ticked.has(name), "aria-label": `Compare ${name}`, onchange });
   const note = [run.this ? "this store" : "", finished ? "" : "unfinished"].filter(Boolean).join(", ");
   const width = 5 + names.length;
-  const because = el("tr", { class: "findings", hidden: true }, el("td"), el("td", { colSpan: width - 1 }, reasons(findings)));
+  const because = el(
+    "tr",
+    { class: "findings", hidden: true },
+    el("td"),
+    el("td", { colSpan: width - 1 }, reasons(findings)),
+  );
   const line = el(
     "tr",
     { data: { run: name } },
     el("td", {}, tick),
-    el("th", { scope: "row" }, el("span", { class: "id" }, name), note ? el("span", { class: "soft" }, ` ${note}`) : null),
+    el(
+      "th",
+      { scope: "row" },
+      el("span", { class: "id" }, name),
+      note ? el("span", { class: "soft" }, ` ${note}`) : null,
+    ),
     el("td", {}, method ?? "–"),
     el("td", {}, judgement(verdict, findings, because)),
     ...names.map((figure) => el("td", { class: "num" }, figures[figure] ? number(figures[figure][0]) : "–")),
@@ -62,7 +72,11 @@ function runLine(run, names) {
 function judgement(verdict, findings, because) {
   if (!verdict) return "–";
   if (!findings.length) return el("span", { class: "verdict", data: { verdict } }, verdict);
-  const button = el("button", { type: "button", class: "verdict", data: { verdict }, "aria-expanded": "false" }, verdict);
+  const button = el(
+    "button",
+    { type: "button", class: "verdict", data: { verdict }, "aria-expanded": "false" },
+    verdict,
+  );
   button.title = findings.map(({ what, why }) => `${what}: ${why}`).join("\n");
   button.addEventListener("click", () => {
     because.hidden = !because.hidden;

@@ -7,7 +7,7 @@ import { showTab } from "./tabs.js";
 
 const EXPRESSION = /[=<>]|\s(in|like|is|between|and|or|not)\s/i;
 let shownImage = null; // object URL of the picture searched with
-let again = () => {};
+let again = () => searchText($("#search-where").value.trim()); // until there is a search to narrow
 
 export function createSearch() {
   $("#search").addEventListener("submit", (event) => {
@@ -53,7 +53,12 @@ function searchText(text) {
   if (!text) return;
   const asked = understand(text);
   run(async () => {
-    if (asked.where) return { ...(await api.search({ ...asked, k: hitsWanted() })), about: told(`Items where ${asked.where}`), where: asked.where };
+    if (asked.where)
+      return {
+        ...(await api.search({ ...asked, k: hitsWanted() })),
+        about: told(`Items where ${asked.where}`),
+        where: asked.where,
+      };
     const found = await api.search({ ...asked, k: hitsWanted(), ...narrowed() });
     const row = asked.row ?? found.hits.find(({ id }) => id === asked.id)?.row;
     const about = told(`Nearest to ${asked.id ?? `row ${asked.row}`}`, row === undefined ? null : picture(row));
@@ -63,8 +68,13 @@ function searchText(text) {
 
 function searchFile(file) {
   if (!takesImages()) {
-    const why = state.store.modality === "image" ? "its run is not to be found" : `it holds a ${state.store.modality}, not images`;
-    return run(() => Promise.reject(new Error(`This store cannot be searched by image: ${why}. Search by row, id or expression.`)));
+    const why =
+      state.store.modality === "image"
+        ? "its run is not to be found"
+        : `it holds a ${state.store.modality}, not images`;
+    return run(() =>
+      Promise.reject(new Error(`This store cannot be searched by image: ${why}. Search by row, id or expression.`)),
+    );
   }
   if (shownImage) URL.revokeObjectURL(shownImage);
   shownImage = URL.createObjectURL(file);
@@ -88,7 +98,9 @@ async function run(ask) {
   showTab("search");
   const found = await tried($("#search-error"), ask);
   emit("listed", { part: "search", rows: found ? found.hits.map(({ row }) => row) : [] });
-  $("#hits").replaceChildren(...hitList(found?.hits ?? [], ({ distance }) => (distance === null ? "" : number(distance))));
+  $("#hits").replaceChildren(
+    ...hitList(found?.hits ?? [], ({ distance }) => (distance === null ? "" : number(distance))),
+  );
   $("#search-query").replaceChildren(...(found ? summary(found) : []));
   if (found?.row !== undefined) open(found.row, { stay: true });
 }
@@ -96,7 +108,9 @@ async function run(ask) {
 function summary({ about, hits, matching, where }) {
   const many = matching === null ? items(hits.length) : `${count(hits.length)} of ${count(matching)} matching`;
   const only = el("button", { type: "button", id: "filter-where" }, "Show only matching on the map");
-  only.addEventListener("click", () => tried($("#search-error"), async () => filterRows("where", where, await api.rows(where))));
+  only.addEventListener("click", () =>
+    tried($("#search-error"), async () => filterRows("where", where, await api.rows(where))),
+  );
   return [el("div", { class: "query" }, ...about, el("span", { class: "soft" }, many)), where ? only : ""];
 }
 

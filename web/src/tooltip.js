@@ -51,10 +51,19 @@ function about(columns) {
   const names = TOLD.filter((name) => columns[name] !== null && columns[name] !== undefined);
   if (state.colour && columns[state.colour] !== undefined && !names.includes(state.colour)) names.push(state.colour);
   if (!state.store.thumbnails) {
-    names.push(...Object.keys(columns).filter((name) => !names.includes(name) && columns[name] !== null).slice(0, 6));
+    names.push(
+      ...Object.keys(columns)
+        .filter((name) => !names.includes(name) && columns[name] !== null)
+        .slice(0, 6),
+    );
   }
   return names.map((name) => {
     const value = columns[name];
-    return el("div", {}, el("span", { class: "soft" }, `${name} `), typeof value === "number" ? number(value) : String(value ?? "–"));
+    return el(
+      "div",
+      {},
+      el("span", { class: "soft" }, `${name} `),
+      typeof value === "number" ? number(value) : String(value ?? "–"),
+    );
   });
 }
