@@ -259,6 +259,19 @@ def test_the_columns_of_a_table_come_along(tmp_path: Path, capsys: pytest.Captur
     assert "--shard: '1/0' is no share" in capsys.readouterr().err
 
 
+def test_the_column_the_run_was_told_to_take_for_labels_is_that_of_the_store(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"width": np.arange(20.0), "cluster": np.arange(20.0) ** 2, "kind": ["a", "b"] * 10})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    run = tmp_path / "run"
+    assert main(["fit", "pca", str(tmp_path / "t.csv"), "--labels", "kind", "--dim", "2", "--out", str(run)]) == 0
+    for out in (tmp_path / "t.lance", tmp_path / "t.parquet"):
+        assert main(["embed", str(run), str(tmp_path / "t.csv"), "--out", str(out)]) == 0
+    store = open_store(tmp_path / "t.lance")
+    assert list(store.column("label")) == ["a", "b"] * 10
+    assert {"width", "cluster_"} <= set(store.columns)
+    assert list(pd.read_parquet(tmp_path / "t.parquet")["label"]) == ["a", "b"] * 10
+
+
 def test_many_items_get_an_index_that_finds_the_same(
     pca: Representation, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

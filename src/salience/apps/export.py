@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from salience.data import Dataset
 from salience.data.progress import progress_bar
 from salience.errors import UserError
+from salience.evaluation.protocol import open_for
 from salience.files import atomic, require_free
 from salience.representation import Representation, load
 from salience.store.embedding import embed_into, parse_shard
@@ -47,7 +48,9 @@ def embed_to(
     out = Path(out)
     if out.suffix == SUFFIX:
         rep = load(run) if isinstance(run, str | Path) else run
-        added = embed_into(rep, rep.open(source), out, (1, 1) if shard is None else parse_shard(shard), progress)
+        added = embed_into(
+            rep, open_for(rep, source, None), out, (1, 1) if shard is None else parse_shard(shard), progress
+        )
         if progress:
             print(added, file=sys.stderr)
         return out
@@ -60,7 +63,7 @@ def embed_to(
     if out.is_dir() or not overwrite:
         require_free(out)
     rep = load(run) if isinstance(run, str | Path) else run
-    data = rep.open(source)
+    data = open_for(rep, source, None)
     labelled = data.labels is not None and len(data.classes) > 0
     with atomic(out) as temporary:
         write_parts(temporary, rep, data, labelled, progress)

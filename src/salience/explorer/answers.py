@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Row = Annotated[int, Field(ge=0, lt=2**53, description="position of an item in the store")]
-Number = Annotated[float, Field(allow_inf_nan=False)]
+Number = Annotated[float, Field(ge=-3e38, le=3e38)]  # what float32 holds
 K = Annotated[int, Field(ge=1, le=1000, description="how many")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
@@ -38,7 +39,8 @@ def as_page(document: Document) -> str:
     described = "\n".join(route(method, path, operation, document) for method, path, operation in routes)
     head = (
         f'<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f'<title>{escape(info["title"])}</title><link rel="stylesheet" href="/docs/style.css">'
+        f'<title>{escape(info["title"])}</title><link rel="icon" href="data:,">'
+        '<link rel="stylesheet" href="/docs/style.css">'
     )
     said = f"{escape(info['description'])} The same for machines: <a href='/openapi.json'>openapi.json</a>."
     title = f"<h1>{escape(info['title'])} {escape(info['version'])}</h1>"
@@ -49,13 +51,18 @@ def as_page(document: Document) -> str:
     )
 
 
+def marked(text: str) -> str:
+    """What is between `backticks` is code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
 def anchor(method: str, path: str) -> str:
     return method + "".join(c if c.isalnum() else "-" for c in path)
 
 
 def route(method: str, path: str, operation: Document, document: Document) -> str:
     parts = [f'<h2 id="{anchor(method, path)}"><b>{method.upper()}</b> {escape(path)}</h2>']
-    parts.append(f"<p>{escape(operation.get('description', ''))}</p>")
+    parts.append(f"<p>{marked(operation.get('description', ''))}</p>")
     parameters = [
         (f"{one['name']} ({one['in']})", shape(one["schema"], document), one.get("description", ""))
         for one in operation.get("parameters", [])
@@ -76,7 +83,7 @@ def section(title: str, rows: list[tuple[str, str, str]]) -> str:
         return ""
     told = "".join(
         f"<dt><code>{escape(name)}</code></dt><dd><code>{escape(kind)}</code> "
-        f'<span class="soft">{escape(text)}</span></dd>'
+        f'<span class="soft">{marked(text)}</span></dd>'
         for name, kind, text in rows
     )
     return f"<h3>{escape(title)}</h3><dl>{told}</dl>"
@@ -109,7 +116,7 @@ def shape(schema: Document, document: Document) -> str:
         return " or ".join(shape(one, document) for one in schema["anyOf"])
     if "enum" in schema:
         return " | ".join(map(str, schema["enum"]))
-    kind = str(schema.get("type", "any"))
+    kind = "the bytes of a file" if schema.get("format") == "binary" else str(schema.get("type", "any"))
     if kind == "array":
         return f"array of {shape(schema['items'], document)}" if "items" in schema else kind
     if kind == "object" and isinstance(schema.get("additionalProperties"), Mapping):

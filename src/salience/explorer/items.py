@@ -42,7 +42,8 @@ class Items:
 
     def rows_of(self, ids: Sequence[str]) -> np.ndarray:
         """[m] int64. Raises Unknown where there is no such item."""
-        rows = pc.index_in(pa.array(ids, pa.string()), value_set=self.ids)
+        written = [id.encode(errors="replace").decode() for id in ids]  # half of a character is no text
+        rows = pc.index_in(pa.array(written, pa.string()), value_set=self.ids)
         if rows.null_count:
             first = ids[rows.is_null().to_pylist().index(True)]
             raise Unknown(f"id: there is no item '{printable(first)}'")
@@ -53,9 +54,8 @@ class Items:
         found = pc.index_in(self.ids, value_set=pa.array(list(ids), pa.string()))
         return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
 
-    def shown(self, row: int) -> dict[str, str | float | None]:
-        """All its columns but id and coordinates."""
-        names = [name for name in self.store.columns if name not in COORDINATES and name != "id"]
+    def shown(self, row: int, names: Iterable[str]) -> dict[str, str | float | None]:
+        """Some of its columns."""
         return {name: plain(self.store.column(name, [row])[0]) for name in names}
 
     def labels_of(self, rows: np.ndarray) -> list[str | None]:

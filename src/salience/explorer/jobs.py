@@ -136,10 +136,11 @@ def follow(process: subprocess.Popen[bytes], report: Report, n: int) -> np.ndarr
             raise UserError(f"umap: {told['failed']}")
         if "points" in told:
             found = process.stdout.read(8 * told["points"])
-            points = np.frombuffer(found, "<f4").reshape(-1, 2)
-            if len(points) != n:
+            if told["points"] != n:
                 raise UserError(f"umap: the store has {told['points']} items now; restart to see them")
-            return points
+            if len(found) < 8 * n:
+                break
+            return np.frombuffer(found, "<f4").reshape(-1, 2)
         report(told["share"], told["said"])
     process.wait()
     raise UserError("umap: the process ended before it was done; is there enough memory?")

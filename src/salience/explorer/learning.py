@@ -74,9 +74,9 @@ class Verdict:
         found = intervals.accuracy(self.truth == self.said)
         return CurvePoint(labelled=labelled, accuracy=found.value, low=found.low, high=found.high, judged=self.judged)
 
-    def confused(self) -> str:
-        """The mistake that is made most often, as a sentence."""
-        wrong = self.truth != self.said
+    def confused(self, names: Sequence[str]) -> str:
+        """The mistake that is made most often, as a sentence. A class that was not named cannot be told yet."""
+        wrong = (self.truth != self.said) & np.isin(self.truth, names)
         if not wrong.any():
             return ""
         pairs = Counter(zip(self.truth[wrong].tolist(), self.said[wrong].tolist(), strict=True))
@@ -138,7 +138,7 @@ class Learner:
             confidence,
             tuple(self._suggestions(names, predicted, confidence, margin)),
             None if verdict is None else verdict.point(len(rows)),
-            "" if verdict is None else verdict.confused(),
+            "" if verdict is None else verdict.confused(names),
         )
 
     def _head(self, x: Tensor, y: np.ndarray, classes: int) -> Head:

@@ -54,7 +54,9 @@ def plainly(errors: Sequence[Any]) -> str:
     told = []
     for error in errors[:3]:
         place = ".".join(str(part) for part in error["loc"] if part not in ("body", "query", "path"))
-        told.append(f"{place or 'body'}: {error['msg']}")
+        is_text = error["type"] in ("model_attributes_type", "dict_type") and not place
+        said = "send JSON, as Content-Type: application/json" if is_text else error["msg"]
+        told.append(f"{place or 'body'}: {said}")
     return "; ".join(told)
 
 

@@ -126,8 +126,10 @@ def bound(address: str, port: int) -> socket.socket:
 
 def told(uri: str, listener: socket.socket, host: str | None, token: str | None) -> None:
     """Prints where the page is."""
+    from salience.explorer.security import EVERYWHERE
+
     port = listener.getsockname()[1]
-    name = host or LOOPBACK
+    name = socket.gethostname() if host in EVERYWHERE else host or LOOPBACK
     name = f"[{name}]" if ":" in name and not name.startswith("[") else name
     place = f"http://{name}:{port}/" + (f"?token={token}" if token is not None else "")
     print(f"{uri}: {place}\nCtrl-C ends it", flush=True)

@@ -23,7 +23,7 @@ from salience.explorer.answers import (
 )
 from salience.explorer.answers import ColumnName as Column
 from salience.explorer.classifier import COLUMNS, Classifier
-from salience.explorer.items import Items, plain
+from salience.explorer.items import COORDINATES, Items, plain
 from salience.explorer.jobs import Jobs
 from salience.explorer.labelling import Labels
 from salience.explorer.learning import Learner
@@ -80,20 +80,16 @@ class Explorer:
 
     def item(self, row: int) -> Item:
         row = int(self.items.require([row])[0])
-        live = {name: self._live_value(name, row) for name in self.columns.live}
-        return Item(
-            row=row,
-            id=self.items.ids_of(np.array([row]))[0],
-            image=self.store.thumbnails([row])[0] is not None,
-            columns={**self.items.shown(row), **live},
-        )
-
-    def _live_value(self, name: str, row: int) -> str | float | None:
-        _, column = self.columns.column(name)
-        value = column.values[row]
-        if column.kind == "number":
-            return plain(value)
-        return None if value == MISSING else column.classes[int(value)]
+        id, learnt = self.items.ids_of(np.array([row]))[0], self.classifier.learnt
+        code = int(learnt.predicted[row])
+        live = {
+            "marked": self.labels.now().labels.get(id),
+            "predicted": None if code == MISSING else learnt.classes[code],
+            "confidence": plain(learnt.confidence[row]),
+        }
+        own = [name for name in self.store.columns if name not in {"id", *COORDINATES, *live}]
+        image = self.store.thumbnails([row])[0] is not None
+        return Item(row=row, id=id, image=image, columns={**self.items.shown(row, own), **live})
 
     def neighbours(self, row: int, k: int, where: str | None = None) -> list[Hit]:
         """The items nearest to one, without it."""

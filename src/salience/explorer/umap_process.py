@@ -33,26 +33,27 @@ FITTING = 0.7  # the share of the work that fitting is, where others are placed 
 class Teller(io.TextIOBase):
     """What umap-learn's progress bar writes to, "12/200", becomes a line of ours.
 
-    share, of: where its part of the whole begins, and how much it is
+    share: what its part is of the whole
     """
 
-    def __init__(self, out: BinaryIO, of: float):
+    def __init__(self, out: BinaryIO, share: float):
         self.out = out
-        self.of = of
-        self.begun = time.monotonic()
+        self.share = share
+        self.begun = 0.0
 
     def write(self, text: str) -> int:
         done, slash, total = text.strip().partition("/")
         if slash and done.isdecimal() and total.isdecimal():
-            self.told(int(done), int(total))
+            self.told(int(done), int(total), time.monotonic())
         return len(text)
 
-    def told(self, done: int, total: int) -> None:
-        if not done:
-            self.begun = time.monotonic()
-        seconds = (time.monotonic() - self.begun) / max(done, 1) * (total - done)
-        left = f", {format_duration(seconds)} left" if done else ""
-        say(self.out, share=round(self.of * done / total, 4), said=f"{done} of {total} epochs{left}")
+    def told(self, done: int, total: int, now: float) -> None:
+        """The first epoch compiles the others, and tells nothing of how long they take."""
+        if done <= 1:
+            self.begun = now
+        seconds = (now - self.begun) / max(done - 1, 1) * (total - done)
+        left = f", {format_duration(seconds)} left" if done > 1 else ""
+        say(self.out, share=round(self.share * done / total, 4), said=f"{done} of {total} epochs{left}")
 
 
 def say(out: BinaryIO, **told: Any) -> None:

@@ -25,6 +25,11 @@ from salience.store.lance_store import HIDDEN, MARKED, LanceStore
 PART = 4096  # rows; what a killed process loses of its work at most
 SIDE = 96  # pixels, of a thumbnail's longer side at most
 SHOWN = 64  # columns of a table that are kept beside the vectors
+# Names of columns that are written here and by what looks for clusters, oddities and classes.
+OURS = (
+    *(*HIDDEN, MARKED, "id", "label", "x", "y", "umap_x", "umap_y"),
+    *("cluster", "anomaly", "duplicate_of", "predicted", "confidence"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +170,7 @@ def table_columns(data: Dataset) -> dict[str, pa.Array]:
         return {}
     values, found = np.asarray(data.x, np.float64), {}
     for column, numbers in zip(data.spec.columns, values.T, strict=True):
-        name = f"{column.name}_" if column.name in (*HIDDEN, "id", "label", MARKED, "x", "y") else column.name
+        name = f"{column.name}_" if column.name in OURS else column.name
         if column.kind == "number":
             found[name] = pa.array(numbers, from_pandas=True)
         else:

@@ -1,0 +1,124 @@
+"""A million points on the map, in a browser that draws with the processor alone: how long until they are seen?
+
+    .venv/bin/python benchmarks/explorer_draw.py                    # 1,000,000 points; Chromium is needed
+    .venv/bin/python benchmarks/explorer_draw.py --rows 100000      # a trial
+
+The store holds Fashion-MNIST's embeddings by PCA, repeated and with noise, as benchmarks/store_search.py makes it. The
+page is opened several times; then the map is dragged, and it is counted how many points are drawn meanwhile. Prints one
+JSON object: milliseconds of the drawing itself, of the whole opening, and between two frames of the drag.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, sync_playwright
+from shared import SUMMARY, emit, versions
+from store_search import embeddings, make_store, usual_distance
+
+from salience.store.embedding import coordinates
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = (
+    "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+)  # fmt: skip
+PATIENCE = 120_000  # milliseconds
+WATCH = """() => {
+  window.seen = {drawn: [], frames: []};
+  let last = performance.now();
+  const look = (now) => {
+    window.seen.drawn.push(window.salience.map.drawn());
+    window.seen.frames.push(now - last);
+    last = now;
+    requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+}"""
+
+
+def served(store: Path) -> tuple[str, subprocess.Popen[bytes]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/"
+    command = [sys.executable, "-m", "salience", "explore", str(store), "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(f"{url}store", timeout=1).read()
+            return url, process
+        except OSError:
+            time.sleep(0.1)
+    raise SystemExit("the server did not start")
+
+
+def opened(page: Page, url: str, rows: int) -> dict[str, float]:
+    begun = time.perf_counter()
+    page.goto(url)
+    page.wait_for_function(f"() => window.salience?.map?.drawn() === {rows}", timeout=PATIENCE)
+    return {
+        "open_ms": 1000 * (time.perf_counter() - begun),
+        "draw_ms": page.evaluate("() => window.salience.map.lastDraw"),
+    }
+
+
+def dragged(page: Page) -> dict[str, Any]:
+    page.mouse.move(450, 400)
+    page.mouse.down()
+    page.mouse.move(455, 405)
+    page.evaluate(WATCH)
+    for step in range(60):
+        page.mouse.move(450 + 3 * step, 400 + step)
+    seen = page.evaluate("() => window.seen")
+    page.mouse.up()
+    moving = seen["drawn"][2:]
+    return {"most_drawn": max(moving), "frame_ms": statistics.median(seen["frames"][2:]), "frames": len(moving)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--scratch", type=Path, default=Path(".bench"))
+    args = parser.parse_args()
+    if CHROMIUM is None:
+        raise SystemExit("no Chromium here (Debian: apt install chromium)")
+    path, base = args.scratch / f"draw-{args.rows}.lance", embeddings(args.scratch)
+    store = make_store(base, args.rows, usual_distance(base), path)
+    store.write_columns(coordinates(store))
+    url, process = served(path)
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+            page = browser.new_page(viewport={"width": 1280, "height": 800})
+            openings = [opened(page, url, args.rows) for _ in range(args.times)]
+            moving = dragged(page)
+            browser.close()
+    finally:
+        process.terminate()
+        process.wait()
+        shutil.rmtree(path)
+    emit(
+        SUMMARY,
+        rows=args.rows,
+        draw_ms=statistics.median(one["draw_ms"] for one in openings),
+        open_ms=statistics.median(one["open_ms"] for one in openings),
+        openings=openings,
+        moving=moving,
+        versions=versions("playwright", "fastapi", "numpy"),
+    )
+
+
+if __name__ == "__main__":
+    main()
