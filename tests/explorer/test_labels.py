@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from salience.explorer.learning import Verdict
 from salience.store import open_store
 from tests.explorer.conftest import ROWS, learnt, truth, until, values
 
@@ -58,10 +60,13 @@ def test_labels_are_counted_and_undone_one_action_at_a_time(client):
         ({"rows": [1, ROWS], "label": "x"}, 404, "row: "),
         ({"rows": [2**60], "label": "x"}, 422, "rows.0: "),
         ({"ids": ["digit/1", "nobody"], "label": "x"}, 404, "id: there is no item 'nobody'"),
+        ({"ids": ["\ud800"], "label": "x"}, 404, "id: there is no item"),
+        ({"rows": [1], "label": "\ud800"}, 400, "label: "),
     ],
 )
 def test_a_labelling_that_cannot_be_changes_nothing(client, body, status, said):
-    answer = client.post("/labels", json=body)
+    sent = {"content": json.dumps(body), "headers": {"Content-Type": "application/json"}}
+    answer = client.post("/labels", **sent)
     assert answer.status_code == status
     assert answer.json()["error"].startswith(said)
     assert client.get("/labels").json()["version"] == 0
@@ -77,6 +82,8 @@ def test_labels_of_another_process_are_seen(client, path):
     open_store(path).marks.mark(["digit/5"], "shoe")
     assert client.get("/labels").json()["labelled"] == 2
     assert client.post("/labels", json={"rows": [6], "label": "shoe"}).json()["labelled"] == 3
+    open_store(path).marks.mark(["digit/7"], "shoe")
+    assert client.post("/labels", json={"rows": [8], "label": "shoe"}).json()["labelled"] == 5
     assert learnt(client)["classes"] == ["boot", "shoe"]
 
 
@@ -132,6 +139,22 @@ def test_what_it_asks_for_is_uncertain_unlabelled_and_of_several_kinds(client):
     assert confidence[asked].mean() < np.median(confidence)
     assert len({one["label"] for one in suggestions}) >= 5
     assert [one["id"] for one in suggestions] == [f"digit/{row}" for row in asked]
+
+
+def test_what_is_labelled_already_is_not_asked_for_however_uncertain(client):
+    for name in (0, 1):
+        client.post("/labels", json={"rows": list(range(name, 300, 2)), "label": f"at random {name}"})
+    assert min(one["row"] for one in learnt(client)["suggestions"]) >= 300
+
+
+def test_the_most_common_mistake_is_named_of_classes_that_are():
+    truth, said = np.array(list("aaaabbc")), np.array(list("abbaaba"))
+    verdict = Verdict(truth, said, "source labels")
+    assert verdict.confused(["a", "b"]) == "Most often mistaken: a for b, 2 of 4."
+    assert verdict.confused(["b"]) == "Most often mistaken: b for a, 1 of 2."
+    assert verdict.confused(["d"]) == ""
+    assert verdict.confused(["c"]) == "Most often mistaken: c for a, 1 of 1."
+    assert verdict.point(3).accuracy == pytest.approx(3 / 7)
 
 
 def test_predictions_of_items_vectors_and_before_there_are_two_classes(client, path):

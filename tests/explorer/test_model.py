@@ -6,6 +6,8 @@ import base64
 import io
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +15,18 @@ import pandas as pd
 import pytest
 from PIL import Image
 from sklearn.datasets import load_iris
+from sklearn.decomposition import PCA
 from starlette.testclient import TestClient
 
 from salience.apps import embed_to
 from salience.data import open_data
+from salience.errors import UserError
+from salience.explorer import umap_process
 from salience.explorer.app import make_app
+from salience.explorer.jobs import follow
 from salience.explorer.runs import curves_of, figures_of
 from salience.explorer.state import Explorer
+from salience.explorer.umap_process import Teller
 from salience.store import open_store
 from salience.training import fit
 from tests.explorer.conftest import BASE, until
@@ -283,3 +290,42 @@ def test_umap_is_made_in_a_process_of_its_own_and_kept(vae, place):
     nearest = ((points[:, None] - points[None]) ** 2).sum(2)
     np.fill_diagonal(nearest, np.inf)
     assert (labels[nearest.argmin(1)] == labels).mean() > 0.3  # chance: 0.1
+
+
+def test_a_progress_bar_becomes_lines_with_the_time_left():
+    out = io.BytesIO()
+    teller = Teller(out, share=0.5)
+    for done, now in ((0, 10.0), (1, 40.0), (11, 50.0)):
+        teller.told(done, 111, now)
+    teller.write("\r")  # as tqdm does between
+    told = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [one["said"] for one in told] == ["0 of 111 epochs", "1 of 111 epochs", "11 of 111 epochs, 1 min 40 s left"]
+    assert told[-1]["share"] == pytest.approx(0.5 * 11 / 111, abs=1e-4)
+
+
+def test_of_many_items_those_that_were_not_fitted_are_placed_among_the_others(place, monkeypatch):
+    monkeypatch.setattr(umap_process, "TRANSFORMED", 70)
+    store, out = open_store(place / "pca.lance"), io.BytesIO()
+    rows, mapper = np.arange(0, ROWS, 3), PCA(2)  # any map that can place more
+    fitted = mapper.fit_transform(store.vectors(rows))
+    points = umap_process.placed(store, mapper, rows, fitted, out)
+    np.testing.assert_allclose(points, mapper.transform(store.vectors()), atol=1e-4)
+    assert out.getvalue().count(b"\n") == 3
+    assert json.loads(out.getvalue().splitlines()[-1])["share"] == 1
+
+
+def test_a_process_that_ends_early_is_a_failure_in_words(tmp_path):
+    def ending(code: str) -> str:
+        with (
+            subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process,
+            pytest.raises(UserError) as problem,
+        ):
+            follow(process, lambda share, said: None, 5)
+        return str(problem.value)
+
+    assert ending("").startswith("umap: the process ended before it was done")
+    assert ending("""print('{"failed": "no memory"}')""") == "umap: no memory"
+    too_few = """import sys; print('{"points": 1}', flush=True); sys.stdout.buffer.write(bytes(8))"""
+    assert ending(too_few).startswith("umap: the store has 1 items now")
+    cut = """print('{"points": 5}')"""
+    assert ending(cut).startswith("umap: the process ended before it was done")

@@ -112,7 +112,17 @@ def test_a_search_that_cannot_be_is_refused_in_one_line(client, body, status, sa
 
 
 def test_numbers_that_are_none_are_refused(client):
-    for content in (b'{"vector": [NaN]}', b'{"row": 1e999}', b"{", b"", b"\xff\xfe"):
+    far = b'{"vector": [' + b"1e39, " * 63 + b"1]}"
+    for content in (
+        b'{"vector": [NaN]}',
+        b'{"row": 1e999}',
+        b"{",
+        b"",
+        b"\xff\xfe",
+        far,
+        b"[" * 10**5,
+        b'{"id": "\\ud800"}',
+    ):
         answer = client.post("/search", content=content, headers={"Content-Type": "application/json"})
         assert answer.status_code == 422
         assert "\n" not in answer.json()["error"]

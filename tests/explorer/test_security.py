@@ -133,14 +133,15 @@ def test_no_path_from_a_request_reaches_the_files(client, tmp_path):
         assert "root:" not in answer.text
 
 
-def bomb(width: int, height: int) -> bytes:
-    """A PNG that says it is large, of a few bytes."""
+def bomb(width: int, height: int, *, hidden: bool = False) -> bytes:
+    """A PNG that says it is large, of a few bytes.  hidden: says first that it is small"""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    sizes = [(9, 9)] * hidden + [(width, height)]
+    heads = b"".join(chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)) for size in sizes)
+    return b"\x89PNG\r\n\x1a\n" + heads + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 def tiff_bomb() -> bytes:
@@ -158,7 +159,7 @@ def test_images_are_looked_at_before_they_are_decoded():
     good = file.getvalue()
     verify(good)
     wrong = {
-        "more (pixels )?than": [bomb(60_000, 60_000), bomb(9_000, 6_000), tiff_bomb()],
+        "more (pixels )?than": [bomb(60_000, 60_000), bomb(9_000, 6_000), bomb(9_000, 6_000, hidden=True), tiff_bomb()],
         "not an image": [b"plainly no image", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"],
         "damaged": [good[:50] + b"xx" + good[52:]],
         "empty": [b""],

@@ -61,8 +61,8 @@ class Labels:
         with self._lock:
             before = self._known
             self.marks.mark(ids, label)
-            if self.marks.version == before.version + 1:  # nobody else has marked since: no need to read all again
-                self._known = Known(before.version + 1, changed(before.labels, ids, label))
+            # where nobody else has marked since, this is what there is now; else the version says that it is not
+            self._known = Known(before.version + 1, changed(before.labels, ids, label))
 
     def undo(self) -> None:
         with self._lock:
