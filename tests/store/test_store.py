@@ -331,3 +331,25 @@ def test_rows_stay_where_they_are(store):
     assert store.column("cluster", [449, 0, 400]).tolist() == [0, 449, 49]
     store.build_index()
     assert store.search(DIGITS.data[425], 1).rows.tolist() == [425]
+
+
+def test_columns_are_read_in_other_threads_while_one_is_written(store):
+    done, problems = threading.Event(), []
+
+    def read():
+        while not done.is_set():
+            try:
+                assert "label" in store.columns
+                assert len(store.column("id", [0, 299])) == len(store.search(store.vectors([7])[0], 2))
+            except Exception as problem:
+                problems.append(repr(problem))
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(8):
+        store.write_columns({"cluster": np.full(400, number), "anomaly": np.full(400, number / 2)})
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert problems == []

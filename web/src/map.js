@@ -110,22 +110,29 @@ export class PointMap {
     let start = null; // of a drag
     canvas.addEventListener("mousedown", (event) => {
       const still = event.shiftKey || this.lassoing; // the lasso moves, not the map
-      start = { x: event.clientX, y: event.clientY, still, selected: new Set(scatter.get("selectedPoints")) };
+      const selected = new Set(scatter.get("selectedPoints"));
+      start = { x: event.clientX, y: event.clientY, pressed: true, farthest: 0, still, selected };
     });
     window.addEventListener("mousemove", (event) => {
-      if (start && !start.still && event.buttons & 1) byHand();
+      if (!start?.pressed) return;
+      start.farthest = Math.max(start.farthest, Math.hypot(event.clientX - start.x, event.clientY - start.y));
+      if (!start.still && event.buttons & 1) byHand();
     });
-    window.addEventListener("mouseup", () => setTimeout(() => (start = null)));
+    window.addEventListener("mouseup", () => {
+      if (start) start.pressed = false; // its click comes later
+    });
     canvas.addEventListener("click", (event) => {
-      const moved = !start || Math.hypot(event.clientX - start.x, event.clientY - start.y) > 3;
       const hovered = scatter.get("hoveredPoint");
-      if (moved || hovered === undefined) return;
+      if (!start || hovered === undefined) return;
       if (event.shiftKey && start.selected.has(hovered)) {
         scatter.select([...start.selected].filter((place) => place !== hovered));
       } else if (!event.shiftKey && !event.altKey) {
         emit("pick", this.#order[hovered]);
       }
     });
+    // A lasso that ends where it began is no click on what lies there.
+    const dragged = (event) => start?.farthest > 3 && event.stopPropagation();
+    canvas.parentElement.addEventListener("click", dragged, { capture: true });
     // A double click would make the scatterplot add a style sheet to the page, for a lasso of another kind.
     const box = canvas.parentElement;
     box.addEventListener("dblclick", (event) => event.stopPropagation(), { capture: true });

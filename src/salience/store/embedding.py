@@ -151,8 +151,7 @@ def bring_in(path: Path, store: LanceStore | None, parts: Parts, about: dict[str
         schema = first.schema.with_metadata({ABOUT: json.dumps(about)})
         lance.write_dataset(batches(first, tables), str(path), schema=schema)
         return
-    with store.writing():
-        table = lance.dataset(str(path))
+    with store.writing() as table:
         reader = pa.RecordBatchReader.from_batches(first.schema, batches(first, tables))
         if parts.batch.replaced:
             table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(reader)

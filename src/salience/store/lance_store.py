@@ -77,7 +77,7 @@ class LanceStore:
 
     @property
     def columns(self) -> dict[str, str]:
-        hidden = {*HIDDEN, *self._leftovers()}
+        hidden = {*HIDDEN, *leftovers(self._table)}
         fields = [field for field in self._table.schema if field.name not in hidden]
         kinds = {field.name: "text" if pa.types.is_string(field.type) else "number" for field in fields}
         return kinds | {MARKED: "text"}
@@ -158,38 +158,31 @@ class LanceStore:
                 raise UserError(f"columns: '{name}' has {len(values)} values, {self.name} has {len(self)} items")
             if name in (*HIDDEN, "id"):
                 raise UserError(f"columns: '{name}' is a column that is not replaced; choose another name")
-        with self.writing():
-            self._drop(self._leftovers())
+        with self.writing() as table:
+            drop(table, leftovers(table))
             fresh = pa.table({name + FRESH: values for name, values in arrays.items()})
-            self._table.add_columns(fresh.to_reader(max_chunksize=65536))
-            old = [name for name in arrays if name in self._table.schema.names]
+            table.add_columns(fresh.to_reader(max_chunksize=65536))
+            old = [name for name in arrays if name in table.schema.names]
             renamed = [(name, name + OLD) for name in old] + [(name + FRESH, name) for name in arrays]
             changes: Any = [{"path": name, "name": other} for name, other in renamed]
-            self._table.alter_columns(*changes)  # all at once
-            self._drop([name + OLD for name in old])
-            self._table.cleanup_old_versions(older_than=KEPT)
+            table.alter_columns(*changes)  # all at once
+            drop(table, [name + OLD for name in old])
+            table.cleanup_old_versions(older_than=KEPT)
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Alone with the table, among all threads and processes, and sees what others have written before and since."""
+    def writing(self) -> Iterator[lance.LanceDataset]:
+        """The newest table, alone among all threads and processes that write.
+
+        A handle of its own: one that is written through cannot be read from in other threads meanwhile.
+        """
         with self._lock, self._alone:
+            yield opened(self.path)
             self.refresh()
-            yield
-            self.refresh()
-
-    def _leftovers(self) -> list[str]:
-        """Columns of a process that was killed before, or after, they were those that count."""
-        return [name for name in self._table.schema.names if name.endswith((FRESH, OLD))]
-
-    def _drop(self, names: list[str]) -> None:
-        if names:
-            self._table.drop_columns(names)
 
     def build_index(self) -> None:
-        with self.writing():
-            self._table.create_index(
-                "vector", INDEX, metric=METRIC, replace=True, num_partitions=max(1, len(self) // LISTS_OF)
-            )
+        with self.writing() as table:
+            lists = max(1, len(self) // LISTS_OF)
+            table.create_index("vector", INDEX, metric=METRIC, replace=True, num_partitions=lists)
 
     @property
     def indexed(self) -> int:
@@ -224,6 +217,16 @@ class LanceStore:
             raise UserError(f"rows: {wanted.min()}..{wanted.max()} are not all within 0..{len(self) - 1}")
         with plainly(self.path):
             return self._table.take(wanted.tolist(), columns=names)
+
+
+def leftovers(table: lance.LanceDataset) -> list[str]:
+    """Columns of a process that was killed before, or after, they were those that count."""
+    return [name for name in table.schema.names if name.endswith((FRESH, OLD))]
+
+
+def drop(table: lance.LanceDataset, names: list[str]) -> None:
+    if names:
+        table.drop_columns(names)
 
 
 def nearest_of(query: np.ndarray, k: int, rows: np.ndarray, vectors: np.ndarray) -> Hits:
