@@ -126,3 +126,11 @@ def test_the_address_names_the_machine_and_the_token(capsys):
         assert f"http://127.0.0.1:{port}/\n" in capsys.readouterr().out
         serve.told("a.lance", listener, "::1", "secret")
         assert f"http://[::1]:{port}/?token=secret\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["vae", "digits"], ["moco", "digits", "--dim", "8"]])
+def test_commands_are_read_alike_where_the_server_has_loaded_pydantic(words, tmp_path, capsys):
+    import pydantic  # noqa: F401 - with it cyclopts checks values of its own accord, defaults too
+
+    assert main(["fit", *words, "--out", str(tmp_path)]) == 2
+    assert f"--out: {tmp_path} exists" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from salience.catalogue import Option
+from salience.catalogue import AUTO, Option
 
 TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
 
@@ -30,7 +30,8 @@ def command(run: Callable[..., int], own: Iterable[Option], common: Iterable[Opt
     def called(source=None, /, **given):  # type: ignore[no-untyped-def]  # cyclopts reads the signature set below
         return run(source, given)
 
-    first = inspect.Parameter("source", inspect.Parameter.POSITIONAL_ONLY, default=None, annotation=Source)
+    or_none: Any = Annotated[str | None, Parameter(help=ABOUT_SOURCE)]
+    first = inspect.Parameter("source", inspect.Parameter.POSITIONAL_ONLY, default=None, annotation=or_none)
     hyper_parameters = [_parameter(option, Group(f"Options of {name}", sort_key=1)) for option in own]
     training = [_parameter(option, Group("Options of fit", sort_key=2)) for option in common]
     called.__signature__ = inspect.Signature([first, *hyper_parameters, *training])  # type: ignore[attr-defined]
@@ -48,8 +49,13 @@ def _parameter(option: Option, group: Group) -> inspect.Parameter:
         settings["converter"] = _reader(option)
     if option.choices:
         type_ = Literal[option.choices]
+    default = option.default
+    if default == AUTO:  # cyclopts checks defaults too, in a process that has loaded pydantic
+        settings["show_default"], default = lambda _: AUTO, None
+    if default is None:
+        type_ = type_ | None
     annotation = Annotated[type_, Parameter(**settings)]
-    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=annotation)
+    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _reader(option: Option) -> Callable[[Any, Any], Any]:
