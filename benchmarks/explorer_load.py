@@ -145,7 +145,7 @@ def lost_in_export(http: httpx.Client, expected: dict[int, str], about: dict[str
     if not expected:
         return 0
     table = pd.read_csv(io.BytesIO(http.get("/labels/export").content), dtype=str)
-    exported = dict(zip(table["id"], table["label"], strict=True))
+    exported = dict(zip(table["item"], table["label"], strict=True))
     ids = {row: http.get(f"/items/{row}").json()["id"] for row in expected}
     return different({ids[row]: name for row, name in expected.items()}, exported)
 

@@ -255,7 +255,7 @@ def test_a_lasso_a_name_and_a_classifier_that_learns_live(page, served: Served) 
     with page.expect_download() as download:
         page.click("#exports a[href*='labels'][href*='csv']")
     exported = pd.read_csv(download.value.path(), dtype=str)
-    assert dict(zip(exported["id"], exported["label"], strict=True)) == marks.all()
+    assert dict(zip(exported["item"], exported["label"], strict=True)) == marks.all()
 
 
 def named(label: str) -> str:

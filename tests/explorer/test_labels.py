@@ -224,10 +224,10 @@ def test_what_is_exported_can_be_read(client, format):
         assert client.get("/labels/export", params={"what": what}).status_code == 409
     rows = np.sort(label_some(client, 3))
     labels = table("labels")
-    assert labels["id"].tolist() == [f"digit/{row}" for row in rows]
+    assert labels["item"].tolist() == [f"digit/{row}" for row in rows]
     assert labels["label"].tolist() == truth()[rows].tolist()
     predictions = table("predictions")
-    assert predictions["id"].tolist() == [f"digit/{row}" for row in range(ROWS)]
+    assert predictions["item"].tolist() == [f"digit/{row}" for row in range(ROWS)]
     assert predictions["predicted"].tolist() == values(client, "predicted").tolist()
     np.testing.assert_allclose(predictions["confidence"], values(client, "confidence"), atol=1e-4)
 

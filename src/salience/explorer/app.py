@@ -240,7 +240,7 @@ def undo(here: Here) -> a.LabelsAnswer:
 def export(
     here: Here, what: Literal["labels", "predictions"] = "labels", format: Literal["csv", "parquet"] = "csv"
 ) -> Response:
-    """Columns id, label; or id, predicted, confidence."""
+    """Columns item, label, as `salience predict` reads them; or item, predicted, confidence, as it writes them."""
     table = pd.DataFrame(here.labels.table() if what == "labels" else here.prediction_table())
     if format == "csv":
         content = table.to_csv(index=False, float_format="%.4f", lineterminator="\n").encode()

@@ -93,12 +93,12 @@ class Labels:
         return encode_codes(codes, classes)
 
     def table(self) -> dict[str, list[Any]]:
-        """id and label, in the order of the items."""
+        """item and label, in the order of the items, as `predict` reads them."""
         _, classes, codes = self.codes()
         rows = np.flatnonzero(codes >= 0)
         if not len(rows):
             raise NotYet("labels: none yet; label some items first")
-        return {"id": self.items.ids_of(rows), "label": [classes[code] for code in codes[rows]]}
+        return {"item": self.items.ids_of(rows), "label": [classes[code] for code in codes[rows]]}
 
 
 def checked(label: str) -> str:

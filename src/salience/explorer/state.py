@@ -146,7 +146,7 @@ class Explorer:
         learnt = self.classifier.newest()
         names = np.array(learnt.classes, object)
         ids = self.items.ids_of(np.arange(self.items.n))
-        return {"id": ids, "predicted": names[learnt.predicted], "confidence": learnt.confidence}
+        return {"item": ids, "predicted": names[learnt.predicted], "confidence": learnt.confidence}
 
     def clusters(self) -> Clusters:
         version = self.columns.version("cluster")
