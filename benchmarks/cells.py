@@ -5,6 +5,7 @@ Every suite has two sizes: the real one, and a smoke test of seconds on one thre
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,6 +171,16 @@ def store(smoke: bool) -> list[Cell]:
     return [Cell("store", f"{rows} rows", i, ours("store_search.py", "--rows", rows, *extra)) for i in range(1)]
 
 
+def explorer(smoke: bool) -> list[Cell]:
+    """The server under eight clients, and the map in a browser, where there is one."""
+    load = ours("explorer_load.py", "--seconds", 3 if smoke else 60)
+    cells = [Cell("explorer", "load", 0, load)]
+    if shutil.which("chromium") or shutil.which("google-chrome"):
+        small = ("--rows", 20_000, "--times", 1) if smoke else ()
+        cells.append(Cell("explorer", "map", 0, ours("explorer_draw.py", *small)))
+    return cells
+
+
 def linear_probe(data: Path, smoke: bool) -> list[Cell]:
     """Our linear probe against the SGD protocol, on 512 random-filter features; it has no small size."""
     if smoke:
@@ -187,7 +198,7 @@ def all_cells(data: Path | None, smoke: bool) -> list[Cell]:
     cells += classical("kmeans", ("salience", "fit", "lloyd", "elkan"), smoke)
     with_data = ("--data", data) if data else ()
     cells.append(Cell("startup", "ours", 0, ours("startup.py", *with_data, "--repeats", 1 if smoke else 11)))
-    cells += memory(smoke) + store(smoke) + vae(smoke) + boltzmann(smoke) + thousand_labels(smoke)
+    cells += memory(smoke) + store(smoke) + explorer(smoke) + vae(smoke) + boltzmann(smoke) + thousand_labels(smoke)
     if data is not None:
         cells += linear_probe(data, smoke) + knn(data, smoke)
     return cells

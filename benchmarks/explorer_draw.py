@@ -12,15 +12,12 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
+from explorer_load import served
 from playwright.sync_api import Page, sync_playwright
 from shared import SUMMARY, emit, versions
 from store_search import embeddings, make_store, usual_distance
@@ -45,22 +42,6 @@ WATCH = """() => {
   };
   requestAnimationFrame(look);
 }"""
-
-
-def served(store: Path) -> tuple[str, subprocess.Popen[bytes]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}/"
-    command = [sys.executable, "-m", "salience", "explore", str(store), "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(f"{url}store", timeout=1).read()
-            return url, process
-        except OSError:
-            time.sleep(0.1)
-    raise SystemExit("the server did not start")
 
 
 def opened(page: Page, url: str, rows: int) -> dict[str, float]:
@@ -97,7 +78,7 @@ def main() -> None:
     path, base = args.scratch / f"draw-{args.rows}.lance", embeddings(args.scratch)
     store = make_store(base, args.rows, usual_distance(base), path)
     store.write_columns(coordinates(store))
-    url, process = served(path)
+    process, url = served(path)
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))

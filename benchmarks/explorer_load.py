@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import random
 import shutil
@@ -29,6 +28,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pandas as pd
+from shared import SUMMARY, emit, versions
 
 NAMES = ("boot", "shirt", "bag")
 MIX = (("near an item", 35), ("near a vector", 15), ("condition", 15), ("item", 10), ("label", 25))
@@ -202,7 +202,8 @@ def main() -> None:
             store = folder / given.store.name
             shutil.copytree(given.store, store)
             (store / "marks.sqlite").unlink(missing_ok=True)
-        print(json.dumps(measure(store, given.seconds, given.clients), indent=2))
+        found = measure(store, given.seconds, given.clients)
+        emit(SUMMARY, **found, versions=versions("fastapi", "uvicorn", "pylance"))
 
 
 if __name__ == "__main__":

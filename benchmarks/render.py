@@ -302,6 +302,27 @@ def collapse(stored: dict[str, Any], title: str) -> str:
     return f"**{title}**\n\n" + table(["beta", "", "active dimensions of 64", "kNN", "bound, nats"], rows)
 
 
+def explorer(stored: dict[str, Any], title: str) -> str:
+    grouped = {arm: cells[-1]["result"] for arm, cells in arms(stored).items()}
+    rows = []
+    if load := grouped.get("load"):
+        rows += [
+            [f"{load['clients']} clients for {load['seconds']:.0f} s, requests/s", number(load["requests_per_second"])],
+            ["half of the requests within, ms", number(load["p50_ms"])],
+            ["99 % of the requests within, ms", number(load["p99_ms"])],
+            ["failed requests, lost labels", f"{load['failures']}, {max(load['lost'].values())}"],
+        ]
+    if drawn := grouped.get("map"):
+        moving = drawn["moving"]
+        rows += [
+            [f"drawing {drawn['rows']:,} points, ms", number(drawn["draw_ms"])],
+            ["the same from opening the page, ms", number(drawn["open_ms"])],
+            ["while the map is dragged, points drawn at most", f"{moving['most_drawn']:,}"],
+            ["and ms between two frames", number(moving["frame_ms"])],
+        ]
+    return f"**{title}**\n\n" + table(["", ""], rows)
+
+
 SECTIONS: dict[str, tuple[Callable[[dict[str, Any], str], str], str]] = {
     "throughput-convnet": (throughput, "SimCLR on CIFAR-10, small convolutional net, end to end"),
     "throughput-resnet18": (throughput, "SimCLR on CIFAR-10, ResNet-18, end to end"),
@@ -327,6 +348,7 @@ SECTIONS: dict[str, tuple[Callable[[dict[str, Any], str], str], str]] = {
     "collapse": (collapse, "Posterior collapse on Fashion-MNIST: beta, with and without contrast, three seeds"),
     "linear-probe": (linear_probe, "Linear probe, 50,000 × 512 random-filter features of CIFAR-10"),
     "memory": (memory, "Anonymous memory of training, prepared 32×32 images"),
+    "explorer": (explorer, "`salience explore`: its server, and its map in a browser without a graphics card"),
     "store": (store, "Search in a store of {rows} × {dim} embeddings of Fashion-MNIST, jittered"),
     "startup": (startup, "Waiting times"),
 }
