@@ -75,7 +75,7 @@ def main() -> None:
     args = parser.parse_args()
     if CHROMIUM is None:
         raise SystemExit("no Chromium here (Debian: apt install chromium)")
-    path, base = args.scratch / f"draw-{args.rows}.lance", embeddings(args.scratch)
+    path, base = args.scratch.resolve() / f"draw-{args.rows}.lance", embeddings(args.scratch)
     store = make_store(base, args.rows, usual_distance(base), path)
     store.write_columns(coordinates(store))
     process, url = served(path)

@@ -40,8 +40,9 @@ METRIC = "cosine"
 # Vectors in a byte a dimension, in lists by their nearest centre. For a million of 128 dimensions it is built in a
 # tenth of the time that a graph (HNSW) takes, and searched as fast.
 INDEX = "IVF_SQ"
-LISTS_OF = 1024  # items in each of the lists, on average
-PROBES, REFINE = 64, 10  # lists looked into at least, and how many times k are compared exactly
+LISTS_OF = 512  # items in each of the lists, on average
+PROBES, REFINE = 32, 10  # lists looked into at least, and how many times k are compared exactly
+CACHE = 16 * 2**20  # bytes of the index kept in memory, however many items there are; the rest is the system's to keep
 FEW = 5_000  # items that satisfy a condition, up to which those alone are read and compared
 
 
@@ -144,7 +145,8 @@ class LanceStore:
 
     def _nearest(self, query: np.ndarray, k: int, filter: str | None, probes: int, exact: bool) -> Hits:
         """probes: lists that are looked into; the fewer items of each count, the more"""
-        how: dict[str, Any] = {"use_index": False} if exact else {"minimum_nprobes": probes, "refine_factor": REFINE}
+        looked_into = "nprobes" if filter is None else "minimum_nprobes"
+        how: dict[str, Any] = {"use_index": False} if exact else {looked_into: probes, "refine_factor": REFINE}
         nearest = {"column": "vector", "q": query, "k": k, "metric": METRIC, **how}
         wanted = ["_rowoffset", "_distance"]
         found = self._table.to_table(nearest=nearest, columns=wanted, filter=filter, prefilter=True)
@@ -240,7 +242,7 @@ def nearest_of(query: np.ndarray, k: int, rows: np.ndarray, vectors: np.ndarray)
 def opened(path: Path) -> lance.LanceDataset:
     lance = lance_package()
     with plainly(path):
-        return lance.dataset(str(path))
+        return lance.dataset(str(path), index_cache_size_bytes=CACHE, metadata_cache_size_bytes=CACHE)
 
 
 def about_of(table: lance.LanceDataset, path: Path) -> dict[str, Any]:
