@@ -41,7 +41,7 @@ METRIC = "cosine"
 # tenth of the time that a graph (HNSW) takes, and searched as fast.
 INDEX = "IVF_SQ"
 LISTS_OF = 512  # items in each of the lists, on average
-PROBES, REFINE = 32, 10  # lists looked into at least, and how many times k are compared exactly
+PROBES, REFINE = 20, 10  # lists looked into at least, and how many times k are compared exactly
 CACHE = 16 * 2**20  # bytes of the index kept in memory, however many items there are; the rest is the system's to keep
 FEW = 5_000  # items that satisfy a condition, up to which those alone are read and compared
 
