@@ -1,5 +1,6 @@
 // Bundles src/ into the package's static folder. The same sources and lock file give the same bytes.
 import { build } from "esbuild";
+import { createHash } from "node:crypto";
 import { copyFileSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -24,6 +25,14 @@ function licences() {
     .join(`\n${"-".repeat(80)}\n\n`);
 }
 
+/** Of the sources and the lock file; a test compares it, so that no page is committed that others were built from. */
+function fingerprint() {
+  const hash = createHash("sha256");
+  const sources = readdirSync(join(here, "src")).map((name) => `src/${name}`);
+  for (const name of ["package-lock.json", ...sources].sort()) hash.update(`${name}\n`).update(readFileSync(join(here, name)));
+  return hash.digest("hex");
+}
+
 mkdirSync(out, { recursive: true });
 await build({
   absWorkingDir: here,
@@ -46,3 +55,4 @@ await build({
 });
 copyFileSync(join(here, "src/index.html"), join(out, "index.html"));
 writeFileSync(join(out, "LICENSES.txt"), licences());
+writeFileSync(join(out, "BUILT-FROM"), `${fingerprint()}\n`);
