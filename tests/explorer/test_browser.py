@@ -304,6 +304,19 @@ def test_clusters_and_oddities_are_found_and_shown(page, served: Served) -> None
     assert shown[0] == int(np.argmax(scores))
 
 
+@pytest.mark.parametrize("width", [1280, 900])
+def test_nothing_is_cut_off_at_the_side(page, served: Served, width: int) -> None:  # type: ignore[no-untyped-def]
+    page.set_viewport_size({"width": width, "height": 800})
+    for tab in ("details", "search", "label", "groups", "runs"):
+        page.click(f"#tab-{tab}")
+        across = page.evaluate(
+            "() => Math.max(...['header', 'main', '#panel'].map("
+            "(part) => document.querySelector(part).getBoundingClientRect().right))"
+        )
+        assert across <= width
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+
+
 def test_runs_are_listed_with_what_they_decode(page, served: Served) -> None:  # type: ignore[no-untyped-def]
     page.click("#tab-runs")
     page.wait_for_function("() => /pca/.test(document.querySelector('#runs').textContent)")
