@@ -188,4 +188,5 @@ def _say_next(run: Path, source: str | None) -> None:
     sys.stderr.flush()
     print(f"run: {run}")
     print(f"next: salience evaluate {folder} --on {data}")
-    print(f"      salience embed {folder} {data} --out embeddings.parquet")
+    print(f"      salience embed {folder} {data} --out {shlex.quote(run.name)}.lance")
+    print(f"      salience explore {folder}")
