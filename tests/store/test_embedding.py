@@ -178,6 +178,23 @@ def test_a_process_killed_after_the_parts_were_brought_in_repeats_nothing(
     assert not list(tmp_path.glob(".*"))
 
 
+def test_who_comes_late_finds_the_parts_brought_in(
+    pca: Representation, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, data = tmp_path / "d.lance", digits.subset(range(40))
+    plain = parts.Parts.embed
+
+    def overtaken(self: parts.Parts, *given: object) -> None:
+        monkeypatch.setattr(parts.Parts, "embed", plain)
+        plain(self, *given)  # type: ignore[arg-type]
+        embed(pca, data, path)  # another process, which is first to bring them in
+
+    monkeypatch.setattr(parts.Parts, "embed", overtaken)
+    assert embed(pca, data, path).left == 0
+    assert len(open_store(path)) == 40
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_sigkill_while_it_embeds_loses_and_repeats_nothing(
     pca: Representation, digits: Dataset, tmp_path: Path
 ) -> None:
@@ -279,6 +296,10 @@ def test_many_items_get_an_index_that_finds_the_same(
     path = tmp_path / "d.lance"
     embed(pca, digits.subset(range(400)), path)
     assert open_store(path).indexed == 0
+    embed(pca, digits.subset(range(600)), path)
+    assert open_store(path).indexed == 600
+    embed(pca, digits.subset(range(620)), path)  # a few more are looked at one by one
+    assert open_store(path).indexed == 600
     embed(pca, digits.subset(range(700)), path)
     store = open_store(path)
     assert store.indexed == 700

@@ -353,3 +353,16 @@ def test_columns_are_read_in_other_threads_while_one_is_written(store):
     for thread in threads:
         thread.join()
     assert problems == []
+
+
+@pytest.mark.parametrize("few", [0, 5000])
+def test_a_condition_about_what_is_near_is_searched_as_if_without_index(make_store, monkeypatch, few):
+    """The lists near a 0 hold few 3s, and the index alone would miss the nearest of them."""
+    monkeypatch.setattr(lance_store, "FEW", few)
+    monkeypatch.setattr(lance_store, "LISTS_OF", 20)
+    monkeypatch.setattr(lance_store, "PROBES", 2)
+    store = make_store(1500)
+    store.build_index()
+    for query in store.vectors(range(0, 200, 10)):
+        found = store.search(query, 10, where="label = '3'")
+        np.testing.assert_array_equal(found.rows, store.search(query, 10, where="label = '3'", exact=True).rows)

@@ -44,6 +44,7 @@ LISTS_OF = 512  # items in each of the lists, on average
 PROBES, REFINE = 20, 10  # lists looked into at least, and how many times k are compared exactly
 CACHE = 16 * 2**20  # bytes of the index kept in memory, however many items there are; the rest is the system's to keep
 FEW = 5_000  # items that satisfy a condition, up to which those alone are read and compared
+MOST = 0.9  # of all items; where fewer satisfy a condition, the index is not asked
 
 
 class LanceStore:
@@ -135,18 +136,17 @@ class LanceStore:
         k = min(k, max(1, len(self)))
         filter = None if where is None else self._filter(where)
         with plainly(self.path, where):
-            if where is None:
-                return self._nearest(query, k, None, PROBES, exact)
-            matching = self._table.count_rows(filter)
-            if matching <= FEW:
-                rows = self.where(where)
-                return nearest_of(query, k, rows, self.vectors(rows))
-            return self._nearest(query, k, filter, PROBES * len(self) // matching, exact)
+            if where is not None:
+                matching = self._table.count_rows(filter)
+                if matching <= FEW:
+                    rows = self.where(where)
+                    return nearest_of(query, k, rows, self.vectors(rows))
+                # the lists near a query may hold none of what a condition asks for, if they are about the same thing
+                exact = exact or matching < MOST * len(self)
+            return self._nearest(query, k, filter, exact)
 
-    def _nearest(self, query: np.ndarray, k: int, filter: str | None, probes: int, exact: bool) -> Hits:
-        """probes: lists that are looked into; the fewer items of each count, the more"""
-        looked_into = "nprobes" if filter is None else "minimum_nprobes"
-        how: dict[str, Any] = {"use_index": False} if exact else {looked_into: probes, "refine_factor": REFINE}
+    def _nearest(self, query: np.ndarray, k: int, filter: str | None, exact: bool) -> Hits:
+        how: dict[str, Any] = {"use_index": False} if exact else {"nprobes": PROBES, "refine_factor": REFINE}
         nearest = {"column": "vector", "q": query, "k": k, "metric": METRIC, **how}
         wanted = ["_rowoffset", "_distance"]
         found = self._table.to_table(nearest=nearest, columns=wanted, filter=filter, prefilter=True)
