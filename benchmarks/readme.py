@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from render import RESULTS, SECTIONS, load, provenance, table
+from render import RESULTS, SECTIONS, load, provenance, standings, table
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = RESULTS / "demo.json"  # the report.json that `salience demo` wrote
@@ -48,7 +48,13 @@ def doctor() -> str:
     return f"```\n{summary.partition('wrong at the end')[0].strip()}\n```"
 
 
-BLOCKS = {"demo": demo, "doctor": doctor, "speed": lambda: sections(HEADLINES)}
+def board() -> str:
+    """How the methods stand, without their trials."""
+    suite = "leaderboard-cifar10-100000"
+    return standings(json.loads((RESULTS / f"{suite}.json").read_text()), SECTIONS[suite][1])
+
+
+BLOCKS = {"demo": demo, "doctor": doctor, "leaderboard": board, "speed": lambda: sections(HEADLINES)}
 
 
 def filled(text: str) -> str:

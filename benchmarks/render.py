@@ -134,12 +134,22 @@ def methods(stored: dict[str, Any], title: str) -> str:
 
 
 def leaderboard(stored: dict[str, Any], title: str) -> str:
-    """A row a method, the best kNN first; in brackets the range over seeds. Then of those that rebuild: how well."""
+    """The standings; then of those that rebuild, how well; then every trial."""
+    return "\n\n".join([standings(stored, title), *rebuilding(finals(stored)), trials(stored)])
+
+
+def finals(stored: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Method -> what each seed measured."""
     seeds: dict[str, list[dict[str, Any]]] = {}
     for name, cell in stored["cells"].items():
         if " seed " in name:
             seeds.setdefault(name.split()[0], []).append(cell["result"])
-    rows = []
+    return seeds
+
+
+def standings(stored: dict[str, Any], title: str) -> str:
+    """A row a method, the best kNN first; in brackets the range over seeds."""
+    seeds, rows = finals(stored), []
     for method, found in sorted(seeds.items(), key=lambda pair: -mean_of(pair[1], "knn")):
         few = [[one["few_label"][count]["value"] for one in found] for count in ("1", "10")]
         quality = [spread([one[name]["value"] for one in found], three) for name in ("knn", "linear")]
@@ -148,8 +158,7 @@ def leaderboard(stored: dict[str, Any], title: str) -> str:
         rank = spread([one["effective_rank"]["value"] for one in found])
         rows.append([method, *quality, *(spread(one, three) for one in few), rank, flops, spread(seconds)])
     head = ["", "kNN", "linear", "1 label", "10 labels", "rank", "TFLOPs", "s, one core"]
-    parts = [f"**{title}**", table(head, rows), *rebuilding(seeds), trials(stored)]
-    return "\n\n".join(parts)
+    return f"**{title}**\n\n{table(head, rows)}"
 
 
 def rebuilding(seeds: dict[str, list[dict[str, Any]]]) -> list[str]:
