@@ -7,7 +7,7 @@ from pathlib import Path
 from salience.errors import UserError
 
 SUFFIX = ".lance"
-CLUSTERS = ("qdrant://", "s3://", "gs://", "az://")
+CLUSTERS = ("qdrant:/", "s3:/", "gs:/", "az:/")  # a path has lost the second slash
 
 
 def names_store(path: Path | str) -> bool:
@@ -26,6 +26,8 @@ def require_store(uri: Path | str) -> None:
             f"store: {path} is an export, which cannot be searched; write a store with: "
             f"salience embed RUN SOURCE --out {path.with_suffix(SUFFIX)}"
         )
+    if not path.exists() and path.with_name(f".{path.name}.parts").is_dir():
+        raise UserError(f"store: {path} is not whole yet: run the other shards, or the same `embed` once more")
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
         raise UserError(f"store: {path} {what}; write one with: salience embed RUN SOURCE --out NAME{SUFFIX}")

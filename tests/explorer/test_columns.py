@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import lance
 import numpy as np
 import pytest
 
 from salience.explorer.points import MISSING, encode, scaled
 from salience.store import open_store
-from tests.explorer.conftest import ROWS, learnt, truth, values
+from tests.explorer.conftest import ROWS, digits_table, learnt, truth, values
 
 
 def test_the_store_tells_what_it_has(client):
@@ -148,3 +149,21 @@ def test_an_unknown_row_is_not_found(client, row):
     assert client.get(f"/items/{ROWS}").json() == {
         "error": f"row: there is no row {ROWS}; rows go from 0 to {ROWS - 1}"
     }
+
+
+def test_columns_another_process_has_written_are_seen(client, path):
+    store = open_store(path)
+    store.write_columns({"cluster": np.arange(ROWS) % 4})
+    assert "cluster" in {column["name"] for column in client.get("/store").json()["columns"]}
+    assert client.get("/columns/cluster").json()["counts"] == [ROWS // 4] * 4
+    store.write_columns({"cluster": np.arange(ROWS) % 2})
+    assert client.get("/columns/cluster").json()["counts"] == [ROWS // 2] * 2
+    codes = np.frombuffer(client.get("/columns/cluster/values").content, "<u2")
+    np.testing.assert_array_equal(codes, np.arange(ROWS) % 2)
+
+
+def test_items_added_meanwhile_wait_for_a_restart(client, path):
+    lance.write_dataset(digits_table(3).drop_columns(["ink"]), str(path), mode="append")
+    assert client.get("/store").json()["rows"] == ROWS
+    assert client.get("/columns/fold").json()["counts"] == [ROWS // 5] * 5
+    assert client.get(f"/items/{ROWS}").status_code == 404

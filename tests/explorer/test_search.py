@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import lance
 import numpy as np
+import pyarrow as pa
 import pytest
+from starlette.testclient import TestClient
 
+from salience.explorer.app import make_app
+from salience.explorer.state import Explorer
 from salience.store import open_store
-from tests.explorer.conftest import ROWS, learnt, truth
+from tests.explorer.conftest import BASE, ROWS, digits_table, learnt, truth
 
 
 def test_neighbours_are_the_nearest_others(client, path):
@@ -155,3 +160,32 @@ def test_a_mistake_of_ours_is_one_line_too(client, monkeypatch, caplog):
     answer = client.get("/store")
     assert answer.status_code == 500
     assert answer.json() == {"error": "internal error; the server's log says more"}
+
+
+def test_a_text_is_an_id_first_then_a_vector_a_row_or_a_condition(client, path):
+    by_id = client.post("/search", json={"text": " digit/7 ", "k": 4}).json()
+    assert (by_id["row"], by_id) == (7, client.post("/search", json={"row": 7, "k": 4}).json())
+    assert client.post("/search", json={"text": "12", "k": 2}).json()["row"] == 12  # no id is called so
+    vector = str(open_store(path).vectors([7])[0].tolist())
+    found = client.post("/search", json={"text": vector, "k": 1}).json()
+    assert (found["row"], found["hits"][0]["row"]) == (None, 7)
+    found = client.post("/search", json={"text": "label = '4'", "where": "fold = 1"}).json()
+    assert found["matching"] == int(((truth() == "4") & (np.arange(ROWS) % 5 == 1)).sum())
+    for text, status, message in (
+        ("digit/999", 404, "id: there is no item 'digit/999'"),
+        ("600", 404, "row: there is no row 600"),
+        ("label = ", 400, "where: "),
+        ("[1, x]", 400, "query: "),
+    ):
+        answer = client.post("/search", json={"text": text})
+        assert (answer.status_code, answer.json()["error"][: len(message)]) == (status, message)
+    assert client.post("/search", json={"text": "digit/7", "row": 3}).status_code == 400
+
+
+def test_an_id_that_is_a_number_or_looks_like_a_condition_is_an_id(tmp_path):
+    names = ["5", "it's <b> = 3.png", "x", "0"]
+    table = digits_table(4).set_column(0, "id", pa.array(names))
+    lance.write_dataset(table, str(tmp_path / "odd.lance"))
+    with TestClient(make_app(Explorer(open_store(tmp_path / "odd.lance"))), base_url=BASE) as client:
+        for row, name in enumerate(names):
+            assert client.post("/search", json={"text": name}).json()["row"] == row

@@ -148,6 +148,8 @@ def test_shards_in_any_order_and_of_any_number_make_the_store_of_one(
     calls = count_embedded(monkeypatch)
     assert embed(pca, data, path, "2/3").left == 68
     assert (tmp_path / ".d.lance.parts" / "shard-2-of-3.done").exists()
+    with pytest.raises(UserError, match=r"^store: .*d.lance is not whole yet: run the other shards"):
+        open_store(path)
     assert embed(pca, data, path, "2/3").left == 68
     assert embed(pca, data, path, "3/3").left == 36
     assert embed(pca, data, path, "1/2").left == 16  # another number of shards does what is left of its own
@@ -254,6 +256,11 @@ def test_what_is_no_store_is_left_alone(pca: Representation, digits: Dataset, tm
         embed_to(pca, digits, tmp_path / "x.parquet", shard="1/2")
     with pytest.raises(UserError, match=r"^out: .*NAME\.lance"):
         embed_to(pca, digits, tmp_path / "x.csv")
+    for place in ("qdrant://host:1/c", Path("qdrant://host:1/c")):
+        with pytest.raises(UserError, match=r"^out: qdrant:.* is on a server"):
+            embed_to(pca, digits, place)
+        with pytest.raises(UserError, match=r"^store: qdrant:.* is on a server"):
+            open_store(place)
 
 
 def test_the_columns_of_a_table_come_along(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

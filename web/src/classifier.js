@@ -55,7 +55,7 @@ function sentence({ state: now, labelled, classes, confused, version }, behind) 
 function drawCurve(curve) {
   if (!curve.length) return $("#curve").replaceChildren();
   const last = curve.at(-1);
-  const judged = [...new Set(curve.map((point) => point.judged))].join(", ");
+  const judged = [...new Set(curve.map((point) => point.judged))].join(", ").replace("validation", "validation among them");
   const series = {
     name: "accuracy",
     x: curve.map((point) => point.labelled),

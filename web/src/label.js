@@ -29,7 +29,8 @@ async function labelSelection(name) {
   const place = $("#label-error");
   if (!state.selected.length) return complain("Nothing is selected: draw round items with Shift held, or click one.");
   if (name === "") return complain("The label needs a name.");
-  await give(state.selected, name, place);
+  const given = await give(state.selected, name, place);
+  if (given) $("#select-clear").click(); // the next lasso is another group
   return undefined;
 }
 

@@ -5,7 +5,6 @@ import { filterRows } from "./filters.js";
 import { can, emit, on, open, state } from "./state.js";
 import { showTab } from "./tabs.js";
 
-const EXPRESSION = /[=<>]|\s(in|like|is|between|and|or|not)\s/i;
 let shownImage = null; // object URL of the picture searched with
 let again = () => searchText($("#search-where").value.trim()); // until there is a search to narrow
 
@@ -43,25 +42,17 @@ async function suggestExpression() {
   $("#search-where").placeholder = example;
 }
 
-/** What a text asks for: a row if it is a number, an expression if it compares something, else an id. */
-export function understand(text) {
-  if (/^\d+$/.test(text)) return { row: Number(text) };
-  return EXPRESSION.test(text) ? { where: text } : { id: text };
-}
-
+/** The server knows what a text asks for: an id, a vector, a row or an expression. */
 function searchText(text) {
+  $("#search-error").hidden = true;
   if (!text) return;
-  const asked = understand(text);
   run(async () => {
-    if (asked.where)
-      return {
-        ...(await api.search({ ...asked, k: hitsWanted() })),
-        about: told(`Items where ${asked.where}`),
-        where: asked.where,
-      };
-    const found = await api.search({ ...asked, k: hitsWanted(), ...narrowed() });
-    const row = asked.row ?? found.hits.find(({ id }) => id === asked.id)?.row;
-    const about = told(`Nearest to ${asked.id ?? `row ${asked.row}`}`, row === undefined ? null : picture(row));
+    const found = await api.search({ text, k: hitsWanted(), ...narrowed() });
+    if (found.row === null && !text.startsWith("[")) {
+      return { ...found, about: told(`Items where ${text}`), where: text };
+    }
+    const row = found.row ?? undefined;
+    const about = told(`Nearest to ${text.slice(0, 40)}`, row === undefined ? null : picture(row));
     return { ...found, about, row, ...narrowed() };
   });
 }
@@ -102,7 +93,7 @@ async function run(ask) {
     ...hitList(found?.hits ?? [], ({ distance }) => (distance === null ? "" : number(distance))),
   );
   $("#search-query").replaceChildren(...(found ? summary(found) : []));
-  if (found?.row !== undefined) open(found.row, { stay: true });
+  if (Number.isInteger(found?.row)) open(found.row, { stay: true });
 }
 
 function summary({ about, hits, matching, where }) {

@@ -168,7 +168,9 @@ def _hdbscan(x: np.ndarray, k: int | None, seed: int) -> Grouping:
     reduce = _reduction(x)
     points = reduce(x)
     smallest = max(SMALLEST, len(x) // 200)
-    labels = HDBSCAN(min_cluster_size=min(smallest, len(x)), min_samples=SMALLEST, copy=True).fit_predict(points)
+    labels = HDBSCAN(min_cluster_size=min(smallest, len(x)), min_samples=min(SMALLEST, len(x)), copy=True).fit_predict(
+        points
+    )
     base = torch.from_numpy(points)
 
     def assign(block: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from salience.evaluation.protocol import open_for
 from salience.files import atomic, require_free
 from salience.representation import Representation, load
 from salience.store.embedding import embed_into, parse_shard
-from salience.store_names import SUFFIX
+from salience.store_names import CLUSTERS, SUFFIX
 
 ROWS = 8192  # embedded and written at a time; memory stays flat as the data grows
 
@@ -46,7 +46,7 @@ def embed_to(
         or `out` has another ending.
     """
     out = Path(out)
-    if out.suffix == SUFFIX:
+    if out.suffix == SUFFIX or str(out).startswith(CLUSTERS):
         rep = load(run) if isinstance(run, str | Path) else run
         added = embed_into(
             rep, open_for(rep, source, None), out, (1, 1) if shard is None else parse_shard(shard), progress

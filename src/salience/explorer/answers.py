@@ -72,6 +72,7 @@ class SearchBody(Body):
     row: Row | None = None
     id: str | None = None
     vector: list[Number] | None = None
+    text: str | None = Field(None, description="as a person types it: an id, a vector [1, 2], a row, or a condition")
     k: K = 24
     where: str | None = Field(None, description="a condition on columns: label = 'shirt' AND cluster = 3")
 
@@ -79,6 +80,7 @@ class SearchBody(Body):
 class Found(BaseModel):
     hits: list[Hit]
     matching: int | None = Field(description="rows that satisfy `where`; null without one")
+    row: Annotated[int | None, Field(description="of the item that was searched near, where it was one")] = None
 
 
 class EmbedBody(Body):

@@ -123,6 +123,7 @@ def points(request: Request, here: Here, map: str = "pca") -> Response:
 @router.get("/columns/{name}")
 def column(here: Here, name: str) -> a.ColumnAnswer:
     """A column's classes, or its range. `marked`, `predicted` and `confidence` are always there."""
+    here.look()
     version, found = here.columns.column(name)
     return a.ColumnAnswer(
         name=name,
@@ -215,7 +216,7 @@ def predict(request: Request, here: Here, body: Raw) -> a.Predictions:
 
 @router.get("/labels")
 def labels(here: Here) -> a.LabelsAnswer:
-    """The labels given by hand."""
+    """How many items of each class are labelled by hand; /labels/export has which."""
     here.classifier.look()
     return here.labels.summary()
 

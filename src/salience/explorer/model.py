@@ -48,7 +48,8 @@ class Model:
         """ "embed", "decode", "sample"; nothing where there is no run, or another one."""
         if self.folder is None or self._refused:
             return []
-        return ["embed", *able(str(self.store.about["method"]))]
+        pictures = self.store.about.get("modality") == "image"  # what is decoded is shown as such
+        return ["embed", *(able(str(self.store.about["method"])) if pictures else [])]
 
     def loaded(self) -> Representation:
         """Raises NotYet where the run is not there, or did not make this store."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from salience.apps.predict import MOST_DIGITS
+from salience.apps.search import read_vector
 from salience.errors import UserError
 from salience.explorer import groups
 from salience.explorer.answers import (
@@ -29,8 +32,12 @@ from salience.explorer.labelling import Labels
 from salience.explorer.learning import Learner
 from salience.explorer.model import Model
 from salience.explorer.points import MISSING, Columns, Live
+from salience.explorer.refusals import Unknown
 from salience.explorer.runs import FOLDER, Runs
 from salience.store import Hits, Store
+from salience.units import printable
+
+CONDITION = re.compile(r"[=<>]|\s(in|like|is|between|and|or|not)\s", re.IGNORECASE)
 
 
 class Explorer:
@@ -62,7 +69,13 @@ class Explorer:
         self.jobs.close()
         self.classifier.close()
 
+    def look(self) -> None:
+        """Sees what another process has written to the columns. Items it has added are seen after a restart."""
+        if self.store.refresh_columns():
+            self.columns.changed(list(self.store.columns))
+
     def about(self) -> StoreAnswer:
+        self.look()
         about = self.store.about
         listed = [Column(name=name, kind=kind) for name, kind in self.columns.listed().items()]
         return StoreAnswer(
@@ -98,19 +111,39 @@ class Explorer:
         return self.items.hits(Hits(found.rows[:k], found.distances[:k]))
 
     def search(self, body: SearchBody) -> Found:
+        if body.text is not None:
+            body = self.understood(body)
         given = [name for name in ("row", "id", "vector") if getattr(body, name) is not None]
         if len(given) > 1:
             raise UserError(f"{', '.join(given)}: search by one of them")
         matching = None if body.where is None else self.where(body.where)
+        row: int | None = None
         if body.vector is not None:
             hits = self.nearest(np.array(body.vector, np.float32), body.k, body.where)
         elif given:
-            row = body.row if body.id is None else int(self.items.rows_of([body.id])[0])
-            hits = self.neighbours(row or 0, body.k, body.where)
+            row = (body.row or 0) if body.id is None else int(self.items.rows_of([body.id])[0])
+            hits = self.neighbours(row, body.k, body.where)
         else:
             rows = np.arange(self.items.n) if matching is None else matching
             hits = self.items.plain_hits(rows[: body.k])
-        return Found(hits=hits, matching=None if matching is None else len(matching))
+        return Found(hits=hits, matching=None if matching is None else len(matching), row=row)
+
+    def understood(self, body: SearchBody) -> SearchBody:
+        """What a text asks for: an item's id before anything else, then numbers in brackets, a row, a condition."""
+        if body.row is not None or body.id is not None or body.vector is not None:
+            raise UserError("text: search by it or by row, id or vector")
+        text = (body.text or "").strip()
+        near: dict[str, object] = {"text": None}
+        if self.store.find(text) is not None:
+            return body.model_copy(update=near | {"id": text})
+        if text.startswith("["):
+            return body.model_copy(update=near | {"vector": read_vector(text).tolist()})
+        if text.isdecimal() and len(text) <= MOST_DIGITS:
+            return body.model_copy(update=near | {"row": int(text)})
+        if not CONDITION.search(text):
+            raise Unknown(f"id: there is no item '{printable(text[:80])}'")
+        both = text if body.where is None else f"({text}) AND ({body.where})"
+        return body.model_copy(update=near | {"where": both})
 
     def nearest(self, vector: np.ndarray, k: int, where: str | None) -> list[Hit]:
         if where is not None:

@@ -29,7 +29,7 @@ from salience.representation import Representation, load
 from salience.store.lance_store import ABOUT, FORMAT, LanceStore, lance_package
 from salience.store.parts import Incoming, Parts, remove_leftover
 from salience.store.store import Store
-from salience.store_names import SUFFIX, require_store
+from salience.store_names import CLUSTERS, SUFFIX, require_store
 from salience.units import counted
 
 INDEXED = 100_000  # items from which an index is built; below it, looking at all of them takes milliseconds
@@ -47,7 +47,10 @@ class Added:
 
     def __str__(self) -> str:
         if self.left:
-            return f"{self.store}: {counted(self.left, 'item')} left for other shards"
+            done = self.new - self.left
+            return (
+                f"{self.store}: {done:,} of {counted(self.new, 'item')} are done, {self.left:,} left for other shards"
+            )
         return f"{self.store}: {counted(self.new, 'new item')}" if self.new else f"{self.store}: nothing new"
 
 
@@ -113,6 +116,10 @@ def representation_of(store: Store, run: Path | str | None = None) -> Representa
 
 def existing(path: Path, weights: str) -> LanceStore | None:
     """The store at `path`, None where there is none. Raises UserError where it cannot be added to."""
+    if str(path).startswith(CLUSTERS):
+        raise UserError(
+            f"out: {path} is on a server, which this version cannot write to yet; name a folder NAME{SUFFIX}"
+        )
     if path.suffix != SUFFIX:
         raise UserError(f"out: '{path}' is no store; name it NAME{SUFFIX}")
     if not path.exists() or (path.is_dir() and {entry.name for entry in path.iterdir()} <= {"data", "_transactions"}):

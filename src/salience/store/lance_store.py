@@ -5,7 +5,9 @@ The table is read as it is on the disk; nothing of it is kept in memory but what
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -177,7 +179,7 @@ class LanceStore:
 
         A handle of its own: one that is written through cannot be read from in other threads meanwhile.
         """
-        with self._lock, self._alone:
+        with self._lock, self._alone, saying_what_is_full(self.path):
             yield opened(self.path)
             self.refresh()
 
@@ -194,6 +196,15 @@ class LanceStore:
         """Sees what other processes have written since."""
         with self._lock:
             self._table = opened(self.path)
+
+    def refresh_columns(self) -> bool:
+        """Sees columns that other processes have written since, where the rows are the same.  -> whether there are"""
+        with self._lock:
+            newest = opened(self.path)
+            if newest.version == self._table.version or newest.count_rows() != len(self):
+                return False
+            self._table = newest
+            return True
 
     def fold_marks(self) -> None:
         """Writes the labels given by hand as the column that `where` looks at."""
@@ -283,6 +294,17 @@ def plainly(path: Path, where: str | None = None) -> Iterator[None]:
         if where is not None and OF_A_CONDITION in str(problem):
             raise UserError(f"where: '{where}' cannot be read ({first_line(problem)})") from None
         raise damaged(path, problem) from None
+
+
+@contextmanager
+def saying_what_is_full(path: Path) -> Iterator[None]:
+    """A full disk, which Lance tells in a message alone."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno is None and "No space left" in str(problem):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
+        raise
 
 
 def damaged(path: Path, problem: BaseException) -> UserError:

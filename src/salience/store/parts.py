@@ -22,7 +22,7 @@ from salience.modalities.image import thumbnail
 from salience.representation import Representation
 from salience.store.lance_store import HIDDEN, MARKED, LanceStore
 
-PART = 4096  # rows; what a killed process loses of its work at most
+PART = 1024  # rows; what a killed process loses of its work at most
 SIDE = 96  # pixels, of a thumbnail's longer side at most
 SHOWN = 64  # columns of a table that are kept beside the vectors
 # Names of columns that are written here and by what looks for clusters, oddities and classes.

@@ -90,6 +90,9 @@ class Store(Protocol):
     def write_columns(self, columns: Mapping[str, np.ndarray | Sequence[Any]]) -> None:
         """Adds columns [n], or replaces those of the same name. A killed process leaves the old or the new."""
 
+    def refresh_columns(self) -> bool:
+        """Sees columns that other processes have written since, where the rows are the same.  -> whether there are"""
+
     def build_index(self) -> None:
         """Makes search fast for many items; returns when it is built."""
 
