@@ -141,6 +141,7 @@ def test_equal_items_do_not_stop_it(tmp_path):
     store = open_store(write_store(tmp_path / "equal.lance", vectors_table(np.ones((20, 3)))))
     for method in ("kmeans", "gmm", "hdbscan"):
         cluster(store, method, progress=False)
+        assert len(np.unique(open_store(store.uri).column("cluster"))) == 1, method
 
 
 def test_everything_is_in_the_folder(store, tmp_path, bundles):

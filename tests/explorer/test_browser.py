@@ -318,8 +318,14 @@ def test_nothing_is_cut_off_at_the_side(page, served: Served, width: int) -> Non
 
 
 def test_runs_are_listed_with_what_they_decode(page, served: Served) -> None:  # type: ignore[no-untyped-def]
+    page.mouse.click(*position(page, lonely_row(served)))
+    page.wait_for_selector("#details .hit")
     page.click("#tab-runs")
     page.wait_for_function("() => /pca/.test(document.querySelector('#runs').textContent)")
+    page.click("#reconstruct")
+    page.wait_for_selector("#decoded img")
+    shown = page.eval_on_selector_all("#decoded img", "all => all.map(image => image.src.slice(0, 22))")
+    assert shown == ["data:image/png;base64,"] * 2  # the item, and what its embedding decodes to
     shot(page, served, "runs")
 
 

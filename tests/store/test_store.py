@@ -366,3 +366,11 @@ def test_a_condition_about_what_is_near_is_searched_as_if_without_index(make_sto
     for query in store.vectors(range(0, 200, 10)):
         found = store.search(query, 10, where="label = '3'")
         np.testing.assert_array_equal(found.rows, store.search(query, 10, where="label = '3'", exact=True).rows)
+
+
+def test_a_column_for_items_that_were_added_meanwhile_is_refused(store, tmp_path):
+    append(tmp_path / "digits.lance", digits_table(slice(400, 410)))
+    with pytest.raises(UserError, match=r"^columns: 'cluster' has 400 values, digits.lance has 410 items"):
+        store.write_columns({"cluster": np.zeros(400)})
+    assert len(store) == 400
+    assert "cluster" not in open_store(store.uri).columns

@@ -18,6 +18,7 @@ from salience.errors import UserError, naming
 from salience.explorer import pictures
 from salience.explorer.refusals import NotYet
 from salience.store import Store
+from salience.store.embedding import places_of_run, representation_of
 
 if TYPE_CHECKING:
     from salience.representation import Representation
@@ -38,23 +39,19 @@ class Model:
     @property
     def folder(self) -> Path | None:
         """Where the run is; None where it is not to be found."""
-        known = self.store.about.get("run")
-        old = [] if known is None else [Path(known), Path(self.store.uri).parent / known]
-        places = [self.given] if self.given is not None else old
-        return next((place for place in places if place.is_dir()), None)
+        return next((place for place in places_of_run(self.store, self.given) if place.is_dir()), None)
 
     @property
     def can(self) -> list[str]:
         """ "embed", "decode", "sample"; nothing where there is no run, or another one."""
         if self.folder is None or self._refused:
             return []
-        pictures = self.store.about.get("modality") == "image"  # what is decoded is shown as such
-        return ["embed", *(able(str(self.store.about["method"])) if pictures else [])]
+        if self.store.about.get("modality") != "image":  # what is decoded is shown as pictures
+            return ["embed"]
+        return ["embed", *able(str(self.store.about["method"]))]
 
     def loaded(self) -> Representation:
         """Raises NotYet where the run is not there, or did not make this store."""
-        from salience.store.embedding import representation_of
-
         with self._lock:
             if self._rep is None:
                 try:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from salience.errors import MissingPackage, UserError
+from salience.run import Run
 from salience.store import open_store
 from salience.store_names import require_store
 
@@ -68,7 +69,6 @@ def store_at(target: Path | str) -> str:
         require_store(target)
         return str(target)
     from salience.apps import embed_to
-    from salience.run import Run
 
     store = path / EMBEDDINGS
     if not store.exists():
@@ -81,10 +81,9 @@ def store_at(target: Path | str) -> str:
     return str(store)
 
 
-def source_of(run: object) -> str:
+def source_of(run: Run) -> str:
     """What the run was fitted to, as it is typed."""
-    config = run.config  # type: ignore[attr-defined]
-    source, split = str(config["source"]), config.get("split")
+    source, split = str(run.config["source"]), run.config.get("split")
     return source if not split or source.endswith(f":{split}") else f"{source}:{split}"
 
 

@@ -95,14 +95,21 @@ def weights_hash(rep: Representation) -> str:
     return hashlib.sha256(rep.method_name.encode() + save(tensors)).hexdigest()
 
 
+def places_of_run(store: Store, run: Path | str | None = None) -> list[Path]:
+    """Where the run that made the store may be: where it is said to be, else where it was, here or beside the store."""
+    known = store.about.get("run")
+    if run is not None:
+        return [Path(run)]
+    return [Path(known), Path(store.uri).parent / known] if known else []
+
+
 def representation_of(store: Store, run: Path | str | None = None) -> Representation:
     """What has made the store's embeddings.
 
     run: where it is, if not where it was then
     Errors: UserError where it is not there, or is another one.
     """
-    known = store.about.get("run")
-    places = [Path(run)] if run is not None else [Path(known), Path(store.uri).parent / known] if known else []
+    places = places_of_run(store, run)
     found = next((place for place in places if place.is_dir()), None)
     if found is None:
         where = f"{places[0]} does not exist" if places else "the store does not say which run it is from"

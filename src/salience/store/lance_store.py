@@ -157,12 +157,14 @@ class LanceStore:
 
     def write_columns(self, columns: Mapping[str, np.ndarray | Sequence[Any]]) -> None:
         arrays = {name: as_arrow(values) for name, values in columns.items()}
-        for name, values in arrays.items():
-            if len(values) != len(self):
-                raise UserError(f"columns: '{name}' has {len(values)} values, {self.name} has {len(self)} items")
+        for name in arrays:
             if name in (*HIDDEN, "id"):
                 raise UserError(f"columns: '{name}' is a column that is not replaced; choose another name")
         with self.writing() as table:
+            rows = table.count_rows()  # of the newest table: another process may have added items
+            for name, values in arrays.items():
+                if len(values) != rows:
+                    raise UserError(f"columns: '{name}' has {len(values)} values, {self.name} has {rows} items")
             drop(table, leftovers(table))
             fresh = pa.table({name + FRESH: values for name, values in arrays.items()})
             table.add_columns(fresh.to_reader(max_chunksize=65536))
