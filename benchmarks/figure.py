@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from render import RESULTS
+from render_board import finals
+from tables import RESULTS
 
 HERE = Path(__file__).resolve().parent
 BASELINES = {"raw": "raw pixels", "pca": "PCA", "untrained": "untrained encoder"}
@@ -19,13 +20,9 @@ BASELINES = {"raw": "raw pixels", "pca": "PCA", "untrained": "untrained encoder"
 
 def draw(stored: dict[str, Any]) -> Figure:
     """A point a method: mean kNN over seeds, a bar from the worst to the best; baselines as lines."""
-    seeds: dict[str, list[dict[str, Any]]] = {}
-    for name, cell in stored["cells"].items():
-        if " seed " in name:
-            seeds.setdefault(name.split()[0], []).append(cell["result"])
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    for method, found in seeds.items():
+    for method, found in finals(stored).items():
         knn = [one["knn"]["value"] for one in found]
         mean = statistics.mean(knn)
         if method in BASELINES or found[0].get("flops") is None:

@@ -54,7 +54,7 @@ REBUILDING: Knobs = {
     "dfcvae": ("beta", (0.1, 1.0)),
     "gan": ("penalty", ('"none"', '"r1"')),
 }
-ON_FASHION = ("simclr", "byol", "vicreg", "swav", "dino", "supervised")  # of those that compare items
+ON_FASHION = ("simclr", "moco", "byol", "vicreg", "swav", "supervised")  # one of a kind, of those that compare items
 KNOBS = COMPARING | REBUILDING
 BASELINES = ("raw", "pca", "untrained")
 SEEDS = 3
@@ -65,11 +65,12 @@ RUNS = ROOT / ".bench" / "runs"
 class Board:
     """The cells of one source at one budget, in the order they can run."""
 
-    def __init__(self, source: str, images: int, data: Path | None):
+    def __init__(self, source: str, images: int, data: Path | None, suite: str | None = None):
         self.source = source
         self.images = images
         self.data = data
-        self.stored = Stored(RESULTS, f"leaderboard-{source}-{images}", machine())
+        self.suite = suite or f"leaderboard-{source}-{images}"
+        self.stored = Stored(RESULTS, self.suite, machine())
 
     @property
     def cells(self) -> dict[str, Any]:
@@ -78,10 +79,10 @@ class Board:
     def methods(self) -> tuple[str, ...]:
         return (*BASELINES, *(KNOBS if self.source == "cifar10" else (*ON_FASHION, *REBUILDING)))
 
-    def jobs(self, method: str) -> list[Job]:
+    def jobs(self, method: str, seeds: int = SEEDS) -> list[Job]:
         """What is left to do for a method: its trials first; its final runs when all of those are there."""
         if method in BASELINES:
-            seeds = SEEDS if method == "untrained" else 1
+            seeds = seeds if method == "untrained" else 1
             return self._missing(method, [(f"{method} seed {seed}", ["--seed", seed]) for seed in range(seeds)])
         trials = [
             (f"{method} trial {number}", ["--kind", "trial", "--images", self.images // 2, *settings])
@@ -94,7 +95,7 @@ class Board:
         chosen = self._settings(method)[best]
         return self._missing(
             method,
-            [(f"{method} seed {s}", ["--images", self.images, "--seed", s, *chosen]) for s in range(SEEDS)],
+            [(f"{method} seed {s}", ["--images", self.images, "--seed", s, *chosen]) for s in range(seeds)],
         )
 
     def _settings(self, method: str) -> list[list[Any]]:
@@ -105,16 +106,19 @@ class Board:
         ]
 
     def _missing(self, method: str, cells: list[tuple[str, list[Any]]]) -> list[Job]:
-        data = ["--data", self.data] if self.data else []
         jobs = []
         for name, settings in cells:
-            if name in self.cells:
-                continue
-            run = RUNS / f"{self.source}-{self.images}" / name.replace(" ", "-")
-            folder = [] if method in (*BASELINES, "supervised") else ["--run", run]
-            command = [sys.executable, str(CELL), method, self.source, "--batch-size", BATCH, *settings, *folder, *data]
-            jobs.append(Job(name, [str(word) for word in command], run, self.stored))
+            if name not in self.cells:
+                run = RUNS / self.suite.removeprefix("leaderboard-") / name.replace(" ", "-")
+                command = self.command(method, ["--batch-size", BATCH, *settings], run)
+                jobs.append(Job(name, [str(word) for word in command], run, self.stored))
         return jobs
+
+    def command(self, method: str, settings: list[Any], run: Path) -> list[Any]:
+        """-> the process of one cell; baselines and the ceiling leave no run"""
+        folder = [] if method in (*BASELINES, "supervised") else ["--run", run]
+        data = ["--data", self.data] if self.data else []
+        return [sys.executable, CELL, method, self.source, *settings, *folder, *data]
 
 
 def arguments() -> argparse.Namespace:

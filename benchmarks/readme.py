@@ -14,7 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from render import RESULTS, SECTIONS, load, provenance, standings, table
+from render import SECTIONS, provenance
+from render_board import standings
+from tables import RESULTS, load, table
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = RESULTS / "demo.json"  # the report.json that `salience demo` wrote

@@ -7,21 +7,16 @@ Medians over rounds, the lowest and highest round in brackets. Needs nothing bes
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).resolve().parent / "results"
+from render_board import AGAINST, leaderboard, lightly
+from tables import RESULTS, Cells, load, number, ratio, spread, table, three, values
+
 PEERS = {"lightly-documented": "lightly 1.6 as documented", "lightly-our-flags": "lightly 1.6, same flags as ours"}
-Cells = list[dict[str, Any]]
-
-
-def load(folder: Path, suite: str) -> dict[str, Any] | None:
-    path = folder / f"{suite}.json"
-    return json.loads(path.read_text()) if path.exists() else None
 
 
 def arms(stored: dict[str, Any]) -> dict[str, Cells]:
@@ -30,31 +25,6 @@ def arms(stored: dict[str, Any]) -> dict[str, Cells]:
     for cell in stored["cells"].values():
         grouped.setdefault(cell["arm"], []).append(cell)
     return grouped
-
-
-def values(cells: Cells, name: str) -> list[float]:
-    return [cell["result"][name] for cell in cells if cell["result"].get(name) is not None]
-
-
-def number(value: float) -> str:
-    """Three significant digits, thousands whole."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def spread(found: list[float], form: Callable[[float], str] = number) -> str:
-    if not found:
-        return "–"
-    middle = form(statistics.median(found))
-    return middle if len(found) == 1 else f"{middle} [{form(min(found))}, {form(max(found))}]"
-
-
-def ratio(mine: list[float], theirs: list[float]) -> str:
-    return f"{statistics.median(mine) / statistics.median(theirs):.2f}×" if mine and theirs else "–"
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def throughput(stored: dict[str, Any], title: str) -> str:
@@ -131,70 +101,6 @@ def methods(stored: dict[str, Any], title: str) -> str:
         speed = spread(values(cells, "images_per_second"))
         rows.append([arm, speed, f"{slower:.2f}", f"{more:.2f}", f"{slower / more:.2f}"])
     return f"**{title}**\n\n" + table(["", "images/s", "time, SimCLR = 1", "FLOPs, SimCLR = 1", "time by FLOPs"], rows)
-
-
-def leaderboard(stored: dict[str, Any], title: str) -> str:
-    """The standings; then of those that rebuild, how well; then every trial."""
-    return "\n\n".join([standings(stored, title), *rebuilding(finals(stored)), trials(stored)])
-
-
-def finals(stored: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Method -> what each seed measured."""
-    seeds: dict[str, list[dict[str, Any]]] = {}
-    for name, cell in stored["cells"].items():
-        if " seed " in name:
-            seeds.setdefault(name.split()[0], []).append(cell["result"])
-    return seeds
-
-
-def standings(stored: dict[str, Any], title: str) -> str:
-    """A row a method, the best kNN first; in brackets the range over seeds."""
-    seeds, rows = finals(stored), []
-    for method, found in sorted(seeds.items(), key=lambda pair: -mean_of(pair[1], "knn")):
-        few = [[one["few_label"][count]["value"] for one in found] for count in ("1", "10")]
-        quality = [spread([one[name]["value"] for one in found], three) for name in ("knn", "linear")]
-        flops = next((f"{one['flops'] / 1e12:.1f}" for one in found if one.get("flops")), "–")
-        seconds = [one["seconds"] for one in found if one.get("seconds")]
-        rank = spread([one["effective_rank"]["value"] for one in found])
-        rows.append([method, *quality, *(spread(one, three) for one in few), rank, flops, spread(seconds)])
-    head = ["", "kNN", "linear", "1 label", "10 labels", "rank", "TFLOPs", "s, one core"]
-    return f"**{title}**\n\n{table(head, rows)}"
-
-
-def rebuilding(seeds: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """Error, bound and dimensions in use, of the methods that have them, the least error first."""
-    able = {method: found for method, found in seeds.items() if "mse" in found[0]}
-    rows = []
-    for method, found in sorted(able.items(), key=lambda pair: statistics.mean(one["mse"] for one in pair[1])):
-        bounds = [one["bound"]["value"] for one in found if "bound" in one]
-        active = [one["active_units"] for one in found if "active_units" in one]
-        rows.append(
-            [method, spread([one["mse"] for one in found], lambda v: f"{v:.5f}"), spread(bounds), spread(active)]
-        )
-    head = ["", "mean squared error of a value", "bound on log p(x), nats", "active dimensions"]
-    return [table(head, rows)] if rows else []
-
-
-def mean_of(found: list[dict[str, Any]], name: str) -> float:
-    return statistics.mean(one[name]["value"] for one in found)
-
-
-def three(value: float) -> str:
-    return f"{value:.3f}"
-
-
-def trials(stored: dict[str, Any]) -> str:
-    """Each method's six trials, as kNN among unseen rows at half the budget."""
-    rows: dict[str, list[str]] = {}
-    for name, cell in stored["cells"].items():
-        if " trial " in name:
-            words = cell["command"].split()
-            knob = next((words[i + 1] for i, word in enumerate(words) if word in ("--option", "--views")), "")
-            rate = words[words.index("--learning-rate") + 1]
-            shown = "diverged" if cell["result"]["diverged"] else three(cell["result"]["knn"])
-            rows.setdefault(name.split()[0], []).append(f"{rate}, {knob}: {shown}")
-    listed = [[method, "; ".join(found)] for method, found in rows.items()]
-    return "Trials: learning rate, knob: kNN\n\n" + table(["", "trials"], listed)
 
 
 def doctor(stored: dict[str, Any], title: str) -> str:
@@ -340,10 +246,17 @@ SECTIONS: dict[str, tuple[Callable[[dict[str, Any], str], str], str]] = {
         "Weighted kNN (k = 20) on CIFAR-10's test images after one epoch of 25,000 training images, small net",
     ),
     "methods-convnet": (methods, "Every joint-embedding method, small net, batch 256, one round after another"),
-    "leaderboard-cifar10-100000": (leaderboard, "CIFAR-10, small net, 100,000 images seen, tuned alike, three seeds"),
+    "leaderboard-cifar10-100000": (
+        leaderboard,
+        "CIFAR-10, small net, 100,000 images seen, tuned alike, three seeds or more",
+    ),
     "leaderboard-fashion-mnist-100000": (
         leaderboard,
         "Fashion-MNIST, small net, 100,000 images seen, tuned alike, three seeds",
+    ),
+    AGAINST: (
+        lightly,
+        "CIFAR-10, small net, 100,000 images seen, the same six trials on both sides, five paired seeds",
     ),
     "doctor": (doctor, "How often the doctor is right"),
     "breakdown-convnet": (breakdown, "Where a step's time goes, small net, batch 256"),

@@ -1,0 +1,98 @@
+"""Tables of the leaderboard, and of its methods beside lightly's. Needs nothing beside Python."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from tables import RESULTS, load, spread, table, three
+
+AGAINST = "against-lightly"
+OURS_THERE = "leaderboard-cifar10-100000"  # the cells that those of AGAINST are paired with
+T_95 = {2: 6.314, 3: 2.920, 4: 2.353, 5: 2.132}  # pairs -> Student's t, one-sided 95 %
+
+
+def leaderboard(stored: dict[str, Any], title: str) -> str:
+    """The standings; then of those that rebuild, how well; then every trial."""
+    return "\n\n".join([standings(stored, title), *rebuilding(finals(stored)), trials(stored)])
+
+
+def finals(stored: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Method -> what each seed measured."""
+    seeds: dict[str, list[dict[str, Any]]] = {}
+    for name, cell in stored["cells"].items():
+        if " seed " in name:
+            seeds.setdefault(name.split()[0], []).append(cell["result"])
+    return seeds
+
+
+def standings(stored: dict[str, Any], title: str) -> str:
+    """A row a method, the best kNN first; in brackets the range over seeds."""
+    seeds, rows = finals(stored), []
+    for method, found in sorted(seeds.items(), key=lambda pair: -mean_of(pair[1], "knn")):
+        few = [[one["few_label"][count]["value"] for one in found] for count in ("1", "10")]
+        quality = [spread([one[name]["value"] for one in found], three) for name in ("knn", "linear")]
+        flops = next((f"{one['flops'] / 1e12:.1f}" for one in found if one.get("flops")), "–")
+        seconds = [one["seconds"] for one in found if one.get("seconds")]
+        rank = spread([one["effective_rank"]["value"] for one in found])
+        rows.append([method, *quality, *(spread(one, three) for one in few), rank, flops, spread(seconds)])
+    head = ["", "kNN", "linear", "1 label", "10 labels", "rank", "TFLOPs", "s, one core"]
+    return f"**{title}**\n\n{table(head, rows)}"
+
+
+def rebuilding(seeds: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Error, bound and dimensions in use, of the methods that have them, the least error first."""
+    able = {method: found for method, found in seeds.items() if "mse" in found[0]}
+    rows = []
+    for method, found in sorted(able.items(), key=lambda pair: statistics.mean(one["mse"] for one in pair[1])):
+        bounds = [one["bound"]["value"] for one in found if "bound" in one]
+        active = [one["active_units"] for one in found if "active_units" in one]
+        rows.append(
+            [method, spread([one["mse"] for one in found], lambda v: f"{v:.5f}"), spread(bounds), spread(active)]
+        )
+    head = ["", "mean squared error of a value", "bound on log p(x), nats", "active dimensions"]
+    return [table(head, rows)] if rows else []
+
+
+def mean_of(found: list[dict[str, Any]], name: str) -> float:
+    return statistics.mean(one[name]["value"] for one in found)
+
+
+def trials(stored: dict[str, Any]) -> str:
+    """Each method's six trials, as kNN among unseen rows at half the budget."""
+    rows: dict[str, list[str]] = {}
+    for name, cell in stored["cells"].items():
+        if " trial " in name:
+            words = cell["command"].split()
+            knob = next((words[i + 1] for i, word in enumerate(words) if word in ("--option", "--views")), "")
+            rate = words[words.index("--learning-rate") + 1]
+            shown = "diverged" if cell["result"]["diverged"] else three(cell["result"]["knn"])
+            rows.setdefault(name.split()[0], []).append(f"{rate}, {knob}: {shown}")
+    listed = [[method, "; ".join(found)] for method, found in rows.items()]
+    return "Trials: learning rate, knob: kNN\n\n" + table(["", "trials"], listed)
+
+
+def lightly(stored: dict[str, Any], title: str) -> str:
+    """A row a method: both sides' kNN, and Salience minus lightly, paired by seed, in points."""
+    ours, rows = load(RESULTS, OURS_THERE), []
+    for method, theirs in knn_by_seed(stored).items():
+        mine = knn_by_seed(ours)[method] if ours else {}
+        gains = [100 * (mine[seed] - theirs[seed]) for seed in sorted(mine.keys() & theirs.keys())]
+        if len(gains) > 1:
+            mean = statistics.mean(gains)
+            bound = mean - T_95[len(gains)] * statistics.stdev(gains) / len(gains) ** 0.5
+            both = [spread([side[seed] for seed in theirs if seed in side], three) for side in (mine, theirs)]
+            rows.append([method, *both, f"{mean:+.1f}", f"{bound:+.1f}", str(len(gains))])
+    head = ["", "Salience's kNN", "lightly's", "difference, points", "lower 95 % bound", "paired seeds"]
+    note = "Salience's trials are the leaderboard's; lightly's:"
+    return f"**{title}**\n\n{table(head, rows)}\n\n{note}\n\n{trials(stored)}"
+
+
+def knn_by_seed(stored: dict[str, Any]) -> dict[str, dict[int, float]]:
+    found: dict[str, dict[int, float]] = {}
+    for name, cell in stored["cells"].items():
+        method, kind, number = name.split()
+        if kind == "seed" and (accuracy := cell["result"].get("knn")) is not None:
+            value = accuracy["value"] if isinstance(accuracy, dict) else accuracy
+            found.setdefault(method, {})[int(number)] = value
+    return found
