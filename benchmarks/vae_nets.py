@@ -25,7 +25,8 @@ def conv_encoder() -> nn.Sequential:
     plan = [(1, 32, 1), (32, 64, 2), (64, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2)]
     layers: list[nn.Module] = []
     for before, after, stride in plan:
-        layers += [nn.Conv2d(before, after, 3, stride, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        convolution = nn.Conv2d(before, after, 3, stride, padding=1, bias=False)
+        layers += [convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(256 * 16, 2 * DIM))
 
 
@@ -34,5 +35,5 @@ def conv_decoder() -> nn.Sequential:
     layers: list[nn.Module] = [nn.Linear(DIM, 256 * 16), nn.Unflatten(1, (256, 4, 4))]
     for before, after, size in ((256, 128, 7), (128, 64, 14), (64, 32, 28)):
         layers += [nn.Upsample(size, mode="nearest"), nn.Conv2d(before, after, 3, padding=1, bias=False)]
-        layers += [nn.BatchNorm2d(after), nn.ReLU()]
+        layers += [nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers, nn.Conv2d(32, 1, 3, padding=1))
