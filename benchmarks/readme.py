@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from render import SECTIONS, provenance
-from render_board import standings
+from render_board import AGAINST, OURS_THERE, beside, standings
 from tables import RESULTS, load, table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,13 +51,18 @@ def doctor() -> str:
     return f"```\n{summary.partition('wrong at the end')[0].strip()}\n```"
 
 
-def board() -> str:
-    """How the methods stand, without their trials."""
-    suite = "leaderboard-cifar10-100000"
-    return standings(json.loads((RESULTS / f"{suite}.json").read_text()), SECTIONS[suite][1])
+def without_trials(suite: str, form: Callable[[dict[str, Any], str], str]) -> str:
+    """A table of a suite whose section lists every trial below it."""
+    return form(json.loads((RESULTS / f"{suite}.json").read_text()), SECTIONS[suite][1])
 
 
-BLOCKS = {"demo": demo, "doctor": doctor, "leaderboard": board, "speed": lambda: sections(HEADLINES)}
+BLOCKS = {
+    "demo": demo,
+    "doctor": doctor,
+    "leaderboard": lambda: without_trials(OURS_THERE, standings),
+    "lightly": lambda: without_trials(AGAINST, beside),
+    "speed": lambda: sections(HEADLINES),
+}
 
 
 def filled(text: str) -> str:

@@ -73,6 +73,11 @@ def trials(stored: dict[str, Any]) -> str:
 
 
 def lightly(stored: dict[str, Any], title: str) -> str:
+    """How the two compare; then lightly's trials, ours being in the leaderboard."""
+    return f"{beside(stored, title)}\n\nSalience's trials are the leaderboard's; lightly's:\n\n{trials(stored)}"
+
+
+def beside(stored: dict[str, Any], title: str) -> str:
     """A row a method: both sides' kNN, and Salience minus lightly, paired by seed, in points."""
     ours, rows = load(RESULTS, OURS_THERE), []
     for method, theirs in knn_by_seed(stored).items():
@@ -84,8 +89,7 @@ def lightly(stored: dict[str, Any], title: str) -> str:
             both = [spread([side[seed] for seed in theirs if seed in side], three) for side in (mine, theirs)]
             rows.append([method, *both, f"{mean:+.1f}", f"{bound:+.1f}", str(len(gains))])
     head = ["", "Salience's kNN", "lightly's", "difference, points", "lower 95 % bound", "paired seeds"]
-    note = "Salience's trials are the leaderboard's; lightly's:"
-    return f"**{title}**\n\n{table(head, rows)}\n\n{note}\n\n{trials(stored)}"
+    return f"**{title}**\n\n{table(head, rows)}"
 
 
 def knn_by_seed(stored: dict[str, Any]) -> dict[str, dict[int, float]]:
