@@ -100,6 +100,8 @@ class Board:
 
     def _settings(self, method: str) -> list[list[Any]]:
         knob, values = KNOBS[method]
+        if knob == "views" and self.source == "fashion-mnist":  # which has no colour to vary
+            values = ("grey", "crops")
         return [
             ["--learning-rate", rate, *(["--views", value] if knob == "views" else ["--option", f"{knob}={value}"])]
             for rate, value in itertools.product(RATES, values)
