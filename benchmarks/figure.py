@@ -31,21 +31,22 @@ def draw(stored: dict[str, Any]) -> Figure:
         mean = statistics.mean(knn)
         if method in BASELINES or found[0].get("flops") is None:
             axes.axhline(mean, color="0.6", linewidth=0.8)
-            place = {"xycoords": ("axes fraction", "data"), "xytext": (3, 0), "textcoords": "offset points"}
-            axes.annotate(BASELINES.get(method, method), (1, mean), va="center", fontsize=7, **place)
+            axes.annotate(
+                BASELINES.get(method, method), (1, mean), (3, 0), ("axes fraction", "data"), "offset points",
+                va="center", fontsize=7,
+            )  # fmt: skip
             continue
         points[method] = (found[0]["flops"] / 1e12, mean)
         axes.errorbar(*points[method], [[mean - min(knn)], [max(knn) - mean]], fmt="o", capsize=3)
     axes.set_xlabel("TFLOPs of training")
     axes.set_ylabel("weighted kNN accuracy on test images")
     axes.margins(x=0.12)
-    name(axes, points)
+    name(figure, axes, points)
     return figure
 
 
-def name(axes: Axes, points: dict[str, tuple[float, float]]) -> None:
+def name(figure: Figure, axes: Axes, points: dict[str, tuple[float, float]]) -> None:
     """Each point's name beside it, where it covers no other point and no other name."""
-    figure = axes.get_figure()
     figure.draw_without_rendering()
     taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in axes.transData.transform(list(points.values()))]
     for method, point in points.items():
