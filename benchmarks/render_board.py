@@ -9,6 +9,7 @@ from tables import RESULTS, load, spread, table, three
 
 AGAINST = "against-lightly"
 OURS_THERE = "leaderboard-cifar10-100000"  # the cells that those of AGAINST are paired with
+SEEDS = 3  # of a method whose final runs are all there
 T_95 = {2: 6.314, 3: 2.920, 4: 2.353, 5: 2.132}  # pairs -> Student's t, one-sided 95 %
 
 
@@ -27,7 +28,7 @@ def finals(stored: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
 
 
 def standings(stored: dict[str, Any], title: str) -> str:
-    """A row a method, the best kNN first; in brackets the range over seeds."""
+    """A row a method, the best kNN first; in brackets the range over seeds. Says where seeds are still missing."""
     seeds, rows = finals(stored), []
     for method, found in sorted(seeds.items(), key=lambda pair: -mean_of(pair[1], "knn")):
         few = [[one["few_label"][count]["value"] for one in found] for count in ("1", "10")]
@@ -35,7 +36,8 @@ def standings(stored: dict[str, Any], title: str) -> str:
         flops = next((f"{one['flops'] / 1e12:.1f}" for one in found if one.get("flops")), "–")
         seconds = [one["seconds"] for one in found if one.get("seconds")]
         rank = spread([one["effective_rank"]["value"] for one in found])
-        rows.append([method, *quality, *(spread(one, three) for one in few), rank, flops, spread(seconds)])
+        named = f"{method} ({len(found)} seeds)" if 1 < len(found) < SEEDS else method
+        rows.append([named, *quality, *(spread(one, three) for one in few), rank, flops, spread(seconds)])
     head = ["", "kNN", "linear", "1 label", "10 labels", "rank", "TFLOPs", "s, one core"]
     return f"**{title}**\n\n{table(head, rows)}"
 
