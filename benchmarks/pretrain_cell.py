@@ -33,15 +33,17 @@ from salience.batch import Batch, Progress
 from salience.data import Dataset
 from salience.evaluation.baselines import principal_components, raw
 from salience.evaluation.knn import knn_scores
-from salience.evaluation.latent import active_units, bound, posteriors
+from salience.evaluation.latent import active_units, bound, mutual_information, posteriors
 from salience.evaluation.measure import Task, measure
 from salience.methods import method_class
 from salience.methods.base import Context, Method, Plan
+from salience.methods.generative.vae import drawn
 from salience.training.engine import quiet
 from salience.training.health import Diverged
 
 ROWS, BANK, VALIDATION = 50_000, 15_000, 5_000
 RATED = 1_000  # items whose likelihood is bounded: fifty draws each
+DRAWN = 10_000  # labelled items whose codes are drawn, for others to be compared with
 BASELINES = ("raw", "pca", "untrained")
 
 
@@ -152,12 +154,15 @@ def measured(args: argparse.Namespace, found: Any, judged: Dataset, bank: Datase
         "linear": measures["linear"]["accuracy"].to_dict(),
         "few_label": {count: few["accuracy"].to_dict() for count, few in measures["few_label"].items()},
         "effective_rank": measures["geometry"]["effective_rank"].to_dict(),
-        **(rebuilt(found, judged) if isinstance(found, salience.Representation) else {}),
+        **(rebuilt(found, judged, bank) if isinstance(found, salience.Representation) else {}),
     }
 
 
-def rebuilt(rep: salience.Representation, judged: Dataset) -> dict[str, Any]:
-    """How well codes stand for their items, where the method says: error, bound in nats, dimensions in use."""
+def rebuilt(rep: salience.Representation, judged: Dataset, bank: Dataset) -> dict[str, Any]:
+    """How well codes stand for their items, where the method says: error, bound in nats, dimensions in use.
+
+    Of clouds also what a draw tells, as their means tell items apart even where all clouds are nearly one.
+    """
     told: dict[str, Any] = {}
     if "decodes" in rep.capabilities:
         told["mse"] = float(
@@ -165,10 +170,21 @@ def rebuilt(rep: salience.Representation, judged: Dataset) -> dict[str, Any]:
         )
     if hasattr(rep.method, "posterior"):
         few = judged.subset(np.arange(min(len(judged), RATED)))
-        told["active_units"] = active_units(posteriors(rep.method, judged)[0])
+        clouds = posteriors(rep.method, judged)
+        told["active_units"] = active_units(clouds[0])
+        told["mutual_information"] = float(mutual_information(*clouds))
+        known = bank.subset(np.arange(min(len(bank), DRAWN)))
+        codes = draw(posteriors(rep.method, known), 1), draw(clouds, 2)
+        told["knn_drawn"] = knn(codes[0], known.labels, codes[1], judged.labels, len(bank.classes))
         if "rates" in rep.capabilities:
             told["bound"] = bound(rep.method, few).to_dict()
     return told
+
+
+def draw(clouds: tuple[Tensor, Tensor], seed: int) -> np.ndarray:
+    """One code of each item.  mean and log variance, [n d] each -> [n d]"""
+    noise = torch.randn(clouds[0].shape, generator=torch.Generator().manual_seed(seed))
+    return drawn(*clouds, noise).numpy()
 
 
 def floor(args: argparse.Namespace, judged: Dataset, bank: Dataset) -> dict[str, float]:
