@@ -211,10 +211,13 @@ def collapse(stored: dict[str, Any], title: str) -> str:
     for name, results in found.items():
         arm, _, beta = name.partition(" beta ")
         active = spread([one["active_units"] for one in results])
-        bounds = spread([one["bound"]["value"] for one in results])
-        rows.append([beta, arm, active, spread([one["knn"]["value"] for one in results], three), bounds])
+        nats = spread([one["mutual_information"] for one in results], lambda value: f"{value:.2f}")
+        drawn = spread([one["knn_drawn"] for one in results], three)
+        means = [spread([one[what]["value"] for one in results], three) for what in ("knn", "linear")]
+        rows.append([beta, arm, active, nats, drawn, *means, spread([one["bound"]["value"] for one in results])])
     rows.sort(key=lambda row: (float(row[0]), row[1]))
-    return f"**{title}**\n\n" + table(["beta", "", "active dimensions of 64", "kNN", "bound, nats"], rows)
+    head = ["beta", "", "active dimensions of 16", "nats in a code", "kNN of draws", "of means", "linear", "bound, nats"]
+    return f"**{title}**\n\n" + table(head, rows)
 
 
 def explorer(stored: dict[str, Any], title: str) -> str:
