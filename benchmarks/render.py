@@ -216,7 +216,7 @@ def collapse(stored: dict[str, Any], title: str) -> str:
         means = [spread([one[what]["value"] for one in results], three) for what in ("knn", "linear")]
         rows.append([beta, arm, active, nats, drawn, *means, spread([one["bound"]["value"] for one in results])])
     rows.sort(key=lambda row: (float(row[0]), row[1]))
-    head = ["beta", "", "active dimensions of 16", "nats in a code", "kNN of draws", "of means", "linear", "bound, nats"]
+    head = ["beta", "", "active dimensions of 16", "nats in a code", "kNN of draws", "of means", "linear", "bound"]
     return f"**{title}**\n\n" + table(head, rows)
 
 
