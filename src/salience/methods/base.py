@@ -180,6 +180,12 @@ class Method(L.LightningModule, ABC):
         yield {"params": [p for p in trained if p.ndim > 1]}
         yield {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0}
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_current_fx_name":  # Lightning's note of where it is, some forty times a step: no module, no tensor
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def progress(self) -> Progress:
         trainer, plan = self.trainer, self.plan
         step, rank, world = trainer.global_step, trainer.global_rank, trainer.world_size

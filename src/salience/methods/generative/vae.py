@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress, Spec
 from salience.methods.base import Auto, Context, Method, full_precision
 from salience.methods.generative._codes import code_width, decoder_for, with_likelihood
-from salience.methods.softplus import softplus
+from salience.methods.softplus import cross_entropy
 from salience.nets import Encoder
 from salience.views.random import Keys
 
@@ -67,7 +67,7 @@ def noise_of(batch: Batch, at: Progress, dim: int, role: str = "latent") -> Tens
 @full_precision
 def bernoulli(logits: Tensor, x: Tensor) -> Tensor:
     """-log p(x|z) = the cross-entropy, summed over values; x may lie between 0 and 1.  [n ...], [n ...] -> [n]"""
-    return (softplus(logits) - logits * x).flatten(1).sum(dim=1)
+    return cross_entropy(logits, x).flatten(1).sum(dim=1)
 
 
 @full_precision
