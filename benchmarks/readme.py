@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from render import SECTIONS, provenance
+from render import SECTIONS, collapse, provenance
 from render_board import AGAINST, OURS_THERE, beside, standings
 from tables import RESULTS, load, table
 
@@ -57,6 +57,7 @@ def without_trials(suite: str, form: Callable[[dict[str, Any], str], str]) -> st
 
 
 BLOCKS = {
+    "collapse": lambda: without_trials("collapse", collapse),
     "demo": demo,
     "doctor": doctor,
     "leaderboard": lambda: without_trials(OURS_THERE, standings),
