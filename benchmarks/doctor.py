@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from leaderboard import REBUILDING
 from machine import machine
 from pool import Job, run_all
 from run import RESULTS, ROOT, Stored
@@ -144,16 +145,27 @@ def judged(name: str, result: dict[str, Any]) -> Run:
 
 
 def report(runs: list[Run]) -> str:
-    failed, broken = sum(run.failed for run in runs), sum(run.broken for run in runs)
-    lines = [f"{len(runs)} runs, {broken} broken on purpose, {failed} failed"]
+    """Of methods that compare items first; those that rebuild them were neither broken nor asked for neighbours."""
+    comparing = [run for run in runs if run.method not in REBUILDING]
+    rebuilding = [run for run in runs if run.method in REBUILDING]
+    lines = [tally("that compare items", comparing)]
     for labels in (True, False):
         for share in (0.25, 1.0):
             lines.append(f"\n{'with' if labels else 'without'} labels, at {share:.0%} of the budget")
             for title, chosen in (("limits chosen on", True), ("tested on", False)):
-                some = [run for run in runs if (run.method in CHOSEN_ON) is chosen]
+                some = [run for run in comparing if (run.method in CHOSEN_ON) is chosen]
                 lines.append(f"  {title:<18}" + scores(some, share, labels=labels))
+    if rebuilding:
+        lines.append("\n" + tally("that rebuild them", rebuilding))
+        for share in (0.25, 1.0):
+            lines.append(f"  {f'labels, at {share:.0%}':<18}" + scores(rebuilding, share, labels=True))
     lines.append("\nwrong at the end, with labels")
     return "\n".join([*lines, *(f"  {line}" for line in wrong(runs))])
+
+
+def tally(what: str, runs: list[Run]) -> str:
+    broken, failed = sum(run.broken for run in runs), sum(run.failed for run in runs)
+    return f"{len(runs)} runs of methods {what}, {broken} broken on purpose, {failed} failed"
 
 
 def scores(runs: Iterable[Run], share: float, *, labels: bool) -> str:
