@@ -96,7 +96,7 @@ class Run:
         """The record as it stood after this share of the budget, with or without what labels say."""
         last = share * self.config["steps"]
         probes = [probe for probe in self.record["probes"] if probe["step"] <= last]
-        record = {"about": dict(self.record["about"]), "probes": [dict(probe) for probe in probes]}
+        record: dict[str, Any] = {"about": dict(self.record["about"]), "probes": [dict(probe) for probe in probes]}
         if "diverged" in self.record and self.record["diverged"]["step"] <= last:
             record["diverged"] = self.record["diverged"]
         if not labels:
