@@ -46,7 +46,8 @@ class CRVAE(Method):
 
     dim: width of the code, at most the number of values of an item
     beta: weight of the KL divergence
-    gamma: weight of the contrast between views (the authors' choices: 1 and 10); 0 leaves a VAE of views
+    gamma: weight of the contrast between views (the authors' choices at beta 1: 1 and 10), which keeps codes awake
+        where it outweighs beta; 0 leaves a VAE of views
     temperature: small values weigh the nearest keys most
     momentum: how much of the teacher stays at each step
     queue: how many old keys are the negatives; at most 65,536, and 4096 or a sixteenth of the rows, or half of few
