@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from salience.batch import Batch, Progress, Spec
 from salience.data import Dataset
 from salience.methods import Context
+from salience.methods.base import Plan
 from salience.methods.contrastive import dino
 from salience.methods.contrastive.dino import DINO, dino_loss
 from salience.methods.contrastive.swav import SwAV
@@ -174,6 +176,24 @@ def test_schedules_end_where_the_paper_says() -> None:
         moved = method.teacher_projector.layers[0].weight - before
         gap = method.projector.layers[0].weight - before
         torch.testing.assert_close(moved, (1 - momentum) * gap, atol=1e-6, rtol=1e-4)
+
+
+def test_weights_decay_as_scheduled_from_0_too_and_biases_never(tmp_path) -> None:
+    method, dataset = built(decay=0.0, final_decay=0.4)
+    method.plan = Plan(total=4, steps_per_epoch=4, learning_rate=1e-3, weight_decay=0.0)
+    seen: list[list[float]] = []
+
+    class Watch(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, *args: object) -> None:
+            seen.append([group["weight_decay"] for group in trainer.optimizers[0].param_groups])
+
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = L.Trainer(max_steps=4, callbacks=[Watch()], default_root_dir=tmp_path, **quiet, accelerator="cpu")
+    trainer.fit(method, dataset.loader(16, 0))
+    expected = [method.weight_decay(Progress(step, 4)) for step in range(4)]
+    assert [weights for weights, _ in seen] == pytest.approx(expected)
+    assert expected[0] == 0 < expected[1]
+    assert {biases for _, biases in seen} == {0.0}
 
 
 def test_the_centre_is_a_moving_average_of_the_teachers_mean_output() -> None:

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from salience.batch import Progress
 from salience.data import Dataset, open_data
 from salience.methods import Method
-from salience.methods.autoencoders.sparse_autoencoder import SparseAutoencoder, kl_penalty, l1_penalty
+from salience.methods.autoencoders.sparse_autoencoder import Rectifier, SparseAutoencoder, kl_penalty, l1_penalty
 from salience.nets import last_layer
 from tests import contract
 from tests.methods.proof import assert_same_value_and_gradient, random_views, train_by_hand
 
-AT = Progress(total=10)
+AT = Progress(step=10, total=10)  # the penalty has its weight, and zeros have no gradient
 
 
 def built(dataset: Dataset | None = None, *, encoder: str = "mlp", **options: object) -> SparseAutoencoder:
@@ -133,6 +133,42 @@ def test_more_weight_makes_codes_sparser(penalty: str) -> None:
     assert much["error"] > little["error"]
     if penalty == "l1":
         assert much["active"] < little["active"]
+
+
+def test_the_penalty_comes_to_its_weight_over_three_tenths_of_the_steps() -> None:
+    method, batch = built(weight=0.7), contract.structured_images().batch(np.arange(12))
+    for step, share in ((0, 0.0), (15, 0.5), (30, 1.0), (100, 1.0)):
+        terms = method.loss(batch, Progress(step, 100))
+        added = terms["loss"] - terms["error"]
+        torch.testing.assert_close(added, share * 0.7 * method.decoder.variance * terms["penalty"])
+
+
+def test_zeros_have_a_share_of_softplus_gradient_that_falls_to_none() -> None:
+    x = torch.tensor([-3.0, -0.1, 0.0, 0.1, 3.0], dtype=torch.float64)
+    method = built()
+    (rectifier,) = (layer for layer in method.encoder.modules() if isinstance(layer, Rectifier))
+    for step, share in ((0, 1.0), (25, 0.75), (100, 0.0)):
+        method.before_step(Progress(step, 100))
+        asked = x.clone().requires_grad_()
+        code = rectifier(asked)
+        (slope,) = torch.autograd.grad(code.sum(), asked)
+        assert torch.equal(code, x.relu())
+        torch.testing.assert_close(slope, torch.where(x > 0, 1.0, share * x.sigmoid()))
+
+
+def test_a_unit_that_is_silent_for_all_items_is_heard_until_the_end() -> None:
+    dataset = contract.structured_images()
+    method = built(dataset, encoder="linear", dim=24)
+    layer = last_layer_of(method)
+    with torch.no_grad():
+        layer.bias.fill_(-5.0)
+    for step, heard in ((0, True), (99, True), (100, False)):
+        at = Progress(step, 100)
+        method.before_step(at)
+        method.zero_grad()
+        method.loss(dataset.batch(np.arange(96)), at)["loss"].backward()
+        assert method.vitals(dataset.batch(np.arange(96)), at)["dead_units"] == 1
+        assert bool((layer.weight.grad.abs().amax(dim=1) > 0).all()) is heard
 
 
 @pytest.mark.parametrize("penalty", ["l1", "kl"])

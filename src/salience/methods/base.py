@@ -208,7 +208,7 @@ class Method(L.LightningModule, ABC):
         if decay is None:
             return
         for group in self.trainer.optimizers[0].param_groups:
-            if group["weight_decay"]:  # biases and normalisation have none
+            if any(parameter.ndim > 1 for parameter in group["params"]):  # biases and normalisation have none
                 group["weight_decay"] = decay
 
     def _record(self, terms: Mapping[str, Tensor], at: Progress) -> None:

@@ -11,7 +11,9 @@ sparsity wanted. By v the same weight suits faint images and tables.
 
 Small codes would cost nothing if a later layer could enlarge them, as any layer, free or followed by a batch norm, can.
 So g(h) is linear, and its columns have one length after every step: a typical item's distance from the mean.
-Differs from the texts: the encoder is any network; Ng bounds the weights by their decay. AdamW.
+Differs from the texts: the encoder is any network; Ng bounds the weights by their decay. AdamW. The penalty comes to
+its weight over the first 30 % of the steps, as atoms that point nowhere yet are not worth it; and zeros of relu have a
+share of softplus's gradient that falls to 0 over the training, or most units of a large net fall silent at the start.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from salience.nets import Dictionary, Encoder, followed_by, last_layer
 
 ACTIVE = {"l1": 0.0, "kl": 0.1}  # above it a unit says something; a sigmoid is never 0
 EPSILON = 1e-6
+RISE = 0.3  # share of the steps over which the penalty comes to its weight
 
 
 @full_precision
@@ -45,6 +48,34 @@ def kl_penalty(mean: Tensor, *, sparsity: float) -> Tensor:
     mean = EPSILON + (1 - 2 * EPSILON) * mean  # a unit that is never on still has a gradient
     on, off = sparsity * (sparsity / mean).log(), (1 - sparsity) * ((1 - sparsity) / (1 - mean)).log()
     return (on + off).sum()
+
+
+class _Rectified(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, leak: Tensor) -> Tensor:
+        ctx.save_for_backward(x, leak)
+        return x.relu()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        x, leak = ctx.saved_tensors
+        return gradient * torch.where(x > 0, 1.0, leak * x.sigmoid()).to(gradient.dtype), None
+
+
+class Rectifier(nn.Module):
+    """relu, whose zeros have a gradient too as long as `leak` is not 0: so much of a softplus's.
+
+    Steps of one size per weight move a whole layer at once; a unit they silence for all items would stay silent.
+    """
+
+    leak: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("leak", torch.zeros(()), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Rectified.apply(x, self.leak)
 
 
 class SparseAutoencoder(Method):
@@ -81,7 +112,7 @@ class SparseAutoencoder(Method):
         dim, penalty = options["dim"], options.get("penalty", "l1")
         encoder = context.make_encoder(dim=dim)
         start_small(last_layer(encoder), penalty, options.get("sparsity", 0.05))
-        encoder = followed_by(encoder, nn.ReLU() if penalty == "l1" else nn.Sigmoid())
+        encoder = followed_by(encoder, Rectifier() if penalty == "l1" else nn.Sigmoid())
         return cls(encoder, Dictionary(dim, context.spec), **options)
 
     def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
@@ -89,7 +120,13 @@ class SparseAutoencoder(Method):
         code = self.encoder(original)
         error = reconstruction_error(self.decode(code), original)
         penalty = l1_penalty(code) if self.penalty == "l1" else self._kl(code)
-        return {"loss": error + self.weight * self.decoder.variance * penalty, "error": error, "penalty": penalty}
+        weight = self.weight * min(1.0, at.fraction / RISE) * self.decoder.variance
+        return {"loss": error + weight * penalty, "error": error, "penalty": penalty}
+
+    def before_step(self, at: Progress) -> None:
+        for layer in self.encoder.modules():
+            if isinstance(layer, Rectifier):
+                layer.leak.fill_(1.0 - at.fraction)
 
     def _kl(self, code: Tensor) -> Tensor:
         """Of the mean over everyone's items: a process has as many as any other."""
