@@ -199,7 +199,7 @@ def test_weights_decay_as_scheduled_from_0_too_and_biases_never(tmp_path) -> Non
 def test_the_centre_is_a_moving_average_of_the_teachers_mean_output() -> None:
     method, dataset = built(local_crops=1)
     method.eval()
-    expected = torch.zeros(method.outputs)
+    expected, place = torch.zeros(method.outputs), method.centre.data_ptr()
     for step in range(3):
         at, batch = Progress(step, 10, epoch=step), dataset.batch(np.arange(16))
         views = method.views(batch, at)["global"]
@@ -210,6 +210,7 @@ def test_the_centre_is_a_moving_average_of_the_teachers_mean_output() -> None:
         method.after_step(at)
         torch.testing.assert_close(method.centre, expected)
     assert expected.std() > 1e-3
+    assert method.centre.data_ptr() == place
 
 
 def test_the_outputs_directions_stay_for_the_first_share_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
