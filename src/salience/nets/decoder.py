@@ -31,8 +31,8 @@ class ConvDecoder(nn.Module):
             _start_at(self.end, torch.tensor(spec.mean))
 
     def forward(self, code: Tensor) -> Tensor:
-        x = self.start(code).unflatten(1, (self.sizes[0], self.sizes[0], _WIDTHS[0]))
-        x = x.permute(0, 3, 1, 2)  # channels last in memory, as the convolutions like it
+        x = self.start(code).unflatten(1, (_WIDTHS[0], self.sizes[0], self.sizes[0]))
+        x = x.contiguous(memory_format=torch.channels_last)  # as the convolutions like it
         for size, stage in zip(self.sizes[1:], self.stages, strict=True):
             x = stage(x, size)
         return self.end(x)
