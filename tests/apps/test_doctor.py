@@ -37,9 +37,10 @@ def test_a_finished_run_is_judged_and_the_exit_code_says_how(run: Path, capsys: 
     assert code == (0 if told["verdict"] == "healthy" else 1)
 
 
-def test_a_run_that_ended_in_nan_is_still_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ["autoencoder", "simclr"])
+def test_a_run_that_ended_in_nan_is_still_read(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(Diverged):
-        fit("autoencoder", structured_images(), out=tmp_path / "run", encoder="mlp", **QUICK, learning_rate=1e30)
+        fit(name, structured_images(), out=tmp_path / "run", encoder="mlp", **QUICK, learning_rate=1e30)
     assert main(["doctor", str(tmp_path / "run"), "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert told["verdict"] == "failing"
@@ -90,6 +91,28 @@ def test_while_training_it_warns_once_and_stops_only_where_asked(tmp_path: Path)
     problem = watching(stop_when_collapsed=True)._judge(100)
     assert isinstance(problem, Collapsed)
     assert str(problem).startswith("training has collapsed by step 100: all items become alike")
+
+
+def test_a_training_that_collapses_is_told_and_stopped_only_where_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A posterior that weighs a thousand times too much, as a user would type it."""
+    told, stopped = tmp_path / "told", tmp_path / "stopped"
+    words = ["fit", "vae", "digits", "--encoder", "mlp", "--beta", "1000", "--epochs", "8", "--out"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", Note)
+        assert main([*words, str(told)]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "collapsed;" in line]
+    assert len(said) == 1
+    assert "the posterior has collapsed" in said[0]
+    assert main([*words, str(stopped), "--stop-when-collapsed"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: training has collapsed by step ")
+    assert "a smaller --beta" in error
+    seen = [json.loads((out / "health.json").read_text())["probes"] for out in (told, stopped)]
+    assert len(seen[1]) < len(seen[0])
+    assert main(["doctor", str(stopped), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["verdict"] == "collapsed"
 
 
 def test_it_stands_in_the_report(run: Path) -> None:

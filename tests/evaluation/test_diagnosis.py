@@ -160,6 +160,7 @@ def test_without_probes_enough_nothing_is_said() -> None:
         ({"entropy_of_mean": (6.9, 0.1), "mean_entropy": (6.5, 0.1)}, "one answer to everything"),
         ({"entropy_of_mean": (6.2, 6.92), "mean_entropy": (5.8, 6.91)}, "finds all answers alike"),
         ({"prototype_usage": (0.9, 0.01)}, "few prototypes"),
+        ({"teacher_distance": (0.0, 0.9)}, "left its teacher behind"),
     ],
 )
 def test_outputs_that_tell_nothing_apart_are_a_sign(signs: dict[str, tuple[float, float]], what: str) -> None:

@@ -99,20 +99,27 @@ def test_the_teacher_follows_the_papers_schedule() -> None:
     assert gap.min() > 0.9
 
 
-def test_without_the_teacher_standing_apart_it_collapses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With gradients through the target and neither predictor nor teacher, all projections become one."""
+def spread_after(monkeypatch: pytest.MonkeyPatch, *without: str) -> float:
+    """How far apart the projections of a trained BYOL are, 1 at most, with parts of it taken out."""
+    dataset = contract.dataset_for("byol")
+    method = contract.build("byol", dataset, encoder="mlp")
+    if "predictor" in without:
+        monkeypatch.setattr(method, "predictor", torch.nn.Identity())
+    if "teacher" in without:
+        monkeypatch.setattr(method, "target", lambda x: method.projector(method.encoder(x)))
+    if "stop-gradient" in without:
+        monkeypatch.setattr(byol, "byol_loss", lambda q, z: 2 - 2 * torch.cosine_similarity(q, z, dim=1).mean())
+    train_by_hand(method, dataset, rate=0.2)
+    with torch.no_grad():
+        x = method.encoder.input.unit(dataset.batch(np.arange(96)).x)
+        z = torch.nn.functional.normalize(method.projector(method.encoder(x)), dim=1)
+    return float(z.std(dim=0).mean() * z.shape[1] ** 0.5)
 
-    def spread(broken: bool) -> float:
-        dataset = contract.dataset_for("byol")
-        method = contract.build("byol", dataset, encoder="mlp")
-        if broken:
-            monkeypatch.setattr(method, "predictor", torch.nn.Identity())
-            monkeypatch.setattr(method, "target", lambda x: method.projector(method.encoder(x)))
-            monkeypatch.setattr(byol, "byol_loss", lambda q, z: 2 - 2 * torch.cosine_similarity(q, z, dim=1).mean())
-        train_by_hand(method, dataset, rate=0.2)
-        with torch.no_grad():
-            x = method.encoder.input.unit(dataset.batch(np.arange(96)).x)
-            z = torch.nn.functional.normalize(method.projector(method.encoder(x)), dim=1)
-        return float(z.std(dim=0).mean() * z.shape[1] ** 0.5)
 
-    assert spread(broken=True) < 0.5 * spread(broken=False)
+def test_a_gradient_into_the_target_makes_it_collapse_and_so_does_no_predictor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One at a time. Without the teacher alone it is SimSiam, and stands."""
+    sound = spread_after(monkeypatch, "teacher")
+    assert sound > 0.7
+    assert spread_after(monkeypatch) > 0.7
+    assert spread_after(monkeypatch, "predictor") < 0.5 * sound
+    assert spread_after(monkeypatch, "teacher", "stop-gradient") < 0.5 * sound

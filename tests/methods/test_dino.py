@@ -128,11 +128,12 @@ def test_the_teacher_gets_no_gradient() -> None:
     assert (student.grad.abs().sum(dim=(1, 2)) > 0).all()
 
 
-def test_finite_in_half_precision_at_teacher_temperature_0_001() -> None:
+@pytest.mark.parametrize(("student_at", "teacher_at"), [(0.01, 1e-3), (0.01, 1e3), (1e3, 1e-3), (1e3, 1e3)])
+def test_finite_in_half_precision_at_extreme_temperatures(student_at: float, teacher_at: float) -> None:
     student, teacher, centre = (value.detach().bfloat16() for value in random_outputs(k=64))
     student.requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        loss = dino_loss(student, teacher, centre, student_temperature=0.01, teacher_temperature=1e-3)
+        loss = dino_loss(student, teacher, centre, student_temperature=student_at, teacher_temperature=teacher_at)
     loss.backward()
     assert loss.dtype == torch.float32
     assert torch.isfinite(loss)

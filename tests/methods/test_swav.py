@@ -281,24 +281,49 @@ def test_a_copy_made_halfway_goes_on_alike() -> None:
 def test_without_equal_shares_one_prototype_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     def usage() -> float:
         method, dataset = built()
-        train_by_hand(method, dataset, rate=0.5)
-        return float(method.vitals(dataset.batch(np.arange(96)), Progress(50, 50))["prototype_usage"])
+        train_by_hand(method, dataset, rate=0.5, steps=150)
+        return float(method.vitals(dataset.batch(np.arange(96)), Progress(150, 150))["prototype_usage"])
 
     assert usage() > 0.7
     monkeypatch.setattr(swav, "sinkhorn", lambda scores, *, epsilon, iterations: (scores / epsilon).softmax(dim=-1))
     assert usage() < 1.5 / 32
 
 
-def test_vitals_at_their_ends_and_without_a_trace() -> None:
-    method, dataset = built(temperature=1e6)
-    method.eval()
-    at, batch = Progress(10, 10), dataset.batch(np.arange(32))
-    before = {name: value.clone() for name, value in method.state_dict().items()}
-    usage = method.vitals(batch, at)["prototype_usage"]
-    assert usage.ndim == 0
-    assert float(usage) == pytest.approx(1, rel=1e-5)
-    assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
-    method.temperature = 1e-6
-    with torch.no_grad():
-        method.projector[-1].weight.zero_()  # one projection for everything
-    assert float(method.vitals(batch, at)["prototype_usage"]) == pytest.approx(1 / 32, rel=1e-5)
+def test_usage_is_the_perplexity_of_the_mean_share_of_the_latest_samples() -> None:
+    """The mean over all steps at first, a moving one from the twentieth on; each step's batch is small beside K."""
+    method, dataset = built(temperature=0.1)
+    batch, expected = dataset.batch(np.arange(4)), torch.zeros(method.prototypes)
+    assert method.vitals(batch, Progress(0, 100)) == {}  # nothing was assigned yet
+    for step in range(30):
+        view = torch.nn.functional.normalize(torch.randn(4, method.dim), dim=1)
+        method.latest = torch.stack([view, torch.zeros_like(view)], dim=1)
+        method.after_step(Progress(step, 100))
+        share = (view @ method.scorer.weight.T / 0.1).softmax(dim=1).mean(dim=0)
+        new = 1 / (step + 1) if step < 20 else 0.05
+        expected = (1 - new) * expected + new * share
+    torch.testing.assert_close(method.usage, expected.detach())
+    seen = method.vitals(batch, Progress(30, 100))["prototype_usage"]
+    torch.testing.assert_close(seen, torch.distributions.Categorical(probs=expected).entropy().exp().detach() / 32)
+
+
+def test_usage_at_its_ends() -> None:
+    for temperature, usage in ((1e6, 1.0), (1e-6, 1 / 32)):  # everything to all alike, everything to one
+        method, dataset = built(temperature=temperature)
+        method.latest = method.scorer.weight.detach()[3].expand(8, 2, method.dim)
+        method.after_step(Progress(0, 10))
+        seen = method.vitals(dataset.batch(np.arange(8)), Progress(1, 10))["prototype_usage"]
+        assert seen.ndim == 0
+        assert float(seen) == pytest.approx(usage, rel=1e-5)
+
+
+@pytest.mark.parametrize(("temperature", "epsilon"), [(0.01, 1e3), (1e3, 0.003), (1e3, 1e3)])
+def test_finite_in_half_precision_at_extreme_temperatures(temperature: float, epsilon: float) -> None:
+    scores = random_scores(n=32, k=16)[0].detach().bfloat16().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = swav_loss(scores, scores[:2, :0].detach(), temperature=temperature, epsilon=epsilon, iterations=3)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert torch.isfinite(loss)
+    assert torch.isfinite(scores.grad).all()
+    if temperature > 1:  # all predictions are nearly alike
+        assert loss.item() == pytest.approx(math.log(16), rel=1e-3)

@@ -17,6 +17,7 @@ class Limits:
 
     Of the value at the start: rank, uniformity, pairs, gradients vanished or exploding, entropy of one_output
     indifferent: how far the mean entropy is below that of the mean, as a share;  prototypes: the share in use
+    teacher: its distance from the student, of the length of the student's weights
     Collapse: spread and uniformity of the value at the start; rank, absolute; loss, of its way to the collapsed one
     neighbours: how far below the baselines kNN may dip at first, as a share; nothing at the end
     rise: of kNN between two looks, that counts as rising;  noise: standard errors that do not count as worse
@@ -33,6 +34,7 @@ class Limits:
     one_output: float = 0.1
     indifferent: float = 0.02
     prototypes: float = 0.1
+    teacher: float = 0.5
     collapsed_spread: float = 0.3
     collapsed_uniformity: float = 0.15
     collapsed_rank: float = 2.5

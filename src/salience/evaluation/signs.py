@@ -147,7 +147,15 @@ def few_prototypes(course: Course, limits: Limits) -> Finding | None:
     return Finding("few prototypes are in use", why, "lower --learning-rate, or fewer --prototypes", "outputs")
 
 
-GEOMETRY = (narrowed, crowded, strangers, collapsed_loss, indifferent, few_prototypes)
+def left_behind(course: Course, limits: Limits) -> Finding | None:
+    """A teacher is to be what the student was a while ago, not something else."""
+    if not course.lately("teacher_distance", lambda now: now > limits.teacher):
+        return None
+    why = f"their weights differ by {course.now('teacher_distance'):.2f} of the student's length"
+    return Finding("the student has left its teacher behind", why, "lower --learning-rate, or --momentum", "teacher")
+
+
+GEOMETRY = (narrowed, crowded, strangers, collapsed_loss, indifferent, few_prototypes, left_behind)
 
 
 def stuck_loss(course: Course, limits: Limits) -> Finding | None:

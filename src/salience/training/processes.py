@@ -57,7 +57,7 @@ def several_processes(run: Path, count: int) -> Iterator[None]:
             helper.wait()
         if dist.is_initialized():
             dist.destroy_process_group()
-        for name in {*shared, RANK, "NODE_RANK"}:
+        for name in {*shared, RANK, "NODE_RANK", "OMP_NUM_THREADS"}:  # the last two are Lightning's
             os.environ.pop(name, None)
         os.environ.update(before)
 

@@ -30,6 +30,8 @@ from salience.methods.base import Auto, Context, Method, full_precision, settled
 from salience.nets import Encoder, head
 from salience.views import Views
 
+LATEST = 0.05  # share of a step in the mean over the latest ones
+
 
 def sinkhorn(scores: Tensor, *, epsilon: float, iterations: int) -> Tensor:
     """Codes: rows sum to 1, columns (nearly) alike.  [... n k] -> [... n k]
@@ -109,7 +111,9 @@ class SwAV(Method):
         self.normalise()
         self.earlier: Tensor
         self.register_buffer("earlier", torch.zeros(queue, 2, dim))  # projections of the two global crops
-        self._ddp_params_and_buffers_to_ignore = ["earlier"]  # the same on all processes, so none need send it
+        self.usage: Tensor
+        self.register_buffer("usage", torch.zeros(prototypes))  # how much of the latest samples each prototype gets
+        self._ddp_params_and_buffers_to_ignore = ["earlier", "usage"]  # alike on all processes, so none need send them
         self.latest: Tensor | None = None  # those of this step, [n 2 dim]
 
     @classmethod
@@ -145,12 +149,16 @@ class SwAV(Method):
     @torch.no_grad()
     def after_step(self, at: Progress) -> None:
         self.normalise()
-        if self.latest is None or not self.queue:
+        if self.latest is None:
             return
-        newest = gather(self.latest)[0]  # [n 2 dim] of all processes
+        newest = gather(self.latest)[0].to(self.earlier.dtype)  # [n 2 dim] of all processes
+        shares = F.softmax(F.linear(newest[:, 0], self.scorer.weight) / self.temperature, dim=1).mean(dim=0)
+        self.usage.lerp_(shares, max(LATEST, 1 / (at.step + 1)))
+        if not self.queue:
+            return
         places = torch.arange(len(newest), device=newest.device) + at.step * len(newest)  # first in, first out
         kept = slice(-self.queue, None)
-        self.earlier[places[kept] % self.queue] = newest[kept].to(self.earlier.dtype)
+        self.earlier[places[kept] % self.queue] = newest[kept]
 
     @torch.no_grad()
     def normalise(self) -> None:
@@ -160,10 +168,11 @@ class SwAV(Method):
     def collapsed_loss(self, n: int) -> float:
         return math.log(self.prototypes)  # codes are evenly shared out, so nothing can be predicted
 
-    @torch.no_grad()
     def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        """The share of prototypes in use: the perplexity of the mean prediction, over K."""
-        view = self.views(batch, at)["global"][0]
-        scores = self.scorer(F.normalize(self.projector(self.encoder(view.x)), dim=1)).to(self.earlier.dtype)
-        mean = F.softmax(scores / self.temperature, dim=1).mean(dim=0)
-        return {"prototype_usage": torch.special.entr(mean).sum().exp() / self.prototypes}
+        """The share of prototypes in use: the perplexity of the mean prediction, over K.
+
+        Of the training's latest samples, as a batch may be smaller than K; nothing before the first step.
+        """
+        if not self.usage.any():
+            return {}
+        return {"prototype_usage": torch.special.entr(self.usage).sum().exp() / self.prototypes}
