@@ -117,8 +117,8 @@ class Board:
         return jobs
 
     def command(self, method: str, settings: list[Any], run: Path) -> list[Any]:
-        """-> the process of one cell; baselines and the ceiling leave no run"""
-        folder = [] if method in (*BASELINES, "supervised") else ["--run", run]
+        """-> the process of one cell; baselines leave no run"""
+        folder = [] if method in BASELINES else ["--run", run]
         data = ["--data", self.data] if self.data else []
         return [sys.executable, CELL, method, self.source, *settings, *folder, *data]
 

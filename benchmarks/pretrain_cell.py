@@ -38,6 +38,7 @@ from salience.evaluation.measure import Task, measure
 from salience.methods import method_class
 from salience.methods.base import Context, Method, Plan
 from salience.methods.generative.vae import drawn
+from salience.training.cost import step_flops
 from salience.training.engine import quiet
 from salience.training.health import Diverged
 
@@ -108,6 +109,9 @@ def supervised(args: argparse.Namespace, train: Dataset, epochs: int) -> Any:
             max_steps=steps, max_epochs=-1, precision="bf16-mixed", logger=False, enable_checkpointing=False,
             enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
+        args.run.mkdir(parents=True, exist_ok=True)
+        flops = steps * step_flops(method, train.batch(np.arange(args.batch_size)))
+        (args.run / "cost.json").write_text(json.dumps({"flops": flops}))
         trainer.fit(method, loader)
     config = {"method": "simclr", "spec": train.spec.to_dict(), "rows": len(train)}
     return salience.Representation(method.to("cpu"), config).embed
@@ -224,7 +228,7 @@ def main() -> None:
 
 def told(run: Path | None) -> dict[str, Any]:
     """What the run was told that its health is judged by."""
-    if run is None or not run.exists():
+    if run is None or not (run / "config.yaml").exists():
         return {}
     config = yaml.safe_load((run / "config.yaml").read_text())
     return {name: config.get(name) for name in ("options", "learning_rate", "steps")}

@@ -1,4 +1,5 @@
-"""The nets both sides of the VAE comparison train: pythae's default dense one, and a small convolutional one."""
+"""The nets both sides of the VAE comparison train: pythae's default dense one, a small convolutional one, and the
+large convolutional one that pythae publishes for these images."""
 
 from __future__ import annotations
 
@@ -37,3 +38,20 @@ def conv_decoder() -> nn.Sequential:
         layers += [nn.Upsample(size, mode="nearest"), nn.Conv2d(before, after, 3, padding=1, bias=False)]
         layers += [nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers, nn.Conv2d(32, 1, 3, padding=1))
+
+
+def large_encoder() -> nn.Sequential:
+    """Four 4x4 convolutions of stride 2 and two heads in one, as pythae's Encoder_Conv_VAE_MNIST.  -> [n 2d]"""
+    layers: list[nn.Module] = []
+    for before, after in ((1, 128), (128, 256), (256, 512), (512, 1024)):
+        layers += [nn.Conv2d(before, after, 4, 2, padding=1), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(1024, 2 * DIM))
+
+
+def large_decoder() -> nn.Sequential:
+    """As pythae's Decoder_Conv_AE_MNIST has it, without the last sigmoid.  [n d] -> [n 1 28 28]"""
+    layers: list[nn.Module] = [nn.Linear(DIM, 1024 * 16), nn.Unflatten(1, (1024, 4, 4))]
+    for before, after, size in ((1024, 512, 7), (512, 256, 14)):
+        enlarge = nn.ConvTranspose2d(before, after, 3, 2, padding=1, output_padding=1 - size % 2)
+        layers += [enlarge, nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.ConvTranspose2d(256, 1, 3, 2, padding=1, output_padding=1))

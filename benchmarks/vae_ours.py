@@ -19,7 +19,7 @@ import torch
 from classical import fashion
 from shared import SUMMARY, Enough, StepClock, emit, versions
 from torch import nn
-from vae_nets import DIM, FASHION, conv_encoder, dense_decoder, dense_encoder
+from vae_nets import DIM, FASHION, conv_encoder, dense_decoder, dense_encoder, large_decoder, large_encoder
 
 import salience
 from salience.batch import Spec
@@ -33,8 +33,10 @@ from salience.training.plan import Wishes, make_plan
 
 
 def nets(name: str, spec: Spec) -> tuple[nn.Module, nn.Module]:
-    """The dense ones are pythae's; the convolutional decoder is ours, whose layers conv_decoder writes out."""
-    return (dense_encoder(), dense_decoder()) if name == "dense" else (conv_encoder(), ConvDecoder(DIM, spec))
+    """Those of pythae; of the small ones the decoder is ours, whose layers conv_decoder writes out."""
+    if name == "conv":
+        return conv_encoder(), ConvDecoder(DIM, spec)
+    return (dense_encoder(), dense_decoder()) if name == "dense" else (large_encoder(), large_decoder())
 
 
 def main() -> None:
@@ -69,7 +71,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--net", choices=("dense", "conv"), default="dense")
+    parser.add_argument("--net", choices=("dense", "conv", "large"), default="dense")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--skip", type=int, default=50)

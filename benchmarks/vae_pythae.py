@@ -21,6 +21,7 @@ from pythae.data.datasets import BaseDataset
 from pythae.models import VAE, VAEConfig
 from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn import BaseDecoder, BaseEncoder
+from pythae.models.nn.benchmarks.mnist import Decoder_Conv_AE_MNIST, Encoder_Conv_VAE_MNIST
 from pythae.trainers import BaseTrainer, BaseTrainerConfig
 from shared import SUMMARY, Enough, StepClock, emit, versions
 from torch import Tensor, nn
@@ -48,6 +49,13 @@ class ConvDecoder(BaseDecoder):
         return ModelOutput(reconstruction=self.body(z))
 
 
+def nets(name: str, config: VAEConfig) -> tuple[BaseEncoder | None, BaseDecoder | None]:
+    """None: pythae's default, dense"""
+    if name == "large":
+        return Encoder_Conv_VAE_MNIST(config), Decoder_Conv_AE_MNIST(config)
+    return (ConvEncoder(), ConvDecoder()) if name == "conv" else (None, None)
+
+
 def main() -> None:
     args = arguments()
     logging.disable(logging.CRITICAL)
@@ -56,7 +64,7 @@ def main() -> None:
     x = torch.from_numpy(images.astype(np.float32) / 255)
     config = VAEConfig(input_dim=(1, 28, 28), latent_dim=DIM, reconstruction_loss="bce")
     torch.manual_seed(0)
-    model = VAE(config) if args.net == "dense" else VAE(config, ConvEncoder(), ConvDecoder())
+    model = VAE(config, *nets(args.net, config))
     clock = StepClock(args.steps)
     with tempfile.TemporaryDirectory() as folder:
         trained = BaseTrainerConfig(
@@ -73,7 +81,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--net", choices=("dense", "conv"), default="dense")
+    parser.add_argument("--net", choices=("dense", "conv", "large"), default="dense")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--skip", type=int, default=50)

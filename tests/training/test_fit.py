@@ -19,6 +19,7 @@ import yaml
 from salience import catalogue
 from salience.errors import UserError
 from salience.methods import Context
+from salience.methods.adamw import AdamW
 from salience.methods.contrastive.simclr import SimCLR
 from salience.representation import Representation, load
 from salience.run import Run
@@ -335,16 +336,22 @@ def test_every_method_has_a_file_and_a_class() -> None:
     assert {"pca", "kmeans", "autoencoder", "simclr"} <= set(catalogue.names())
 
 
-def test_without_a_gpu_torch_is_not_sent_to_search_for_one_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for before in ("1", None):
-        if before is None:
-            monkeypatch.delenv(engine.CUDA_CHECK, raising=False)
-        else:
-            monkeypatch.setenv(engine.CUDA_CHECK, before)
-        with engine.quick_cuda_check():
-            assert os.environ[engine.CUDA_CHECK] == "0"
-        assert os.environ.get(engine.CUDA_CHECK) == before
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    with engine.quick_cuda_check():
-        assert engine.CUDA_CHECK not in os.environ
+def test_training_on_a_processor_asks_for_no_gpu_and_steps_as_torch_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stepped(kind: type[torch.optim.Optimizer]) -> torch.Tensor:
+        torch.manual_seed(0)
+        weight = torch.nn.Parameter(torch.randn(5))
+        optimiser = kind([weight], lr=0.1, weight_decay=0.3)
+        for _ in range(3):
+            weight.grad = weight.detach() ** 2
+            optimiser.step()
+        return weight.detach()
+
+    expected = stepped(torch.optim.AdamW)
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("asked for a GPU")
+
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", refuse)
+    assert torch.equal(stepped(AdamW), expected)
+    with pytest.raises(AssertionError, match="asked for a GPU"):
+        stepped(torch.optim.AdamW)

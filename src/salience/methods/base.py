@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from salience.batch import Batch, Progress, Spec
 from salience.catalogue import AUTO
+from salience.methods.adamw import AdamW
 from salience.nets import Encoder, ImageInput, TableInput, input_width, make_encoder, make_input
 from salience.views import Views, default_policy, make_views, unit_table
 
@@ -227,7 +228,7 @@ class Method(L.LightningModule, ABC):
     def configure_optimizers(self) -> Any:
         """AdamW, with the learning rate of `rate_factor`."""
         plan = self.plan or Plan(int(self.trainer.estimated_stepping_batches), 1, 1e-3)
-        optimiser = torch.optim.AdamW(
+        optimiser = AdamW(
             list(self.param_groups()), plan.learning_rate, self.betas, weight_decay=plan.weight_decay, fused=True
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: self.rate_factor(step, plan.total))

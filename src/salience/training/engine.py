@@ -7,7 +7,6 @@ replayed on resume; each step reseeds itself from (seed, step, rank).
 from __future__ import annotations
 
 import logging
-import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from salience.data import Dataset, Loader
 from salience.errors import MissingPackage, UserError
 from salience.files import remove_leftovers
 from salience.methods import Method
+from salience.methods.adamw import AdamW
 from salience.methods.base import Plan
 from salience.run import Run
 from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Interrupted
@@ -43,7 +43,6 @@ LOGGERS = {  # by short name: Lightning's class, and the packages of which it ne
     "wandb": ("WandbLogger", ("wandb",)),
     "mlflow": ("MLFlowLogger", ("mlflow", "mlflow_skinny")),
 }
-CUDA_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
 TRAINER = 0.0015  # seconds a step that Lightning and logging take around the network
 MEASURED_STEPS = 5  # for a time budget, after as many to warm up
 
@@ -67,7 +66,7 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None
     items = config["batch_size"] * config["devices"]
     health = Health(run.path / "health.json", probe, config, batch_size=items, every=every, warn=progress)
     together = several_processes(run.path, config["devices"])
-    with quiet(), threads(config["threads"]), quick_cuda_check(), together:
+    with quiet(), threads(config["threads"]), together:
         trainer = _trainer(run, method, [metrics, meter, health, saver, *([ProgressBar(every)] if progress else [])])
         loader = dataset.loader(
             config["batch_size"], config["seed"], rank=trainer.global_rank, world=trainer.world_size
@@ -115,7 +114,7 @@ def seconds_per_step(method: Method, loader: Loader, config: Mapping[str, Any]) 
     dtype = torch.bfloat16
     device = "cuda" if torch.cuda.is_available() else "cpu"
     method.to(device).train()
-    optimiser = torch.optim.AdamW(list(method.param_groups()), lr=0.0, fused=True)
+    optimiser = AdamW(list(method.param_groups()), lr=0.0, fused=True)
     seconds = 0.0
     for share, at in method.phases():
         for measured in range(2 * MEASURED_STEPS):
@@ -219,23 +218,6 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def quick_cuda_check() -> Iterator[None]:
-    """Without a GPU, torch finds so in no time.
-
-    torch's optimisers ask at every step; Lightning has them ask through NVIDIA's library, and where that is missing the
-    search for its file takes 0.1 ms and more each time.
-    """
-    before = os.environ.get(CUDA_CHECK)
-    if not torch.cuda.is_available():
-        os.environ[CUDA_CHECK] = "0"
-    try:
-        yield
-    finally:
-        os.environ.pop(CUDA_CHECK, None)
-        os.environ.update({} if before is None else {CUDA_CHECK: before})
 
 
 @contextmanager

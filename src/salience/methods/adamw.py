@@ -1,0 +1,16 @@
+"""AdamW as torch has it, without a search for a GPU at every step."""
+
+from __future__ import annotations
+
+import torch
+
+
+class AdamW(torch.optim.AdamW):
+    """torch asks at each step whether a graph is being captured on a GPU, and so whether there is one.
+
+    Where there is none this takes 0.3 ms, a tenth of a step of a small net; the place of the weights says so as well.
+    """
+
+    def _accelerator_graph_capture_health_check(self) -> None:
+        if self.param_groups[0]["params"][0].device.type != "cpu":
+            super()._accelerator_graph_capture_health_check()
