@@ -44,7 +44,7 @@ def main() -> int:
         parser.error("--data: CIFAR-10 is needed; give its folder, or set SALIENCE_DATA")
     peers.ensure()
     data = Path(args.data).resolve()
-    boards = Board("cifar10", IMAGES, data), Lightly("cifar10", IMAGES, data, AGAINST)
+    boards = Board("cifar10", IMAGES, data), Lightly("cifar10", IMAGES, data, suite=AGAINST)
 
     def left() -> list[Job]:
         return [job for method in METHODS for board in boards for job in board.jobs(method, SEEDS)]

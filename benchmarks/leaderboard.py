@@ -3,6 +3,7 @@
     .venv/bin/python benchmarks/leaderboard.py --data FOLDER                   # stop and go on at will
     .venv/bin/python benchmarks/leaderboard.py --data FOLDER --only cifar10:byol cifar10:dino
     .venv/bin/python benchmarks/leaderboard.py --images 500000                 # a longer one, in a file of its own
+    .venv/bin/python benchmarks/leaderboard.py --images 500000 --chosen-at 100000 --seeds 1   # as the short one chose
 
 A method's six trials (three learning rates, two values of its main knob) see half the images of half the rows, and are
 judged by nearest neighbours among rows that were not trained on; the best one's values make the three runs that are
@@ -63,14 +64,22 @@ RUNS = ROOT / ".bench" / "runs"
 
 
 class Board:
-    """The cells of one source at one budget, in the order they can run."""
+    """The cells of one source at one budget, in the order they can run.
 
-    def __init__(self, source: str, images: int, data: Path | None, suite: str | None = None):
+    suite: name of the file of results, if not the budget's own;  chosen_at: budget of the trials, if not this one
+    """
+
+    def __init__(
+        self, source: str, images: int, data: Path | None, *, suite: str | None = None, chosen_at: int | None = None
+    ):
         self.source = source
         self.images = images
         self.data = data
         self.suite = suite or f"leaderboard-{source}-{images}"
         self.stored = Stored(RESULTS, self.suite, machine())
+        tried = self.stored if chosen_at is None else Stored(RESULTS, f"leaderboard-{source}-{chosen_at}", machine())
+        self.tried = tried.content["cells"]
+        self.tries = chosen_at is None
 
     @property
     def cells(self) -> dict[str, Any]:
@@ -88,10 +97,10 @@ class Board:
             (f"{method} trial {number}", ["--kind", "trial", "--images", self.images // 2, *settings])
             for number, settings in enumerate(self._settings(method))
         ]
-        left = self._missing(method, trials)
-        if left or any(name not in self.cells for name, _ in trials):
+        left = self._missing(method, trials) if self.tries else []
+        if left or any(name not in self.tried for name, _ in trials):
             return left
-        best = max(range(len(trials)), key=lambda number: self.cells[trials[number][0]]["result"].get("knn", 0.0))
+        best = max(range(len(trials)), key=lambda number: self.tried[trials[number][0]]["result"].get("knn", 0.0))
         chosen = self._settings(method)[best]
         return self._missing(
             method,
@@ -127,6 +136,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=os.environ.get("SALIENCE_DATA"), help="or set SALIENCE_DATA")
     parser.add_argument("--images", type=int, default=100_000, help="seen by each run")
+    parser.add_argument("--chosen-at", type=int, metavar="IMAGES", help="no trials: their choices at this budget")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="final runs of each method")
     parser.add_argument("--only", nargs="+", metavar="SOURCE:METHOD", help="these alone")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="cells at a time, one core each")
     return parser.parse_args()
@@ -134,9 +145,9 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = arguments()
-    boards = [Board("fashion-mnist", args.images, None)]
+    boards = [Board("fashion-mnist", args.images, None, chosen_at=args.chosen_at)]
     if args.data:
-        boards.insert(0, Board("cifar10", args.images, Path(args.data).resolve()))
+        boards.insert(0, Board("cifar10", args.images, Path(args.data).resolve(), chosen_at=args.chosen_at))
     else:
         print("skipped: CIFAR-10 (give --data or SALIENCE_DATA, see --help)", file=sys.stderr)
     pairs = [(board, method) for board in boards for method in board.methods()]
@@ -145,7 +156,7 @@ def main() -> int:
 
     def left() -> list[Job]:
         """In the order of methods; asked again after every cell, as trials decide what final runs are."""
-        return [job for board, method in pairs for job in board.jobs(method)]
+        return [job for board, method in pairs for job in board.jobs(method, args.seeds)]
 
     return run_all(left, args.jobs)
 
