@@ -38,6 +38,21 @@ def test_the_divergence_is_that_of_torch_in_value_and_gradient() -> None:
     assert_same_value_and_gradient(ours @ weights, theirs @ weights, (mean, log_variance))
 
 
+def test_draw_and_divergence_at_once_are_those_of_the_formulas_in_value_and_gradient() -> None:
+    """Each has a gradient of its own; deviations as far as a factor of 200 from 1, where the tanh bends."""
+    (output,) = random_views(7, 10, count=1)
+    output = (output * 8).detach().requires_grad_()
+    noise, weights = (values.detach() for values in random_views(7, 5, seed=1))
+    for of_draw, of_kl in ((1.0, 0.0), (0.0, 1.0), (0.7, -2.0)):
+        z, kl = vae.cloud(output, noise)
+        mean, log_variance = posterior(output)
+        plain = vae.drawn(mean, log_variance, noise), vae.kl_divergence(mean, log_variance)
+        torch.testing.assert_close((z, kl), plain, rtol=1e-12, atol=1e-12)
+        ours, theirs = (of_draw * (a * weights).sum() + of_kl * (b * weights[:, 0]).sum() for a, b in ((z, kl), plain))
+        assert_same_value_and_gradient(ours, theirs, (output,))
+    assert torch.autograd.gradcheck(lambda values: vae.cloud(values, noise), output)
+
+
 def test_a_standard_normal_posterior_has_no_divergence_and_any_other_has() -> None:
     zero = torch.zeros(3, 4, dtype=torch.float64, requires_grad=True)
     divergence = vae.kl_divergence(zero, zero).sum()

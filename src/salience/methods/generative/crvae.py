@@ -30,10 +30,10 @@ from salience.methods.contrastive.moco import enqueue, moco_loss, queue_for
 from salience.methods.generative._codes import code_width, decoder_for, with_likelihood
 from salience.methods.generative.vae import (
     Density,
+    cloud,
     code_vitals,
     drawn,
     importance_bound,
-    kl_divergence,
     noise_of,
     posterior,
 )
@@ -99,9 +99,8 @@ class CRVAE(Method):
 
     def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
         x, other = (view.x for view in self.views(batch, at)["global"])
-        mean, log_variance = posterior(self.encoder(x))
-        z = drawn(mean, log_variance, noise_of(batch, at, self.dim))
-        rebuild, kl = self.density(self.decoder(z), x).mean(), kl_divergence(mean, log_variance).mean()
+        z, divergence = cloud(self.encoder(x), noise_of(batch, at, self.dim))
+        rebuild, kl = self.density(self.decoder(z), x).mean(), divergence.mean()
         self._fresh, mine_at = self.keys(other, batch, at)
         contrast = moco_loss(z, self._fresh[mine_at], self.old_keys, temperature=self.temperature)
         loss = rebuild + self.beta * kl + self.gamma * contrast

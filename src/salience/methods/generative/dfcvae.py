@@ -24,7 +24,7 @@ from salience.batch import Batch, Progress
 from salience.errors import UserError, naming
 from salience.methods.base import Auto, Context, Method, full_precision, settled
 from salience.methods.generative._codes import code_width
-from salience.methods.generative.vae import code_vitals, drawn, kl_divergence, noise_of, posterior
+from salience.methods.generative.vae import cloud, code_vitals, noise_of, posterior
 from salience.nets import Encoder, Features, keep_scale, make_decoder, make_encoder
 
 
@@ -79,12 +79,12 @@ class DFCVAE(Method):
 
     def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
         x = self.encoder.input.unit(batch.x)
-        mean, log_variance = posterior(self.encoder(x))
-        rebuilt = self.decoder(drawn(mean, log_variance, noise_of(batch, at, self.dim)))
+        z, divergence = cloud(self.encoder(x), noise_of(batch, at, self.dim))
+        rebuilt = self.decoder(z)
         with torch.no_grad():
             wanted = self.perceive(x)
         differences = [half_square(*pair) for pair in zip(self.perceive(rebuilt), wanted, strict=True)]
-        rebuild, kl = torch.stack(differences).sum(dim=0).mean(), kl_divergence(mean, log_variance).mean()
+        rebuild, kl = torch.stack(differences).sum(dim=0).mean(), divergence.mean()
         return {"loss": rebuild + self.beta * kl, "rebuild": rebuild, "kl": kl}
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> Tensor:

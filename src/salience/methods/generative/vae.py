@@ -59,6 +59,35 @@ def drawn(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
     return mean + (0.5 * log_variance).exp() * noise
 
 
+class _Cloud(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        mean, raw = output.chunk(2, dim=1)
+        bent = (raw / WIDEST).tanh_()
+        log_variance = bent * WIDEST
+        deviation = (0.5 * log_variance).exp_()
+        ctx.save_for_backward(mean, bent, deviation, noise)
+        squares = mean.square().addcmul_(deviation, deviation).sub_(log_variance)
+        return torch.addcmul(mean, deviation, noise), 0.5 * (squares.sum(dim=1) - mean.shape[1])
+
+    @staticmethod
+    def backward(ctx: Any, of_draw: Tensor, of_kl: Tensor) -> tuple[Tensor, None]:
+        mean, bent, deviation, noise = ctx.saved_tensors
+        of_kl = of_kl[:, None]
+        of_mean = torch.addcmul(of_draw, of_kl, mean)
+        of_log_variance = (of_draw * noise).addcmul_(of_kl, deviation).mul_(deviation).sub_(of_kl).mul_(0.5)
+        return torch.cat([of_mean, of_log_variance.addcmul_(of_log_variance, bent * bent, value=-1)], dim=1), None
+
+
+@full_precision
+def cloud(output: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """z ~ q(z|x) and its divergence: `drawn` and `kl_divergence` of `posterior`, in a third of the operations.
+
+    output: of the encoder, [n 2d];  noise: [n d] -> [n d], [n]
+    """
+    return _Cloud.apply(output, noise)
+
+
 def noise_of(batch: Batch, at: Progress, dim: int, role: str = "latent") -> Tensor:
     """[n dim] standard normals, each item's own in this epoch."""
     return Keys.of(at.seed, at.epoch, batch.index).fold(role).normal(dim)
@@ -159,9 +188,8 @@ class VAE(Method):
 
     def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
         x = self.encoder.input.unit(batch.x)
-        mean, log_variance = posterior(self.encoder(x))
-        z = drawn(mean, log_variance, noise_of(batch, at, self.dim))
-        rebuild, kl = self.density(self.decoder(z), x).mean(), kl_divergence(mean, log_variance).mean()
+        z, divergence = cloud(self.encoder(x), noise_of(batch, at, self.dim))
+        rebuild, kl = self.density(self.decoder(z), x).mean(), divergence.mean()
         return {"loss": rebuild + self.beta * kl, "rebuild": rebuild, "kl": kl}
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
