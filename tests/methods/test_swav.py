@@ -292,7 +292,7 @@ def test_without_equal_shares_one_prototype_is_left(monkeypatch: pytest.MonkeyPa
 def test_usage_is_the_perplexity_of_the_mean_share_of_the_latest_samples() -> None:
     """The mean over all steps at first, a moving one from the twentieth on; each step's batch is small beside K."""
     method, dataset = built(temperature=0.1)
-    batch, expected = dataset.batch(np.arange(4)), torch.zeros(method.prototypes)
+    batch, expected, place = dataset.batch(np.arange(4)), torch.zeros(method.prototypes), method.usage.data_ptr()
     assert method.vitals(batch, Progress(0, 100)) == {}  # nothing was assigned yet
     for step in range(30):
         view = torch.nn.functional.normalize(torch.randn(4, method.dim), dim=1)
@@ -302,6 +302,7 @@ def test_usage_is_the_perplexity_of_the_mean_share_of_the_latest_samples() -> No
         new = 1 / (step + 1) if step < 20 else 0.05
         expected = (1 - new) * expected + new * share
     torch.testing.assert_close(method.usage, expected.detach())
+    assert method.usage.data_ptr() == place
     seen = method.vitals(batch, Progress(30, 100))["prototype_usage"]
     torch.testing.assert_close(seen, torch.distributions.Categorical(probs=expected).entropy().exp().detach() / 32)
 
