@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from render import SECTIONS, collapse, provenance
-from render_board import AGAINST, OURS_THERE, beside, standings
+from render_board import AGAINST, LONGER, OURS_THERE, beside, standings
 from tables import RESULTS, load, table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,6 +62,7 @@ BLOCKS = {
     "doctor": doctor,
     "leaderboard": lambda: without_trials(OURS_THERE, standings),
     "lightly": lambda: without_trials(AGAINST, beside),
+    "longer": lambda: without_trials(LONGER, standings),
     "speed": lambda: sections(HEADLINES),
 }
 

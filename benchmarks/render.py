@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from render_board import AGAINST, leaderboard, lightly
+from render_board import AGAINST, LONGER, leaderboard, lightly, standings
 from tables import RESULTS, Cells, load, number, ratio, spread, table, three, values
 
 PEERS = {"lightly-documented": "lightly 1.6 as documented", "lightly-our-flags": "lightly 1.6, same flags as ours"}
@@ -256,6 +256,10 @@ SECTIONS: dict[str, tuple[Callable[[dict[str, Any], str], str], str]] = {
     "leaderboard-fashion-mnist-100000": (
         leaderboard,
         "Fashion-MNIST, small net, 100,000 images seen, tuned alike, three seeds",
+    ),
+    LONGER: (
+        standings,
+        "Fashion-MNIST, 400,000 images seen, with what was chosen at 100,000, one seed",
     ),
     AGAINST: (
         lightly,

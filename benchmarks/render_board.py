@@ -9,6 +9,7 @@ from tables import RESULTS, load, spread, table, three
 
 AGAINST = "against-lightly"
 OURS_THERE = "leaderboard-cifar10-100000"  # the cells that those of AGAINST are paired with
+LONGER = "leaderboard-fashion-mnist-400000"
 SEEDS = 3  # of a method whose final runs are all there
 T_95 = {2: 6.314, 3: 2.920, 4: 2.353, 5: 2.132}  # pairs -> Student's t, one-sided 95 %
 
