@@ -91,7 +91,7 @@ def beside(stored: dict[str, Any], title: str) -> str:
             bound = mean - T_95[len(gains)] * statistics.stdev(gains) / len(gains) ** 0.5
             both = [spread([side[seed] for seed in theirs if seed in side], three) for side in (mine, theirs)]
             rows.append([method, *both, f"{mean:+.1f}", f"{bound:+.1f}", str(len(gains))])
-    head = ["", "Salience's kNN", "lightly's", "difference, points", "lower 95 % bound", "paired seeds"]
+    head = ["", "Salience's kNN", "lightly's", "difference, points", "lower 95 % bound, one-sided", "paired seeds"]
     return f"**{title}**\n\n{table(head, rows)}"
 
 

@@ -16,7 +16,7 @@ from salience.training import fit
 from salience.training.health import Collapsed, Diverged, Health
 from salience.training.probe import Probe
 from tests.contract import QUICK, structured_images
-from tests.evaluation.test_diagnosis import CONFIG, collapsing
+from tests.evaluation.test_diagnosis import CONFIG, collapsing, course
 
 pytestmark = pytest.mark.filterwarnings("ignore::salience.errors.Note")
 
@@ -91,6 +91,17 @@ def test_while_training_it_warns_once_and_stops_only_where_asked(tmp_path: Path)
     problem = watching(stop_when_collapsed=True)._judge(100)
     assert isinstance(problem, Collapsed)
     assert str(problem).startswith("training has collapsed by step 100: all items become alike")
+
+
+def test_a_run_that_fails_in_another_way_is_never_stopped(tmp_path: Path) -> None:
+    probe = Probe(structured_images(), total=120, seed=0)
+    health = Health(
+        tmp_path / "health.json", probe, CONFIG | {"stop_when_collapsed": True}, batch_size=32, every=1, warn=True
+    )
+    health.record = course(effective_rank=(20.0, 2.0), knn=(0.37, 0.30))
+    health.record["probes"][-2]["effective_rank"] = 2.0
+    with pytest.warns(Note, match="step 120: failing"):
+        assert health._judge(120) is None
 
 
 def test_a_training_that_collapses_is_told_and_stopped_only_where_asked(

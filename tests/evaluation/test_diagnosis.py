@@ -76,6 +76,24 @@ def test_two_signs_of_different_kinds_are() -> None:
     assert diagnose(record, CONFIG).verdict == "failing"
 
 
+def test_the_first_steps_of_any_training_look_ill() -> None:
+    record = course(effective_rank=(20.0, 2.0), loss=(5.9, 6.0))
+    record["probes"][-2]["effective_rank"] = 2.0
+    assert diagnose(record, CONFIG | {"steps": 100}).verdict == "failing"
+    found = diagnose(record, CONFIG | {"steps": 99})
+    assert found.verdict == "under-trained"
+    assert [finding.change for finding in found.findings] == ["more --epochs"]
+
+
+def test_what_is_under_trained_is_told_one_remedy() -> None:
+    record = course(effective_rank=(20.0, 2.0), loss=(5.9, 6.0), knn=(0.37, 0.30))
+    record["probes"][-2]["effective_rank"] = 2.0
+    record["probes"][3]["knn"] = 0.20
+    found = diagnose(record, CONFIG)
+    assert found.verdict == "under-trained"
+    assert [finding.change for finding in found.findings] == ["more --epochs"]
+
+
 def test_labels_that_say_something_is_learnt_outweigh_geometry() -> None:
     """A healthy SimSiam: rank 3, items close together, neighbours far above what they were."""
     record = course(effective_rank=(60.0, 3.0), uniformity=(-1.4, -0.5), knn=(0.37, 0.46))
@@ -90,9 +108,9 @@ def test_a_dip_of_neighbours_is_forgiven_while_training_is_young() -> None:
     record = course(effective_rank=(20.0, 2.0), knn=(0.37, 0.35))
     record["probes"] = record["probes"][:3]
     for probe in record["probes"][1:]:
-        probe |= {"effective_rank": 2.0, "knn": 0.35}
-    assert diagnose(record, CONFIG | {"steps": 400}).healthy
-    assert diagnose(record, CONFIG | {"steps": 40}).verdict == "failing"
+        probe |= {"step": 5 * probe["step"], "effective_rank": 2.0, "knn": 0.35}
+    assert diagnose(record, CONFIG | {"steps": 2000}).healthy
+    assert diagnose(record, CONFIG | {"steps": 200}).verdict == "failing"
 
 
 def test_one_probe_alone_is_no_illness() -> None:

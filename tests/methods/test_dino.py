@@ -251,6 +251,32 @@ def test_without_centring_one_output_is_left_without_sharpening_all_are_alike() 
     assert min(entropies(teacher_temperature=1)) > 0.999
 
 
+def test_a_gradient_into_the_teachers_part_makes_it_collapse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the student for its own teacher the loss falls, as all items come to give the same outputs."""
+
+    def trained() -> tuple[float, float]:
+        """How far the outputs of items are apart, and the last loss."""
+        method, dataset = built(momentum=0.9, outputs=16, hidden=64, bottleneck=32)
+        losses = train_by_hand(method, dataset, rate=0.5)
+        with torch.no_grad():
+            x = method.encoder.input.unit(dataset.batch(np.arange(96)).x)
+            outputs = method.projector(method.encoder(x))
+        return float(outputs.std(dim=0).mean()), losses[-1]
+
+    def of_itself(
+        student: Tensor, teacher: Tensor, centre: Tensor, *, student_temperature: float, teacher_temperature: float
+    ) -> Tensor:
+        targets = ((student[:2] - centre) / teacher_temperature).softmax(dim=-1)
+        predictions = (student / student_temperature).log_softmax(dim=-1)
+        return -(targets[[0, 1]] * predictions[[1, 0]]).sum(dim=-1).mean()
+
+    spread, loss = trained()
+    monkeypatch.setattr(dino, "dino_loss", of_itself)
+    collapsed, fallen = trained()
+    assert collapsed < 0.4 * spread
+    assert fallen < 0.3 * loss
+
+
 def test_vitals_at_their_ends_and_without_a_trace() -> None:
     method, dataset = built(teacher_temperature=1e6)
     method.eval()

@@ -8,6 +8,7 @@ import os
 import pickle
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -26,7 +27,7 @@ from salience.run import Run
 from salience.training import Interrupted, checkpoints, engine, fit, recipe, resume
 from salience.training.checkpoints import Checkpointer
 from salience.training.metrics import read_metrics
-from tests.contract import QUICK, ROWS, structured_images
+from tests.contract import QUICK, ROWS, build, structured_images
 
 ARRAY = structured_images().x[:, 0]
 
@@ -334,6 +335,21 @@ def test_a_net_is_tiny_by_its_work_in_all_and_in_a_layer(flops: int, layers: int
 
 def test_every_method_has_a_file_and_a_class() -> None:
     assert {"pca", "kmeans", "autoencoder", "simclr"} <= set(catalogue.names())
+
+
+@pytest.mark.parametrize(
+    ("name", "devices", "gpu", "shared"),
+    [("simclr", 2, True, True), ("moco", 2, True, False), ("simclr", 1, True, False), ("simclr", 2, False, False)],
+)
+def test_processes_share_batch_statistics_on_gpus_unless_the_method_keeps_them_apart(
+    name: str, devices: int, gpu: bool, shared: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: dict[str, object] = {}
+    monkeypatch.setattr(engine.L, "Trainer", lambda **settings: given.update(settings))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    config = {"devices": devices, "precision": "32-true", "steps": 10, "logger": None}
+    engine._trainer(SimpleNamespace(config=config, path=tmp_path), build(name, structured_images()), [])
+    assert given["sync_batchnorm"] is shared
 
 
 def test_training_on_a_processor_asks_for_no_gpu_and_steps_as_torch_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from salience.methods import Method
 from salience.run import Run
 from salience.training import fit
 from salience.training.health import Diverged, Health
-from salience.training.probe import Probe, own_statistics
+from salience.training.probe import Probe, own_statistics, view_distance
 from tests.contract import QUICK, build, structured_images
 from tests.two_processes import two_processes
 
@@ -42,6 +42,28 @@ def test_the_probe_is_normalised_by_its_own_statistics() -> None:
         y = norm(x)
     torch.testing.assert_close(y.mean(dim=0), torch.zeros(3), atol=1e-5, rtol=0)
     assert norm.running_mean[0] == 100.0
+
+
+def test_the_probe_does_not_see_running_statistics() -> None:
+    """Those of a young network look like a collapse."""
+    method, data = build("simclr", structured_images()), structured_images()
+    assert isinstance(method, Method)
+    probe = Probe(data, total=10, seed=0)
+    before = probe.look(method, 0)
+    norms = [part for part in method.modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm)]
+    assert norms
+    for norm in norms:
+        norm.running_mean.fill_(100.0)
+        norm.running_var.fill_(1e6)
+    assert probe.look(method, 0) == before
+
+
+def test_views_are_as_far_apart_as_what_was_changed_beside_what_items_differ() -> None:
+    items = torch.zeros(4, 1, 2, 2)
+    items[::2] = 1.0  # neighbours in a batch are 1 apart at every pixel
+    assert view_distance(items, items, items) == 0
+    assert view_distance(items, items + 0.25, items) == pytest.approx(0.25)
+    assert view_distance(items, items + 0.25, 2 * items) == pytest.approx(0.125)
 
 
 def test_a_collapsed_encoder_is_seen() -> None:

@@ -12,8 +12,8 @@ LATELY = 2  # probes in a row
 
 @dataclass(frozen=True)
 class Limits:
-    """Where a sign begins to speak. Chosen on runs of SimCLR, SimSiam, BYOL and VICReg, and frozen; those of codes
-    and players are set by hand, not measured on runs yet.
+    """Where a sign begins to speak. Chosen on runs of SimCLR, SimSiam, BYOL and VICReg, and frozen; those of outputs
+    (one_output, indifferent, prototypes) with DINO's runs in sight; those of codes and players are set by hand.
 
     Of the value at the start: rank, uniformity, pairs, gradients vanished or exploding, entropy of one_output
     indifferent: how far the mean entropy is below that of the mean, as a share;  prototypes: the share in use
@@ -21,6 +21,7 @@ class Limits:
     Collapse: spread and uniformity of the value at the start; rank, absolute; loss, of its way to the collapsed one
     neighbours: how far below the baselines kNN may dip at first, as a share; nothing at the end
     rise: of kNN between two looks, that counts as rising;  noise: standard errors that do not count as worse
+    short: steps of a training in which any run looks ill
     Codes: active, share of a VAE's dimensions; nats, of its divergence from the prior; dead, share of units
     Players: won, share of real and of generated items a discriminator is right about; modes, spread and coverage of
         what is generated, as shares of the data's
@@ -42,6 +43,7 @@ class Limits:
     neighbours: float = 0.1
     rise: float = 0.02
     noise: float = 2.0
+    short: int = 100
     active: float = 0.02
     nats: float = 0.5
     dead: float = 0.9
@@ -78,6 +80,7 @@ class Course:
     def __init__(self, record: Mapping[str, Any], steps: int):
         self.about = record.get("about", {})
         self.probes = record.get("probes", [])
+        self.steps = steps
         self.share = min(1.0, self.probes[-1]["step"] / max(1, steps)) if self.probes else 0.0
 
     @property

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from salience.evaluation.course import LIMITS, Course, Finding, Limits
-from salience.evaluation.signs import ADVERSARIAL, ANY_METHOD, COLLAPSE, GEOMETRY, LATENT, MISTAKES, under_trained
+from salience.evaluation.signs import (
+    ADVERSARIAL,
+    ANY_METHOD,
+    COLLAPSE,
+    GEOMETRY,
+    LATENT,
+    MISTAKES,
+    too_few_steps,
+    under_trained,
+)
 
 HEALTHY = "healthy"
 VERDICTS = ("collapsed", "failing", "misconfigured", "under-trained", HEALTHY)
@@ -60,7 +69,9 @@ def diagnose(record: Mapping[str, Any], config: Mapping[str, Any], limits: Limit
     young = under_trained(course, limits)
     ill = kinds(failure) >= 2
     if young and (course.rises(limits) or not ill):
-        return Diagnosis("under-trained", (young, *(failure if ill else ())))
+        return Diagnosis("under-trained", (young,))  # what else is wrong would ask for the opposite
+    if ill and (short := too_few_steps(course, limits)):
+        return Diagnosis("under-trained", (short,))
     return Diagnosis("failing", tuple(failure)) if ill else Diagnosis(HEALTHY, ())
 
 

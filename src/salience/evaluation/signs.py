@@ -258,3 +258,10 @@ def under_trained(course: Course, limits: Limits) -> Finding | None:
     if not course.rises(limits):
         what, change = ("little was learnt", RATE_AND_VIEWS)
     return Finding(what, neighbours_told(course), change, "knn")
+
+
+def too_few_steps(course: Course, limits: Limits) -> Finding | None:
+    """In its first steps any run looks ill."""
+    if course.steps >= limits.short:
+        return None
+    return Finding("training was too short", f"it has {course.steps} steps in all", "more --epochs", "steps")

@@ -6,7 +6,7 @@ over the projections z of all n samples, each dimension brought to mean 0 and va
     C_ij = 1/n sum_b z1_bi z2_bj,        loss = sum_i (1 - C_ii)^2 + redundancy sum_{i != j} C_ij^2
 
 Differs from the paper: AdamW instead of LARS; the projector's three layers scale with the encoder (the paper's 8192 are
-four times ResNet-50's 2048).
+four times ResNet-50's 2048); both views of one policy, without blur and solarisation.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ projector(encoder(view))) of one view and the teacher's projections z' of the ot
 The loss is l summed over both orders of the two views, mean over samples. No gradient enters the teacher; after each
 step its weights become m teacher + (1 - m) student, with m = 1 - (1 - momentum) (cos(pi step / total) + 1) / 2.
 Differs from the paper: AdamW instead of LARS; the projector's hidden layer scales with the encoder (the paper's 4096 is
-twice ResNet-50's 2048).
+twice ResNet-50's 2048); both views of one policy, without blur and solarisation.
 """
 
 from __future__ import annotations

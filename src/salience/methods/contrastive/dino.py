@@ -12,7 +12,8 @@ gradient enters the teacher. After each step its weights become m teacher + (1 -
 Differs from the paper: four local crops, not eight, and none where images are too small to cut; 0.04 as the teacher's
 temperature all along, as in the paper's code, where the text warms up to 0.07 (`teacher_temperature=0.07` does so,
 over the first tenth of the steps); no gradient clipping, no stochastic depth; the representation is the student's,
-which is ahead of the teacher's after short training.
+which is ahead of the teacher's after short training; as many outputs as suit the rows, where the paper has 65,536; both
+global views of one policy, without blur and solarisation.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ Bardes, Ponce & LeCun 2022, https://arxiv.org/abs/2105.04906, eq. 1 to 6, over t
 Var and Cov are unbiased (1/(n - 1)). The paper's eq. 6 has 25, 25 and 1 as weights; in its code the mean of both views'
 variance terms and the squared error as a mean over dimensions are used, and so they are here.
 Differs from the paper: AdamW instead of LARS; the projector's three layers scale with the encoder (the paper's 8192 are
-four times ResNet-50's 2048).
+four times ResNet-50's 2048); both views of one policy, without blur and solarisation.
 """
 
 from __future__ import annotations
