@@ -12,5 +12,6 @@ class AdamW(torch.optim.AdamW):
     """
 
     def _accelerator_graph_capture_health_check(self) -> None:
-        if self.param_groups[0]["params"][0].device.type != "cpu":
+        first = next(weight for group in self.param_groups for weight in group["params"])
+        if first.device.type != "cpu":
             super()._accelerator_graph_capture_health_check()
