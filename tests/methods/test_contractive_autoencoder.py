@@ -101,7 +101,7 @@ def test_the_loss_is_the_formula() -> None:
     mean, std = dataset.spec.mean[0], dataset.spec.std[0]
     x = dataset.batch(np.arange(12)).x.double().flatten(1) / 255
     h = torch.sigmoid((x - mean) / std @ layer.weight.T + layer.bias)
-    error = ((x - h @ atoms.weight.T * (64 * std**2) ** 0.5 - atoms.bias) ** 2).mean()
+    error = ((x - (h - 0.5) @ atoms.weight.T * (64 * std**2) ** 0.5 - atoms.bias) ** 2).mean()
     norms = ((h * (1 - h)) ** 2 @ (layer.weight / std).square().sum(dim=1)).mean()
     terms = method.loss(dataset.batch(np.arange(12)), AT)
     torch.testing.assert_close(terms["contraction"], norms, rtol=1e-5, atol=0)

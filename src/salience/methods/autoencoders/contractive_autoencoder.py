@@ -9,8 +9,9 @@ For d units |J|_F^2 takes d backward passes (exact), or one (hutchinson): with s
 item, the mean of |e' J|^2 is |J|_F^2 (Hutchinson 1990). For one layer it is sum_j (h_j (1 - h_j))^2 |W_j|^2.
 
 Small codes would cost nothing if the decoder could enlarge them. The paper ties its weights to the encoder's; here the
-encoder is any network, so g is linear with columns of one length, a typical item's distance from the mean. With
-a linear code and orthogonal columns the penalty would be what noise of variance weight v in x adds to the error. An
+encoder is any network, so g is linear with columns of one length, a typical item's distance from the mean, and units
+half on stand for the mean: else their sum, sixteen such lengths for 256 units, would have to be unlearnt first. With a
+linear code and orthogonal columns the penalty would be what noise of variance weight v in x adds to the error. An
 item's code must be its own, so group norms take the places of batch norms.
 Differs from the paper: these, AdamW, squared error.
 """
@@ -76,6 +77,8 @@ class ContractiveAutoencoder(Method):
         self.dim = dim
         self.weight = weight
         self.estimate = estimate
+        self.rest: Tensor
+        self.register_buffer("rest", torch.tensor(0.5))  # the code of the mean item, all units half on
 
     @classmethod
     def build(cls, context: Context, **options: Any) -> Self:
@@ -103,4 +106,4 @@ class ContractiveAutoencoder(Method):
 
     def decode(self, codes: Tensor) -> Tensor:
         """[n d] -> [n ...] on the unit scale."""
-        return self.decoder(codes)
+        return self.decoder(codes - self.rest)
