@@ -79,7 +79,6 @@ class Board:
         self.stored = Stored(RESULTS, self.suite, machine())
         tried = self.stored if chosen_at is None else Stored(RESULTS, f"leaderboard-{source}-{chosen_at}", machine())
         self.tried = tried.content["cells"]
-        self.tries = chosen_at is None
 
     @property
     def cells(self) -> dict[str, Any]:
@@ -97,7 +96,7 @@ class Board:
             (f"{method} trial {number}", ["--kind", "trial", "--images", self.images // 2, *settings])
             for number, settings in enumerate(self._settings(method))
         ]
-        left = self._missing(method, trials) if self.tries else []
+        left = self._missing(method, trials) if self.tried is self.cells else []
         if left or any(name not in self.tried for name, _ in trials):
             return left
         best = max(range(len(trials)), key=lambda number: self.tried[trials[number][0]]["result"].get("knn", 0.0))

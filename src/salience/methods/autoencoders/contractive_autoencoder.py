@@ -78,7 +78,8 @@ class ContractiveAutoencoder(Method):
         self.weight = weight
         self.estimate = estimate
         self.rest: Tensor
-        self.register_buffer("rest", torch.tensor(0.5))  # the code of the mean item, all units half on
+        # The code of the mean item: all units half on. With the weights, as those of before it would rebuild nonsense.
+        self.register_buffer("rest", torch.tensor(0.5))
 
     @classmethod
     def build(cls, context: Context, **options: Any) -> Self:
