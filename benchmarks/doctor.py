@@ -6,8 +6,8 @@
 A run has failed if it diverged, or if nearest neighbours on rows it was not trained on are at most as good as those of
 the calibrated untrained encoder or of raw pixels, whichever is better. What was done to it does not count: some breaks
 do no harm. The diagnosis sees health.json and config.yaml alone, at the end and at a quarter of the budget, once with
-the labels the probe had and once without. Limits were chosen on the runs of CHOSEN_ON; the others are the test.
-Results: benchmarks/results/doctor.json, one cell a run, with its whole health record.
+the labels the probe had and once without. Limits were chosen on the runs of CHOSEN_ON on CIFAR-10; other methods, and
+other data, are the test. Results: benchmarks/results/doctor.json, one cell a run, with its whole health record.
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ CHOSEN_ON = (
     "vicreg",
     "dino",
 )  # DINO: its outputs' signs were added with its runs in sight
-METHODS = ("simclr", "simsiam", "byol", "vicreg", "barlowtwins", "moco", "swav", "dino")
-IMAGES = {"small-cifar10": 50_000, "grey-cifar10": 50_000, "cifar10": 25_000}
-SEEDS = {"small-cifar10": 2, "grey-cifar10": 2, "cifar10": 1}
-FLOORS = ("raw", "untrained")
+METHODS = ("simclr", "simsiam", "byol", "vicreg", "barlowtwins", "moco", "swav", "dino", "supcon", "cmc")
+OTHER_DATA = "fashion-mnist"
+IMAGES = {"small-cifar10": 50_000, OTHER_DATA: 25_000, "cifar10": 25_000, "grey-cifar10": 50_000}
+SEEDS = {"small-cifar10": 2, OTHER_DATA: 1, "cifar10": 1, "grey-cifar10": 2}
+GREY = (OTHER_DATA, "grey-cifar10")  # nothing for CMC, which holds luminance against colour
 CELL = Path(__file__).resolve().parent / "pretrain_cell.py"
 RUNS = ROOT / ".bench" / "runs" / "doctor"
 Setting = tuple[str, str, tuple[str, ...]]  # method, what was done to it, arguments
@@ -79,6 +80,12 @@ BREAKS: tuple[Setting, ...] = (
     ("dino", "frozen-teacher", ("--option", "momentum=1.0")),
     ("dino", "rate-x100", ("--learning-rate", "0.2")),
     ("dino", "destroying-views", ("--sabotage", "destroying-views")),
+    ("supcon", "temperature-0.001", ("--option", "temperature=0.001")),
+    ("supcon", "flipped-sign", ("--sabotage", "flipped-sign")),
+    ("supcon", "destroying-views", ("--sabotage", "destroying-views")),
+    ("cmc", "temperature-0.001", ("--option", "temperature=0.001")),
+    ("cmc", "rate-x1000", ("--learning-rate", "2.0")),
+    ("cmc", "destroying-views", ("--sabotage", "destroying-views")),
 )
 SMALL: tuple[Setting, ...] = (  # on the small data alone: so many steps
     ("simclr", "batch-8", ("--batch-size", "8")),
@@ -92,6 +99,7 @@ class Run:
     """A stored run, as it is judged."""
 
     name: str
+    source: str
     method: str
     broken: bool
     failed: bool
@@ -114,75 +122,63 @@ class Run:
 
 def jobs(stored: Stored, data: Path) -> list[Job]:
     found = []
-    for name in FLOORS:
-        command = [sys.executable, str(CELL), name, "cifar10", "--kind", "trial", "--data", str(data)]
-        if (cell := f"cifar10 floor {name}") not in stored.content["cells"]:
-            found.append(Job(cell, command, RUNS / cell.replace(" ", "-"), stored))
     for source, images in IMAGES.items():
-        healthy = [
-            (name, f"healthy {seed}", ("--seed", str(seed))) for seed in range(SEEDS[source]) for name in METHODS
-        ]
-        for method, what, settings in (*healthy, *BREAKS, *(SMALL if source == "small-cifar10" else ())):
+        seeds = range(SEEDS[source])
+        floors = [("raw", "floor", ()), *(("untrained", f"floor {seed}", ("--seed", str(seed))) for seed in seeds)]
+        healthy = [(name, f"healthy {seed}", ("--seed", str(seed))) for seed in seeds for name in METHODS]
+        learning = [*healthy, *BREAKS, *(SMALL if source == "small-cifar10" else ())]
+        learning = [setting for setting in learning if setting[0] != "cmc" or source not in GREY]
+        for method, what, settings in (*floors, *learning):
             name = f"{source} {method} {what}"
             run = RUNS / name.replace(" ", "-")
-            command = [sys.executable, str(CELL), method, source, "--kind", "trial", "--floor", "--images", str(images)]
-            command += [*settings, "--run", str(run), "--data", str(data)]
+            command = [sys.executable, str(CELL), method, source, "--kind", "trial", "--images", str(images)]
+            command += [*settings, *(() if "floor" in what else ("--run", str(run))), "--data", str(data)]
             if name not in stored.content["cells"]:
                 found.append(Job(name, command, run, stored))
     return found
 
 
 def stored_runs(cells: Mapping[str, Any]) -> list[Run]:
-    """The benchmark's own, and the leaderboard's trials on CIFAR-10, judged on the same rows."""
-    found = [judged(name, cell["result"]) for name, cell in cells.items() if " floor " not in name]
-    floors = {name: cells.get(f"cifar10 floor {name}", {}).get("result", {}).get("knn") for name in FLOORS}
+    """The benchmark's own, and the leaderboard's trials on CIFAR-10 of methods that rebuild, judged alike."""
+    own = {name: cell["result"] for name, cell in cells.items() if " floor" not in name}
     board = RESULTS / "leaderboard-cifar10-100000.json"
-    if None in floors.values() or not board.exists():
-        return found
-    trials = json.loads(board.read_text())["cells"]
-    found_there = {name: cell["result"] for name, cell in trials.items() if " trial " in name}
-    watched = {name: result for name, result in found_there.items() if result.get("health") and result.get("config")}
-    return found + [judged(f"leaderboard {name} healthy", result | floors) for name, result in watched.items()]
+    trials = json.loads(board.read_text())["cells"] if board.exists() else {}
+    for name, cell in trials.items():
+        if " trial " in name and name.split()[0] in REBUILDING:
+            own[f"cifar10 {name} healthy"] = cell["result"]
+    judged = (judged_run(name, result, cells) for name, result in own.items())
+    return [run for run in judged if run is not None]
 
 
-def fashion_runs() -> list[Run]:
-    """The leaderboard's final runs on Fashion-MNIST, of methods that compare items, judged on its test rows."""
-    path = RESULTS / "leaderboard-fashion-mnist-100000.json"
-    cells = json.loads(path.read_text())["cells"] if path.exists() else {}
-    floors = {name: cells[f"{name} seed 0"]["result"]["knn"]["value"] for name in FLOORS if f"{name} seed 0" in cells}
-    found = {name: cell["result"] for name, cell in cells.items() if " seed " in name and cell["result"].get("config")}
-    if len(floors) < len(FLOORS):
-        return []
-    runs = [
-        judged(f"fashion-mnist {name} healthy", {**result, **floors, "knn": result["knn"]["value"]})
-        for name, result in found.items()
-        if result.get("health")
-    ]
-    return [run for run in runs if run.method not in REBUILDING]
-
-
-def judged(name: str, result: dict[str, Any]) -> Run:
-    failed = result["diverged"] or result["knn"] <= max(result[floor] for floor in FLOORS)
-    return Run(name, name.split()[1], "healthy" not in name, failed, result["health"], result["config"])
+def judged_run(name: str, result: dict[str, Any], cells: Mapping[str, Any]) -> Run | None:
+    """None where the runs it is measured against are still to come."""
+    source, method, *what = name.split()
+    seed = what[-1] if what[0] == "healthy" else "0"
+    floors = [cells.get(f"{source} {floor}") for floor in ("raw floor", f"untrained floor {seed}")]
+    if None in floors:
+        return None
+    least = max(floor["result"]["knn"] for floor in floors if floor)
+    failed = result["diverged"] or result["knn"] <= least
+    return Run(name, source, method, "healthy" not in what, failed, result["health"], result["config"])
 
 
 def report(runs: list[Run]) -> str:
-    """Of methods that compare items first; those that rebuild them were neither broken nor asked for neighbours."""
+    """Of methods that compare items first; those that rebuild them were not broken."""
     comparing = [run for run in runs if run.method not in REBUILDING]
     rebuilding = [run for run in runs if run.method in REBUILDING]
-    lines = [tally("that compare items", comparing)]
+    kinds = {
+        "limits chosen on": [run for run in comparing if run.method in CHOSEN_ON and run.source != OTHER_DATA],
+        "other methods": [run for run in comparing if run.method not in CHOSEN_ON and run.source != OTHER_DATA],
+        "other data": [run for run in comparing if run.source == OTHER_DATA],
+    }
+    lines = [tally(" of methods that compare items", comparing)]
+    lines += [f"  {title:<18}{tally('', some)}" for title, some in kinds.items()]
     for labels in (True, False):
         for share in (0.25, 1.0):
             lines.append(f"\n{'with' if labels else 'without'} labels, at {share:.0%} of the budget")
-            for title, chosen in (("limits chosen on", True), ("tested on", False)):
-                some = [run for run in comparing if (run.method in CHOSEN_ON) is chosen]
-                lines.append(f"  {title:<18}" + scores(some, share, labels=labels))
-    if elsewhere := fashion_runs():
-        lines.append("\n" + tally("that compare items, on other data (Fashion-MNIST)", elsewhere))
-        for share in (0.25, 1.0):
-            lines.append(f"  {f'labels, at {share:.0%}':<18}" + scores(elsewhere, share, labels=True))
+            lines += [f"  {title:<18}" + scores(some, share, labels=labels) for title, some in kinds.items()]
     if rebuilding:
-        lines.append("\n" + tally("that rebuild them", rebuilding))
+        lines.append("\n" + tally(" of methods that rebuild them", rebuilding))
         for share in (0.25, 1.0):
             lines.append(f"  {f'labels, at {share:.0%}':<18}" + scores(rebuilding, share, labels=True))
     lines.append("\nwrong at the end, with labels")
@@ -191,7 +187,7 @@ def report(runs: list[Run]) -> str:
 
 def tally(what: str, runs: list[Run]) -> str:
     broken, failed = sum(run.broken for run in runs), sum(run.failed for run in runs)
-    return f"{len(runs)} runs of methods {what}, {broken} broken on purpose, {failed} failed"
+    return f"{len(runs)} runs{what}, {broken} broken on purpose, {failed} failed"
 
 
 def scores(runs: Iterable[Run], share: float, *, labels: bool) -> str:

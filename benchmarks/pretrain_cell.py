@@ -148,7 +148,7 @@ def measured(args: argparse.Namespace, found: Any, judged: Dataset, bank: Datase
     known, unseen = embed(bank), embed(judged)
     classes = len(bank.classes)
     if args.kind == "trial":
-        return {"knn": knn(known, bank.labels, unseen, judged.labels, classes)} | floor(args, judged, bank)
+        return {"knn": knn(known, bank.labels, unseen, judged.labels, classes)}
     task = Task.of(bank.labels, judged.labels, classes, None)
     draws = {count: rows for count, rows in task.draws.items() if count in (1, 10)}
     chosen = Task(bank.labels, judged.labels, classes, task.validation, draws)
@@ -191,16 +191,6 @@ def draw(clouds: tuple[Tensor, Tensor], seed: int) -> np.ndarray:
     return drawn(*clouds, noise).numpy()
 
 
-def floor(args: argparse.Namespace, judged: Dataset, bank: Dataset) -> dict[str, float]:
-    """What a trained encoder has to beat on these rows, where --floor asks for it."""
-    if not args.floor:
-        return {}
-    found = {}
-    for name, embed in (("raw", raw), ("untrained", untrained(args, bank))):
-        found[name] = knn(embed(bank), bank.labels, embed(judged), judged.labels, len(bank.classes))
-    return found
-
-
 def print_no(what: str) -> None:
     """The measures announce themselves; nobody watches here."""
 
@@ -211,7 +201,7 @@ def main() -> None:
     began = time.process_time()
     embed = embedder(args, train)
     seconds = time.process_time() - began
-    found = floor(args, judged, bank) if embed is None else measured(args, embed, judged, bank)
+    found = {} if embed is None else measured(args, embed, judged, bank)
     cost, health = ({}, None) if args.run is None else (read(args.run / "cost.json"), read(args.run / "health.json"))
     emit(
         SUMMARY,
@@ -251,7 +241,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--views")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=JSON")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--floor", action="store_true", help="of a trial: measure raw input and the untrained encoder")
     parser.add_argument("--sabotage", choices=tuple(SABOTAGES), help="break the method on purpose")
     return parser.parse_args()
 

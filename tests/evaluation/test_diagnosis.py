@@ -165,6 +165,28 @@ def test_rising_and_not_yet_above_what_costs_nothing_is_under_trained() -> None:
     assert found.findings[0].change == "more --epochs"
 
 
+def test_a_loss_that_has_settled_on_poor_neighbours_has_failed() -> None:
+    record = course(loss=(5.9, 4.5), knn=(0.37, 0.30))
+    assert diagnose(record, CONFIG).verdict == "under-trained"  # the loss still falls
+    for probe in record["probes"][2:]:
+        probe["loss"] = 4.52 - 0.0001 * probe["step"]
+    found = diagnose(record, CONFIG)
+    assert found.verdict == "failing"
+    assert "settled at 4.508" in found.findings[1].why
+    for probe in record["probes"]:
+        del probe["loss"]  # of a method that tells none
+    assert diagnose(record, CONFIG).verdict == "under-trained"
+
+
+def test_neighbours_poor_at_one_probe_alone_are_no_sign() -> None:
+    record = course(effective_rank=(20.0, 2.0), knn=(0.37, 0.38))
+    record["probes"][-2]["effective_rank"] = 2.0
+    record["probes"][-1]["knn"] = 0.20
+    assert diagnose(record, CONFIG).healthy
+    record["probes"][-2]["knn"] = 0.20
+    assert diagnose(record, CONFIG).verdict == "failing"
+
+
 def test_without_probes_enough_nothing_is_said() -> None:
     record = collapsing()
     record["probes"] = record["probes"][:1]
@@ -228,5 +250,5 @@ def test_codes_and_players_have_signs_of_their_own(
 @pytest.mark.parametrize(("last", "verdict"), [(0.34, "healthy"), (0.31, "under-trained")])
 def test_neighbours_within_two_standard_errors_of_the_baseline_are_not_worse(last: float, verdict: str) -> None:
     record = course(knn=(0.37, last))
-    record["about"]["labelled"] = 2000  # of which 500 are asked: a standard error of 0.0216
+    record["about"]["labelled"] = 500  # a standard error of 0.0216
     assert diagnose(record, CONFIG).verdict == verdict

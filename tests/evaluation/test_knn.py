@@ -32,6 +32,16 @@ def test_a_row_is_not_its_own_neighbour():
     assert (found.sort(1).values.diff(dim=1) > 0).all()
 
 
+def test_every_row_can_ask_all_the_others():
+    x, labels = rows(40), torch.arange(40) % 3
+    found = knn_scores(x, labels, None, 3, k=5)
+    for row in range(40):
+        others = torch.arange(40) != row
+        expected = knn_scores(x[others], labels[others], x[row : row + 1], 3, k=5)[0]
+        torch.testing.assert_close(found[row], expected)
+    assert knn_scores(x[:3], labels[:3], None, 3).sum(1).tolist() == [1, 1, 1]  # k is more than there are
+
+
 def test_fewer_rows_than_k_all_vote():
     scores = knn_scores(torch.eye(3), torch.tensor([0, 1, 1]), torch.eye(3)[:1], 2, k=20, temperature=1.0)
     e = torch.tensor(1.0).exp()

@@ -123,6 +123,15 @@ def test_neighbours_are_asked_only_where_they_are_the_aim() -> None:
         assert ("raw_knn" in probe.about(method, 32)) is asked
 
 
+def test_two_looks_at_neighbours_come_before_the_first_warning(tmp_path: Path) -> None:
+    rep = fit("simclr", structured_images(labelled=True), out=tmp_path / "run", **QUICK | {"epochs": 20})
+    probes = json.loads((Run(rep.run or "").path / "health.json").read_text())["probes"]
+    total = probes[-1]["step"]
+    asked = [number for number, probe in enumerate(probes) if "knn" in probe]
+    assert asked == [0, 1, 2, 3, 6, 9, 12, len(probes) - 1][: len(asked)]
+    assert sum(0 < probes[number]["step"] <= total / 4 for number in asked) >= 2
+
+
 def ends_at_what_the_first_has_seen(rank: int) -> str:
     """Only the first process looks, and sees a representation that is not finite."""
     method, probe = build("autoencoder", structured_images()), Probe(structured_images(), total=10, seed=0)

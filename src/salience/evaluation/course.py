@@ -21,6 +21,7 @@ class Limits:
     Collapse: spread and uniformity of the value at the start; rank, absolute; loss, of its way to the collapsed one
     neighbours: how far below the baselines kNN may dip at first, as a share; nothing at the end
     rise: of kNN between two looks, that counts as rising;  noise: standard errors that do not count as worse
+    settled: share of its way the loss still goes in the last third of a training that has come to its end
     short: steps of a training in which any run looks ill
     Codes: active, share of a VAE's dimensions; nats, of its divergence from the prior; dead, share of units
     Players: won, share of real and of generated items a discriminator is right about; modes, spread and coverage of
@@ -43,6 +44,7 @@ class Limits:
     neighbours: float = 0.1
     rise: float = 0.02
     noise: float = 2.0
+    settled: float = 0.05
     short: int = 100
     active: float = 0.02
     nats: float = 0.5
@@ -117,10 +119,20 @@ class Course:
         found = self.values("knn")
         return len(found) > 1 and found[-1] - min(found[1:-1] or found) > limits.rise
 
+    def settled(self, limits: Limits) -> bool:
+        """Whether the loss, where one is told, fell no more in the last third."""
+        found = self.values("loss")
+        return bool(found) and found[len(found) * 2 // 3] - found[-1] <= limits.settled * abs(found[0] - found[-1])
+
+    def ends_low(self, limits: Limits) -> bool:
+        """Whether neighbours end below what costs nothing, by more than the items that were asked can err."""
+        least = self.baseline - limits.noise * self.error
+        return self.share == 1 and self.lately("knn", lambda now: now < least)
+
     @property
     def error(self) -> float:
-        """Standard error of the baseline: a quarter of the labelled items are asked."""
-        asked, share = self.about.get("labelled", 0) / 4, self.baseline
+        """Standard error of the baseline: every labelled item is asked."""
+        asked, share = self.about.get("labelled", 0), self.baseline
         return math.sqrt(share * (1 - share) / asked) if asked else 0.0
 
     @property

@@ -34,11 +34,16 @@ def neighbours(
 
 
 def knn_scores(
-    train: Tensor, labels: Tensor, test: Tensor, classes: int, *, k: int = 20, temperature: float = 0.1
+    train: Tensor, labels: Tensor, test: Tensor | None, classes: int, *, k: int = 20, temperature: float = 0.1
 ) -> Tensor:
-    """Each class's share of the vote.  train: [n d], labels: [n], test: [m d] -> [m classes], rows sum to 1"""
+    """Each class's share of the vote.
+
+    train: [n d], labels: [n], test: [m d]; None: every row of train, asked of all the others
+    -> [m classes], rows sum to 1
+    """
+    own = test is None
     votes = []
-    for similarity, rows in neighbours(test, train, min(k, len(train))):
+    for similarity, rows in neighbours(train if test is None else test, train, min(k, len(train) - own), own=own):
         weight = (similarity / temperature).softmax(1)  # the common factor of the weights changes no vote
         votes.append(weight.new_zeros(len(rows), classes).scatter_add_(1, labels[rows], weight))
     return torch.cat(votes)

@@ -168,13 +168,18 @@ def stuck_loss(course: Course, limits: Limits) -> Finding | None:
 
 def poor_neighbours(course: Course, limits: Limits) -> Finding | None:
     """Labels, where there are any, tell nothing better than before. A dip is forgiven while training is young."""
-    found = course.values("knn")
-    if len(found) < 2:
-        return None
     least = course.baseline * (1 - limits.neighbours * (1 - course.share))
-    if found[-1] >= least or (len(found) > 2 and found[-2] >= least):
+    if not course.lately("knn", lambda now: now < least):
         return None
     return Finding("neighbours are no better than before training", neighbours_told(course), RATE_AND_VIEWS, "knn")
+
+
+def settled_low(course: Course, limits: Limits) -> Finding | None:
+    """What was to be learnt is learnt, and was of no use: more of it will not help."""
+    if not course.ends_low(limits) or course.rises(limits) or not course.settled(limits):
+        return None
+    why = f"the loss has settled at {course.now('loss'):.4g}, and neighbours become no better"
+    return Finding("what was learnt is of no use", why, RATE_AND_VIEWS, "loss")
 
 
 def gradients(course: Course, limits: Limits) -> Finding | None:
@@ -195,7 +200,7 @@ def neighbours_told(course: Course) -> str:
 
 
 RATE_AND_VIEWS = "change --learning-rate; see the views with: salience views"
-ANY_METHOD = (stuck_loss, poor_neighbours, gradients)
+ANY_METHOD = (stuck_loss, poor_neighbours, settled_low, gradients)
 
 # --- mistakes in the settings: one piece of evidence ---------------------------------------------------------------
 
@@ -250,9 +255,8 @@ MISTAKES = (weak_views, odd_temperature, frozen_teacher, high_rate, small_batch,
 
 
 def under_trained(course: Course, limits: Limits) -> Finding | None:
-    """At the end, neighbours are below what costs nothing, by more than the items that were asked can err."""
-    found = course.values("knn")
-    if len(found) < 2 or course.share < 1 or found[-1] >= course.baseline - limits.noise * course.error:
+    """At the end, neighbours are below what costs nothing, and they or the loss are still on their way."""
+    if not course.ends_low(limits) or (course.settled(limits) and not course.rises(limits)):
         return None
     what, change = ("training was too short", "more --epochs")
     if not course.rises(limits):

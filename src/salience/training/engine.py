@@ -28,7 +28,7 @@ from salience.methods.base import Plan
 from salience.run import Run
 from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Interrupted
 from salience.training.cost import CostMeter
-from salience.training.health import KNN_EVERY, PROBES, Health
+from salience.training.health import PROBES, Health, asks_neighbours
 from salience.training.metrics import MetricsCSV
 from salience.training.probe import Probe
 from salience.training.processes import is_helper, several_processes
@@ -140,7 +140,8 @@ def seconds_watching(method: Method, dataset: Dataset, config: Mapping[str, Any]
         started = time.perf_counter()
         probe.look(method, 0, knn=knn)
         taken.append(time.perf_counter() - started)
-    return (PROBES + 1) * taken[0] + (PROBES // KNN_EVERY + 1) * max(0.0, taken[1] - taken[0])
+    asked = sum(map(asks_neighbours, range(PROBES + 1)))
+    return (PROBES + 1) * taken[0] + asked * max(0.0, taken[1] - taken[0])
 
 
 def _trainer(run: Run, method: Method, callbacks: list[L.Callback]) -> L.Trainer:

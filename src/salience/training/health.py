@@ -21,8 +21,13 @@ from salience.training.probe import Probe
 
 PROBES = 12  # over a training
 LEAST = 5  # steps between two probes
-KNN_EVERY = 3  # probes: nearest neighbours cost more than the rest
 WARN_FROM = 0.25  # of the training: what is said before is too often wrong
+KNN_EVERY = 3  # probes from then on: nearest neighbours cost more than the rest
+
+
+def asks_neighbours(probe: int) -> bool:
+    """Whether this one does, counted from 0: all of those that the first warning rests on, then some."""
+    return probe <= WARN_FROM * PROBES or probe % KNN_EVERY == 0
 
 
 class Diverged(UserError):  # noqa: N818 - says what happened
@@ -94,7 +99,7 @@ class Health(L.Callback):
         """-> why training has to end, if it has"""
         assert isinstance(method, Method)
         step, probes = trainer.global_step, self.record["probes"]
-        knn = len(probes) % KNN_EVERY == 0 or step == self.steps
+        knn = asks_neighbours(len(probes)) or step == self.steps
         seen = self.probe.look(method, step, knn=knn)
         if seen is None:
             return self._diverged("the representation is not finite", trainer)

@@ -24,7 +24,7 @@ from salience.methods import Method
 from salience.views import Views
 
 SIZE = 256  # items whose geometry and loss are looked at
-BANK, QUERIES = 1_500, 500  # labelled items for kNN, at most
+LABELLED = 1_500  # items for kNN, at most
 LEAST_LABELLED = 60
 FIXED_VIEWS = 2**30  # the epoch whose views the probe sees; no training comes so far
 Signs = dict[str, float]
@@ -40,7 +40,7 @@ class Probe:
         self.total = total
         self.seed = seed
         self.half = half
-        rows = permute(np.arange(min(len(dataset), 4 * (SIZE + BANK + QUERIES))), len(dataset), seed, epoch=0)
+        rows = permute(np.arange(min(len(dataset), 4 * (SIZE + LABELLED))), len(dataset), seed, epoch=0)
         self.batch = dataset.batch(rows[:SIZE])
         self.labelled = _labelled(dataset, rows)
 
@@ -106,19 +106,18 @@ def _labelled(dataset: Dataset, rows: np.ndarray) -> Dataset | None:
     """Some of these rows that have labels; None where they are too few, or of one class."""
     if dataset.labels is None:
         return None
-    known = rows[dataset.labels[rows] >= 0][: BANK + QUERIES]
+    known = rows[dataset.labels[rows] >= 0][:LABELLED]
     if len(known) < LEAST_LABELLED or len(np.unique(dataset.labels[known])) < 2:
         return None
     return dataset.subset(known)
 
 
 def _knn(codes: Tensor, labelled: Dataset) -> float:
-    """Weighted kNN accuracy of the last quarter of the rows, by the others."""
+    """Weighted kNN accuracy of every row, by all the others."""
     assert labelled.labels is not None
     labels = torch.from_numpy(labelled.labels)
-    first = len(codes) * 3 // 4
-    scores = knn_scores(codes[:first], labels[:first], codes[first:], len(labelled.classes))
-    return round(float((scores.argmax(1) == labels[first:]).float().mean()), 4)
+    scores = knn_scores(codes, labels, None, len(labelled.classes))
+    return round(float((scores.argmax(1) == labels).float().mean()), 4)
 
 
 @contextmanager
