@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salience.batch import Spec
+from salience.nets.enlarging import enlarged
 from salience.nets.inputs import input_width
 
 _WIDTHS = (256, 128, 64, 32)
@@ -47,21 +48,7 @@ class Stage(nn.Module):
         self.norm = nn.BatchNorm2d(after)
 
     def forward(self, x: Tensor, size: int) -> Tensor:
-        return F.relu_(self.norm(enlarged(x, size, self.convolution)))
-
-
-def enlarged(x: Tensor, size: int, convolution: nn.Conv2d) -> Tensor:
-    """A 3x3 convolution of `x` enlarged by nearest neighbour.  [n c h w] -> [n o size size]
-
-    Twofold, the two together are one transposed convolution, which does 4/9 of the work: a pixel that becomes a block
-    of 2x2 meets the sum of the kernel's copies over that block, which is 4x4.
-    """
-    if size != 2 * x.shape[-1]:
-        return convolution(F.interpolate(x, size=(size, size), mode="nearest"))
-    kernel = convolution.weight.flip(2, 3)  # [o c 3 3], flipped as the transposed convolution has it
-    padded = F.pad(kernel, (1, 1, 1, 1))
-    spread = padded[..., 1:, 1:] + padded[..., 1:, :-1] + padded[..., :-1, 1:] + padded[..., :-1, :-1]  # [o c 4 4]
-    return F.conv_transpose2d(x, spread.transpose(0, 1), stride=2, padding=1)
+        return F.relu_(self.norm(enlarged(x, size, self.convolution.weight)))
 
 
 class Dictionary(nn.Module):
