@@ -19,13 +19,14 @@ import torch
 from classical import fashion
 from shared import SUMMARY, Enough, StepClock, emit, versions
 from torch import nn
-from vae_nets import DIM, FASHION, conv_encoder, dense_decoder, dense_encoder, large_decoder, large_encoder
+from vae_nets import DIM, FASHION, dense_decoder, dense_encoder, large_decoder, large_encoder
 
 import salience
 from salience.batch import Spec
 from salience.methods.generative.vae import VAE
 from salience.nets import Encoder, make_input
 from salience.nets.decoder import ConvDecoder
+from salience.nets.encoder import convnet_code
 from salience.representation import options_of
 from salience.run import Run
 from salience.training.engine import train
@@ -33,9 +34,9 @@ from salience.training.plan import Wishes, make_plan
 
 
 def nets(name: str, spec: Spec) -> tuple[nn.Module, nn.Module]:
-    """Those of pythae; of the small ones the decoder is ours, whose layers conv_decoder writes out."""
+    """Those of pythae; the small ones are ours, whose layers conv_encoder and conv_decoder write out."""
     if name == "conv":
-        return conv_encoder(), ConvDecoder(DIM, spec)
+        return convnet_code(spec, 2 * DIM), ConvDecoder(DIM, spec)
     return (dense_encoder(), dense_decoder()) if name == "dense" else (large_encoder(), large_decoder())
 
 

@@ -6,7 +6,6 @@ from torch import nn
 
 from salience.batch import Column, Spec
 from salience.nets import make_decoder
-from salience.nets.enlarging import _Enlarged, enlarged
 
 
 def images(channels=3, size=32):
@@ -25,21 +24,6 @@ def test_a_code_becomes_an_image(name, spec):
     assert out.shape == (3, *spec.shape)
     out.square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in decoder.parameters())
-
-
-@pytest.mark.parametrize("at_once", [enlarged, lambda x, size, weight: _Enlarged.apply(x, weight, size)])
-@pytest.mark.parametrize(("side", "size"), [(4, 8), (7, 14), (1, 2), (4, 7), (3, 5), (1, 1)])
-def test_enlarging_and_convolving_at_once_is_the_same_in_value_and_gradient(side, size, at_once):
-    torch.manual_seed(0)
-    convolution = nn.Conv2d(3, 5, 3, padding=1, bias=False).double()
-    x = torch.randn(2, 3, side, side, dtype=torch.float64, requires_grad=True)
-    plain = convolution(nn.functional.interpolate(x, size=(size, size), mode="nearest"))
-    ours = at_once(x, size, convolution.weight)
-    torch.testing.assert_close(ours, plain)
-    weights = torch.randn_like(plain)
-    theirs = torch.autograd.grad((plain * weights).sum(), (x, convolution.weight))
-    for mine, other in zip(torch.autograd.grad((ours * weights).sum(), (x, convolution.weight)), theirs, strict=True):
-        torch.testing.assert_close(mine, other)
 
 
 @pytest.mark.parametrize("name", ["convnet", "mlp", "linear"])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salience.batch import Spec
-from salience.nets.enlarging import enlarged
+from salience.nets.convolutions import enlarged
 from salience.nets.inputs import input_width
 
 _WIDTHS = (256, 128, 64, 32)

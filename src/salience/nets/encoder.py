@@ -8,6 +8,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from salience.batch import Spec
+from salience.nets.convolutions import Halving, Positions
 from salience.nets.inputs import ImageInput, TableInput
 
 # Pixels a side of a local crop: smaller ones shrink to a single pixel before a network's last stride, where bf16
@@ -53,7 +54,7 @@ def convnet_code(spec: Spec, dim: int) -> nn.Sequential:
     """The same convolutions, and a linear map of all positions in place of their mean.  [n c h w] -> [n dim]"""
     body, width = convnet(spec.channels)
     side = math.ceil(spec.resolution / 8)
-    return nn.Sequential(*body[:-2], nn.Flatten(), nn.Linear(width * side**2, dim))
+    return nn.Sequential(*body[:-2], Positions(), nn.Linear(width * side**2, dim))
 
 
 def mlp(width: int, hidden: tuple[int, ...] = (256, 256)) -> tuple[nn.Sequential, int]:
@@ -70,6 +71,5 @@ def linear(width: int, dim: int) -> tuple[nn.Sequential, int]:
 
 
 def _conv(before: int, after: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(before, after, 3, stride, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)
-    )
+    plain = nn.Conv2d(before, after, 3, padding=1, bias=False)
+    return nn.Sequential(Halving(before, after) if stride == 2 else plain, nn.BatchNorm2d(after), nn.ReLU(inplace=True))
