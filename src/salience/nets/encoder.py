@@ -71,5 +71,5 @@ def linear(width: int, dim: int) -> tuple[nn.Sequential, int]:
 
 
 def _conv(before: int, after: int, stride: int) -> nn.Sequential:
-    plain = nn.Conv2d(before, after, 3, padding=1, bias=False)
-    return nn.Sequential(Halving(before, after) if stride == 2 else plain, nn.BatchNorm2d(after), nn.ReLU(inplace=True))
+    layer = Halving(before, after) if stride == 2 else nn.Conv2d(before, after, 3, padding=1, bias=False)
+    return nn.Sequential(layer, nn.BatchNorm2d(after), nn.ReLU(inplace=True))
