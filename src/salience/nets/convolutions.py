@@ -50,11 +50,11 @@ class _Halving(torch.autograd.Function):
 class Positions(nn.Flatten):
     """All values of an image in a row.  [n c h w] -> [n chw]
 
-    Their gradients come back laid out as convolutions like them; else each step down to the next convolution is slow.
+    On CPUs their gradients come back laid out as convolutions like them; else each step down to the next one is slow.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.requires_grad and x.is_contiguous(memory_format=torch.channels_last):
+        if x.device.type == "cpu" and x.requires_grad and x.is_contiguous(memory_format=torch.channels_last):
             x.register_hook(lambda of_x: of_x.contiguous(memory_format=torch.channels_last))
         return super().forward(x)
 
