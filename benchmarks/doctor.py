@@ -39,7 +39,14 @@ CHOSEN_ON = (
 METHODS = ("simclr", "simsiam", "byol", "vicreg", "barlowtwins", "moco", "swav", "dino", "supcon", "cmc")
 OTHER_DATA = "fashion-mnist"
 IMAGES = {"small-cifar10": 50_000, OTHER_DATA: 25_000, "cifar10": 25_000, "grey-cifar10": 50_000}
-SEEDS = {"small-cifar10": 2, OTHER_DATA: 1, "cifar10": 1, "grey-cifar10": 2}
+LARGE, MANY = (), ("--batch-size", "64")  # by default so few steps that not all methods learn enough in them
+HEALTHY = {  # settings of the runs that are not broken, and their seeds
+    "small-cifar10": {LARGE: 2, MANY: 2},
+    OTHER_DATA: {LARGE: 1, MANY: 1},
+    "cifar10": {LARGE: 1, MANY: 1},
+    "grey-cifar10": {MANY: 2},
+}
+BROKEN_ON = ("small-cifar10", OTHER_DATA, "cifar10")
 GREY = (OTHER_DATA, "grey-cifar10")  # nothing for CMC, which holds luminance against colour
 CELL = Path(__file__).resolve().parent / "pretrain_cell.py"
 RUNS = ROOT / ".bench" / "runs" / "doctor"
@@ -123,10 +130,15 @@ class Run:
 def jobs(stored: Stored, data: Path) -> list[Job]:
     found = []
     for source, images in IMAGES.items():
-        seeds = range(SEEDS[source])
+        seeds = range(max(HEALTHY[source].values()))
         floors = [("raw", "floor", ()), *(("untrained", f"floor {seed}", ("--seed", str(seed))) for seed in seeds)]
-        healthy = [(name, f"healthy {seed}", ("--seed", str(seed))) for seed in seeds for name in METHODS]
-        learning = [*healthy, *BREAKS, *(SMALL if source == "small-cifar10" else ())]
+        learning = [
+            (name, f"healthy{'-64' * (settings == MANY)} {seed}", (*settings, "--seed", str(seed)))
+            for settings, count in HEALTHY[source].items()
+            for seed in range(count)
+            for name in METHODS
+        ]
+        learning += [*(BREAKS if source in BROKEN_ON else ()), *(SMALL if source == "small-cifar10" else ())]
         learning = [setting for setting in learning if setting[0] != "cmc" or source not in GREY]
         for method, what, settings in (*floors, *learning):
             name = f"{source} {method} {what}"
@@ -153,13 +165,14 @@ def stored_runs(cells: Mapping[str, Any]) -> list[Run]:
 def judged_run(name: str, result: dict[str, Any], cells: Mapping[str, Any]) -> Run | None:
     """None where the runs it is measured against are still to come."""
     source, method, *what = name.split()
-    seed = what[-1] if what[0] == "healthy" else "0"
+    healthy = what[0].startswith("healthy") or what[-1] == "healthy"
+    seed = what[-1] if what[-1].isdigit() else "0"
     floors = [cells.get(f"{source} {floor}") for floor in ("raw floor", f"untrained floor {seed}")]
     if None in floors:
         return None
     least = max(floor["result"]["knn"] for floor in floors if floor)
     failed = result["diverged"] or result["knn"] <= least
-    return Run(name, source, method, "healthy" not in what, failed, result["health"], result["config"])
+    return Run(name, source, method, not healthy, failed, result["health"], result["config"])
 
 
 def report(runs: list[Run]) -> str:
