@@ -172,7 +172,7 @@ def test_a_loss_that_has_settled_on_poor_neighbours_has_failed() -> None:
         probe["loss"] = 4.52 - 0.0001 * probe["step"]
     found = diagnose(record, CONFIG)
     assert found.verdict == "failing"
-    assert "settled at 4.508" in found.findings[1].why
+    assert "the loss stays at 4.508" in found.findings[1].why
     for probe in record["probes"]:
         del probe["loss"]  # of a method that tells none
     assert diagnose(record, CONFIG).verdict == "under-trained"

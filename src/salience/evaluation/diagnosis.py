@@ -2,8 +2,9 @@
 
 A healthy SimSiam has an effective rank of 3, VICReg without its variance term keeps 32, and identity views give the
 best rank of all: so a verdict needs two signs of different kinds, each over two probes in a row. Neighbours that end
-below what costs nothing are bad news however the rest looks; whether they or the loss still move tells more time from
-no use. A loss that is no number stands alone. How often this is right is measured: benchmarks/doctor.py.
+below what costs nothing are bad news however the rest looks; whether they or the loss still move tells a training that
+was too short from one that failed. A loss that is no number stands alone. How often this is right is measured:
+benchmarks/doctor.py.
 """
 
 from __future__ import annotations

@@ -175,11 +175,11 @@ def poor_neighbours(course: Course, limits: Limits) -> Finding | None:
 
 
 def settled_low(course: Course, limits: Limits) -> Finding | None:
-    """What was to be learnt is learnt, and was of no use: more of it will not help."""
+    """What was to be learnt is learnt, and did not bring items of a class together: more of it will not."""
     if not course.ends_low(limits) or course.rises(limits) or not course.settled(limits):
         return None
-    why = f"the loss has settled at {course.now('loss'):.4g}, and neighbours become no better"
-    return Finding("what was learnt is of no use", why, RATE_AND_VIEWS, "loss")
+    why = f"the loss stays at {course.now('loss'):.4g}, and neighbours become no better"
+    return Finding("training has settled on poor neighbours", why, RATE_AND_VIEWS, "loss")
 
 
 def gradients(course: Course, limits: Limits) -> Finding | None:

@@ -35,15 +35,17 @@ class _Halving(torch.autograd.Function):
         return F.conv2d(x, weight, stride=2, padding=1)
 
     @staticmethod
-    def backward(ctx: Any, of_output: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, of_output: Tensor) -> tuple[Tensor, Tensor | None]:
         x, weight = ctx.saved_tensors
+        of_x = torch.ops.aten.convolution_backward(
+            of_output, x, weight.to(x.dtype), None, (2, 2), (1, 1), (1, 1), False, (0, 0), 1, (True, False, False)
+        )[0]
+        if not ctx.needs_input_grad[1]:  # of a network that never changes
+            return of_x, None
         c = x.shape[1]
         padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
         patches = padded.unfold(1, 3, 2).unfold(2, 3, 2).permute(0, 1, 2, 4, 5, 3).reshape(-1, 9 * c)  # [nhw 9c]
         of_weight = of_output.permute(0, 2, 3, 1).flatten(0, 2).T @ patches
-        of_x = torch.ops.aten.convolution_backward(
-            of_output, x, weight.to(x.dtype), None, (2, 2), (1, 1), (1, 1), False, (0, 0), 1, (True, False, False)
-        )[0]
         return of_x, of_weight.view(-1, 3, 3, c).permute(0, 3, 1, 2).to(weight.dtype)
 
 
