@@ -183,6 +183,8 @@ def report(runs: list[Run]) -> str:
         "limits chosen on": [run for run in comparing if run.method in CHOSEN_ON and run.source != OTHER_DATA],
         "other methods": [run for run in comparing if run.method not in CHOSEN_ON and run.source != OTHER_DATA],
         "other data": [run for run in comparing if run.source == OTHER_DATA],
+        "all": comparing,
+        "all not broken": [run for run in comparing if not run.broken],
     }
     lines = [tally(" of methods that compare items", comparing)]
     lines += [f"  {title:<18}{tally('', some)}" for title, some in kinds.items()]
