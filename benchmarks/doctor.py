@@ -39,12 +39,12 @@ CHOSEN_ON = (
 METHODS = ("simclr", "simsiam", "byol", "vicreg", "barlowtwins", "moco", "swav", "dino", "supcon", "cmc")
 OTHER_DATA = "fashion-mnist"
 IMAGES = {"small-cifar10": 50_000, OTHER_DATA: 25_000, "cifar10": 25_000, "grey-cifar10": 50_000}
-LARGE, MANY = (), ("--batch-size", "64")  # by default so few steps that not all methods learn enough in them
-HEALTHY = {  # settings of the runs that are not broken, and their seeds
-    "small-cifar10": {LARGE: 2, MANY: 2},
-    OTHER_DATA: {LARGE: 1, MANY: 1},
-    "cifar10": {LARGE: 1, MANY: 1},
-    "grey-cifar10": {MANY: 2},
+UNBROKEN = {"healthy": (), "healthy-64": ("--batch-size", "64")}  # more steps, in which more methods learn enough
+SEEDS = {
+    "small-cifar10": {"healthy": 2, "healthy-64": 2},
+    OTHER_DATA: {"healthy": 1, "healthy-64": 1},
+    "cifar10": {"healthy": 1, "healthy-64": 1},
+    "grey-cifar10": {"healthy-64": 2},
 }
 BROKEN_ON = ("small-cifar10", OTHER_DATA, "cifar10")
 GREY = (OTHER_DATA, "grey-cifar10")  # nothing for CMC, which holds luminance against colour
@@ -130,11 +130,11 @@ class Run:
 def jobs(stored: Stored, data: Path) -> list[Job]:
     found = []
     for source, images in IMAGES.items():
-        seeds = range(max(HEALTHY[source].values()))
+        seeds = range(max(SEEDS[source].values()))
         floors = [("raw", "floor", ()), *(("untrained", f"floor {seed}", ("--seed", str(seed))) for seed in seeds)]
         learning = [
-            (name, f"healthy{'-64' * (settings == MANY)} {seed}", (*settings, "--seed", str(seed)))
-            for settings, count in HEALTHY[source].items()
+            (name, f"{what} {seed}", (*UNBROKEN[what], "--seed", str(seed)))
+            for what, count in SEEDS[source].items()
             for seed in range(count)
             for name in METHODS
         ]
@@ -157,22 +157,19 @@ def stored_runs(cells: Mapping[str, Any]) -> list[Run]:
     trials = json.loads(board.read_text())["cells"] if board.exists() else {}
     for name, cell in trials.items():
         if " trial " in name and name.split()[0] in REBUILDING:
-            own[f"cifar10 {name} healthy"] = cell["result"]
+            own[f"cifar10 {name.replace(' trial ', ' healthy-trial-')}"] = cell["result"]
     judged = (judged_run(name, result, cells) for name, result in own.items())
     return [run for run in judged if run is not None]
 
 
 def judged_run(name: str, result: dict[str, Any], cells: Mapping[str, Any]) -> Run | None:
     """None where the runs it is measured against are still to come."""
-    source, method, *what = name.split()
-    healthy = what[0].startswith("healthy") or what[-1] == "healthy"
-    seed = what[-1] if what[-1].isdigit() else "0"
-    floors = [cells.get(f"{source} {floor}") for floor in ("raw floor", f"untrained floor {seed}")]
-    if None in floors:
+    source, method, what, *seed = name.split()
+    floors = (f"{source} raw floor", f"{source} untrained floor {seed[0] if seed else 0}")
+    if not all(floor in cells for floor in floors):
         return None
-    least = max(floor["result"]["knn"] for floor in floors if floor)
-    failed = result["diverged"] or result["knn"] <= least
-    return Run(name, source, method, not healthy, failed, result["health"], result["config"])
+    failed = result["diverged"] or result["knn"] <= max(cells[floor]["result"]["knn"] for floor in floors)
+    return Run(name, source, method, not what.startswith("healthy"), failed, result["health"], result["config"])
 
 
 def report(runs: list[Run]) -> str:
