@@ -55,7 +55,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=100_000, help="seen by each run")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="cells at a time, one core each")
     args = parser.parse_args()
-    stored = Stored(RESULTS, "collapse", machine())
+    stored = Stored(RESULTS, "collapse", machine(), timed=False)
     return run_all(lambda: jobs(stored, args.images), args.jobs)
 
 

@@ -240,7 +240,7 @@ def main() -> int:
     if args.check:
         kept = json.loads((RESULTS / "doctor.json").read_text())
         return int(kept["summary"] != report(stored_runs(kept["cells"])))
-    stored = Stored(RESULTS, "doctor", machine())
+    stored = Stored(RESULTS, "doctor", machine(), timed=False)
     if not args.report and not args.data:
         parser.error("--data: the runs need CIFAR-10; give its folder, or set SALIENCE_DATA")
     code, data = 0, Path(args.data or "").resolve()

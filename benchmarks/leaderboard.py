@@ -76,8 +76,10 @@ class Board:
         self.images = images
         self.data = data
         self.suite = suite or f"leaderboard-{source}-{images}"
-        self.stored = Stored(RESULTS, self.suite, machine())
-        tried = self.stored if chosen_at is None else Stored(RESULTS, f"leaderboard-{source}-{chosen_at}", machine())
+        self.stored = Stored(RESULTS, self.suite, machine(), timed=False)
+        tried = self.stored
+        if chosen_at is not None:
+            tried = Stored(RESULTS, f"leaderboard-{source}-{chosen_at}", machine(), timed=False)
         self.tried = tried.content["cells"]
 
     @property

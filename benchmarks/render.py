@@ -285,17 +285,29 @@ SECTIONS: dict[str, tuple[Callable[[dict[str, Any], str], str], str]] = {
 
 
 def provenance(files: list[dict[str, Any]]) -> str:
-    """Machine, commits, dates and versions of all that was printed."""
-    here = files[0]["machine"]
+    """Machines, commits, dates and versions of all that was printed."""
     cells = [cell for stored in files for cell in stored["cells"].values()]
     commits, dates = sorted({cell["commit"] for cell in cells}), sorted(cell["date"] for cell in cells)
     found = {f"{name} {version}" for cell in cells for name, version in cell["versions"].items()}
     busy = max(cell.get("busy_before", 0.0) for cell in cells)
     return (
-        f"Measured on {here['cpu']}, {here['cores']} cores ({', '.join(here['flags'])}), {here['memory_gb']} GB, "
-        f"Python {here['python']}, {', '.join(sorted(found))}; commit {', '.join(commits)}; "
+        f"Measured on {'; and on '.join(machines(files))}. {', '.join(sorted(found))}; commit {', '.join(commits)}; "
         f"{dates[0]} to {dates[-1]}; others used at most {busy:.0%} of the machine when a cell began."
     )
+
+
+def machines(files: list[dict[str, Any]]) -> list[str]:
+    """Each machine; where there are several, with the suites that have cells of it."""
+    suites: dict[str, list[str]] = {}
+    for stored in files:
+        for here in [stored["machine"], *(cell["machine"] for cell in stored["cells"].values() if "machine" in cell)]:
+            told = f"{here['cpu']}, {here['cores']} cores ({', '.join(here['flags'])}), {here['memory_gb']} GB"
+            named = suites.setdefault(f"{told}, Python {here['python']}", [])
+            if stored["suite"] not in named:
+                named.append(stored["suite"])
+    if len(suites) == 1:
+        return list(suites)
+    return [f"{told}: {', '.join(named)}" for told, named in suites.items()]
 
 
 def main() -> None:

@@ -20,17 +20,22 @@ def leaderboard(stored: dict[str, Any], title: str) -> str:
 
 
 def finals(stored: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Method -> what each seed measured."""
+    """Method -> what each seed measured, and, where that was not the file's machine, on what processor."""
     seeds: dict[str, list[dict[str, Any]]] = {}
     for name, cell in stored["cells"].items():
         if " seed " in name:
-            seeds.setdefault(name.split()[0], []).append(cell["result"])
+            elsewhere = {"elsewhere": cell["machine"]["cpu"]} if "machine" in cell else {}
+            seeds.setdefault(name.split()[0], []).append(cell["result"] | elsewhere)
     return seeds
 
 
 def standings(stored: dict[str, Any], title: str) -> str:
-    """A row a method, the best kNN first; in brackets the range over seeds. Says where seeds are still missing."""
+    """A row a method, the best kNN first; in brackets the range over seeds.
+
+    Says where seeds are still missing, and which seconds are another machine's.
+    """
     seeds, rows = finals(stored), []
+    others = sorted({one["elsewhere"] for found in seeds.values() for one in found if "elsewhere" in one})
     for method, found in sorted(seeds.items(), key=lambda pair: -mean_of(pair[1], "knn")):
         few = [[one["few_label"][count]["value"] for one in found] for count in ("1", "10")]
         quality = [spread([one[name]["value"] for one in found], three) for name in ("knn", "linear")]
@@ -38,9 +43,11 @@ def standings(stored: dict[str, Any], title: str) -> str:
         seconds = [one["seconds"] for one in found if one.get("seconds")]
         rank = spread([one["effective_rank"]["value"] for one in found])
         named = f"{method} ({len(found)} seeds)" if 1 < len(found) < SEEDS else method
-        rows.append([named, *quality, *(spread(one, three) for one in few), rank, flops, spread(seconds)])
+        shown = spread(seconds) + (" †" if seconds and any("elsewhere" in one for one in found) else "")
+        rows.append([named, *quality, *(spread(one, three) for one in few), rank, flops, shown])
     head = ["", "kNN", "linear", "1 label", "10 labels", "rank", "TFLOPs", "s, one core"]
-    return f"**{title}**\n\n{table(head, rows)}"
+    note = f"\n\n† on {', '.join(others)}; the other seconds on {stored['machine']['cpu']}." if others else ""
+    return f"**{title}**\n\n{table(head, rows)}{note}"
 
 
 def rebuilding(seeds: dict[str, list[dict[str, Any]]]) -> list[str]:
