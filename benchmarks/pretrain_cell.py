@@ -221,7 +221,7 @@ def told(run: Path | None) -> dict[str, Any]:
     if run is None or not (run / "config.yaml").exists():
         return {}
     config = yaml.safe_load((run / "config.yaml").read_text())
-    return {name: config.get(name) for name in ("options", "learning_rate", "steps")}
+    return {name: config.get(name) for name in ("options", "learning_rate", "steps", "precision")}
 
 
 def read(path: Path) -> Any:

@@ -24,7 +24,7 @@ from salience.methods.adamw import AdamW
 from salience.methods.contrastive.simclr import SimCLR
 from salience.representation import Representation, load
 from salience.run import Run
-from salience.training import Interrupted, checkpoints, engine, fit, recipe, resume
+from salience.training import Interrupted, checkpoints, engine, fit, machine, recipe, resume
 from salience.training.checkpoints import Checkpointer
 from salience.training.metrics import read_metrics
 from tests.contract import QUICK, ROWS, build, structured_images
@@ -317,12 +317,34 @@ def test_compilation_waits_for_a_compiler_and_a_long_run(monkeypatch: pytest.Mon
     assert not chosen(given=True)
 
 
-def test_bf16_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for native, expected in ((True, "bf16-mixed"), (False, "32-true")):
-        monkeypatch.setattr(recipe.machine, "native_bf16", lambda accelerator, native=native: native)
+def test_bf16_only_where_the_processor_is_faster_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for fast, expected in ((True, "bf16-mixed"), (False, "32-true")):
+        monkeypatch.setattr(recipe.machine, "fast_bf16", lambda accelerator, fast=fast: fast)
         choices = recipe.Choices()
         assert recipe.choose_arithmetic(choices, tiny=False, accelerator="cpu", given="auto") == expected
         assert "bf16" in choices.reasons["precision"]
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "fast"),
+    [
+        ("GenuineIntel", "avx512f avx512_bf16", False),  # one such product a cycle, of fp32's two
+        ("GenuineIntel", "avx512f avx512_bf16 amx_bf16", True),
+        ("AuthenticAMD", "avx512f avx512_bf16", True),
+        ("AuthenticAMD", "avx2", False),
+        ("", "asimd bf16", True),  # Arm names no vendor
+        ("", "", False),
+    ],
+)
+def test_whether_bf16_is_faster_goes_by_flags_and_maker(
+    vendor: str, flags: str, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"vendor_id": vendor, "flags": flags}
+    monkeypatch.setattr(
+        machine, "cpu_words", lambda *fields: frozenset(" ".join(told.get(field, "") for field in fields).split())
+    )
+    assert machine.fast_bf16("cpu") is fast
+    assert not machine.fast_bf16("mps")
 
 
 @pytest.mark.parametrize(

@@ -82,13 +82,13 @@ def is_tiny(flops: int, layers: int) -> bool:
 
 def choose_arithmetic(choices: Choices, *, tiny: bool, accelerator: str, given: str) -> str:
     """A Lightning precision."""
-    native, tiny = machine.native_bf16(accelerator), tiny and accelerator == "cpu"
+    fast, tiny = machine.fast_bf16(accelerator), tiny and accelerator == "cpu"
     if given != "auto":
         choices.decide("precision", given, "as given")
-    elif native and not tiny:
-        choices.decide("precision", "bf16-mixed", "the processor has bf16 arithmetic")
+    elif fast and not tiny:
+        choices.decide("precision", "bf16-mixed", "the processor is faster in bf16")
     else:
-        why = "the net is tiny" if tiny else "the processor has no bf16 arithmetic of its own"
+        why = "the net is tiny" if tiny else "the processor is no faster in bf16"
         choices.decide("precision", "32-true", why)
     return str(choices.values["precision"])
 
