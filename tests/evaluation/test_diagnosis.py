@@ -39,6 +39,13 @@ def collapsing(**signs: tuple[float, float]) -> dict[str, Any]:
     return course(std=(0.4, 0.001), uniformity=(-0.5, -0.001), effective_rank=(20.0, 1.0), **signs)
 
 
+def settled(record: dict[str, Any]) -> dict[str, Any]:
+    """The same, its loss no longer on its way from the third probe on."""
+    for probe in record["probes"][2:]:
+        probe["loss"] = 4.52 - 0.0001 * probe["step"]
+    return record
+
+
 def test_a_healthy_run_is_healthy() -> None:
     found = diagnose(course(), CONFIG)
     assert found.verdict == "healthy"
@@ -61,13 +68,28 @@ def test_a_run_that_becomes_a_point_has_collapsed() -> None:
         {"loss": (5.9, 6.2)},
         {"gradient": (1.0, 1e-6)},
         {"alignment": (0.2, 0.9)},
-        {"knn": (0.37, 0.30)},
+        {"knn": (0.38, 0.37)},  # below the untrained encoder, not below raw input
     ],
 )
 def test_one_sign_alone_is_no_illness(alone: dict[str, tuple[float, float]]) -> None:
-    record = course(**alone)
+    record = settled(course(**alone)) if "knn" in alone else course(**alone)
     record["probes"][-2] |= {name: last for name, (_, last) in alone.items()}
-    assert diagnose(record, CONFIG).verdict == ("under-trained" if "knn" in alone else "healthy")
+    assert diagnose(record, CONFIG).healthy
+
+
+def test_low_neighbours_need_a_second_sign() -> None:
+    """One of: a loss that still falls, being below the other reference too, an ill geometry."""
+    record = course(knn=(0.38, 0.37))
+    assert diagnose(record, CONFIG).verdict == "under-trained"
+    assert diagnose(settled(record), CONFIG).healthy
+    record["about"]["raw_knn"] = 0.38
+    for probe in record["probes"][1:]:
+        probe["knn"] = 0.37
+    assert diagnose(record, CONFIG).verdict == "failing"
+    del record["about"]["raw_knn"]  # then there is but one reference
+    assert diagnose(record, CONFIG).healthy
+    record["probes"][-2]["effective_rank"] = record["probes"][-1]["effective_rank"] = 2.0
+    assert diagnose(record, CONFIG).verdict == "failing"
 
 
 def test_two_signs_of_different_kinds_are() -> None:
@@ -165,17 +187,17 @@ def test_rising_and_not_yet_above_what_costs_nothing_is_under_trained() -> None:
     assert found.findings[0].change == "more --epochs"
 
 
-def test_a_loss_that_has_settled_on_poor_neighbours_has_failed() -> None:
-    record = course(loss=(5.9, 4.5), knn=(0.37, 0.30))
-    assert diagnose(record, CONFIG).verdict == "under-trained"  # the loss still falls
-    for probe in record["probes"][2:]:
-        probe["loss"] = 4.52 - 0.0001 * probe["step"]
+def test_neighbours_below_both_that_cost_nothing_are_two_signs() -> None:
+    record = settled(course(knn=(0.37, 0.35)))
+    record["probes"][-2]["knn"] = 0.35
     found = diagnose(record, CONFIG)
     assert found.verdict == "failing"
-    assert "the loss stays at 4.508" in found.findings[1].why
+    assert "kNN accuracy is 0.350; untrained 0.370, raw input 0.360: worse than either" in found.findings[1].why
+    record["probes"][-2]["knn"] = 0.365  # above raw input once
+    assert diagnose(record, CONFIG).healthy
     for probe in record["probes"]:
         del probe["loss"]  # of a method that tells none
-    assert diagnose(record, CONFIG).verdict == "under-trained"
+    assert diagnose(record, CONFIG).healthy
 
 
 def test_neighbours_poor_at_one_probe_alone_are_no_sign() -> None:

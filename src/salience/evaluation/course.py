@@ -119,21 +119,16 @@ class Course:
         found = self.values("knn")
         return len(found) > 1 and found[-1] - min(found[1:-1] or found) > limits.rise
 
-    def settled(self, limits: Limits) -> bool:
-        """Whether the loss, where one is told, fell no more in the last third."""
+    def still_falls(self, limits: Limits) -> bool:
+        """Whether the loss, where one is told, fell in the last third."""
         found = self.values("loss")
-        return bool(found) and found[len(found) * 2 // 3] - found[-1] <= limits.settled * abs(found[0] - found[-1])
+        return bool(found) and found[len(found) * 2 // 3] - found[-1] > limits.settled * abs(found[0] - found[-1])
 
-    def ends_low(self, limits: Limits) -> bool:
-        """Whether neighbours end below what costs nothing, by more than the items that were asked can err."""
-        least = self.baseline - limits.noise * self.error
-        return self.share == 1 and self.lately("knn", lambda now: now < least)
-
-    @property
-    def error(self) -> float:
-        """Standard error of the baseline: every labelled item is asked."""
-        asked, share = self.about.get("labelled", 0), self.baseline
-        return math.sqrt(share * (1 - share) / asked) if asked else 0.0
+    def ends_below(self, accuracy: float, limits: Limits) -> bool:
+        """Whether neighbours end below `accuracy`, by more than the labelled items, all of which are asked, can err."""
+        asked = self.about.get("labelled", 0)
+        error = math.sqrt(accuracy * (1 - accuracy) / asked) if asked else 0.0
+        return self.share == 1 and self.lately("knn", lambda now: now < accuracy - limits.noise * error)
 
     @property
     def baseline(self) -> float:

@@ -1,9 +1,9 @@
 """Is a run healthy? Judged from its health.json against its own start and trend, never by one sign alone.
 
 A healthy SimSiam has an effective rank of 3, VICReg without its variance term keeps 32, and identity views give the
-best rank of all: so a verdict needs two signs of different kinds, each over two probes in a row. Neighbours that end
-below what costs nothing are bad news however the rest looks; whether they or the loss still move tells a training that
-was too short from one that failed. A loss that is no number stands alone. How often this is right is measured:
+best rank of all: so a verdict needs two signs of different kinds, each over two probes in a row. Neighbours are read
+twice, against the better and against the worse of raw input and the untrained encoder; low ones with a loss that still
+falls mean too little training. A loss that is no number stands alone. How often this is right is measured:
 benchmarks/doctor.py.
 """
 
@@ -68,9 +68,8 @@ def diagnose(record: Mapping[str, Any], config: Mapping[str, Any], limits: Limit
         return Diagnosis("collapsed", (*collapse, *mistakes))
     if mistakes and failure:
         return Diagnosis("misconfigured", (*mistakes, *failure))
-    young = under_trained(course, limits)
     ill = kinds(failure) >= 2
-    if young and (course.rises(limits) or not ill):
+    if young := under_trained(course, limits, ill=ill):
         return Diagnosis("under-trained", (young,))  # what else is wrong would ask for the opposite
     if ill and (short := too_few_steps(course, limits)):
         return Diagnosis("under-trained", (short,))

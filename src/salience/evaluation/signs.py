@@ -174,12 +174,15 @@ def poor_neighbours(course: Course, limits: Limits) -> Finding | None:
     return Finding("neighbours are no better than before training", neighbours_told(course), RATE_AND_VIEWS, "knn")
 
 
-def settled_low(course: Course, limits: Limits) -> Finding | None:
-    """What was to be learnt is learnt, and did not bring items of a class together: more of it will not."""
-    if not course.ends_low(limits) or course.rises(limits) or not course.settled(limits):
+def unlearnt(course: Course, limits: Limits) -> Finding | None:
+    """At the end, neighbours are worse than raw input's and than the untrained encoder's. `poor_neighbours` looks at
+    the better of the two, this at the other: views may have taught to ignore what tells classes apart.
+    """
+    raw = course.about.get("raw_knn")
+    if raw is None or not course.ends_below(min(raw, course.start("knn")), limits):
         return None
-    why = f"the loss stays at {course.now('loss'):.4g}, and neighbours become no better"
-    return Finding("training has settled on poor neighbours", why, RATE_AND_VIEWS, "loss")
+    why = f"{neighbours_told(course)}: worse than either"
+    return Finding("training has lost what could be told before", why, RATE_AND_VIEWS, "unlearnt")
 
 
 def gradients(course: Course, limits: Limits) -> Finding | None:
@@ -200,7 +203,7 @@ def neighbours_told(course: Course) -> str:
 
 
 RATE_AND_VIEWS = "change --learning-rate; see the views with: salience views"
-ANY_METHOD = (stuck_loss, poor_neighbours, settled_low, gradients)
+ANY_METHOD = (stuck_loss, poor_neighbours, unlearnt, gradients)
 
 # --- mistakes in the settings: one piece of evidence ---------------------------------------------------------------
 
@@ -254,14 +257,19 @@ MISTAKES = (weak_views, odd_temperature, frozen_teacher, high_rate, small_batch,
 # --- time ----------------------------------------------------------------------------------------------------------
 
 
-def under_trained(course: Course, limits: Limits) -> Finding | None:
-    """At the end, neighbours are below what costs nothing, and they or the loss are still on their way."""
-    if not course.ends_low(limits) or (course.settled(limits) and not course.rises(limits)):
+def under_trained(course: Course, limits: Limits, *, ill: bool) -> Finding | None:
+    """At the end, neighbours are below what costs nothing, and a second sign says why more time may help.
+
+    ill: whether two signs of failure speak. If so, neighbours must have become better since; if not, the loss must
+    still fall: low neighbours alone are no verdict.
+    """
+    rises, falls = course.rises(limits), course.still_falls(limits)
+    if not course.ends_below(course.baseline, limits) or not (rises if ill else falls):
         return None
-    what, change = ("training was too short", "more --epochs")
-    if not course.rises(limits):
-        what, change = ("little was learnt", RATE_AND_VIEWS)
-    return Finding(what, neighbours_told(course), change, "knn")
+    why = neighbours_told(course) + ("; the loss still falls" if falls else "")
+    if rises:
+        return Finding("training was too short", why, "more --epochs", "knn")
+    return Finding("little was learnt", why, RATE_AND_VIEWS, "knn")
 
 
 def too_few_steps(course: Course, limits: Limits) -> Finding | None:
