@@ -46,10 +46,11 @@ def simclr(arm: str, data: Path, *arguments: object) -> tuple[str, ...]:
 
 
 def throughput(data: Path, smoke: bool) -> list[Cell]:
-    """Images/s end to end, small net: three rounds of eight windows of ten steps."""
+    """Images/s end to end, small net: three rounds of eight windows of ten steps; the same without bf16."""
     extra = ("--steps", 8, *SMOKE_NETWORK) if smoke else ("--steps", 100)
     return [
-        Cell("throughput-convnet", arm, i, simclr(arm, data, *extra))
+        Cell(suite, arm, i, simclr(arm, data, *extra, *flags))
+        for suite, flags in (("throughput-convnet", ()), ("throughput-fp32", ("--fp32",)))
         for i in range(1 if smoke else 3)
         for arm in ("ours", *PEER_ARMS)
     ]

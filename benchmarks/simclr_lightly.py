@@ -6,7 +6,7 @@
 Measures images/s end to end (loader, views, network, optimiser) in windows, and with --epochs the weighted kNN
 accuracy (k=20, temperature 0.1) on the test images after each epoch.
 Two arms: `documented` is fp32 as in lightly's example; `ours` adds what a knowing user can switch on, the same flags
-as ours: bf16 autocast, channels_last, fused AdamW.
+as ours: bf16 autocast (not with --fp32), channels_last, fused AdamW.
 From lightly: SimCLRTransform(input_size=32, gaussian_blur=0), SimCLRProjectionHead, NTXentLoss, the loop of
 examples/pytorch/simclr.py with a DataLoader of 2 workers. The optimiser, temperature and nets are ours, for equality.
 """
@@ -78,6 +78,7 @@ class Training:
 
     def __init__(self, args: argparse.Namespace, images: np.ndarray, labels: np.ndarray) -> None:
         self.fast = args.flags == "ours"
+        self.half = self.fast and not args.fp32
         self.model = SimCLR(args.net)
         if self.fast:
             self.model = self.model.to(memory_format=torch.channels_last)
@@ -93,7 +94,7 @@ class Training:
     def project(self, x: Tensor) -> Tensor:
         if self.fast:
             x = x.to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.fast):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
             return self.model(x).float()
 
     def epoch(self) -> float:
@@ -152,6 +153,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder with cifar10-train.parquet")
     parser.add_argument("--net", choices=("convnet", "resnet18"), default="convnet")
     parser.add_argument("--flags", choices=("documented", "ours"), default="documented")
+    parser.add_argument("--fp32", action="store_true", help="no bf16 among our flags")
     parser.add_argument("--steps", type=int, help="time this many steps and stop, no kNN")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=256)

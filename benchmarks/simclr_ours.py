@@ -50,6 +50,7 @@ def train(args: argparse.Namespace, out: Path) -> tuple[StepClock, salience.Repr
             epochs=PLANNED_EPOCHS if args.steps else args.epochs,
             batch_size=args.batch_size,
             learning_rate=2e-3,
+            precision="32-true" if args.fp32 else "auto",
             seed=args.seed,
             progress=False,
             dim=128,
@@ -115,6 +116,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, help="use only the first rows (smoke test)")
     parser.add_argument("--skip", type=int, default=15, help="steps left out of the windows")
     parser.add_argument("--window", type=int, default=10, help="steps in one window")
+    parser.add_argument("--fp32", action="store_true", help="no bf16, also where it is faster")
     parser.add_argument("--peak", action="store_true", help="measure the bf16 matrix product too")
     parser.add_argument("--scratch", type=Path, help="folder for the run, default the system's")
     return parser.parse_args()
