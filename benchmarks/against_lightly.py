@@ -22,6 +22,8 @@ from pool import Job, run_all
 from render_board import AGAINST, lightly
 from tables import RESULTS, load
 
+from salience.training.machine import fast_bf16
+
 METHODS = ("simclr", "byol", "vicreg")
 SEEDS = 5
 IMAGES = 100_000
@@ -32,7 +34,8 @@ class Lightly(Board):
     """The leaderboard's protocol, lightly's code."""
 
     def command(self, method: str, settings: list[Any], run: Path) -> list[Any]:
-        return [peers.PYTHON, THEIRS, method, *settings, "--data", self.data]
+        flags = [] if fast_bf16("cpu") else ["--fp32"]  # as ours decides
+        return [peers.PYTHON, THEIRS, method, *settings, *flags, "--data", self.data]
 
 
 def main() -> int:

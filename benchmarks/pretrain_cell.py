@@ -41,6 +41,7 @@ from salience.methods.generative.vae import drawn
 from salience.training.cost import step_flops
 from salience.training.engine import quiet
 from salience.training.health import Diverged
+from salience.training.machine import fast_bf16
 
 ROWS, BANK, VALIDATION = 50_000, 15_000, 5_000
 RATED = 1_000  # items whose likelihood is bounded: fifty draws each
@@ -106,8 +107,8 @@ def supervised(args: argparse.Namespace, train: Dataset, epochs: int) -> Any:
     method.plan = Plan(steps, len(loader), args.learning_rate, seed=args.seed)
     with quiet():
         trainer = L.Trainer(
-            max_steps=steps, max_epochs=-1, precision="bf16-mixed", logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False,
+            max_steps=steps, max_epochs=-1, precision="bf16-mixed" if fast_bf16("cpu") else "32-true",
+            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
         args.run.mkdir(parents=True, exist_ok=True)
         flops = steps * step_flops(method, train.batch(np.arange(args.batch_size)))

@@ -5,7 +5,7 @@
 
 Runs in the peers' environment, without salience; ours is pretrain_cell.py, whose arguments these are. Equal on both
 sides: the small net, rows, batch, epochs, AdamW with a rate that rises and falls, and the tuning. Widths of heads
-follow Salience's defaults for a 256-wide encoder. bf16 and channels_last are on, as they are in ours.
+follow Salience's defaults for a 256-wide encoder. bf16 (not with --fp32) and channels_last are on, as they are in ours.
 A trial trains on 25,000 rows and measures weighted kNN among 5,000 of the others; `final` on 50,000 and the test rows.
 """
 
@@ -113,7 +113,7 @@ def train(method: nn.Module, images: np.ndarray, labels: np.ndarray, args: argpa
     for _ in range(epochs):
         for (a, b), _ in loader:
             views = (x.to(memory_format=torch.channels_last) for x in (a, b))
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=not args.fp32):
                 loss = method(*views)
             loss.backward()
             optimiser.step()
@@ -169,6 +169,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--workers", type=int, default=0, help="a cell has one core")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fp32", action="store_true", help="no bf16")
     parser.add_argument("--rows", type=int, help="use only the first rows (smoke test)")
     return parser.parse_args()
 

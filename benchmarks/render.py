@@ -243,7 +243,7 @@ def explorer(stored: dict[str, Any], title: str) -> str:
 
 SECTIONS: dict[str, tuple[Callable[[dict[str, Any], str], str], str]] = {
     "throughput-convnet": (throughput, "SimCLR on CIFAR-10, small convolutional net, end to end"),
-    "throughput-fp32": (throughput, "The same without bf16, on another machine, whose processor is no faster in it"),
+    "throughput-fp32": (throughput, "The same without bf16"),
     "throughput-resnet18": (throughput, "SimCLR on CIFAR-10, ResNet-18, end to end"),
     "knn-convnet": (
         knn,

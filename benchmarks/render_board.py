@@ -35,19 +35,27 @@ def standings(stored: dict[str, Any], title: str) -> str:
     Says where seeds are still missing, and which seconds are another machine's.
     """
     seeds, rows = finals(stored), []
-    others = sorted({one["elsewhere"] for found in seeds.values() for one in found if "elsewhere" in one})
+    others: set[str] = set()
     for method, found in sorted(seeds.items(), key=lambda pair: -mean_of(pair[1], "knn")):
         few = [[one["few_label"][count]["value"] for one in found] for count in ("1", "10")]
         quality = [spread([one[name]["value"] for one in found], three) for name in ("knn", "linear")]
         flops = next((f"{one['flops'] / 1e12:.1f}" for one in found if one.get("flops")), "–")
-        seconds = [one["seconds"] for one in found if one.get("seconds")]
+        timed = [one for one in found if one.get("seconds")]
+        here = [one for one in timed if "elsewhere" not in one]
+        seconds = [one["seconds"] for one in here or timed]  # never of two machines
+        mark = "" if here or not timed else " †"
+        others |= {named_machine(one) for one in timed if mark}
         rank = spread([one["effective_rank"]["value"] for one in found])
         named = f"{method} ({len(found)} seeds)" if 1 < len(found) < SEEDS else method
-        shown = spread(seconds) + (" †" if seconds and any("elsewhere" in one for one in found) else "")
-        rows.append([named, *quality, *(spread(one, three) for one in few), rank, flops, shown])
+        rows.append([named, *quality, *(spread(one, three) for one in few), rank, flops, spread(seconds) + mark])
     head = ["", "kNN", "linear", "1 label", "10 labels", "rank", "TFLOPs", "s, one core"]
-    note = f"\n\n† on {', '.join(others)}; the other seconds on {stored['machine']['cpu']}." if others else ""
+    note = f"\n\n† on {', '.join(sorted(others))}; the other seconds on {stored['machine']['cpu']}." if others else ""
     return f"**{title}**\n\n{table(head, rows)}{note}"
+
+
+def named_machine(one: dict[str, Any]) -> str:
+    """Its processor, and whether training did without bf16 there."""
+    return one["elsewhere"] + (", in fp32" if one["config"].get("precision") == "32-true" else "")
 
 
 def rebuilding(seeds: dict[str, list[dict[str, Any]]]) -> list[str]:

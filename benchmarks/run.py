@@ -7,6 +7,7 @@
 FOLDER has cifar10-train.parquet and cifar10-test.parquet (columns `image` {bytes} and `label`); without it the cells
 that need CIFAR-10 are skipped, with a message. A cell that has a result is not run again, unless --again.
 Each cell records its command, versions, commit, date and how busy the machine was when it began; each file the machine.
+A suite that was measured on another machine is left as it is, with a message; to measure it here, move its file away.
 Arms alternate round by round, so that a change of the machine's mood meets all of them.
 """
 
@@ -32,6 +33,15 @@ SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OMP_NUM_THREADS", "MKL_NUM_
 BUSY = 0.1
 
 
+class Elsewhere(SystemExit):
+    """Results of another machine, which those of this one must not join."""
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two machines are alike, but for the kernel's version."""
+    return all(one[name] == other[name] for name in one.keys() - {"system"})
+
+
 class Stored:
     """The result file of one suite: {"machine": ..., "cells": {"ours 0": ...}}, replaced atomically.
 
@@ -44,8 +54,9 @@ class Stored:
         self.content: dict[str, Any] = {"suite": suite, "machine": here, "cells": {}}
         if self.path.exists():
             self.content = json.loads(self.path.read_text())
-        if timed and self.content["machine"] != here:
-            raise SystemExit(f"{self.path} was measured on another machine; move it away, figures must not be mixed")
+        self.elsewhere = not same(self.content["machine"], here)
+        if timed and self.elsewhere:
+            raise Elsewhere(f"{self.path} was measured on another machine; move it away, figures must not be mixed")
 
     def has(self, cell: Cell) -> bool:
         return cell.key in self.content["cells"]
@@ -54,8 +65,7 @@ class Stored:
         self.add_record(cell.key, record)
 
     def add_record(self, key: str, record: dict[str, Any]) -> None:
-        elsewhere = {} if self.content["machine"] == self.here else {"machine": self.here}
-        self.content["cells"][key] = record | elsewhere
+        self.content["cells"][key] = record | ({"machine": self.here} if self.elsewhere else {})
         self.write()
 
     def write(self) -> None:
@@ -138,8 +148,13 @@ def main() -> int:
     if args.smoke:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # inherited: one core, so one thread
     folder, here, failed = (ROOT / ".bench" / "smoke" if args.smoke else RESULTS), machine(), []
+    left_out: dict[str, str] = {}
     for position, cell in enumerate(cells, 1):
-        stored = Stored(folder, cell.suite, here)
+        try:
+            stored = Stored(folder, cell.suite, here)
+        except Elsewhere as problem:
+            left_out[cell.suite] = str(problem)
+            continue
         if stored.has(cell) and not args.again:
             continue
         print(f"[{position}/{len(cells)}] {cell.suite}: {cell.key}", file=sys.stderr)
@@ -148,6 +163,8 @@ def main() -> int:
             failed.append(f"{cell.suite}: {cell.key}")
         else:
             stored.add(cell, record)
+    for problem in left_out.values():
+        print(f"left out: {problem}", file=sys.stderr)
     print(f"results in {folder}; benchmarks/render.py prints them as tables", file=sys.stderr)
     if failed:
         print("failed: " + "; ".join(failed), file=sys.stderr)

@@ -115,14 +115,17 @@ class Course:
         return self.lately("knn", lambda now: now > self.baseline + limits.rise)
 
     def rises(self, limits: Limits) -> bool:
-        """Whether neighbours have become better again since they were worst."""
+        """Whether neighbours have become better again since they were worst, first and last look aside."""
         found = self.values("knn")
         return len(found) > 1 and found[-1] - min(found[1:-1] or found) > limits.rise
 
     def still_falls(self, limits: Limits) -> bool:
-        """Whether the loss, where one is told, fell in the last third."""
+        """Whether the loss, where one is told, still goes a good part of its way in the last third."""
         found = self.values("loss")
-        return bool(found) and found[len(found) * 2 // 3] - found[-1] > limits.settled * abs(found[0] - found[-1])
+        if not found:
+            return False
+        least = found[len(found) * 2 // 3] - limits.settled * abs(found[0] - found[-1])
+        return self.lately("loss", lambda now: now < least)
 
     def ends_below(self, accuracy: float, limits: Limits) -> bool:
         """Whether neighbours end below `accuracy`, by more than the labelled items, all of which are asked, can err."""

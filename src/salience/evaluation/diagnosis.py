@@ -1,9 +1,9 @@
 """Is a run healthy? Judged from its health.json against its own start and trend, never by one sign alone.
 
 A healthy SimSiam has an effective rank of 3, VICReg without its variance term keeps 32, and identity views give the
-best rank of all: so a verdict needs two signs of different kinds, each over two probes in a row. Neighbours are read
-twice, against the better and against the worse of raw input and the untrained encoder; low ones with a loss that still
-falls mean too little training. A loss that is no number stands alone. How often this is right is measured:
+best rank of all: so a verdict needs two signs of different kinds, each over two probes in a row, or one and a mistake
+in the settings. Neighbours that end below what costs nothing are one sign; a loss that still falls is the second of a
+training that was too short. A loss that is no number stands alone. How often this is right is measured:
 benchmarks/doctor.py.
 """
 
@@ -66,7 +66,7 @@ def diagnose(record: Mapping[str, Any], config: Mapping[str, Any], limits: Limit
     mistakes = [found for sign in MISTAKES if (found := sign(course, config, limits))]
     if kinds(collapse) >= 2:
         return Diagnosis("collapsed", (*collapse, *mistakes))
-    if mistakes and failure:
+    if mistakes and failure and kinds((*mistakes, *failure)) >= 2:
         return Diagnosis("misconfigured", (*mistakes, *failure))
     ill = kinds(failure) >= 2
     if young := under_trained(course, limits, ill=ill):

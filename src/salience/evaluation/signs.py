@@ -167,22 +167,11 @@ def stuck_loss(course: Course, limits: Limits) -> Finding | None:
 
 
 def poor_neighbours(course: Course, limits: Limits) -> Finding | None:
-    """Labels, where there are any, tell nothing better than before. A dip is forgiven while training is young."""
+    """Labels, where there are any, find nothing learnt. A dip is forgiven while training is young."""
     least = course.baseline * (1 - limits.neighbours * (1 - course.share))
     if not course.lately("knn", lambda now: now < least):
         return None
-    return Finding("neighbours are no better than before training", neighbours_told(course), RATE_AND_VIEWS, "knn")
-
-
-def unlearnt(course: Course, limits: Limits) -> Finding | None:
-    """At the end, neighbours are worse than raw input's and than the untrained encoder's. `poor_neighbours` looks at
-    the better of the two, this at the other: views may have taught to ignore what tells classes apart.
-    """
-    raw = course.about.get("raw_knn")
-    if raw is None or not course.ends_below(min(raw, course.start("knn")), limits):
-        return None
-    why = f"{neighbours_told(course)}: worse than either"
-    return Finding("training has lost what could be told before", why, RATE_AND_VIEWS, "unlearnt")
+    return Finding("neighbours are no better than what costs nothing", neighbours_told(course), RATE_AND_VIEWS, "knn")
 
 
 def gradients(course: Course, limits: Limits) -> Finding | None:
@@ -203,7 +192,7 @@ def neighbours_told(course: Course) -> str:
 
 
 RATE_AND_VIEWS = "change --learning-rate; see the views with: salience views"
-ANY_METHOD = (stuck_loss, poor_neighbours, unlearnt, gradients)
+ANY_METHOD = (stuck_loss, poor_neighbours, gradients)
 
 # --- mistakes in the settings: one piece of evidence ---------------------------------------------------------------
 
@@ -258,7 +247,7 @@ MISTAKES = (weak_views, odd_temperature, frozen_teacher, high_rate, small_batch,
 
 
 def under_trained(course: Course, limits: Limits, *, ill: bool) -> Finding | None:
-    """At the end, neighbours are below what costs nothing, and a second sign says why more time may help.
+    """At the end, neighbours are below what costs nothing, and a second sign says that training had not come to rest.
 
     ill: whether two signs of failure speak. If so, neighbours must have become better since; if not, the loss must
     still fall: low neighbours alone are no verdict.
@@ -269,7 +258,7 @@ def under_trained(course: Course, limits: Limits, *, ill: bool) -> Finding | Non
     why = neighbours_told(course) + ("; the loss still falls" if falls else "")
     if rises:
         return Finding("training was too short", why, "more --epochs", "knn")
-    return Finding("little was learnt", why, RATE_AND_VIEWS, "knn")
+    return Finding("little was learnt", why, f"more --epochs, or {RATE_AND_VIEWS}", "knn")
 
 
 def too_few_steps(course: Course, limits: Limits) -> Finding | None:
