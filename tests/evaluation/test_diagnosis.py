@@ -78,12 +78,15 @@ def test_one_sign_alone_is_no_illness(alone: dict[str, tuple[float, float]]) -> 
 
 
 def test_low_neighbours_need_a_second_sign() -> None:
-    """A loss that still falls, at two probes, or a geometry that is ill; that they recover from a dip is none."""
+    """A loss that falls at two probes, few steps, or an ill geometry; that they recover from a dip is none."""
     record = course(knn=(0.37, 0.30))
     found = diagnose(record, CONFIG)
     assert found.verdict == "under-trained"
     assert "the loss still falls" in found.findings[0].why
     assert diagnose(settled(record), CONFIG).healthy
+    few = diagnose(record, CONFIG | {"steps": 99})
+    assert (few.verdict, few.findings[0].change) == ("under-trained", "more --epochs")
+    assert "it has 99 steps in all" in few.findings[0].why
     record["probes"][-1]["loss"] = 4.2  # at one probe
     record["probes"][2]["knn"] = 0.20
     assert diagnose(record, CONFIG).healthy
