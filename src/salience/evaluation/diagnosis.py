@@ -71,7 +71,8 @@ def diagnose(record: Mapping[str, Any], config: Mapping[str, Any], limits: Limit
     ill = kinds(failure) >= 2
     if young := under_trained(course, limits, ill=ill):
         return Diagnosis("under-trained", (young,))  # what else is wrong would ask for the opposite
-    if ill and (short := too_few_steps(course, limits)):
+    low = course.ends_below(course.baseline, limits)
+    if (ill or low) and (short := too_few_steps(course, limits)):
         return Diagnosis("under-trained", (short,))
     return Diagnosis("failing", tuple(failure)) if ill else Diagnosis(HEALTHY, ())
 

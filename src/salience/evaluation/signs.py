@@ -250,14 +250,13 @@ def under_trained(course: Course, limits: Limits, *, ill: bool) -> Finding | Non
     """At the end, neighbours are below what costs nothing, and a second sign says that training had not come to rest.
 
     ill: whether two signs of failure speak. If so, neighbours must have become better since; if not, the loss must
-    still fall, or steps be few: low neighbours alone are no verdict.
+    still fall: low neighbours alone are no verdict.
     """
-    rises, falls, few = course.rises(limits), course.still_falls(limits), course.steps < limits.short
-    if not course.ends_below(course.baseline, limits) or not (rises if ill else falls or few):
+    rises, falls = course.rises(limits), course.still_falls(limits)
+    if not course.ends_below(course.baseline, limits) or not (rises if ill else falls):
         return None
-    why = neighbours_told(course) + (f"; it has {course.steps} steps in all" if few else "")
-    why += "; the loss still falls" if falls else ""
-    if rises or few:
+    why = neighbours_told(course) + ("; the loss still falls" if falls else "")
+    if rises:
         return Finding("training was too short", why, "more --epochs", "knn")
     return Finding("little was learnt", why, f"more --epochs, or {RATE_AND_VIEWS}", "knn")
 
