@@ -193,6 +193,10 @@ def report(runs: list[Run]) -> str:
         lines.append("\n" + tally(" of methods that rebuild them", rebuilding))
         for share in (0.25, 1.0):
             lines.append(f"  {f'labels, at {share:.0%}':<18}" + scores(rebuilding, share, labels=True))
+    lines.append("\ncalled healthy at the end, with labels, and told with a doubt")
+    lines += [
+        f"  {title:<18}" + doubted(some) for title, some in {"comparing": comparing, "rebuilding": rebuilding}.items()
+    ]
     lines.append("\nwrong at the end, with labels")
     return "\n".join([*lines, *(f"  {line}" for line in wrong(runs))])
 
@@ -211,6 +215,15 @@ def scores(runs: Iterable[Run], share: float, *, labels: bool) -> str:
         "precision": [bad for bad, alarm in pairs if alarm],
     }
     return "; ".join(f"{name} {proportion(values)}" for name, values in counted.items())
+
+
+def doubted(runs: Iterable[Run]) -> str:
+    """Of the runs called healthy, how many are told with something that speaks against it."""
+    found = [(run.failed, diagnose(run.at(1.0, labels=True), run.config)) for run in runs]
+    told = {
+        bad: [bool(case.findings) for failed, case in found if case.healthy and failed is bad] for bad in (True, False)
+    }
+    return f"of those that failed {proportion(told[True])}; of the others {proportion(told[False])}"
 
 
 def proportion(values: list[bool]) -> str:

@@ -50,6 +50,7 @@ def test_a_healthy_run_is_healthy() -> None:
     found = diagnose(course(), CONFIG)
     assert found.verdict == "healthy"
     assert found.findings == ()
+    assert found.text() == "healthy"
 
 
 def test_a_run_that_becomes_a_point_has_collapsed() -> None:
@@ -61,20 +62,27 @@ def test_a_run_that_becomes_a_point_has_collapsed() -> None:
 
 
 @pytest.mark.parametrize(
-    "alone",
+    ("alone", "what"),
     [
-        {"effective_rank": (20.0, 1.2)},
-        {"std": (0.4, 0.02), "uniformity": (-0.5, -0.01), "alignment": (0.2, 0.0001)},  # one thing, in three words
-        {"loss": (5.9, 6.2)},
-        {"gradient": (1.0, 1e-6)},
-        {"alignment": (0.2, 0.9)},
-        {"knn": (0.37, 0.30)},
+        ({"effective_rank": (20.0, 1.2)}, "the representation is a point or a line"),
+        (  # one thing, in three words
+            {"std": (0.4, 0.02), "uniformity": (-0.5, -0.01), "alignment": (0.2, 0.0001)},
+            "all items become alike",
+        ),
+        ({"loss": (5.9, 6.2)}, "the loss is that of a collapsed network"),
+        ({"gradient": (1.0, 1e-6)}, "gradients have vanished"),
+        ({"alignment": (0.2, 0.9)}, "two views of an item come no closer"),
+        ({"knn": (0.37, 0.30)}, "neighbours are no better than what costs nothing"),
     ],
 )
-def test_one_sign_alone_is_no_illness(alone: dict[str, tuple[float, float]]) -> None:
+def test_one_sign_alone_is_no_illness_and_is_told(alone: dict[str, tuple[float, float]], what: str) -> None:
     record = settled(course(**alone)) if "knn" in alone else course(**alone)
     record["probes"][-2] |= {name: last for name, (_, last) in alone.items()}
-    assert diagnose(record, CONFIG).healthy
+    found = diagnose(record, CONFIG)
+    assert found.healthy
+    assert [finding.what for finding in found.findings] == [what]
+    assert found.text().startswith(f"healthy, with doubts\n  {what}: ")
+    assert found.to_dict()["verdict"] == "healthy"
 
 
 def test_low_neighbours_need_a_second_sign() -> None:
@@ -136,7 +144,8 @@ def test_labels_that_say_something_is_learnt_outweigh_geometry() -> None:
     """A healthy SimSiam: rank 3, items close together, neighbours far above what they were."""
     record = course(effective_rank=(60.0, 3.0), uniformity=(-1.4, -0.5), knn=(0.37, 0.46))
     record["probes"][-2] |= {"effective_rank": 3.1, "uniformity": -0.5}
-    assert diagnose(record, CONFIG).healthy
+    found = diagnose(record, CONFIG)
+    assert (found.verdict, found.findings) == ("healthy", ())
     for probe in record["probes"]:
         probe["knn"] = 0.35
     assert diagnose(record, CONFIG).verdict == "failing"
@@ -189,7 +198,9 @@ def test_a_mistake_in_the_settings_is_named_once_something_goes_wrong(
     sound, ill = course(), course(loss=(5.9, 6.0), knn=(0.37, 0.30))
     for record in (sound, ill):
         record["about"] |= about
-    assert diagnose(sound, CONFIG | config).healthy
+    doubted = diagnose(sound, CONFIG | config)
+    assert doubted.healthy
+    assert [what in finding.what for finding in doubted.findings] == [True]
     found = diagnose(ill, CONFIG | config)
     assert found.verdict == "misconfigured"
     assert what in found.findings[0].what
@@ -250,9 +261,9 @@ def rebuilding(**signs: tuple[float, float]) -> dict[str, Any]:
     ("signs", "verdict", "what"),
     [
         ({"active_units": (0.5, 0.3), "kl": (9.0, 12.0)}, "healthy", ""),
-        ({"active_units": (0.03, 0.0)}, "healthy", ""),  # one sign alone
+        ({"active_units": (0.03, 0.0)}, "healthy", "the posterior has collapsed"),  # one sign alone
         ({"active_units": (0.03, 0.0), "kl": (0.5, 0.01)}, "collapsed", "the posterior has collapsed"),
-        ({"dead_units": (0.95, 0.99)}, "healthy", ""),
+        ({"dead_units": (0.95, 0.99)}, "healthy", "most units are dead"),
         ({"dead_units": (0.95, 0.99), "loss": (60.0, 60.0)}, "failing", "most units are dead"),
         ({"judged_real": (0.99, 1.0), "judged_fake": (0.99, 0.6)}, "healthy", ""),
         (
@@ -260,7 +271,7 @@ def rebuilding(**signs: tuple[float, float]) -> dict[str, Any]:
             "failing",
             "the discriminator has won",
         ),
-        ({"sample_spread": (0.1, 0.1), "coverage": (0.9, 0.8)}, "healthy", ""),
+        ({"sample_spread": (0.1, 0.1), "coverage": (0.9, 0.8)}, "healthy", "generated items are much alike"),
         ({"sample_spread": (0.1, 0.1), "coverage": (0.1, 0.0)}, "failing", "generated items are much alike"),
     ],
 )

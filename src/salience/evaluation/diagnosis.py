@@ -3,8 +3,8 @@
 A healthy SimSiam has an effective rank of 3, VICReg without its variance term keeps 32, and identity views give the
 best rank of all: so a verdict needs two signs of different kinds, each over two probes in a row, or one and a mistake
 in the settings. Neighbours that end below what costs nothing are one sign; a loss that still falls is the second of a
-training that was too short. A loss that is no number stands alone. How often this is right is measured:
-benchmarks/doctor.py.
+training that was too short. A loss that is no number stands alone. A sign that has no second leaves the run healthy
+and is told with it. How often this is right is measured: benchmarks/doctor.py.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ VERDICTS = ("collapsed", "failing", "misconfigured", "under-trained", HEALTHY)
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """verdict: one of VERDICTS;  findings: the most telling first"""
+    """verdict: one of VERDICTS
+
+    findings: the most telling first; of a healthy run, what speaks against it and is not enough
+    """
 
     verdict: str
     findings: tuple[Finding, ...]
@@ -40,13 +43,18 @@ class Diagnosis:
     def healthy(self) -> bool:
         return self.verdict == HEALTHY
 
+    @property
+    def headline(self) -> str:
+        """The verdict in words."""
+        return "healthy, with doubts" if self.healthy and self.findings else self.verdict
+
     def to_dict(self) -> dict[str, Any]:
         told = ("what", "why", "change")
         findings = [{name: getattr(finding, name) for name in told} for finding in self.findings]
         return {"verdict": self.verdict, "findings": findings}
 
     def text(self) -> str:
-        lines = [self.verdict]
+        lines = [self.headline]
         for finding in self.findings:
             lines += [f"  {finding.what}: {finding.why}", f"    {finding.change}"]
         return "\n".join(lines)
@@ -74,7 +82,13 @@ def diagnose(record: Mapping[str, Any], config: Mapping[str, Any], limits: Limit
     low = course.ends_below(course.baseline, limits)
     if (ill or low) and (short := too_few_steps(course, limits)):
         return Diagnosis("under-trained", (short,))
-    return Diagnosis("failing", tuple(failure)) if ill else Diagnosis(HEALTHY, ())
+    if ill:
+        return Diagnosis("failing", tuple(failure))
+    doubts = (*collapse, *failure, *mistakes) if not course.thrives(limits) else mistakes
+    told: dict[str, Finding] = {}
+    for found in doubts:
+        told.setdefault(found.sign, found)
+    return Diagnosis(HEALTHY, tuple(told.values()))
 
 
 def kinds(findings: Sequence[Finding]) -> int:

@@ -130,7 +130,7 @@ def health(diagnosis: Diagnosis | None) -> str:
         for found in diagnosis.findings
     )
     told = "Judged by its loss, geometry, gradients and neighbours against its own start."
-    return f'<h2>The health of the training</h2>\n<p>{diagnosis.verdict}. <span class="soft">{told}</span></p>' + (
+    return f'<h2>The health of the training</h2>\n<p>{diagnosis.headline}. <span class="soft">{told}</span></p>' + (
         f"<ul>{items}</ul>" if items else ""
     )
 
