@@ -88,7 +88,8 @@ def choose_arithmetic(choices: Choices, *, tiny: bool, accelerator: str, given: 
     elif fast and not tiny:
         choices.decide("precision", "bf16-mixed", "the processor is faster in bf16")
     else:
-        why = "the net is tiny" if tiny else "the processor is no faster in bf16"
+        device = "bf16 is not used on Apple's GPUs" if accelerator == "mps" else "the processor is no faster in bf16"
+        why = "the net is tiny" if tiny else device
         choices.decide("precision", "32-true", why)
     return str(choices.values["precision"])
 
