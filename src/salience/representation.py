@@ -65,7 +65,13 @@ class Representation:
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        return catalogue.find(self.method_name).capabilities
+        """What this run can, as far as its options have not taken it away."""
+        withheld = {catalogue.CAPABILITIES[function] for function in self._withheld}
+        return tuple(name for name in catalogue.find(self.method_name).capabilities if name not in withheld)
+
+    @property
+    def _withheld(self) -> Mapping[str, str]:
+        return {} if isinstance(self.method, ClosedForm) else self.method.withheld
 
     def embed(self, source: Any, *, batch_size: int = FIXED, progress: bool = False) -> np.ndarray:
         """[n d] float32, or float64 for a closed form of float64 rows; one row an item, in the source's order.
@@ -145,7 +151,9 @@ class Representation:
 
     def require(self, function: str, verb: str) -> Callable[..., Any]:
         """A function of the method that not all have. Raises UserError that names those that have it."""
-        capability = catalogue.CAPABILITIES[function]
+        capability, withheld = catalogue.CAPABILITIES[function], self._withheld
+        if function in withheld:
+            raise UserError(f"run: this {self.method_name} cannot {verb}: {withheld[function]}")
         if capability not in self.capabilities:
             able = [entry.name for entry in catalogue.entries() if capability in entry.capabilities]
             remedy = f"fit one of the methods that can: {', '.join(able)}"

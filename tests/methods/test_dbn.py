@@ -172,14 +172,16 @@ def test_with_labels_it_names_the_classes(tmp_path: Path) -> None:
     torch.testing.assert_close(p.sum(dim=1), torch.ones(96))
     assert (p.argmax(dim=1).numpy() == contract.structured_labels()).mean() > 0.95
     assert rep.method.yardstick(dataset.batch(np.arange(96)), Progress(99, 100)) is None
+    assert rep.capabilities == ("samples", "predicts")
+    with pytest.raises(UserError, match=r"^run: this dbn cannot reconstruct: it was fine-tuned with labels; fit one"):
+        rep.reconstruct(dataset)
 
 
 def test_without_labels_it_says_so() -> None:
     dataset = contract.dataset_for("dbn")
     with pytest.raises(UserError, match=r"^fine_tune: labels cannot be learnt where none may be seen"):
         built(dataset, fine_tune="labels")
-    with pytest.raises(UserError, match=r"^fine_tune: rebuild leaves a network that names no classes"):
-        built(dataset).predict(dataset.batch(np.arange(4)))
+    assert built(dataset).withheld == {"predict": "it has learnt no labels; fit one with use_labels=True"}
     with pytest.raises(UserError, match=r"^fine_tune: labels were to be learnt, and the batches have none"):
         built(dataset, classes=3).loss(dataset.batch(np.arange(4)), Progress(99, 100))
 

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from salience.apps.anomalies import anomalies
 from salience.batch import Batch, Progress
 from salience.data import Dataset
 from salience.errors import UserError
@@ -129,8 +130,9 @@ def test_lower_layers_stay_bit_identical_while_upper_ones_train(
 def test_without_fine_tuning_nothing_is_predicted_and_greedy_layers_stay(tmp_path: Path) -> None:
     rep = fit("stacked_autoencoder", contract.structured_images(), out=tmp_path / "run", fine_tune="none", **QUICK)
     assert len(rep.method.stages) == 3
-    with pytest.raises(UserError, match=r"^fine_tune: this run was fine-tuned without labels"):
-        rep.method.predict(batch())
+    assert rep.capabilities == ("decodes",)
+    with pytest.raises(UserError, match=r"^run: this stacked_autoencoder cannot name classes: it has learnt no labels"):
+        rep.require("predict", "name classes")
 
 
 def loop(logits: Tensor, labels: Tensor) -> Tensor:
@@ -170,8 +172,10 @@ def test_labels_are_learnt_where_the_fit_may_see_them(tmp_path: Path) -> None:
     settings = {"use_labels": True, "hidden": 64, "dim": 32, "depth": 2, "batch_size": 32, "progress": False}
     rep = fit("stacked_autoencoder", dataset, out=tmp_path / "run", epochs=30, learning_rate=0.01, **settings)
     assert rep.method.fine_tune == "labels"
-    with pytest.raises(UserError, match=r"^fine_tune: this run was fine-tuned with labels and rebuilds nothing"):
-        rep.method.decode(torch.zeros(1, 32))
+    assert rep.capabilities == ("predicts",)
+    with pytest.raises(UserError, match=r"^run: this stacked_autoencoder cannot decode: it was fine-tuned with labels"):
+        rep.decode(torch.zeros(1, 32))
+    assert anomalies(rep, dataset).about["score"] == "neighbours"  # where others are judged by what they rebuild
     chances = load(tmp_path / "run").method.predict(dataset.batch(np.arange(contract.ROWS)))
     assert chances.shape == (contract.ROWS, contract.CLASSES)
     torch.testing.assert_close(chances.sum(dim=1), torch.ones(contract.ROWS))

@@ -168,6 +168,11 @@ class Method(L.LightningModule, ABC):
         """
         return None
 
+    @property
+    def withheld(self) -> Mapping[str, str]:
+        """Functions of the method that this fit's options took away, such as "decode": why, and the remedy."""
+        return {}
+
     def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
         """Signs of health that only this method has, from a probe batch: a teacher's distance, use of prototypes.
 

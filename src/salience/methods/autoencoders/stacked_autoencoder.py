@@ -17,6 +17,7 @@ squared error, AdamW; stages have a number of steps, not one of epochs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
@@ -46,6 +47,13 @@ def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """
     known = gather((labels != UNKNOWN).sum()[None])[0].sum().clamp(min=1)
     return F.cross_entropy(logits, labels, ignore_index=UNKNOWN, reduction="sum") * rank_and_world()[1] / known
+
+
+def withheld_by(fine_tune: str) -> Mapping[str, str]:
+    """What a stack cannot do after it was fine-tuned so: labels move its layers away from what decodes them."""
+    if fine_tune == "labels":
+        return {"decode": "it was fine-tuned with labels; fit one with fine_tune=rebuild"}
+    return {"predict": "it has learnt no labels; fit one with use_labels=True"}
 
 
 class StackedAutoencoder(Staged):
@@ -134,18 +142,19 @@ class StackedAutoencoder(Staged):
             raise UserError("fine_tune: the batches have no labels to learn from; fit with use_labels=True")
         return label_loss(self.head(code), batch.label)
 
+    @property
+    def withheld(self) -> Mapping[str, str]:
+        return withheld_by(self.fine_tune)
+
     def decode(self, codes: Tensor) -> Tensor:
-        """[n d] -> [n ...] on the unit scale. Raises UserError where labels have moved layers from their decoders."""
-        if self.head is not None:
-            raise UserError("fine_tune: this run was fine-tuned with labels and rebuilds nothing; fit with rebuild")
+        """[n d] -> [n ...] on the unit scale."""
         for decoder in reversed(self.decoders[1:]):
             codes = F.relu(decoder(codes))
         return self.decoders[0](codes)
 
     def predict(self, batch: Batch) -> Tensor:
-        """Class probabilities [n classes]. Raises UserError where no labels were learnt from."""
-        if self.head is None:
-            raise UserError("fine_tune: this run was fine-tuned without labels; fit again with use_labels=True")
+        """Class probabilities [n classes], after fine-tuning by labels."""
+        assert self.head is not None
         return self.head(self.embed(batch)).float().softmax(dim=1)
 
     def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:

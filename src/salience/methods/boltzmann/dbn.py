@@ -16,7 +16,7 @@ probabilities, not linear; layers begin with Glorot's weights, not layer 1's tur
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
 from salience.errors import UserError
-from salience.methods.autoencoders.stacked_autoencoder import label_loss
+from salience.methods.autoencoders.stacked_autoencoder import label_loss, withheld_by
 from salience.methods.base import Auto, Context, settled
 from salience.methods.boltzmann._machine import Layer, Machine, drawn
 from salience.methods.boltzmann._visible import (
@@ -159,6 +159,10 @@ class DBN(Staged):
         values = self.values(batch)
         return rebuilding_error(self.decoder(self.encoder.body(values)), values, kind=self.visible)
 
+    @property
+    def withheld(self) -> Mapping[str, str]:
+        return withheld_by(self.fine_tune)
+
     def decode(self, codes: Tensor) -> Tensor:
         """[n dim] -> items on the unit scale; by the decoder, which is the stack's way down where it is not trained."""
         return items_of(self.decoder(codes), self.encoder.input, self.visible)
@@ -175,8 +179,7 @@ class DBN(Staged):
 
     def predict(self, batch: Batch) -> Tensor:
         """Class probabilities [n classes], after fine-tuning by labels."""
-        if self.classifier is None:
-            raise UserError(f"fine_tune: {self.fine_tune} leaves a network that names no classes; fit with labels")
+        assert self.classifier is not None
         return self.classifier(self.embed(batch)).softmax(dim=1)
 
 
