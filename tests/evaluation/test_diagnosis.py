@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from salience.evaluation.diagnosis import VERDICTS, diagnose
+from salience.evaluation.diagnosis import VERDICTS, Diagnosis, diagnose
 
 CONFIG: dict[str, Any] = {"options": {"temperature": 0.2}, "learning_rate": 2e-3, "steps": 120}
 
@@ -273,6 +273,17 @@ def rebuilding(**signs: tuple[float, float]) -> dict[str, Any]:
         ),
         ({"sample_spread": (0.1, 0.1), "coverage": (0.9, 0.8)}, "healthy", "generated items are much alike"),
         ({"sample_spread": (0.1, 0.1), "coverage": (0.1, 0.0)}, "failing", "generated items are much alike"),
+        ({"dead_units": (0.4, 0.45)}, "healthy", ""),
+        ({"unexplained": (1.0, 0.97)}, "healthy", ""),
+        ({"unexplained": (1.0, 1.0)}, "healthy", "items are rebuilt no better than by their mean"),
+        (
+            {"unexplained": (1.0, 1.0), "loss": (60.0, 60.0)},
+            "healthy",
+            "items are rebuilt no better than by their mean",
+        ),
+        ({"unexplained": (1.0, 1.0), "dead_units": (0.5, 0.7)}, "failing", "most units are dead"),
+        ({"classes_made": (0.1, 0.3), "coverage": (0.1, 0.4)}, "failing", "much of the data is never generated"),
+        ({"classes_made": (0.1, 0.6), "coverage": (0.1, 0.6)}, "healthy", ""),
     ],
 )
 def test_codes_and_players_have_signs_of_their_own(
@@ -281,6 +292,22 @@ def test_codes_and_players_have_signs_of_their_own(
     found = diagnose(rebuilding(**signs), CONFIG)
     assert found.verdict == verdict
     assert [finding.what for finding in found.findings][:1] == ([what] if what else [])
+
+
+def test_neighbours_excuse_dead_units_and_no_generator() -> None:
+    """A GAN's neighbours are its discriminator's."""
+    won = {"judged_real": (1.0, 1.0), "judged_fake": (1.0, 1.0), "coverage": (0.0, 0.0)}
+    thriving = rebuilding(**won, dead_units=(0.9, 0.9), knn=(0.37, 0.9))
+    assert [finding.sign for finding in diagnose(thriving, CONFIG).findings] == ["players", "coverage"]
+    assert diagnose(thriving, CONFIG).verdict == "failing"
+
+
+def test_a_generator_and_a_decoder_are_given_half_of_the_time() -> None:
+    signs = {"sample_spread": (0.1, 0.1), "coverage": (0.0, 0.0), "unexplained": (1.0, 1.0), "classes_made": (0.1, 0.1)}
+    signs |= {"judged_real": (1.0, 1.0), "judged_fake": (1.0, 1.0)}
+    record = rebuilding(**signs)
+    assert diagnose(record, CONFIG | {"steps": 241}) == Diagnosis("healthy", ())  # at step 120
+    assert diagnose(record, CONFIG | {"steps": 240}).verdict == "failing"
 
 
 @pytest.mark.parametrize(("last", "verdict"), [(0.34, "healthy"), (0.31, "under-trained")])

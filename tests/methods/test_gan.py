@@ -17,11 +17,13 @@ from torch import Tensor, nn
 from salience.batch import Progress, Spec
 from salience.data import Dataset, open_data
 from salience.errors import UserError
+from salience.evaluation.diagnosis import diagnose
 from salience.methods import Context
 from salience.methods.generative.gan import (
     GAN,
     PENALTIES,
-    coverage,
+    classes_made,
+    covered,
     discriminator_loss,
     generator_loss,
     rightness,
@@ -32,6 +34,7 @@ from salience.nets.dcgan import make_generator, make_judge, sides_of
 from salience.training.cost import step_flops
 from salience.views.random import Keys
 from tests import contract
+from tests.evaluation.test_diagnosis import CONFIG, course
 from tests.methods.proof import assert_same_value_and_gradient, random_views
 
 AT = Progress(step=2, total=10, epoch=1, seed=4)
@@ -321,17 +324,49 @@ def test_vitals_tell_lost_modes_from_a_copy_of_the_data() -> None:
     assert one_item["coverage"] < 0.2
 
 
+def test_classes_that_are_not_made_are_told_where_labels_are_known() -> None:
+    hits = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0])
+    labels = torch.tensor([0, 0, 1, 1, 2, 2, -1, -1])
+    assert float(classes_made(hits, labels)) == pytest.approx(2 / 3)  # 1, 1/2 and 0: the second just so
+    assert float(classes_made(torch.zeros(8), labels)) == 0
+    dataset = contract.structured_images(labelled=True)
+    assert signs(lambda x: x.flip(0), dataset)["classes_made"] == 1
+    assert signs(lambda x: x[::3].repeat(3, 1, 1, 1), dataset)["classes_made"] == pytest.approx(1 / 3)
+    assert "classes_made" not in signs(lambda x: x, contract.structured_images())
+
+
+@pytest.mark.parametrize(
+    ("digits", "verdict"), [((1,), "failing"), ((1, 7), "failing"), (tuple(range(10)), "healthy")], ids=str
+)
+def test_a_generator_of_few_of_the_digits_is_told_however_good_the_neighbours(
+    digits: tuple[int, ...], verdict: str
+) -> None:
+    data = open_data("digits", progress=False)
+    items = data.batch(np.arange(len(data)))
+    method = contract.build("gan", data, channels=4).eval()
+    pool = method.encoder.input.unit(items.x[256:])[torch.isin(items.label[256:], torch.tensor(digits))]
+    method.generator = Fixed(pool[torch.randint(len(pool), (256,), generator=torch.Generator().manual_seed(0))])
+    with torch.no_grad():
+        seen = {name: float(value) for name, value in method.vitals(data.batch(np.arange(256)), AT).items()}
+    record = course(**{name: (value, value) for name, value in seen.items()}, knn=(0.4, 0.9))
+    del record["about"]["collapsed_loss"]
+    found = diagnose(record, CONFIG)
+    assert found.verdict == verdict
+    told = ["much of the data is never generated", "some classes are hardly generated"]
+    assert [finding.what for finding in found.findings] == (told if verdict == "failing" else [])
+
+
 def test_coverage_matches_a_loop_and_spread_too() -> None:
     real, made = (scale * x.detach()[:, :2] for scale, x in zip((1, 3), random_views(9, 5, seed=3), strict=True))
-    covered = 0
+    near = 0
     for i, x in enumerate(real):
         reach = sorted(float((x - other).norm()) for j, other in enumerate(real) if j != i)[4]
-        covered += min(float((x - other).norm()) for other in made) <= reach
-    assert 0 < covered < 9
-    assert float(coverage(real, made)) == pytest.approx(covered / 9)
+        near += min(float((x - other).norm()) for other in made) <= reach
+    assert 0 < near < 9
+    assert float(covered(real, made).mean()) == pytest.approx(near / 9)
     line = torch.arange(6.0)[:, None]  # of 0 the fifth neighbour is 5; one made at -4.5 is near enough to 0 alone
-    assert float(coverage(line, torch.tensor([[-4.5]]))) == pytest.approx(1 / 6)
-    assert float(coverage(line, torch.tensor([[-5.5]]))) == 0
+    assert float(covered(line, torch.tensor([[-4.5]])).mean()) == pytest.approx(1 / 6)
+    assert float(covered(line, torch.tensor([[-5.5]])).mean()) == 0
     pairs = [float((real[i] - real[j]).norm()) for i in range(9) for j in range(i)]
     assert float(spread(real)) == pytest.approx(sum(pairs) / len(pairs))
     told = rightness(torch.tensor([1.0, 2.0, -1.0]), torch.tensor([-1.0, 3.0]))

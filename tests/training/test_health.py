@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from salience.apps.doctor import doctor
 from salience.errors import UserError
 from salience.methods import Method
 from salience.run import Run
@@ -64,6 +65,28 @@ def test_views_are_as_far_apart_as_what_was_changed_beside_what_items_differ() -
     assert view_distance(items, items, items) == 0
     assert view_distance(items, items + 0.25, items) == pytest.approx(0.25)
     assert view_distance(items, items + 0.25, 2 * items) == pytest.approx(0.125)
+
+
+def test_what_is_rebuilt_is_measured_beside_the_mean_item() -> None:
+    """0 for the items themselves, 1 for their mean, 4 for twice as far from it on the other side."""
+    method, data = build("autoencoder", structured_images(), dim=4), structured_images()
+    assert isinstance(method, Method)
+    probe = Probe(data, total=10, seed=0)
+    x = method.encoder.input.unit(probe.batch.x)
+    mean = x.mean(dim=0, keepdim=True)
+    for rebuilt, share in ((x, 0), (mean.expand_as(x), 1), (2 * mean - x, 4)):
+        method.decode = lambda codes, rebuilt=rebuilt: rebuilt
+        assert probe.look(method, 0)["unexplained"] == pytest.approx(share, abs=1e-5)
+    assert "unexplained" not in probe.look(build("simclr", data), 0)
+
+
+def test_a_penalty_that_leaves_nothing_of_the_items_is_told(tmp_path: Path) -> None:
+    """Weight 3 kills seven in ten units of this net; its neighbours, at .94 untrained, end at chance."""
+    settings = {"encoder": "mlp", "epochs": 30, "progress": False}
+    fit("sparse_autoencoder", "digits", out=tmp_path / "run", weight=3.0, **settings)
+    found = doctor(tmp_path / "run")
+    assert found.verdict == "failing"
+    assert {"most units are dead", "items are rebuilt no better than by their mean"} <= {f.what for f in found.findings}
 
 
 def test_a_collapsed_encoder_is_seen() -> None:

@@ -24,8 +24,10 @@ class Limits:
     settled: share of its way the loss still goes in the last third of a training that has come to its end
     short: steps of a training in which any run looks ill
     Codes: active, share of a VAE's dimensions; nats, of its divergence from the prior; dead, share of units
-    Players: won, share of real and of generated items a discriminator is right about; modes, spread and coverage of
-        what is generated, as shares of the data's
+    Players: won, share of real and of generated items a discriminator is right about; modes, spread of what is
+        generated, as a share of the data's; coverage, and classes that are generated, of all
+    mean: error of rebuilt items, of the variance around the mean item, which is what a constant has
+    late: share of the training before which a generator may lag behind, and a code's decoder not yet be trained
     """
 
     rank: float = 0.25
@@ -48,9 +50,13 @@ class Limits:
     short: int = 100
     active: float = 0.02
     nats: float = 0.5
-    dead: float = 0.9
+    dead: float = 0.5
     won: float = 0.98
     modes: float = 0.2
+    coverage: float = 0.5
+    classes: float = 0.5
+    mean: float = 0.98
+    late: float = 0.5
     views: float = 0.05
     temperature: tuple[float, float] = (0.01, 5.0)
     learning_rate: float = 0.03
@@ -109,6 +115,10 @@ class Course:
         """Whether the last two values after the start pass; False where there are not so many yet."""
         later = self.values(sign)[1:]
         return len(later) >= LATELY and all(test(value) for value in later[-LATELY:])
+
+    def late(self, sign: str, test: Callable[[float], bool], limits: Limits) -> bool:
+        """The same, once the training has come so far that the sign means something."""
+        return self.share >= limits.late and self.lately(sign, test)
 
     def thrives(self, limits: Limits) -> bool:
         """Whether labels say that something is learnt, whatever the geometry looks like."""

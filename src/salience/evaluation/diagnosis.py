@@ -15,12 +15,13 @@ from typing import Any
 
 from salience.evaluation.course import LIMITS, Course, Finding, Limits
 from salience.evaluation.signs import (
-    ADVERSARIAL,
     ANY_METHOD,
     COLLAPSE,
     GEOMETRY,
     LATENT,
     MISTAKES,
+    PLAYERS,
+    REBUILDING,
     too_few_steps,
     under_trained,
 )
@@ -67,10 +68,11 @@ def diagnose(record: Mapping[str, Any], config: Mapping[str, Any], limits: Limit
         why = f"{found['what']} at step {found['step']}, with a learning rate of {found['learning_rate']:.2g}"
         return Diagnosis("failing", (Finding("training has diverged", why, "lower --learning-rate", "loss"),))
     course = Course(record, config.get("steps") or 1)
-    signs = (*(GEOMETRY if course.compares else ()), *ADVERSARIAL, *ANY_METHOD)
+    of_codes = (*(GEOMETRY if course.compares else ()), *REBUILDING, *ANY_METHOD)
+    signs = (*(() if course.thrives(limits) else of_codes), *PLAYERS)  # good neighbours excuse no generator
     ends = (*(COLLAPSE if course.compares else ()), *LATENT)
     collapse = [found for sign in ends if (found := sign(course, limits))]
-    failure = [found for sign in signs if not course.thrives(limits) and (found := sign(course, limits))]
+    failure = [found for sign in signs if (found := sign(course, limits))]
     mistakes = [found for sign in MISTAKES if (found := sign(course, config, limits))]
     if kinds(collapse) >= 2:
         return Diagnosis("collapsed", (*collapse, *mistakes))
@@ -84,7 +86,7 @@ def diagnose(record: Mapping[str, Any], config: Mapping[str, Any], limits: Limit
         return Diagnosis("under-trained", (short,))
     if ill:
         return Diagnosis("failing", tuple(failure))
-    doubts = (*collapse, *failure, *mistakes) if not course.thrives(limits) else mistakes
+    doubts = (*(() if course.thrives(limits) else collapse), *failure, *mistakes)
     told: dict[str, Finding] = {}
     for found in doubts:
         told.setdefault(found.sign, found)

@@ -73,29 +73,47 @@ def dead_units(course: Course, limits: Limits) -> Finding | None:
     return Finding("most units are dead", why, "a smaller --weight, or a lower --learning-rate", "units")
 
 
+def rebuilds_nothing(course: Course, limits: Limits) -> Finding | None:
+    if not course.late("unexplained", lambda now: now > limits.mean, limits):
+        return None
+    why = f"their squared error is {course.now('unexplained'):.2f} of the variance around the mean item"
+    return Finding("items are rebuilt no better than by their mean", why, REBUILDING_REMEDY, "loss")
+
+
+REBUILDING_REMEDY = "change --learning-rate, or a smaller weight of what is asked of codes: --weight, --beta, --level"
+REBUILDING = (dead_units, rebuilds_nothing)
+
+
 def discriminator_won(course: Course, limits: Limits) -> Finding | None:
-    if not all(course.lately(sign, lambda now: now > limits.won) for sign in ("judged_real", "judged_fake")):
+    if not all(course.late(sign, lambda now: now > limits.won, limits) for sign in ("judged_real", "judged_fake")):
         return None
     why = f"it is right about {course.now('judged_real'):.0%} of real and {course.now('judged_fake'):.0%} of made items"
     return Finding("the discriminator has won", why, "a gradient --penalty, or a lower --learning-rate", "players")
 
 
 def few_modes(course: Course, limits: Limits) -> Finding | None:
-    if not course.lately("sample_spread", lambda now: now < limits.modes):
+    if not course.late("sample_spread", lambda now: now < limits.modes, limits):
         return None
     why = f"generated items are {course.now('sample_spread'):.2f} times as far apart as real ones"
     return Finding("generated items are much alike", why, MODES_REMEDY, "sample spread")
 
 
 def uncovered(course: Course, limits: Limits) -> Finding | None:
-    if not course.lately("coverage", lambda now: now < limits.modes):
+    if not course.late("coverage", lambda now: now < limits.coverage, limits):
         return None
     why = f"{course.now('coverage'):.0%} of real items have a generated one in their neighbourhood"
     return Finding("much of the data is never generated", why, MODES_REMEDY, "coverage")
 
 
+def missing_classes(course: Course, limits: Limits) -> Finding | None:
+    if not course.late("classes_made", lambda now: now < limits.classes, limits):
+        return None
+    why = f"{course.now('classes_made'):.0%} of the classes are covered half as well as the best one, or better"
+    return Finding("some classes are hardly generated", why, MODES_REMEDY, "classes")
+
+
 MODES_REMEDY = "a gradient --penalty, a larger --batch-size, or a lower --learning-rate"
-ADVERSARIAL = (dead_units, discriminator_won, few_modes, uncovered)
+PLAYERS = (discriminator_won, few_modes, uncovered, missing_classes)
 
 # --- signs of failure ----------------------------------------------------------------------------------------------
 

@@ -67,13 +67,17 @@ class Probe:
         at = Progress(step, self.total, FIXED_VIEWS, self.seed)
         batch = self.batch.to(method.device)
         with _unnoticed(method):
-            h = method.embed(batch).float().cpu()  # in float32: rounding would count as rank
+            codes = method.embed(batch).float()  # in float32: rounding would count as rank
+            h = codes.cpu()
             if not torch.isfinite(h).all():
                 return None
             seen = {"effective_rank": effective_rank(h), "std": std(h).mean(), "uniformity": uniformity(h)}
             with torch.autocast(method.device.type, torch.bfloat16, enabled=self.half):
                 loss = method.yardstick(batch, at)
                 seen |= {**({} if loss is None else {"loss": loss}), **method.vitals(batch, at)}
+                if decodes(method):
+                    x = method.encoder.input.unit(batch.x)
+                    seen["unexplained"] = unexplained(x, method.decode(codes))  # type: ignore[operator]
                 pair = self._pair(method)
                 if pair is not None:
                     seen["alignment"] = torch.tensor(alignment(*(method.encode(x).float().cpu() for x in pair)).value)
@@ -100,6 +104,17 @@ def view_distance(a: Tensor, b: Tensor, items: Tensor) -> float:
     """
     between = (items - items.roll(1, dims=0)).square().mean().clamp(min=1e-12)
     return float(((a - b).square().mean() / between).sqrt())
+
+
+def decodes(method: Method) -> bool:
+    """Whether codes of this fit can be decoded."""
+    return hasattr(method, "decode") and "decode" not in method.withheld
+
+
+def unexplained(x: Tensor, rebuilt: Tensor) -> Tensor:
+    """Squared error of rebuilt items as a share of the variance around the mean item.  [n ...], [n ...] -> []"""
+    variance = (x - x.mean(dim=0)).square().mean().clamp(min=1e-12)
+    return (rebuilt.float() - x).square().mean() / variance
 
 
 def _labelled(dataset: Dataset, rows: np.ndarray) -> Dataset | None:

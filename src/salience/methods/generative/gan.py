@@ -85,14 +85,20 @@ def spread(x: Tensor) -> Tensor:
 
 
 @full_precision
-def coverage(real: Tensor, made: Tensor) -> Tensor:
-    """Share of real items with a made one nearer than their fifth real neighbour (Naeem et al. 2020, arXiv 2002.09797).
+def covered(real: Tensor, made: Tensor) -> Tensor:
+    """Whether a made item is nearer than the fifth real neighbour (Naeem et al. 2020, arXiv 2002.09797).
 
-    [n ...], [m ...] -> []
+    [n ...], [m ...] -> [n] of 0 and 1, whose mean is the coverage
     """
     real, made = real.flatten(1), made.flatten(1)
     reach = torch.cdist(real, real).kthvalue(min(NEIGHBOURS + 1, len(real)), dim=1).values  # the first is itself
-    return (torch.cdist(real, made).min(dim=1).values <= reach).float().mean()
+    return (torch.cdist(real, made).min(dim=1).values <= reach).float()
+
+
+def classes_made(covered: Tensor, labels: Tensor) -> Tensor:
+    """Share of classes at least half as well covered as the best one.  [n], [n] with -1 where unknown -> []"""
+    shares = torch.stack([covered[labels == label].mean() for label in labels[labels >= 0].unique()])
+    return ((shares > 0) & (shares >= shares.max() / 2)).float().mean()
 
 
 class GAN(Adversarial):
@@ -190,7 +196,10 @@ class GAN(Adversarial):
     def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
         """Of a discriminator that is right about everything, and of made items that are alike or like few real ones."""
         x, made = self.encoder.input.unit(batch.x), self.made(batch, at, "probe")
-        apart = {"sample_spread": spread(made) / spread(x).clamp(min=1e-12), "coverage": coverage(x, made)}
+        near = covered(x, made)
+        apart = {"sample_spread": spread(made) / spread(x).clamp(min=1e-12), "coverage": near.mean()}
+        if batch.label is not None and (batch.label >= 0).any():  # modes that are known; nothing is learnt from them
+            apart["classes_made"] = classes_made(near, batch.label)
         return rightness(self.judge(x), self.judge(made)) | apart
 
     def param_groups(self) -> Iterable[dict[str, Any]]:
