@@ -98,7 +98,7 @@ CODES: tuple[Setting, ...] = (  # of methods that rebuild items, on the small da
     ("autoencoder", "rate-x300", ("--learning-rate", "0.6")),
     ("sparse_autoencoder", "weight-x200", ("--option", "weight=10.0")),
     ("contractive_autoencoder", "weight-x1000", ("--option", "weight=100.0")),
-    ("denoising_autoencoder", "level-5", ("--option", "level=5.0")),
+    ("denoising_autoencoder", "level-1", ("--option", "level=1.0")),
     ("rbm", "rate-x300", ("--learning-rate", "0.6")),
     ("vae", "beta-1000", ("--option", "beta=1000.0")),
     ("vae", "rate-x100", ("--learning-rate", "0.2")),

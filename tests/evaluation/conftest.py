@@ -35,6 +35,8 @@ class Projection:
     """A representation: raw pixels times a fixed matrix."""
 
     method_name = "projection"
+    method = None
+    capabilities = ()
 
     def __init__(self, dim=8, seed=0, run=None, config=None, trained_on=None, trains=True):
         self.spec, self.dim, self.run, self.config, self.trains = IMAGES, dim, run, config or {}, trains

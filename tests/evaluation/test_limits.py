@@ -62,6 +62,12 @@ def test_tables_have_no_alignment_and_unlabelled_rows_nothing_that_needs_labels(
     assert note == "limits: measured on a part of the 4,001 rows: geometry 2,000, the projection 1,500"
 
 
+def test_what_codes_say_is_limited_where_they_say_something():
+    assert note_limits(rows(100, 1_001), told=True) == [
+        "limits: measured on a part of the 1,001 test rows: alignment 1,000, codes 1,000"
+    ]
+
+
 def test_the_note_is_in_every_form_of_the_report():
     report = evaluate(Projection(), blobs(1_001, labels=False), progress=False)
     note = "limits: measured on a part of the 1,001 rows: alignment 1,000"

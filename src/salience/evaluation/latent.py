@@ -52,7 +52,12 @@ def active_units(mean: Tensor, threshold: float = ACTIVE) -> int:
 
 
 def mutual_information(mean: Tensor, log_variance: Tensor, noise: Tensor | None = None) -> Tensor:
-    """Between items and codes, estimated from draws of each item's code.  [n d], [n d] -> [], in nats, at most log n
+    """Between items and codes, estimated from draws of each item's code.  [n d], [n d] -> [], in nats, at most log n"""
+    return information(mean, log_variance, noise).mean()
+
+
+def information(mean: Tensor, log_variance: Tensor, noise: Tensor | None = None) -> Tensor:
+    """log q(z|x) - log q(z) of each draw, whose mean is the mutual information.  [n d], [n d] -> [draws·n]
 
     noise: [draws n d] standard normals that make the draws; by default one draw of each item, always the same
     """
@@ -62,7 +67,7 @@ def mutual_information(mean: Tensor, log_variance: Tensor, noise: Tensor | None 
     z = (mean + (0.5 * log_variance).exp() * noise.double()).flatten(0, 1)  # [draws n d]
     own = -0.5 * (noise.double().square() + log_variance).sum(dim=2).flatten()  # log q(z|x), without the constant
     all_of = [log_densities(part, mean, log_variance).logsumexp(dim=1) for part in z.split(ROWS)]
-    return (own - torch.cat(all_of)).mean() + math.log(len(mean))
+    return own - torch.cat(all_of) + math.log(len(mean))
 
 
 def log_densities(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:

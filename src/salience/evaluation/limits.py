@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from salience.evaluation.baselines import FIT_PCA_ON, LARGEST_RAW, MOST_VIEWED
+from salience.evaluation.codes import MOST_TOLD
 from salience.evaluation.measure import MOST_CLUSTERED, MOST_RETRIEVED, MOST_SHAPED
 from salience.evaluation.rows import Rows
 
 MOST_PROJECTED = 1_500  # points of the scatter plot
 
 
-def note_limits(rows: Rows) -> list[str]:
-    """One note that names every limit these rows reach; none where they reach none."""
+def note_limits(rows: Rows, *, told: bool = False) -> list[str]:
+    """One note that names every limit these rows reach; none where they reach none.
+
+    told: whether codes say something of their items
+    """
     spec, labelled = rows.test.spec, rows.train is not None
     image = spec.modality == "image"
     fitting = rows.test if rows.train is None else rows.train
     of_test = {"retrieval": MOST_RETRIEVED * labelled, "geometry": MOST_SHAPED, "alignment": MOST_VIEWED * image}
+    of_test |= {"codes": MOST_TOLD * told}
     of_fitting = {"k-means": MOST_CLUSTERED * labelled, "the PCA baseline": FIT_PCA_ON}
     said = [
         _said("measured on", of_test | {"the projection": MOST_PROJECTED}, len(rows.test), "test" if labelled else ""),

@@ -35,6 +35,7 @@ INTERVALS = {
     "clustering": "95% bootstrap over test rows, the clusters as they are",
     "retrieval": "95% of the mean over test rows as queries (Student's t)",
     "geometry": "95% over rows: infinitesimal jackknife; of alignment, Student's t",
+    "codes": "95% over test rows: Student's t; of active dimensions, bootstrap; the error of log Z is counted in",
 }
 
 

@@ -40,7 +40,7 @@ tr.family th { padding-top: 1rem; font-weight: 600; } tr.family th span { font-w
   white-space: normal; } td small { color: var(--soft); } td.best { background: var(--good); font-weight: 600; }
 td.best small { font-weight: 400; }
 """
-NO_BEST = ("geometry",)  # families where more is not simply better
+NO_BEST = ("geometry", "codes")  # families where more is not simply better
 
 
 def write_report(report: Report, folder: Path) -> None:

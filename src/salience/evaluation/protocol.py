@@ -12,6 +12,7 @@ from salience.data import Dataset
 from salience.data.progress import progress_bar
 from salience.errors import UserError, naming
 from salience.evaluation import baselines, gallery
+from salience.evaluation.codes import codes_told
 from salience.evaluation.diagnosis import Diagnosis, diagnose
 from salience.evaluation.geometry import alignment
 from salience.evaluation.intervals import Metric
@@ -57,7 +58,6 @@ def evaluate(
     judged, source = (data, on) if held is None else (held, test)
     seen = seen_in_training(rep.trained_on, judged, source, bool(rep.config.get("use_labels")))
     notes = [*rows.notes, *(seen or shared_rows(rep.trained_on, rows, lambda other: rep.open(other, progress=False)))]
-    notes += [*note_limits(rows), *note_unfinished(rep)]
     with progress_bar((1 + len(BASELINES)) * STAGES, "evaluate", progress, unit="steps") as bar:
 
         def say(what: str) -> None:
@@ -65,6 +65,7 @@ def evaluate(
             bar.update(1)
 
         found = measure_all(rep, rows, say)
+    notes += [*note_limits(rows, told="codes" in found["representation"][0].measures), *note_unfinished(rep)]
     if "untrained" not in found:
         notes.append(f"{rep.method_name} is solved, not trained: there is no untrained encoder to compare with")
     report = make_report(rep, rows, found, notes)
@@ -109,6 +110,8 @@ def measure_all(rep: Representation, rows: Rows, say: Say) -> dict[str, tuple[Me
         require_finite(test, name)
         measured = measure_one((train, test), task, say)
         measured.measures["geometry"] |= view_alignment(rep, embed, rows.test)
+        if name == "representation" and (told := codes_told(rep, rows.test)):
+            measured.measures["codes"] = told
         found[name] = measured, (train, test)
     return found
 

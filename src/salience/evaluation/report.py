@@ -19,6 +19,7 @@ FAMILIES = {
     "clustering": "clusters",
     "retrieval": "retrieval",
     "geometry": "geometry",
+    "codes": "codes",
 }
 
 

@@ -1,0 +1,60 @@
+"""What codes say of their items, as far as a method lets it be asked: of test rows it has not seen.
+
+squared error           of the items that codes are decoded to, on the unit scale
+active dimensions, mutual information    of codes that are clouds: see evaluation/latent.py
+log likelihood bound    in nats: of a VAE from 50 draws an item, of a DBM by mean field with log Z by annealing
+log likelihood          in nats: of an RBM, with log Z by annealing, whose error is in the interval
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from salience.data import Dataset
+from salience.evaluation import intervals
+from salience.evaluation.annealing import log_partition, machine_of
+from salience.evaluation.fidelity import squared_error
+from salience.evaluation.intervals import Metric
+from salience.evaluation.latent import active_units, bound, information, posteriors
+from salience.evaluation.split import sample
+from salience.methods.boltzmann.dbm import DBM
+from salience.methods.boltzmann.rbm import RBM
+from salience.representation import Representation
+
+MOST_TOLD = 1_000  # test rows
+
+
+def codes_told(rep: Representation, data: Dataset) -> dict[str, Metric]:
+    """The figures that apply; none for a method that neither decodes nor rates items."""
+    few = data.subset(sample(np.arange(len(data)), MOST_TOLD))
+    told = {}
+    if "decodes" in rep.capabilities:
+        x = rep.unit(few.batch(np.arange(len(few))))
+        errors = squared_error(x, torch.from_numpy(rep.reconstruct(few)))
+        told["squared_error"] = intervals.mean(errors.numpy(), 0.0)
+    if hasattr(rep.method, "posterior"):
+        mean, log_variance = posteriors(rep.method, few)  # type: ignore[arg-type]
+        told["active_dimensions"] = intervals.bootstrap(mean.cpu().numpy(), units_in_use)
+        told["mutual_information"] = intervals.mean(information(mean, log_variance).cpu().numpy())
+    if "rates" in rep.capabilities:
+        told |= likelihood(rep, rep.method, few)
+    return told
+
+
+def units_in_use(mean: np.ndarray) -> float:
+    return active_units(torch.from_numpy(mean))
+
+
+def likelihood(rep: Representation, method: Any, data: Dataset) -> dict[str, Metric]:
+    if not isinstance(method, RBM | DBM):
+        return {"log_likelihood_bound": bound(method, data)}
+    found = log_partition(machine_of(method), generator=torch.Generator(rep.device).manual_seed(0))
+    of_rows = intervals.mean(rep.log_likelihood(data).astype(np.float64))
+    half = math.hypot(of_rows.high - of_rows.value, intervals.Z * found.error)
+    value = of_rows.value - found.log_z
+    name = "log_likelihood_bound" if isinstance(method, DBM) else "log_likelihood"
+    return {name: Metric(value, value - half, value + half)}
