@@ -204,9 +204,14 @@ def report(runs: list[Run]) -> str:
             lines.append(f"\n{'with' if labels else 'without'} labels, at {share:.0%} of the budget")
             lines += [f"  {title:<18}" + scores(some, share, labels=labels) for title, some in kinds.items()]
     if rebuilding:
-        lines.append("\n" + tally(" of methods that rebuild them", rebuilding))
+        parts = {
+            "broken": [run for run in rebuilding if run.broken],
+            "not broken": [run for run in rebuilding if not run.broken],
+        }
+        lines.append("\n" + tally(" of methods that rebuild them, with labels", rebuilding))
         for share in (0.25, 1.0):
-            lines.append(f"  {f'labels, at {share:.0%}':<18}" + scores(rebuilding, share, labels=True))
+            for title, some in parts.items():
+                lines.append(f"  {f'{title}, at {share:.0%}':<18}  " + scores(some, share, labels=True))
     lines.append("\ncalled healthy at the end, with labels, and told with a doubt")
     lines += [
         f"  {title:<18}" + doubted(some) for title, some in {"comparing": comparing, "rebuilding": rebuilding}.items()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from salience.batch import Progress
 from salience.data import open_data
 from salience.errors import UserError
 from salience.methods import Context
@@ -36,6 +37,34 @@ def test_a_linear_one_spans_the_subspace_of_pca(tmp_path: Path) -> None:
     rebuilt = rep.method.decode(torch.from_numpy(rep.embed(dataset)))
     error, least = ((rebuilt - rows) ** 2).sum().item(), (values[3:] ** 2).sum().item()
     assert least * 0.999 <= error < least * 1.05
+
+
+def test_the_principal_components_are_the_optimum_of_a_linear_one_to_the_last_digit() -> None:
+    """There the loss is the variance PCA leaves, no gradient is left, and any other subspace costs more."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(64, 5, generator=generator) @ torch.randn(5, 5, generator=generator)
+    dataset = open_data(x.numpy(), progress=False)
+    method = Autoencoder.build(Context(dataset.spec, 64, "linear"), dim=2)
+    batch = dataset.batch(np.arange(64))
+    rows = method.encoder.input.unit(batch.x)
+    _, values, vectors = torch.linalg.svd(rows - rows.mean(dim=0), full_matrices=False)
+    up, down = method.encoder.body[1], method.decoder[0]
+
+    def loss_with(directions: torch.Tensor) -> torch.Tensor:
+        method.zero_grad()
+        with torch.no_grad():
+            up.weight.copy_(directions)
+            up.bias.copy_(-directions @ rows.mean(dim=0))
+            down.weight.copy_(directions.T)
+            down.bias.copy_(rows.mean(dim=0))
+        loss = method.loss(batch, Progress())["loss"]
+        loss.backward()
+        return loss.detach()
+
+    least = loss_with(vectors[:2])
+    torch.testing.assert_close(least, (values[2:] ** 2).sum() / rows.numel())
+    assert max(float(part.grad.abs().max()) for part in method.parameters()) < 1e-6
+    assert loss_with(vectors[1:3]) > 1.01 * least
 
 
 @pytest.mark.parametrize("encoder", ["convnet", "mlp"])

@@ -52,6 +52,24 @@ def test_a_second_layer_that_is_the_first_turned_around_leaves_the_bound_as_it_i
     assert (bound(first, log_joint(straight).logsumexp(dim=1)) - log_p).abs().max() > 0.01
 
 
+def test_layers_of_the_method_turned_around_leave_its_bound_as_it_is() -> None:
+    """The same by the method's own layers; what the second one learns from is q of the first, by every state."""
+    method = DBN.build(Context(TINY, 16), hidden=3, depth=2, dim=4, visible="bernoulli").double()
+    first, second = method.layers
+    for part in first.parameters():
+        torch.nn.init.normal_(part)
+    with torch.no_grad():
+        second.weight.copy_(first.weight.T)
+        second.visible_bias.copy_(first.hidden_bias)
+        second.hidden_bias.copy_(first.visible_bias)
+    joint = log_joint(method.machine(0))
+    log_prior = log_joint(method.machine(1)).logsumexp(dim=1)
+    torch.testing.assert_close(bound(method.machine(0), log_prior), joint.logsumexp(dim=1))
+    q = joint.softmax(dim=1) @ all_states(3)
+    torch.testing.assert_close(method.below(all_states(4), 1), q)
+    torch.testing.assert_close(method.below(all_states(4), 0), all_states(4))
+
+
 def test_a_second_layer_that_fits_the_codes_better_raises_what_the_data_is_given() -> None:
     """The bound of the mean, by the paper's argument, after gradient steps of the second RBM on exact statistics."""
     first = random_machine(4, 3, seed=1, scale=2.0).detached()
