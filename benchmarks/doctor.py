@@ -211,7 +211,7 @@ def report(runs: list[Run]) -> str:
         lines.append("\n" + tally(" of methods that rebuild them, with labels", rebuilding))
         for share in (0.25, 1.0):
             for title, some in parts.items():
-                lines.append(f"  {f'{title}, at {share:.0%}':<18}  " + scores(some, share, labels=True))
+                lines.append(f"  {f'{title}, at {share:.0%}':<20}" + scores(some, share, labels=True))
     lines.append("\ncalled healthy at the end, with labels, and told with a doubt")
     lines += [
         f"  {title:<18}" + doubted(some) for title, some in {"comparing": comparing, "rebuilding": rebuilding}.items()

@@ -51,6 +51,39 @@ def test_density_of_a_linear_code_that_keeps_everything_is_that_of_a_cross_fade(
     assert figures["rebuilt ends"]["density"].value == pytest.approx(np.mean(expected), abs=1e-4)
 
 
+def test_ends_that_are_rebuilt_alike_are_no_path(digits, tmp_path):
+    """A VAE whose posterior has collapsed: what it decodes is ordinary, and always the same."""
+    run = fit("vae", digits, out=tmp_path / "run", encoder="mlp", epochs=10, beta=100.0, progress=False)
+    found = interpolate(run, digits.subset(range(200)), features=run, progress=False)
+    assert found.figures["rebuilt ends"]["apart"].value < 0.1
+    assert found.said[-1] == "The rebuilt ends hardly differ: nothing is told of a way between them."
+
+
+def test_how_far_apart_ends_are_is_a_share_of_the_originals(digits, tmp_path):
+    whole = fit("pca", digits, out=tmp_path / "run", dim=64, progress=False)
+    few = digits.subset(range(200))
+    found = interpolate(whole, few, features=whole, progress=False)
+    assert found.figures["rebuilt ends"]["apart"].value == pytest.approx(1, abs=1e-4)
+    half = fit("pca", digits, out=tmp_path / "half", dim=2, progress=False)
+    pairs = random_pairs(few, 12, 0)
+    x, codes = few.x.reshape(200, -1) / 255.0, half.reconstruct(few).clip(0, 1).reshape(200, -1)
+    expected = [np.linalg.norm(codes[a] - codes[b]) / np.linalg.norm(x[a] - x[b]) for a, b in pairs]
+    found = interpolate(half, few, features=whole, progress=False).figures["rebuilt ends"]["apart"]
+    assert found.value == pytest.approx(np.mean(expected), abs=1e-5)
+    assert found.value < 0.7
+
+
+def test_paths_of_a_vae_are_more_ordinary_than_those_of_an_autoencoder(digits, tmp_path, monkeypatch):
+    monkeypatch.setattr("salience.apps.interpolate.PAIRS", 60)
+    lost = {}
+    for name, settings in (("vae", {"dim": 16}), ("autoencoder", {"dim": 16})):
+        run = fit(name, digits, out=tmp_path / name, encoder="mlp", epochs=40, seed=0, progress=False, **settings)
+        figures = interpolate(run, digits, progress=False).figures
+        lost[name] = figures["linear path"]["density"].value
+        assert figures["rebuilt ends"]["apart"].value > 0.4
+    assert lost["vae"] > lost["autoencoder"] + 0.01
+
+
 def test_noise_is_less_ordinary_than_what_lies_between_items(autoencoder, digits, monkeypatch):
     few = digits.subset(range(200))
     usual = interpolate(autoencoder, few, features=autoencoder, progress=False).figures["linear path"]["density"]

@@ -20,12 +20,14 @@ from salience.data import Dataset
 from salience.data.progress import progress_bar
 from salience.errors import UserError
 from salience.evaluation import intervals
+from salience.evaluation.intervals import Metric
 from salience.evaluation.rows import labels_of
 from salience.evaluation.split import sample
 from salience.representation import Representation
 
 PAIRS, BETWEEN, TOGETHER = 100, 7, 32  # pairs whose paths are judged, items along each, pairs at a time
 MOST_REAL, MOST_VALUES = 5_000, 2**27  # real items that neighbours are sought among, and values of them
+MOVES = 0.2  # ends nearer than this, of the originals' distance, are much the same
 DRAWN = 4  # pairs in the picture, the asked-for first
 WAYS = {"linear": lerp, "spherical": slerp}
 NAMES = {
@@ -58,7 +60,8 @@ def interpolate(
     features: a run whose embedding judges density; by default an untrained encoder's, the same for every run
     seed: of the items drawn, here and for the density
     -> arrays linear and spherical [steps c h w];  figures: path density of both ways, over random pairs, beside that of
-       rebuilt ends and of a cross-fade of pixels (see apps.paths); means over pairs with 95 % intervals
+       rebuilt ends and of a cross-fade of pixels (see apps.paths); how far apart those ends are, as a share of the
+       originals: a decoder that makes one thing of all has ordinary items, and no path; means with 95 % intervals
     Errors: UserError where the method does not decode, the data are no images, an item is unknown, or `out` exists.
     """
     if steps < 3:
@@ -121,17 +124,21 @@ def _judged(
     outcome: Outcome, rep: Representation, data: Dataset, judge: Judge, pairs: np.ndarray, progress: bool
 ) -> Outcome:
     values, real = _densities(rep, data, judge, pairs, progress)
+    apart = intervals.mean(_apart(rep, units_of(rep, data, pairs.ravel())), 0.0)
     used = {"features": judge.name, "pairs": len(pairs), "between": BETWEEN, "neighbours": NEIGHBOURS, "real": real}
     said = (
         f"path density: by the distance to the {NEIGHBOURS}th nearest of {real:,} real items in features of "
         f"{judge.name}; 0 for real items, less for less ordinary ones; {BETWEEN} items on each of {len(pairs)} paths",
-        _verdict(values),
+        f"ends apart: how far the rebuilt ends are from each other, of how far the originals are: {apart.value:.2f}",
+        _verdict(values, apart),
     )
+    figures = {NAMES[name]: {"density": intervals.mean(found)} for name, found in values.items()}
+    figures[NAMES["ends"]]["apart"] = apart
     return replace(
         outcome,
         about={**outcome.about, **used},
-        figures={NAMES[name]: {"density": intervals.mean(found)} for name, found in values.items()},
-        units={"density": "path density"},
+        figures=figures,
+        units={"density": "path density", "apart": "ends apart"},
         said=said,
     )
 
@@ -165,8 +172,17 @@ def _along(rep: Representation, ends: Tensor) -> dict[str, Tensor]:
     return {**between, "ends": paths["linear"][:, [0, -1]], "fade": fade[:, 1:-1]}
 
 
-def _verdict(values: Mapping[str, np.ndarray]) -> str:
+def _apart(rep: Representation, ends: Tensor) -> np.ndarray:
+    """Distance of the rebuilt ends, as a share of the originals'.  [2n c h w], first and last in turn -> [n]"""
+    rebuilt = within(torch.from_numpy(rep.decode(rep.embed_unit(ends))), rep.spec)
+    between = [(x[::2] - x[1::2]).flatten(1).double().norm(dim=1) for x in (rebuilt, ends)]
+    return (between[0] / between[1].clamp(min=1e-12)).numpy()
+
+
+def _verdict(values: Mapping[str, np.ndarray], apart: Metric) -> str:
     """Are items between as ordinary as what the run makes of real ones? Over the same pairs."""
+    if apart.value < MOVES:
+        return "The rebuilt ends hardly differ: nothing is told of a way between them."
     lost = intervals.mean(values["linear"] - values["ends"])
     if lost.high < 0:
         return f"Between the ends items are less ordinary than at them, by {-lost.value:.3f} on a linear path."
