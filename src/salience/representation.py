@@ -178,6 +178,13 @@ class Representation:
             return _matching(source, self.spec)
         return open_data(source, spec=self.spec, **options)
 
+    def open_trained(self, source: Any) -> Dataset:
+        """The source the run was trained on, without the class that was left out."""
+        left_out = self.config.get("without")
+        if left_out is None:
+            return self.open(source, progress=False)
+        return self.open(source, labels=self.config.get("labels"), progress=False).without(left_out)
+
     def untrained(self, data: Dataset, seed: int = 0) -> Representation | None:
         """The same encoder with fresh weights, batch-norm statistics calibrated on `data`; None for a closed form."""
         if isinstance(self.method, ClosedForm):

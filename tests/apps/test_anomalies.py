@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import salience
 from salience.apps.anomalies import anomalies
@@ -10,8 +11,9 @@ from salience.cli import main
 from salience.data import open_data
 from salience.errors import UserError
 from salience.evaluation.detection import auroc
+from salience.methods.autoencoders.autoencoder import Autoencoder
 from salience.store import open_store
-from salience.training import fit
+from salience.training import Interrupted, fit
 from tests.store.conftest import DIGITS
 
 
@@ -250,3 +252,38 @@ def test_a_store_as_a_command(store, capsys, tmp_path, monkeypatch):
     assert "nowhere.lance does not exist; write one with: salience embed" in capsys.readouterr().err
     assert main(["anomalies", str(store.path), "digits"]) == 2
     assert "SOURCE: a store's own items are ranked" in capsys.readouterr().err
+
+
+def test_a_run_fitted_without_a_class_is_known_to_have_been(tmp_path, capsys):
+    run = str(tmp_path / "run")
+    assert main(["fit", "pca", "digits", "--dim", "8", "--without", "0", "--out", run]) == 0
+    fitted = salience.load(run)
+    data = salience.open_data("digits", progress=False)
+    rest = data.subset(np.flatnonzero(data.labels != data.classes.index("0")))
+    assert (fitted.config["rows"], fitted.config["fingerprint"]) == (len(rest), rest.fingerprint)
+    assert fitted.open_trained("digits").fingerprint == rest.fingerprint
+    capsys.readouterr()
+    assert main(["anomalies", run, "digits", "--held-out", "0"]) == 0
+    assert "the run was trained without '0'" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"^without: digits has no class 'zero'; its classes are: 0, 1, 2"):
+        salience.fit("pca", "digits", out=tmp_path / "none", without="zero", progress=False)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_fit_without_a_class_goes_on_without_it(tmp_path, monkeypatch):
+    settings = {"encoder": "linear", "dim": 4, "epochs": 4, "without": "3", "progress": False}
+    whole = salience.fit("autoencoder", "digits", out=tmp_path / "whole", **settings)
+    train = Autoencoder.loss
+
+    def interrupted(self, batch, at):
+        if at.step == 9:
+            raise KeyboardInterrupt
+        return train(self, batch, at)
+
+    monkeypatch.setattr(Autoencoder, "loss", interrupted)
+    with pytest.raises(Interrupted):
+        salience.fit("autoencoder", "digits", out=tmp_path / "run", **settings)
+    monkeypatch.undo()
+    resumed = salience.resume(tmp_path / "run", progress=False)
+    for name, value in whole.method.state_dict().items():
+        assert torch.equal(value, resumed.method.state_dict()[name])

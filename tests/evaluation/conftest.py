@@ -47,6 +47,9 @@ class Projection:
     def open(self, source, **options):
         return source
 
+    def open_trained(self, source):
+        return self.open(source)
+
     def embed(self, data):
         self.embedded.append(len(data))
         return raw(data) @ self.matrix

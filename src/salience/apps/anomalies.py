@@ -14,7 +14,7 @@ import torch
 from salience.apps.outcome import Outcome, about, finished, item_names, placed
 from salience.apps.pictures import Strip, sheet, table_figure, unit_columns
 from salience.apps.strange import strange_items
-from salience.apps.streams import as_run, batches, find_class, rebuilt, rows_of_class, units_of
+from salience.apps.streams import as_run, batches, rebuilt, rows_of_class, units_of
 from salience.data import Dataset
 from salience.data.duplicates import content_hashes
 from salience.errors import UserError, naming
@@ -39,7 +39,7 @@ SCORES = {
 }
 DRAWN, NAMED = 12, 5  # items at each end, in the picture; the strangest, in words
 BLOCK = 1024
-WARNING = "warning: the run was trained on {}, so they are not new to it; fit one without them for a figure to rely on"
+WARNING = "warning: the run was trained on {}, so they are not new to it: fit one with --without"
 
 
 def anomalies(
@@ -132,7 +132,7 @@ def _strange(ranked: Dataset, held_out: str) -> np.ndarray:
     """[n] bool, the items of the class.  Items without a label count as ordinary."""
     ranked.require_labels("the measure of a held-out class")
     strange = np.zeros(len(ranked), bool)
-    strange[rows_of_class(ranked, find_class(ranked, held_out, "held_out"))] = True
+    strange[rows_of_class(ranked, ranked.class_number(held_out, "held_out"))] = True
     if strange.all() or not strange.any():
         raise UserError(f"held_out: {ranked.name} has items of '{held_out}' or of others alone; both are needed")
     return strange
@@ -142,8 +142,7 @@ def _ordinary(data: Dataset, held_out: str | None) -> Dataset:
     """Without the items of the held-out class."""
     if held_out not in data.classes or data.labels is None:
         return data
-    rows = np.flatnonzero(data.labels != data.classes.index(held_out))
-    return data.subset(rows)
+    return data.without(held_out)
 
 
 def _scored(rep: Representation, score: str, ordinary: Dataset, ranked: Dataset, k: int, progress: bool) -> np.ndarray:
@@ -207,7 +206,7 @@ def _seen(rep: Representation, strange: Dataset) -> int | None:
     if source is None or not Path(source.removesuffix(f":{split}")).exists():
         return None
     try:
-        trained = rep.open(source, progress=False)
+        trained = rep.open_trained(source)
     except (UserError, OSError):
         return None
     return int(np.isin(content_hashes(strange), content_hashes(trained)).sum())

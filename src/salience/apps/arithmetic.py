@@ -15,7 +15,7 @@ from torch import Tensor
 from salience.apps.judge import Judge, by_pixels, make_judge
 from salience.apps.outcome import Outcome, about, finished, item_names, placed
 from salience.apps.pictures import Strip, sheet
-from salience.apps.streams import as_run, batches, find_class, find_row, require_images, rows_of_class, units_of, within
+from salience.apps.streams import as_run, batches, find_row, require_images, rows_of_class, units_of, within
 from salience.data import Dataset
 from salience.errors import UserError
 from salience.evaluation import intervals
@@ -65,10 +65,10 @@ def arithmetic(
         data = rep.open(source)
         require_images(data, "arithmetic")
         data.require_labels("arithmetic")
-        plus, minus = find_class(data, add, "add"), find_class(data, subtract, "subtract")
+        plus, minus = data.class_number(add, "add"), data.class_number(subtract, "subtract")
         if plus == minus:
             raise UserError(f"subtract: '{subtract}' is the class that is added; name another")
-        changed = _changed(data, minus if to is None else find_class(data, to, "to"), item, seed)
+        changed = _changed(data, minus if to is None else data.class_number(to, "to"), item, seed)
         vote = Vote(rep, data, by_pixels() if features is None else make_judge(features, data), changed)
         vector = attribute_vector(rep, data, plus, minus, progress)
         told = {strength: vote(made) for strength, made in moved(rep, data, changed, vector).items()}

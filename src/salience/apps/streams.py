@@ -69,14 +69,6 @@ def find_row(data: Dataset, item: str | int, argument: str) -> int:
     raise UserError(f"{argument}: {data.name} has no item '{printable(name)}'; {remedy(name, rows)}")
 
 
-def find_class(data: Dataset, name: str, argument: str) -> int:
-    """The number of a class by its name. Raises UserError with the classes there are."""
-    if name in data.classes:
-        return data.classes.index(name)
-    known = ", ".join(printable(one) for one in data.classes[:20]) or "none"
-    raise UserError(f"{argument}: {data.name} has no class '{printable(name)}'; its classes are: {known}")
-
-
 def rows_of_class(data: Dataset, label: int) -> np.ndarray:
     """[m], may be empty."""
     return np.empty(0, np.int64) if data.labels is None else np.flatnonzero(data.labels == label)

@@ -22,6 +22,7 @@ ANY_KIND = (
     Option("seed", "int", 0, "Of everything random: equal seeds, equal weights.", ge=0),
     Option("config", "str", None, "A run's config.yaml: what is not said here is taken from it."),
     Option("labels", "str", None, "The column of labels, in a table."),
+    Option("without", "str", None, "A class to leave out, which anomalies --held-out is to find later."),
     Option("use_labels", "bool", False, "Let the method see the labels, if it can use them."),
 )
 BY_GRADIENT = (

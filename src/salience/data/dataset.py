@@ -14,7 +14,7 @@ import torch
 from salience.batch import Batch, Spec
 from salience.data.ids import Ids
 from salience.errors import UserError
-from salience.units import counted
+from salience.units import counted, printable
 
 if TYPE_CHECKING:
     from salience.data.sampling import Loader
@@ -126,6 +126,18 @@ class Dataset:
             only = self.classes[known[0]] if len(known) else "none"
             raise UserError(f"source: {self.name} has one class only ({only}), and {what_for} needs at least two")
         return self.labels
+
+    def class_number(self, name: str, argument: str) -> int:
+        """The label of a class by its name. Raises UserError, about `argument`, with the classes there are."""
+        if name in self.classes:
+            return self.classes.index(name)
+        known = ", ".join(printable(one) for one in self.classes[:20]) or "none"
+        raise UserError(f"{argument}: {self.name} has no class '{printable(name)}'; its classes are: {known}")
+
+    def without(self, name: str) -> Dataset:
+        """The items that are not of this class; those whose class is unknown stay."""
+        labels = self.require_labels("leaving a class out")
+        return self.subset(np.flatnonzero(labels != self.class_number(name, "without")))
 
     def with_classes(self, classes: Sequence[str]) -> Dataset:
         """The same items, their labels numbered as in `classes`, matched by name. A class not in it becomes unknown."""

@@ -67,6 +67,7 @@ def fit(
     logger: str | None = None,
     use_labels: bool = False,
     labels: str | None = None,
+    without: str | None = None,
     precision: str = "auto",
     compile: bool | None = None,
     progress: bool = True,
@@ -84,6 +85,7 @@ def fit(
     stop_when_collapsed: raise Collapsed when all items have become alike, instead of a warning
     checkpoint_every: "2min";  devices: processes;  logger: a Lightning logger by name, beside metrics.csv
     use_labels: lets a method see the labels;  labels: the column that holds them
+    without: a class whose items are left out, to be found strange later; only scale and mean are still of all items
     precision: "auto", or Lightning's name;  compile: None decides by the length of the training
     options: the method's hyper-parameters
     Errors: UserError for whatever the user can mend. Ctrl-C raises Interrupted; what was done is kept.
@@ -100,7 +102,8 @@ def fit(
     say = _printer(progress)
     if out is not None and not is_helper():
         refuse_existing(Path(out))
-    dataset = _open(source, entry, resolution=resolution, labels=labels, progress=progress and not is_helper())
+    shown = progress and not is_helper()
+    dataset = _open(source, entry, without, resolution=resolution, labels=labels, progress=shown)
     use_labels = _whether_labelled(use_labels, method, dataset)
     if devices > 1 and not isinstance(source, str | os.PathLike):
         raise UserError(f"devices: {devices} processes cannot share data in memory; save it, and fit the file")
@@ -110,6 +113,7 @@ def fit(
         "salience": version("salience"),
         "method": method,
         **_provenance(source, dataset, labels),
+        "without": without,
         "seed": seed,
         "options": options,
         "encoder": encoder,
@@ -152,9 +156,8 @@ def resume(run: Path | str, source: Any = None, *, progress: bool = True) -> Rep
         raise UserError(f"run: {folder.path} was fitted to data in memory; resume it in Python: resume(run, source)")
     entry = catalogue.find(config["method"])
     where = config["source"] if source is None else source
-    dataset = _open(
-        where, entry, resolution=config["resolution"], labels=config["labels"], progress=progress and not is_helper()
-    )
+    opened = {"resolution": config["resolution"], "labels": config["labels"], "progress": progress and not is_helper()}
+    dataset = _open(where, entry, config.get("without"), **opened)
     if dataset.fingerprint != config["fingerprint"]:
         raise UserError(f"source: {where} has changed since {folder.path} was begun; fit again")
     torch.manual_seed(config["seed"])
@@ -168,8 +171,10 @@ def resume(run: Path | str, source: Any = None, *, progress: bool = True) -> Rep
     return _finish(folder, method, dataset, progress, say)
 
 
-def _open(source: Any, entry: catalogue.Entry, **options: Any) -> Dataset:
+def _open(source: Any, entry: catalogue.Entry, without: str | None, **options: Any) -> Dataset:
     dataset = source if isinstance(source, Dataset) else open_data(source, **options)
+    if without is not None:
+        dataset = dataset.without(without)
     if dataset.spec.modality not in entry.modality:
         takes = " and ".join(entry.modality)
         raise UserError(f"source: {entry.name} learns from {takes} data, {dataset.name} is {dataset.spec.modality}")
