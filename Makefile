@@ -10,7 +10,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 # Small networks on busy cores are many times slower with several threads than with one.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
-# A worker a core, up to four: each takes about 1.5 GB. A file's tests share what they trained, so they stay together.
+# A worker a core, up to four: each takes up to 2.5 GB. A file's tests share what they trained, so they stay together.
 TESTS := $(ONE_THREAD) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: setup demo test check bench leaderboard doctor-benchmark

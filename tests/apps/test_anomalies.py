@@ -265,6 +265,23 @@ def test_a_run_fitted_without_a_class_is_known_to_have_been(tmp_path, capsys):
     capsys.readouterr()
     assert main(["anomalies", run, "digits", "--held-out", "0"]) == 0
     assert "the run was trained without '0'" in capsys.readouterr().out
+    for rows, held_out, said in (
+        (np.arange(300), "0", "the run was trained without '0'"),  # its config says so
+        (np.arange(len(data)), "1", "warning: the run was trained on items of '1'"),
+    ):
+        told = anomalies(fitted, data.subset(rows), held_out=held_out, progress=False).said[-1]
+        assert told.startswith(said)
+
+
+def test_ordinary_items_may_be_of_one_class(autoencoder):
+    data = salience.open_data("digits", progress=False)
+    ones, mixed = data.subset(np.flatnonzero(data.labels == 1)), data.subset(np.arange(300))
+    for score in ("neighbours", "reconstruction"):
+        found = anomalies(autoencoder, ones, test=mixed, held_out="0", score=score, progress=False)
+        assert 0 <= found.figures["auroc"].value <= 1
+
+
+def test_a_class_that_is_not_there_cannot_be_left_out(tmp_path):
     with pytest.raises(UserError, match=r"^without: digits has no class 'zero'; its classes are: 0, 1, 2"):
         salience.fit("pca", "digits", out=tmp_path / "none", without="zero", progress=False)
     assert not (tmp_path / "none").exists()

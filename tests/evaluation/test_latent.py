@@ -101,6 +101,19 @@ def test_a_unit_is_active_when_its_mean_varies_by_more_than_a_hundredth() -> Non
     assert active_units(torch.ones(10, 4)) == 0
 
 
+def test_items_go_where_the_method_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To a graphics card, for which the device without values stands here: what stayed behind would be refused."""
+    dataset = contract.dataset_for("vae")
+    method = contract.build("vae", dataset, encoder="mlp", dim=4).eval().to("meta")
+    assert isinstance(method, VAE)
+    mean, log_variance = posteriors(method, dataset)
+    assert mean.device == log_variance.device == torch.device("meta")
+    seen: list[str] = []
+    monkeypatch.setattr(method, "log_likelihood", lambda batch, k: seen.append(batch.x.device.type) or torch.zeros(1))
+    bound(method, dataset, k=1)
+    assert set(seen) == {"meta"}
+
+
 def test_the_bound_of_a_data_set_is_the_mean_of_its_items() -> None:
     dataset = contract.dataset_for("vae")
     method = contract.build("vae", dataset, encoder="mlp", dim=4).eval()

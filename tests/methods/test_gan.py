@@ -325,10 +325,12 @@ def test_vitals_tell_lost_modes_from_a_copy_of_the_data() -> None:
 
 
 def test_classes_that_are_not_made_are_told_where_labels_are_known() -> None:
-    hits = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0])
-    labels = torch.tensor([0, 0, 1, 1, 2, 2, -1, -1])
+    hits = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0]).repeat(4)
+    labels = torch.tensor([0, 0, 1, 1, 2, 2, -1, -1]).repeat(4)
     assert float(classes_made(hits, labels)) == pytest.approx(2 / 3)  # 1, 1/2 and 0: the second just so
-    assert float(classes_made(torch.zeros(8), labels)) == 0
+    assert float(classes_made(torch.zeros(32), labels)) == 0
+    assert classes_made(hits[:28], labels[:28]) is not None
+    assert classes_made(hits[:26], labels[:26]) is None  # 8, 6 and 6 of a class: one has enough
     dataset = contract.structured_images(labelled=True)
     assert signs(lambda x: x.flip(0), dataset)["classes_made"] == 1
     assert signs(lambda x: x[::3].repeat(3, 1, 1, 1), dataset)["classes_made"] == pytest.approx(1 / 3)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from salience.apps.doctor import doctor
+from salience.batch import Progress
 from salience.errors import UserError
 from salience.methods import Method
 from salience.run import Run
@@ -78,6 +79,17 @@ def test_what_is_rebuilt_is_measured_beside_the_mean_item() -> None:
         method.decode = lambda codes, rebuilt=rebuilt: rebuilt
         assert probe.look(method, 0)["unexplained"] == pytest.approx(share, abs=1e-5)
     assert "unexplained" not in probe.look(build("simclr", data), 0)
+    method.decode = lambda codes: torch.full_like(x, torch.nan)
+    assert "unexplained" not in probe.look(method, 0)  # health.json is JSON
+
+
+def test_a_stack_is_asked_what_it_rebuilds_once_all_of_it_is_trained() -> None:
+    method, data = build("stacked_autoencoder", structured_images(), depth=2, hidden=8, dim=4), structured_images()
+    assert isinstance(method, Method)
+    probe = Probe(data, total=100, seed=0)
+    last = min(step for step in range(100) if method.stage(Progress(step, 100))[0] == 2)
+    asked = [step for step in range(0, 100, 5) if "unexplained" in probe.look(method, step)]
+    assert asked == [step for step in range(0, 100, 5) if step - last >= (100 - last) / 2]
 
 
 def test_a_penalty_that_leaves_nothing_of_the_items_is_told(tmp_path: Path) -> None:

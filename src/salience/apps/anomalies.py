@@ -39,7 +39,7 @@ SCORES = {
 }
 DRAWN, NAMED = 12, 5  # items at each end, in the picture; the strangest, in words
 BLOCK = 1024
-WARNING = "warning: the run was trained on {}, so they are not new to it: fit one with --without"
+WARNING = "warning: the run was trained on {}, so they are not new to it: fit one without '{}'"
 
 
 def anomalies(
@@ -188,16 +188,19 @@ def _own_rows(ordinary: Dataset, ranked: Dataset) -> np.ndarray:
 
 def _training_had(rep: Representation, data: Dataset, ranked: Dataset, strange: np.ndarray, held_out: str) -> str:
     """Whether the run has learnt from items of the class it should find strange."""
+    left_out = rep.config.get("without")
     known, without = rep.trained_on["fingerprint"], f"the run was trained without '{held_out}'"
     for one in (data, ranked):
         if known == _ordinary(one, held_out).fingerprint:
             return without
-        if known == one.fingerprint:
-            return WARNING.format(f"items of '{held_out}'")
+        if known in (one.fingerprint, _ordinary(one, left_out).fingerprint):
+            return WARNING.format(f"items of '{held_out}'", held_out)
     seen = _seen(rep, ranked.subset(np.flatnonzero(strange)))
+    if seen is None and left_out == held_out:
+        return without
     if seen is None:
         return f"note: whether the run was trained on items of '{held_out}' is not known; it should not have been"
-    return WARNING.format(f"{seen:,} of these items of '{held_out}'") if seen else without
+    return WARNING.format(f"{seen:,} of these items of '{held_out}'", held_out) if seen else without
 
 
 def _seen(rep: Representation, strange: Dataset) -> int | None:

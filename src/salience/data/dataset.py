@@ -136,8 +136,8 @@ class Dataset:
 
     def without(self, name: str) -> Dataset:
         """The items that are not of this class; those whose class is unknown stay."""
-        labels = self.require_labels("leaving a class out")
-        return self.subset(np.flatnonzero(labels != self.class_number(name, "without")))
+        number = self.class_number(name, "without")
+        return self if self.labels is None else self.subset(np.flatnonzero(self.labels != number))
 
     def with_classes(self, classes: Sequence[str]) -> Dataset:
         """The same items, their labels numbered as in `classes`, matched by name. A class not in it becomes unknown."""

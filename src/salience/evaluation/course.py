@@ -117,8 +117,9 @@ class Course:
         return len(later) >= LATELY and all(test(value) for value in later[-LATELY:])
 
     def late(self, sign: str, test: Callable[[float], bool], limits: Limits) -> bool:
-        """The same, once the training has come so far that the sign means something."""
-        return self.share >= limits.late and self.lately(sign, test)
+        """The same of values after that share of the training from which on the sign means something."""
+        found = [probe[sign] for probe in self.probes if sign in probe and probe["step"] >= limits.late * self.steps]
+        return len(found) >= LATELY and all(test(value) for value in found[-LATELY:])
 
     def thrives(self, limits: Limits) -> bool:
         """Whether labels say that something is learnt, whatever the geometry looks like."""

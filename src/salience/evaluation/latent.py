@@ -28,12 +28,16 @@ ROWS = 256  # items that pass a network, or are compared with all others, at onc
 class Codes(Protocol):
     """A method whose codes are clouds."""
 
+    device: torch.device
+
     def posterior(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean and log variance, [n d] each."""
 
 
 class Rates(Protocol):
     """A method that bounds the likelihood of items."""
+
+    device: torch.device
 
     def log_likelihood(self, batch: Batch, k: int) -> Tensor:
         """Of each item, in nats, [n]."""
@@ -42,7 +46,9 @@ class Rates(Protocol):
 @torch.no_grad()
 def posteriors(method: Codes, dataset: Dataset) -> tuple[Tensor, Tensor]:
     """Mean and log variance of every item's code, [n d] each. The method is in eval mode."""
-    means, log_variances = zip(*(method.posterior(batch) for batch in dataset.chunks(ROWS)), strict=True)
+    means, log_variances = zip(
+        *(method.posterior(batch.to(method.device)) for batch in dataset.chunks(ROWS)), strict=True
+    )
     return torch.cat(means), torch.cat(log_variances)
 
 
@@ -80,5 +86,5 @@ def log_densities(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
 @torch.no_grad()
 def bound(method: Rates, dataset: Dataset, k: int = 50) -> Metric:
     """On the mean log-likelihood of the items, in nats each, with its 95 % interval. The method is in eval mode."""
-    rated = torch.cat([method.log_likelihood(batch, k) for batch in dataset.chunks(ROWS)])
+    rated = torch.cat([method.log_likelihood(batch.to(method.device), k) for batch in dataset.chunks(ROWS)])
     return mean_of(rated.double().cpu().numpy())

@@ -173,6 +173,10 @@ class Method(L.LightningModule, ABC):
         """Functions of the method that this fit's options took away, such as "decode": why, and the remedy."""
         return {}
 
+    def rebuilds(self, at: Progress) -> bool:
+        """Whether codes can be decoded at this moment of the training."""
+        return hasattr(self, "decode") and "decode" not in self.withheld
+
     def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
         """Signs of health that only this method has, from a probe batch: a teacher's distance, use of prototypes.
 

@@ -55,6 +55,11 @@ class Staged(Method):
         first = ends[stage - 1] if stage else 0
         return stage, replace(at, step=at.step - first, total=max(1, ends[stage] - first))
 
+    def rebuilds(self, at: Progress) -> bool:
+        """From half of the last stage on: before, what decodes is not trained, or no longer what codes are made for."""
+        stage, within = self.stage(at)
+        return super().rebuilds(at) and stage == len(self.stages) - 1 and 2 * within.step >= within.total
+
     def before_step(self, at: Progress) -> None:
         starts = (0, *self._ends(at.total)[:-1])
         with torch.no_grad():

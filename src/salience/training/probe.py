@@ -75,9 +75,9 @@ class Probe:
             with torch.autocast(method.device.type, torch.bfloat16, enabled=self.half):
                 loss = method.yardstick(batch, at)
                 seen |= {**({} if loss is None else {"loss": loss}), **method.vitals(batch, at)}
-                if decodes(method):
+                if method.rebuilds(at):
                     x = method.encoder.input.unit(batch.x)
-                    seen["unexplained"] = unexplained(x, method.decode(codes))  # type: ignore[operator]
+                    seen |= unexplained(x, method.decode(codes))  # type: ignore[operator]
                 pair = self._pair(method)
                 if pair is not None:
                     seen["alignment"] = torch.tensor(alignment(*(method.encode(x).float().cpu() for x in pair)).value)
@@ -106,15 +106,13 @@ def view_distance(a: Tensor, b: Tensor, items: Tensor) -> float:
     return float(((a - b).square().mean() / between).sqrt())
 
 
-def decodes(method: Method) -> bool:
-    """Whether codes of this fit can be decoded."""
-    return hasattr(method, "decode") and "decode" not in method.withheld
+def unexplained(x: Tensor, rebuilt: Tensor) -> dict[str, Tensor]:
+    """Squared error of rebuilt items as a share of the variance around the mean item, where that is a number.
 
-
-def unexplained(x: Tensor, rebuilt: Tensor) -> Tensor:
-    """Squared error of rebuilt items as a share of the variance around the mean item.  [n ...], [n ...] -> []"""
-    variance = (x - x.mean(dim=0)).square().mean().clamp(min=1e-12)
-    return (rebuilt.float() - x).square().mean() / variance
+    [n ...], [n ...] -> []
+    """
+    share = (rebuilt.float() - x).square().mean() / (x - x.mean(dim=0)).square().mean()
+    return {"unexplained": share} if torch.isfinite(share) else {}
 
 
 def _labelled(dataset: Dataset, rows: np.ndarray) -> Dataset | None:

@@ -42,6 +42,7 @@ from salience.views.random import Keys
 
 CHUNK = 256  # items made at once
 NEIGHBOURS = 5  # within reach of which a real item counts as covered
+ENOUGH = 8  # items of a class, for its coverage to mean something
 
 
 @full_precision
@@ -95,10 +96,17 @@ def covered(real: Tensor, made: Tensor) -> Tensor:
     return (torch.cdist(real, made).min(dim=1).values <= reach).float()
 
 
-def classes_made(covered: Tensor, labels: Tensor) -> Tensor:
-    """Share of classes at least half as well covered as the best one.  [n], [n] with -1 where unknown -> []"""
-    shares = torch.stack([covered[labels == label].mean() for label in labels[labels >= 0].unique()])
-    return ((shares > 0) & (shares >= shares.max() / 2)).float().mean()
+def classes_made(covered: Tensor, labels: Tensor) -> Tensor | None:
+    """Share of classes at least half as well covered as the best one, of those of which there are enough items.
+
+    covered: [n], labels: [n] with -1 where unknown -> [], None where there are not two such classes
+    """
+    found, counts = labels[labels >= 0].unique(return_counts=True)
+    shares = [covered[labels == label].mean() for label in found[counts >= ENOUGH]]
+    if len(shares) < 2:
+        return None
+    by_class = torch.stack(shares)
+    return ((by_class > 0) & (by_class >= by_class.max() / 2)).float().mean()
 
 
 class GAN(Adversarial):
@@ -198,8 +206,9 @@ class GAN(Adversarial):
         x, made = self.encoder.input.unit(batch.x), self.made(batch, at, "probe")
         near = covered(x, made)
         apart = {"sample_spread": spread(made) / spread(x).clamp(min=1e-12), "coverage": near.mean()}
-        if batch.label is not None and (batch.label >= 0).any():  # modes that are known; nothing is learnt from them
-            apart["classes_made"] = classes_made(near, batch.label)
+        classes = None if batch.label is None else classes_made(near, batch.label)  # nothing is learnt from labels
+        if classes is not None:
+            apart["classes_made"] = classes
         return rightness(self.judge(x), self.judge(made)) | apart
 
     def param_groups(self) -> Iterable[dict[str, Any]]:
