@@ -206,6 +206,15 @@ def test_a_mistake_in_the_settings_is_named_once_something_goes_wrong(
     assert what in found.findings[0].what
 
 
+@pytest.mark.parametrize(("last", "doubts"), [(0.34, 0), (0.32, 1)])
+def test_neighbours_are_a_doubt_beyond_what_they_can_err(last: float, doubts: int) -> None:
+    record = settled(course(knn=(0.37, last)))
+    record["about"]["labelled"] = 500  # two standard errors are 0.043
+    record["probes"][-2]["knn"] = last
+    assert len(diagnose(record, CONFIG).findings) == doubts
+    assert diagnose(record, CONFIG | {"steps": 200}).findings == ()  # not at the end
+
+
 def test_rising_and_not_yet_above_what_costs_nothing_is_under_trained() -> None:
     record = course(knn=(0.37, 0.36))
     record["probes"][2]["knn"] = 0.30
