@@ -129,7 +129,7 @@ def _judged(
     said = (
         f"path density: by the distance to the {NEIGHBOURS}th nearest of {real:,} real items in features of "
         f"{judge.name}; 0 for real items, less for less ordinary ones; {BETWEEN} items on each of {len(pairs)} paths",
-        f"ends apart: how far the rebuilt ends are from each other, of how far the originals are: {apart.value:.2f}",
+        "ends apart: how far the rebuilt ends are from each other, as a share of how far the originals are",
         _verdict(values, apart),
     )
     figures = {NAMES[name]: {"density": intervals.mean(found)} for name, found in values.items()}

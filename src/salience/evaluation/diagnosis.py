@@ -4,7 +4,7 @@ A healthy SimSiam has an effective rank of 3, VICReg without its variance term k
 best rank of all: so a verdict needs two signs of different kinds, each over two probes in a row, or one and a mistake
 in the settings. Neighbours that end below what costs nothing are one sign; a loss that still falls is the second of a
 training that was too short. A loss that is no number stands alone. A sign that has no second leaves the run healthy
-and is told with it. How often this is right is measured: benchmarks/doctor.py.
+and is told with it. How often this is right is measured, but for generators: benchmarks/doctor.py.
 """
 
 from __future__ import annotations
