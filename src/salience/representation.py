@@ -60,8 +60,8 @@ class Representation:
 
     @property
     def trained_on(self) -> dict[str, Any]:
-        """source, split, fingerprint, rows"""
-        return {key: self.config.get(key) for key in ("source", "split", "fingerprint", "rows")}
+        """source, split, fingerprint, rows, without: the class that was left out"""
+        return {key: self.config.get(key) for key in ("source", "split", "fingerprint", "rows", "without")}
 
     @property
     def capabilities(self) -> tuple[str, ...]:

@@ -183,6 +183,18 @@ def test_another_run_is_refused_and_the_right_one_is_found_elsewhere(place, tmp_
         assert client.get("/reconstruct?rows=1").status_code == 200
 
 
+def test_what_a_run_lost_to_its_labels_is_not_offered(tmp_path):
+    digits = open_data("digits", progress=False).subset(range(ROWS))
+    small = {"depth": 1, "dim": 8, "use_labels": True, "epochs": 1, "progress": False}
+    rep = fit("stacked_autoencoder", digits, out=tmp_path / "runs" / "stack", **small)
+    embed_to(rep, digits, tmp_path / "stack.lance", progress=False)
+    with explored(tmp_path / "stack.lance", runs=tmp_path / "runs") as client:
+        assert client.get("/store").json()["can"] == ["embed"]
+        (run,) = client.get("/runs").json()["runs"]
+        assert run["can"] == []
+        assert client.get("/reconstruct?rows=1").json()["error"].endswith("fit one with fine_tune=rebuild")
+
+
 def test_runs_stand_side_by_side(vae, place):
     (place / "runs" / "no-run").mkdir(exist_ok=True)
     found = vae.get("/runs").json()["runs"]

@@ -15,7 +15,7 @@ from salience.data import Dataset
 from salience.errors import UserError
 from salience.methods import Context
 from salience.methods.boltzmann._machine import Machine
-from salience.methods.boltzmann.dbn import DBN, label_loss
+from salience.methods.boltzmann.dbn import DBN
 from salience.methods.boltzmann.rbm import contrastive_divergence
 from salience.training import fit
 from tests import contract
@@ -165,18 +165,6 @@ def test_fine_tuning_rebuilds_better_and_keeps_the_stack_for_samples() -> None:
     rebuilt = method.decode(method.embed(batch)).flatten(1)
     expected = -(values * rebuilt.log() + (1 - values) * (1 - rebuilt).log()).mean()
     torch.testing.assert_close(method.stage_loss(3, batch, Progress())["loss"], expected)
-
-
-def test_the_label_loss_is_the_mean_over_what_is_labelled() -> None:
-    logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
-    label = torch.tensor([2, -1, 0, -1, 1])
-    chances = logits.exp() / logits.exp().sum(dim=1, keepdim=True)
-    expected = -(chances[0, 2].log() + chances[2, 0].log() + chances[4, 1].log()) / 3
-    torch.testing.assert_close(label_loss(logits, label), expected)
-    nothing = label_loss(logits, torch.full((5,), -1))
-    nothing.backward()
-    assert nothing == 0
-    assert not logits.grad.any()  # type: ignore[union-attr]
 
 
 def test_with_labels_it_names_the_classes(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@ unrolled stack is its layers in a row, labels are learnt from where they are kno
 
 from __future__ import annotations
 
-import math
 import os
 from itertools import pairwise
 from pathlib import Path
@@ -20,19 +19,17 @@ from salience.data import Dataset
 from salience.errors import UserError
 from salience.methods import Context
 from salience.methods.autoencoders.denoising_autoencoder import DenoisingAutoencoder
-from salience.methods.autoencoders.stacked_autoencoder import StackedAutoencoder, label_loss
+from salience.methods.autoencoders.stacked_autoencoder import StackedAutoencoder
 from salience.representation import load
 from salience.run import Run
 from salience.training import fit, resume
 from salience.views.random import Keys
 from tests import contract
-from tests.methods.proof import assert_same_value_and_gradient, random_views
-from tests.two_processes import two_processes
+from tests.methods.proof import assert_same_value_and_gradient
 
 pytestmark = pytest.mark.filterwarnings("ignore::salience.errors.Note")  # what the doctor says of so small a run
 SMALL = {"dim": 6, "hidden": 12}
 QUICK = contract.QUICK | SMALL
-LABELS = torch.tensor([2, -1, 0, 1, -1, 2, 2])
 
 
 def built(*, classes: int = 0, **options: object) -> StackedAutoencoder:
@@ -135,38 +132,6 @@ def test_without_fine_tuning_nothing_is_predicted_and_greedy_layers_stay(tmp_pat
         rep.require("predict", "name classes")
 
 
-def loop(logits: Tensor, labels: Tensor) -> Tensor:
-    terms = [-(row[y] - torch.logsumexp(row, 0)) for row, y in zip(logits, labels, strict=True) if y >= 0]
-    return torch.stack(terms).sum() / len(terms)
-
-
-def test_the_label_loss_is_the_mean_over_known_labels() -> None:
-    (logits,) = random_views(7, 3, count=1)
-    assert_same_value_and_gradient(label_loss(logits, LABELS), loop(logits, LABELS), (logits,))
-    assert label_loss(torch.zeros(7, 3), LABELS).item() == pytest.approx(math.log(3))
-    nothing = label_loss(logits, torch.full((7,), -1))
-    assert nothing.item() == 0
-    assert torch.autograd.grad(nothing, logits)[0].abs().sum() == 0
-
-
-def on_share(rank: int) -> dict[str, Tensor]:
-    logits = random_views(8, 3, count=1)[0].detach()[rank * 4 : rank * 4 + 4].requires_grad_()
-    labels = torch.cat([LABELS, torch.tensor([-1])])[rank * 4 : rank * 4 + 4]  # three are known, then two
-    loss = label_loss(logits, labels)
-    loss.backward()
-    return {"loss": loss.detach(), "gradient": logits.grad}
-
-
-def test_processes_that_know_different_numbers_of_labels_equal_one() -> None:
-    (logits,) = random_views(8, 3, count=1)
-    labels = torch.cat([LABELS, torch.tensor([-1])])
-    whole = label_loss(logits, labels)
-    first, second = two_processes(on_share, start="fork")
-    torch.testing.assert_close((first["loss"] + second["loss"]) / 2, whole.detach())
-    gradient = torch.cat([first["gradient"], second["gradient"]]) / 2  # as the engine averages over processes
-    torch.testing.assert_close(gradient, torch.autograd.grad(whole, logits)[0])
-
-
 def test_labels_are_learnt_where_the_fit_may_see_them(tmp_path: Path) -> None:
     dataset = contract.structured_images(labelled=True)
     settings = {"use_labels": True, "hidden": 64, "dim": 32, "depth": 2, "batch_size": 32, "progress": False}
@@ -190,7 +155,7 @@ def test_the_head_learns_the_loss_of_the_known_labels() -> None:
     loss = method.loss(labelled, moment(method, 3))["loss"]
     logits = method.embed(labelled) @ method.head.weight.T + method.head.bias
     assert (labelled.label == -1).any()
-    torch.testing.assert_close(loss, loop(logits, labelled.label))
+    torch.testing.assert_close(loss, F.cross_entropy(logits, labelled.label, ignore_index=-1))  # the mean of the known
     torch.testing.assert_close(method.predict(labelled), F.softmax(logits, dim=1).float(), check_dtype=False)
     assert torch.equal(method.yardstick(labelled, Progress()), loss)  # in every stage
 

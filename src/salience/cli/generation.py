@@ -153,7 +153,7 @@ def anomalies(
     test: str | None = None,
     score: Literal["reconstruction", "likelihood", "neighbours"] | None = None,
     held_out: str | None = None,
-    k: Neighbours = 5,
+    k: Annotated[Neighbours, Parameter(name=["-k", "--k"])] = 5,
     labels: str | None = None,
     out: Out = None,
     json: Json = False,

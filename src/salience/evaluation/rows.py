@@ -13,10 +13,11 @@ from salience.data import Dataset
 from salience.data.duplicates import content_hashes
 from salience.errors import UserError, naming
 from salience.evaluation.split import held_out, sample
+from salience.units import printable
 
 MOST_TRAINED = 50_000
 MOST_JUDGED = 10_000
-SEEN = "the run was trained on the rows it is judged by, {}; give --test for rows it has never seen"
+SEEN = "the run was trained on the rows it is judged by{}, {}; give --test for rows it has never seen"
 
 
 @dataclass(frozen=True)
@@ -121,11 +122,14 @@ def _note_small_classes(train: Dataset, notes: list[str]) -> None:
 def seen_in_training(trained_on: Mapping[str, Any], judged: Dataset, source: Any, labels: bool) -> list[str]:
     """A note where the rows that judge are among those the run was trained on.
 
-    trained_on: source, split, fingerprint;  source: what `judged` was opened from;  labels: the training saw them
+    trained_on: as a Representation tells it;  source: what `judged` was opened from;  labels: the training saw them
     """
-    if judged.fingerprint != trained_on.get("fingerprint") and not _same_source(trained_on, judged, source):
+    same = judged.fingerprint == trained_on.get("fingerprint")
+    if not same and not _same_source(trained_on, judged, source):
         return []
-    return [SEEN.format("labels included: its figures are too good" if labels else "without their labels")]
+    left_out = None if same else trained_on.get("without")
+    but = "" if left_out is None else f", all but those of '{printable(left_out)}'"
+    return [SEEN.format(but, "labels included: its figures are too good" if labels else "without their labels")]
 
 
 def shared_rows(trained_on: Mapping[str, Any], rows: Rows, opened: Callable[[str], Dataset]) -> list[str]:

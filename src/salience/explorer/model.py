@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from salience.apps.streams import within
 from salience.errors import UserError, naming
 from salience.explorer import pictures
 from salience.explorer.refusals import NotYet
+from salience.run import Run
 from salience.store import Store
 from salience.store.embedding import places_of_run, representation_of
 
@@ -48,7 +49,10 @@ class Model:
             return []
         if self.store.about.get("modality") != "image":  # what is decoded is shown as pictures
             return ["embed"]
-        return ["embed", *able(str(self.store.about["method"]))]
+        try:
+            return ["embed", *able(Run(self.folder).config)]
+        except UserError:  # a method of another version, or a damaged folder
+            return []
 
     def loaded(self) -> Representation:
         """Raises NotYet where the run is not there, or did not make this store."""
@@ -116,7 +120,7 @@ class Model:
         return rep
 
 
-def able(method: str) -> list[str]:
-    """ "decode", "sample", as far as the method can."""
-    capabilities = catalogue.find(method).capabilities
-    return [name for capability, name in CAN.items() if capability in capabilities]
+def able(config: Mapping[str, Any]) -> list[str]:
+    """ "decode", "sample", as far as the run's method can and its options left it.  config: of the run"""
+    capabilities, withheld = catalogue.find(config["method"]).capabilities, config.get("withheld", ())
+    return [name for capability, name in CAN.items() if capability in capabilities and name not in withheld]

@@ -62,7 +62,7 @@ class Runs:
 def described(name: str, run: Run, this: bool) -> RunAnswer:
     verdict, findings = health_of(run)
     try:
-        can, seconds = able(run.config["method"]), run.cost.get("seconds")
+        can, seconds = able(run.config), run.cost.get("seconds")
     except UserError:  # a method of another version, or a damaged file
         can, seconds = [], None
     return RunAnswer(

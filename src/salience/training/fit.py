@@ -125,6 +125,8 @@ def fit(
     torch.manual_seed(seed)
     module = make_method(config, dataset.spec)
     config["options"] = options_of(module, method)
+    if isinstance(module, Method) and module.withheld:
+        config["withheld"] = sorted(module.withheld)
     for option in entry.options:
         if option.default == catalogue.AUTO and options.get(option.name, option.default) == catalogue.AUTO:
             say(f"  {option.name:<14} {config['options'][option.name]!s:<12} from the data and the encoder")

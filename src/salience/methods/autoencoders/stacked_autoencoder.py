@@ -27,33 +27,14 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
-from salience.distributed import gather, rank_and_world
 from salience.errors import UserError
 from salience.methods.autoencoders.autoencoder import reconstruction_error
-from salience.methods.base import Auto, Context, full_precision, settled
+from salience.methods.base import Auto, Context, settled
+from salience.methods.fine_tuning import label_loss, withheld_by
 from salience.methods.staged import Stage, Staged
 from salience.nets import Encoder, make_decoder, require_dense
 from salience.views.corruption import masking
 from salience.views.random import Keys
-
-UNKNOWN = -1
-
-
-@full_precision
-def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy, mean over everyone's known labels; 0 where there are none.
-
-    logits: [n classes];  labels: [n], -1 where unknown  ->  [], of which the mean over processes is that of all items
-    """
-    known = gather((labels != UNKNOWN).sum()[None])[0].sum().clamp(min=1)
-    return F.cross_entropy(logits, labels, ignore_index=UNKNOWN, reduction="sum") * rank_and_world()[1] / known
-
-
-def withheld_by(fine_tune: str) -> Mapping[str, str]:
-    """What a stack cannot do after it was fine-tuned so: labels move its layers away from what decodes them."""
-    if fine_tune == "labels":
-        return {"decode": "it was fine-tuned with labels; fit one with fine_tune=rebuild"}
-    return {"predict": "it has learnt no labels; fit one with use_labels=True"}
 
 
 class StackedAutoencoder(Staged):
