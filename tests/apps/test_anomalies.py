@@ -82,6 +82,21 @@ def test_an_image_of_noise_is_found(autoencoder, digits):
     assert anomalies(autoencoder, data, score="reconstruction", progress=False).table["item"][0] == "42"
 
 
+@pytest.mark.parametrize("score", ["reconstruction", "likelihood", "neighbours"])
+def test_the_farther_an_item_is_moved_the_stranger_it_is(vae, digits, score):
+    few = digits.subset(range(200))
+    noise = np.random.default_rng(0).normal(size=few.x.shape)
+    levels = []
+    for epsilon in (0.0, 0.1, 0.2, 0.4):
+        moved = np.clip(few.x + 255 * epsilon * noise, 0, 255).astype(np.uint8)
+        data = open_data(moved, spec=vae.spec, progress=False)
+        levels.append(scores_in_order(anomalies(vae, few, test=data, score=score, progress=False), data))
+    means = [level.mean() for level in levels]
+    assert means == sorted(means)
+    assert means[-1] > 1.1 * means[0]
+    assert (levels[-1] > levels[0]).mean() > 0.9  # of nearly every single item
+
+
 def test_a_class_left_out_of_the_training_is_found_and_said_to_be_new(digits, tmp_path):
     run = fit("pca", without(digits, 0), out=tmp_path / "run", dim=12, progress=False)
     found = anomalies(run, digits, tmp_path / "out", held_out="0", progress=False)

@@ -107,6 +107,17 @@ def test_figures_are_those_of_decoded_codes_of_noisy_items(autoencoder, digits):
     assert set(found.figures) >= {OURS, PCA, NOISY, WIENER}
 
 
+@pytest.mark.parametrize(("noise", "level"), [("gaussian", 0.3), ("masking", 0.3)])
+def test_a_denoising_autoencoder_beats_pca_and_the_wiener_filter_on_items_it_never_saw(digits, tmp_path, noise, level):
+    settings = {"encoder": "mlp", "epochs": 30, "learning_rate": 2e-3, "noise": noise, "level": level}
+    run = fit("denoising_autoencoder", digits.subset(range(1200)), out=tmp_path / "run", progress=False, **settings)
+    found = denoise(run, digits.subset(range(1200, len(digits))), progress=False)
+    for other in (PCA, NOISY, WIENER):
+        assert found.figures[f"gain over {other}"]["psnr"].low > 0.5  # dB
+        assert found.figures[f"gain over {other}"]["ssim"].low > 0
+    assert "better than the noisy input, PCA and the Wiener filter" in found.text()
+
+
 def test_an_items_noise_is_its_own(digits):
     x, rows = torch.zeros(6, 1, 8, 8), np.array([5, 9, 2, 7, 1, 0])
     noise = Noise("gaussian", 0.3, 4)

@@ -59,6 +59,14 @@ def test_the_judge_by_default_tells_a_gaussian_and_shuffled_values_from_the_data
     assert found.text().count("\n") >= 6
 
 
+def test_a_trained_generator_is_nearer_to_the_data_than_what_anybody_could_draw(digits, tmp_path):
+    gan = fit("gan", digits, out=tmp_path / "run", encoder="mlp", epochs=120, progress=False)
+    interval = {name: f["frechet"] for name, f in sample(gan, digits, n=3, progress=False).figures.items()}
+    assert interval[FLOOR].high < interval[SAMPLES].low
+    assert interval[SAMPLES].high < interval[GAUSSIAN].low
+    assert interval[GAUSSIAN].high < interval[SHUFFLED].low
+
+
 def test_a_gaussian_like_the_data_has_its_moments():
     generator = np.random.default_rng(0)
     x = torch.from_numpy(generator.normal(size=(4000, 3)) @ generator.normal(size=(3, 3)) + [1, 2, 3])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from salience.batch import Progress
+from salience.batch import Batch, Progress
 from salience.data import open_data
 from salience.errors import UserError
 from salience.methods import Context
@@ -60,23 +60,39 @@ def curve() -> Tensor:
     return torch.from_numpy(flat @ np.random.default_rng(0).normal(size=(3, 6))).float()
 
 
-def test_one_number_says_more_of_a_curve_than_two_principal_components() -> None:
-    x = curve()
+def learnt(x: Tensor, steps: int) -> tuple[DeepAutoencoder, Batch, float]:
+    """A code of one number, all items in every step.  -> the method, the items, the last step's loss"""
     dataset = open_data(x.numpy(), progress=False)
     torch.manual_seed(0)
-    method = DeepAutoencoder.build(Context(dataset.spec, 128), dim=1, hidden=64, depth=2)
-    batch, optimiser = dataset.batch(np.arange(128)), torch.optim.Adam(method.parameters())
-    for step in range(300):
-        optimiser.param_groups[0]["lr"] = 0.01 * (1 - step / 300)
+    method = DeepAutoencoder.build(Context(dataset.spec, len(x)), dim=1, hidden=64, depth=2)
+    batch, optimiser = dataset.batch(np.arange(len(x))), torch.optim.Adam(method.parameters())
+    for step in range(steps):
+        optimiser.param_groups[0]["lr"] = 0.01 * (1 - step / steps)
         optimiser.zero_grad()
         loss = method.loss(batch, Progress())["loss"]
         loss.backward()
         optimiser.step()
-    rows = method.encoder.input.unit(batch.x)
-    values = torch.linalg.svdvals(rows - rows.mean(dim=0))
-    left_by_two = (values[2:] ** 2).sum() / rows.numel()
-    assert loss < 0.5 * left_by_two
+    return method, batch, loss.item()
+
+
+def left_by_components(rows: Tensor, count: int) -> float:
+    """The mean squared error of PCA."""
+    return float((torch.linalg.svdvals(rows - rows.mean(dim=0))[count:] ** 2).sum() / rows.numel())
+
+
+def test_one_number_says_more_of_a_curve_than_two_principal_components() -> None:
+    method, batch, loss = learnt(curve(), 300)
+    assert loss < 0.5 * left_by_components(method.encoder.input.unit(batch.x), 2)
     assert method.eval().embed(batch).shape == (128, 1)
+
+
+def test_as_many_codes_as_points_say_all_even_if_each_is_one_number() -> None:
+    """The limit of an index: points anywhere in ten dimensions lie on a curve, none of them at another's place."""
+    method, batch, loss = learnt(torch.randn(5, 10, generator=torch.Generator().manual_seed(0)), 400)
+    assert left_by_components(method.encoder.input.unit(batch.x), 1) > 0.3
+    assert loss < 1e-6
+    codes = method.embed(batch).flatten().sort().values
+    assert codes.diff().min() > 0.1 * codes.std()
 
 
 @pytest.mark.filterwarnings("ignore::salience.errors.Note")  # what the doctor says of so small a run
