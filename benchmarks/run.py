@@ -151,7 +151,7 @@ def main() -> int:
     left_out: dict[str, str] = {}
     for position, cell in enumerate(cells, 1):
         try:
-            stored = Stored(folder, cell.suite, here)
+            stored = Stored(folder, cell.suite, here, timed=cell.timed)
         except Elsewhere as problem:
             left_out[cell.suite] = str(problem)
             continue
