@@ -126,10 +126,10 @@ def test_what_it_tells_of_an_item_is_of_the_item_itself() -> None:
     assert method.float().sample(4).shape == (4, 1, 8, 8)
 
 
-def trained(gamma: float, steps: int = 60) -> CRVAE:
-    """By Adam, at a beta that silences every dimension."""
+def trained(steps: int, **options: object) -> CRVAE:
+    """By Adam."""
     dataset = contract.dataset_for("crvae")
-    method = contract.build("crvae", dataset, encoder="mlp", dim=4, beta=30.0, gamma=gamma, momentum=0.9)
+    method = contract.build("crvae", dataset, encoder="mlp", dim=4, momentum=0.9, **options)
     assert isinstance(method, CRVAE)
     optimiser = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=3e-3)
     for step in range(steps):
@@ -143,9 +143,13 @@ def trained(gamma: float, steps: int = 60) -> CRVAE:
     return method.eval()
 
 
-def test_where_the_posterior_of_a_vae_collapses_the_contrast_keeps_it_awake() -> None:
+@pytest.mark.parametrize(
+    "cause",
+    [pytest.param({"beta": 30.0}, id="large beta"), pytest.param({"autoregressive": True}, id="strong decoder")],
+)
+def test_where_the_posterior_of_a_vae_collapses_the_contrast_keeps_it_awake(cause: dict[str, object]) -> None:
     items = contract.dataset_for("crvae").batch(np.arange(96))
-    asleep, awake = (trained(gamma).vitals(items, AT) for gamma in (0.0, 30.0))
+    asleep, awake = (trained(150, gamma=gamma, **cause).vitals(items, AT) for gamma in (0.0, 30.0))
     assert asleep["active_units"] == 0
     assert awake["active_units"] == 1
     assert awake["kl"] > 10 * asleep["kl"]

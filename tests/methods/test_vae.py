@@ -17,7 +17,18 @@ from salience.data import open_data
 from salience.errors import UserError
 from salience.methods import Context
 from salience.methods.generative import vae
-from salience.methods.generative.vae import SPEED, VAE, WIDEST, bernoulli, bounded, gaussian, iwae, noise_of, posterior
+from salience.methods.generative.vae import (
+    SPEED,
+    VAE,
+    WIDEST,
+    Density,
+    bernoulli,
+    bounded,
+    gaussian,
+    iwae,
+    noise_of,
+    posterior,
+)
 from tests import contract
 from tests.methods.proof import assert_same_value_and_gradient, random_views
 
@@ -309,3 +320,62 @@ def test_the_likelihood_suits_the_data_and_the_code_fits_it() -> None:
         VAE.build(Context(table, 20), likelihood="bernoulli")
     with pytest.raises(UserError, match="dim: a code of 9 values for items of 5"):
         VAE.build(Context(table, 20), dim=9)
+
+
+def autoregressive(**options: object) -> tuple[VAE, Batch]:
+    """With weights in the raster everywhere, also where training begins with none."""
+    dataset = contract.dataset_for("vae").subset(range(3))
+    method = contract.build("vae", dataset, encoder="linear", dim=2, autoregressive=True, **options).double()
+    for parameter in method.density.raster.parameters():
+        nn.init.normal_(parameter, std=0.2, generator=torch.Generator().manual_seed(len(parameter)))
+    return method, dataset.batch(np.arange(3))
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_an_autoregressive_likelihood_is_the_product_over_pixels_of_what_those_before_say(likelihood: str) -> None:
+    """Pixel by pixel: all that come later are hidden, and only this one's chance is taken."""
+    method, batch = autoregressive(likelihood=likelihood)
+    (z,) = random_views(3, 2, count=1)
+    x = method.encoder.input.unit(batch.x).double()
+    told, terms = method.decoder(z), []
+    for row, column in product(range(x.shape[2]), range(x.shape[3])):
+        before = torch.zeros_like(x)
+        before[:, :, :row] = x[:, :, :row]
+        before[:, :, row, :column] = x[:, :, row, :column]
+        output, value = method.density.raster(told, before)[:, 0, row, column], x[:, 0, row, column]
+        if likelihood == "bernoulli":
+            terms.append(-(value * output.sigmoid().log() + (1 - value) * (1 - output.sigmoid()).log()))
+        else:
+            deviation = (bounded(2 * SPEED * method.density.log_scale) / 2).exp()
+            terms.append(-Normal(output, deviation).log_prob(value))
+    ours, theirs = method.density(method.decoder(z), x).sum(), torch.stack(terms).sum()
+    assert_same_value_and_gradient(ours, theirs, (z,))
+    assert (method.density(told, x) - Density(likelihood, method.encoder.input.spec)(told, x)).abs().min() > 1
+
+
+def test_a_strong_decoder_says_more_of_items_and_leaves_the_code_less() -> None:
+    dataset = contract.dataset_for("vae")
+    items, found = dataset.batch(np.arange(64)), []
+    for strong in (False, True):
+        method = contract.build("vae", dataset, encoder="mlp", dim=4, autoregressive=strong)
+        optimiser = torch.optim.Adam(method.parameters(), lr=3e-3)
+        for step in range(250):
+            batch = dataset.batch(np.random.default_rng(step).permutation(len(dataset))[:32])
+            optimiser.zero_grad()
+            method.loss(batch, Progress(step, 250, epoch=step, seed=5))["loss"].backward()
+            optimiser.step()
+        with torch.no_grad():
+            found.append((method.eval().log_likelihood(items, 10).mean(), method.vitals(items, AT)["kl"]))
+    (likelihood, kl), (strong_likelihood, strong_kl) = found
+    assert strong_likelihood > likelihood + 0.5
+    assert strong_kl < 0.5 * kl
+
+
+def test_what_a_decoder_that_needs_the_item_cannot_do_is_refused() -> None:
+    method, _ = autoregressive()
+    assert set(method.withheld) == {"decode", "sample"}
+    assert not method.rebuilds(AT)
+    assert contract.build("vae", contract.dataset_for("vae")).withheld == {}
+    table = open_data(np.random.default_rng(0).normal(size=(20, 5)), progress=False).spec
+    with pytest.raises(UserError, match="autoregressive: the columns of a table have no order"):
+        VAE.build(Context(table, 20), autoregressive=True)

@@ -7,6 +7,7 @@ from salience.nets.features import Features, keep_scale
 from salience.nets.heads import head
 from salience.nets.inputs import ImageInput, TableInput, input_width, make_input
 from salience.nets.make import make_encoder
+from salience.nets.raster import Raster
 from salience.nets.teacher import distance, follow, teacher_of
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Encoder",
     "Features",
     "ImageInput",
+    "Raster",
     "TableInput",
     "dense_decoder",
     "dense_encoder",

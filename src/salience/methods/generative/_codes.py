@@ -22,11 +22,21 @@ def code_width(context: Context, options: Mapping[str, Any]) -> int:
 
 
 def with_likelihood(context: Context, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with a `likelihood` that suits the data.  Errors: UserError where the given one does not."""
+    """The options with a `likelihood` that suits the data.  Errors: UserError where the given ones do not."""
     image = context.spec.modality == "image"
+    if options.get("autoregressive") and not image:
+        raise UserError("autoregressive: the columns of a table have no order; leave it out, or give images")
     if options.get("likelihood") == "bernoulli" and not image:
         raise UserError("likelihood: 'bernoulli' is for values between 0 and 1, a table has others; take 'gaussian'")
     return settled(options, likelihood="bernoulli" if image and context.spec.channels == 1 else "gaussian")
+
+
+def withheld_by(autoregressive: bool) -> Mapping[str, str]:
+    """What a decoder that needs the item's own pixels cannot do from a code."""
+    if not autoregressive:
+        return {}
+    why = "its decoder is autoregressive, and tells a pixel from those before it; fit one without autoregressive"
+    return {"decode": why, "sample": why}
 
 
 def decoder_for(context: Context, dim: int, likelihood: str) -> nn.Module:

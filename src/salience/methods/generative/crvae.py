@@ -16,6 +16,7 @@ for only the ratios matter. Batch norms see a batch's codes and keys in the same
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 import torch
@@ -27,7 +28,7 @@ from salience.batch import Batch, Progress
 from salience.distributed import gather
 from salience.methods.base import Auto, Context, Method, settled
 from salience.methods.contrastive.moco import enqueue, moco_loss, queue_for
-from salience.methods.generative._codes import code_width, decoder_for, with_likelihood
+from salience.methods.generative._codes import code_width, decoder_for, with_likelihood, withheld_by
 from salience.methods.generative.vae import (
     Density,
     cloud,
@@ -52,6 +53,8 @@ class CRVAE(Method):
     momentum: how much of the teacher stays at each step
     queue: how many old keys are the negatives; at most 65,536, and 4096 or a sixteenth of the rows, or half of few
     likelihood: how a view is compared with what is rebuilt: "bernoulli" for images of one channel, else "gaussian"
+    autoregressive: whether the decoder also sees, for each pixel, those before it: it then tells images better, and its
+        codes less, down to nothing; such a run embeds and rates, and does not rebuild
     """
 
     modalities = ("image", "table")
@@ -71,6 +74,7 @@ class CRVAE(Method):
         momentum: Annotated[float, Ge(0), Le(1)] = 0.99,
         queue: Annotated[int, Ge(0)] = Auto,
         likelihood: Literal["bernoulli", "gaussian"] = Auto,
+        autoregressive: bool = False,
     ):
         super().__init__(encoder)
         self.decoder = decoder
@@ -82,7 +86,8 @@ class CRVAE(Method):
         self.momentum = momentum
         self.queue = queue
         self.likelihood = likelihood
-        self.density = Density(likelihood, encoder.input.spec)
+        self.autoregressive = autoregressive
+        self.density = Density(likelihood, encoder.input.spec, autoregressive=autoregressive)
         self.teacher_encoder = teacher_of(encoder)
         generator = torch.Generator().manual_seed(0)  # its own, so that the queue is the same on all processes,
         self.register_buffer("old_keys", F.normalize(torch.randn(queue, dim, generator=generator), dim=1))
@@ -125,6 +130,10 @@ class CRVAE(Method):
     @property
     def width(self) -> int:
         return self.dim
+
+    @property
+    def withheld(self) -> Mapping[str, str]:
+        return withheld_by(self.autoregressive)
 
     def posterior(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean and log variance of each item's code.  -> [n dim], [n dim]"""

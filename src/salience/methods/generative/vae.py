@@ -7,8 +7,10 @@ mean m and the variance s^2 of q(z|x), the decoder p(x|z). With noise e ~ N(0, 1
 
 beta = 1 is the paper's bound on -log p(x) (others: Higgins et al. 2017, https://openreview.net/forum?id=Sy2fzU9gl).
 p(x|z) is a Bernoulli per value, or a Gaussian with one learnt variance for all values (sigma-VAE, Rybkin et al. 2020,
-https://arxiv.org/abs/2006.13202), with which a linear VAE is probabilistic PCA. The likelihood of an item is rated by
-the tighter bound of k draws (Burda et al. 2015, https://arxiv.org/abs/1509.00519, eq. 8):
+https://arxiv.org/abs/2006.13202), with which a linear VAE is probabilistic PCA. With `autoregressive` it is the product
+of p(x_i | x_1 .. x_{i-1}, z) over pixels, row by row (PixelVAE, Gulrajani et al. 2016,
+https://arxiv.org/abs/1611.05013): a decoder so strong that it can do without the code. The likelihood of an item is
+rated by the tighter bound of k draws (Burda et al. 2015, https://arxiv.org/abs/1509.00519, eq. 8):
 
     log p(x) >= E log 1/k sum_i p(x|z_i) p(z_i) / q(z_i|x)
 
@@ -19,6 +21,7 @@ the same every time.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 import torch
@@ -27,9 +30,9 @@ from torch import Tensor, nn
 
 from salience.batch import Batch, Progress, Spec
 from salience.methods.base import Auto, Context, Method, full_precision
-from salience.methods.generative._codes import code_width, decoder_for, with_likelihood
+from salience.methods.generative._codes import code_width, decoder_for, with_likelihood, withheld_by
 from salience.methods.softplus import cross_entropy
-from salience.nets import Encoder
+from salience.nets import Encoder, Raster
 from salience.views.random import Keys
 
 WIDEST = 12.0  # of the logarithm of a variance, either way
@@ -133,24 +136,33 @@ def code_vitals(mean: Tensor, log_variance: Tensor) -> dict[str, Tensor]:
 
 
 class Density(nn.Module):
-    """p(x|z), from what a decoder gives: logits of Bernoullis, or the centre of a Gaussian whose variance is learnt."""
+    """p(x|z), from what a decoder gives: logits of Bernoullis, or the centre of a Gaussian whose variance is learnt.
+
+    autoregressive: each pixel's is corrected by the pixels before it
+    """
 
     log_scale: nn.Parameter | None
 
-    def __init__(self, likelihood: str, spec: Spec) -> None:
+    def __init__(self, likelihood: str, spec: Spec, *, autoregressive: bool = False) -> None:
         super().__init__()
+        self.raster = Raster(spec.channels) if autoregressive else None
         spread = max(0.01, sum(spec.std) / len(spec.std)) if spec.std else 1.0  # what is left when all is the mean
         start = WIDEST * math.atanh(2 * math.log(spread) / WIDEST) / 2 / SPEED
         self.log_scale = nn.Parameter(torch.tensor(start)) if likelihood == "gaussian" else None
 
     def forward(self, output: Tensor, x: Tensor) -> Tensor:
         """-log p(x|z) in nats.  [n ...], [n ...] -> [n]"""
+        if self.raster is not None:
+            output = self.raster(output, x)
         if self.log_scale is None:
             return bernoulli(output, x)
         return gaussian(output, x, bounded(2 * SPEED * self.log_scale))
 
     def mean(self, output: Tensor) -> Tensor:
-        """[n ...] -> items on the unit scale [n ...]"""
+        """Not of an autoregressive one, of which it would take a pass for each pixel.
+
+        [n ...] -> items on the unit scale [n ...]
+        """
         return output.sigmoid() if self.log_scale is None else output
 
 
@@ -160,6 +172,8 @@ class VAE(Method):
     dim: width of the code, at most the number of values of an item
     beta: weight of the KL divergence; above 1 codes say less, and more of their dimensions fall silent
     likelihood: how an item is compared with what is rebuilt: "bernoulli" for images of one channel, else "gaussian"
+    autoregressive: whether the decoder also sees, for each pixel, those before it: it then tells images better, and its
+        codes less, down to nothing; such a run embeds and rates, and does not rebuild
     """
 
     modalities = ("image", "table")
@@ -172,13 +186,15 @@ class VAE(Method):
         dim: Annotated[int, Ge(1)] = 64,
         beta: Annotated[float, Ge(0)] = 1.0,
         likelihood: Literal["bernoulli", "gaussian"] = Auto,
+        autoregressive: bool = False,
     ):
         super().__init__(encoder)
         self.decoder = decoder
         self.dim = dim
         self.beta = beta
         self.likelihood = likelihood
-        self.density = Density(likelihood, encoder.input.spec)
+        self.autoregressive = autoregressive
+        self.density = Density(likelihood, encoder.input.spec, autoregressive=autoregressive)
 
     @classmethod
     def build(cls, context: Context, **options: Any) -> Self:
@@ -199,6 +215,10 @@ class VAE(Method):
     @property
     def width(self) -> int:
         return self.dim
+
+    @property
+    def withheld(self) -> Mapping[str, str]:
+        return withheld_by(self.autoregressive)
 
     def posterior(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean and log variance of each item's code.  -> [n dim], [n dim]"""
