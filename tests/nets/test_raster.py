@@ -7,6 +7,7 @@ import torch
 
 from salience.methods.generative.vae import Density
 from salience.nets import Raster
+from salience.nets.raster import Masked
 from tests.nets.test_decoders import images
 
 
@@ -17,6 +18,16 @@ def raster(channels=1, **options):
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return net
+
+
+@pytest.mark.parametrize(("itself", "mask"), [(False, "111 100 000"), (True, "111 110 000")])
+def test_a_window_sees_what_comes_before_and_its_own_place_where_it_may(itself, mask):
+    convolution = Masked(1, 1, 3, itself=itself)
+    torch.nn.init.ones_(convolution.weight)
+    dot = torch.zeros(1, 1, 5, 5)
+    dot[..., 2, 2] = 1
+    answer = (convolution(dot) - convolution.bias).detach()[0, 0, 1:4, 1:4].flip(0, 1)  # who sees it -> what one sees
+    assert " ".join("".join(f"{value:.0f}" for value in row) for row in answer) == mask
 
 
 @pytest.mark.parametrize("channels", [1, 3])
