@@ -204,13 +204,16 @@ def accuracies(stored: dict[str, Any], title: str) -> str:
     }
     rows = []
     for arm, found in of_draw.items():
-        gains = [value - of_draw["raw"][draw] for draw, value in found.items() if draw in of_draw["raw"]]
+        raw = of_draw.get("raw", {})
+        gains = [value - raw[draw] for draw, value in found.items() if draw in raw]
         rows.append([names[arm], spread(list(found.values()), three), "" if arm == "raw" else mean_gain(gains)])
     return f"**{title}**\n\n" + table(["", "test accuracy", "above raw pixels, draw by draw"], rows)
 
 
 def mean_gain(gains: list[float]) -> str:
     """With its 95 % interval by Student's t, and how many are above zero."""
+    if len(gains) not in T_975:
+        return "–"
     half = T_975[len(gains)] * statistics.stdev(gains) / len(gains) ** 0.5
     mean = statistics.mean(gains)
     return f"{mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}], {sum(gain > 0 for gain in gains)} of {len(gains)}"
@@ -290,7 +293,10 @@ SECTIONS: dict[str, tuple[Callable[[dict[str, Any], str], str], str]] = {
     "boltzmann-256": (against, "An RBM of 256 hidden units on Fashion-MNIST, batch 256, 10 epochs, all of fit"),
     "boltzmann-10": (against, "The same in batches of 10, two epochs"),
     "thousand-labels": (accuracies, "Fashion-MNIST with 1,000 labels, other ones for each draw"),
-    "collapse": (collapse, "Posterior collapse on Fashion-MNIST: beta, with and without contrast, three seeds"),
+    "collapse": (
+        collapse,
+        "Posterior collapse on Fashion-MNIST: beta, decoder, contrast; ranges over seeds",
+    ),
     "linear-probe": (linear_probe, "Linear probe, 50,000 × 512 random-filter features of CIFAR-10"),
     "memory": (memory, "Anonymous memory of training, prepared 32×32 images"),
     "explorer": (explorer, "`salience explore`: its server, and its map in a browser without a graphics card"),

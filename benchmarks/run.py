@@ -7,7 +7,8 @@
 FOLDER has cifar10-train.parquet and cifar10-test.parquet (columns `image` {bytes} and `label`); without it the cells
 that need CIFAR-10 are skipped, with a message. A cell that has a result is not run again, unless --again.
 Each cell records its command, versions, commit, date and how busy the machine was when it began; each file the machine.
-A suite that was measured on another machine is left as it is, with a message; to measure it here, move its file away.
+A suite of times that was measured on another machine is left as it is, with a message; to measure it here, move its
+file away.
 Arms alternate round by round, so that a change of the machine's mood meets all of them.
 """
 

@@ -240,6 +240,13 @@ def test_mistakes_are_named_in_one_line(learner, message, table):
     assert "\n" not in str(raised.value)
 
 
+def test_what_an_option_took_away_is_refused():
+    digits = load_digits().images[:60]
+    learner = RepresentationLearner("vae", epochs=1, options={"autoregressive": True}).fit(digits)
+    with pytest.raises(ValueError, match=r"this vae cannot rebuild: its decoder is autoregressive"):
+        learner.inverse_transform(learner.transform(digits[:3]))
+
+
 def test_inverse_transform_is_there_where_the_method_decodes(table):
     has = [method for method in METHODS if hasattr(RepresentationLearner(method), "inverse_transform")]
     assert has == ["pca", "autoencoder"]

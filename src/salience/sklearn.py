@@ -119,16 +119,19 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     @available_if(_decodes)
     def inverse_transform(self, X: Any) -> np.ndarray:
-        """Items [n ...] that the codes X [n d] stand for, in the shape and scale that fit saw."""
+        """Items [n ...] that the codes X [n d] stand for, in the shape and scale that fit saw.
+
+        Errors: UserError where an option took decoding away.
+        """
         check_is_fitted(self)
         codes = check_array(X, dtype=[np.float64, np.float32])
-        method: Any = self.representation_.method
-        dim = self.representation_.dim
+        method, dim = self.representation_.method, self.representation_.dim
+        decode = self.representation_.require("decode", "rebuild")
         if codes.shape[1] != dim:
             raise UserError(f"X: codes of {codes.shape[1]} values, but fit learnt {dim}; give what transform returned")
         given = torch.from_numpy(codes).to(method.row_dtype if isinstance(method, ClosedForm) else torch.float32)
         with self._threads(), torch.inference_mode():
-            unit = torch.cat([method.decode(part) for part in given.split(FIXED)])
+            unit = torch.cat([decode(part) for part in given.split(FIXED)])
         return _from_unit(unit, self.representation_.spec, self._item_shape).astype(codes.dtype, copy=False)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:

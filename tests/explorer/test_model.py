@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
@@ -193,6 +194,17 @@ def test_what_a_run_lost_to_its_labels_is_not_offered(tmp_path):
         (run,) = client.get("/runs").json()["runs"]
         assert run["can"] == []
         assert client.get("/reconstruct?rows=1").json()["error"].endswith("fit one with fine_tune=rebuild")
+
+
+@pytest.mark.parametrize("damage", [{"withheld": 3}, {"withheld": None}, {"method": 3}, {"method": "nothing"}])
+def test_of_a_damaged_run_nothing_is_offered(place, tmp_path, damage):
+    run = shutil.copytree(place / "runs" / "pca", tmp_path / "runs" / "pca")
+    config = yaml.safe_load((run / "config.yaml").read_text()) | damage
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    with explored(place / "pca.lance", run=run, runs=tmp_path / "runs") as client:
+        assert client.get("/store").json()["can"] == []
+        (answer,) = client.get("/runs").json()["runs"]
+        assert answer["can"] == []
 
 
 def test_runs_stand_side_by_side(vae, place):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, MultivariateNormal, Normal, kl_divergence
 
+from salience.apps.reconstruct import reconstruct
+from salience.apps.sample import sample
 from salience.batch import Batch, Progress, Spec
 from salience.data import open_data
 from salience.errors import UserError
@@ -29,6 +32,8 @@ from salience.methods.generative.vae import (
     noise_of,
     posterior,
 )
+from salience.representation import load
+from salience.training import fit
 from tests import contract
 from tests.methods.proof import assert_same_value_and_gradient, random_views
 
@@ -379,3 +384,15 @@ def test_what_a_decoder_that_needs_the_item_cannot_do_is_refused() -> None:
     table = open_data(np.random.default_rng(0).normal(size=(20, 5)), progress=False).spec
     with pytest.raises(UserError, match="autoregressive: the columns of a table have no order"):
         VAE.build(Context(table, 20), autoregressive=True)
+
+
+def test_an_autoregressive_run_is_loaded_as_it_was_and_rates_its_items(tmp_path: Path) -> None:
+    dataset = contract.dataset_for("vae")
+    rep = fit("vae", dataset, out=tmp_path / "run", dim=4, autoregressive=True, **contract.QUICK)
+    again = load(tmp_path / "run")
+    assert again.capabilities == ("rates",)
+    assert again.config["withheld"] == ["decode", "sample"]
+    np.testing.assert_array_equal(again.log_likelihood(dataset), rep.log_likelihood(dataset))
+    for verb in (reconstruct, sample):
+        with pytest.raises(UserError, match=r"^run: this vae cannot .*: its decoder is autoregressive"):
+            verb(again, dataset)

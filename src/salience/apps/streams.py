@@ -40,7 +40,9 @@ def note_seen(rep: Representation, data: Dataset, source: Any) -> list[str]:
     """A note where the run was trained on what it is judged by."""
     if not seen_in_training(rep.trained_on, data, source, labels=False):
         return []
-    return ["note: the run was trained on the items it is judged by; give a source it has never seen"]
+    left_out = rep.trained_on.get("without")
+    but = "" if left_out is None else f", but for any of '{printable(left_out)}'"
+    return [f"note: the run was trained on the items it is judged by{but}; give a source it has never seen"]
 
 
 def within(x: Tensor, spec: Spec) -> Tensor:

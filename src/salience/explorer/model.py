@@ -45,12 +45,13 @@ class Model:
     @property
     def can(self) -> list[str]:
         """ "embed", "decode", "sample"; nothing where there is no run, or another one."""
-        if self.folder is None or self._refused:
+        folder = self.folder
+        if folder is None or self._refused:
             return []
         if self.store.about.get("modality") != "image":  # what is decoded is shown as pictures
             return ["embed"]
         try:
-            return ["embed", *able(Run(self.folder).config)]
+            return ["embed", *able(Run(folder).config)]
         except UserError:  # a method of another version, or a damaged folder
             return []
 
@@ -121,6 +122,12 @@ class Model:
 
 
 def able(config: Mapping[str, Any]) -> list[str]:
-    """ "decode", "sample", as far as the run's method can and its options left it.  config: of the run"""
-    capabilities, withheld = catalogue.find(config["method"]).capabilities, config.get("withheld", ())
+    """ "decode", "sample", as far as the run's method can and its options left it.
+
+    config: of the run.  Errors: UserError where this version knows no such method, or the file is damaged.
+    """
+    method, withheld = config["method"], config.get("withheld", [])
+    if not isinstance(method, str) or not isinstance(withheld, list):
+        raise UserError(f"run: its config.yaml is damaged: method {method!r}, withheld {withheld!r}")
+    capabilities = catalogue.find(method).capabilities
     return [name for capability, name in CAN.items() if capability in capabilities and name not in withheld]
