@@ -106,6 +106,19 @@ def test_low_neighbours_need_a_second_sign() -> None:
     assert diagnose(record, CONFIG).verdict == "failing"
 
 
+@pytest.mark.parametrize("views", [True, False])
+@pytest.mark.parametrize("falls", [True, False])
+def test_views_are_no_remedy_of_a_method_that_has_none(views: bool, falls: bool) -> None:
+    record = course(knn=(0.37, 0.30))
+    if not falls:
+        settled(record)
+    if not views:
+        del record["about"]["view_distance"]
+    (finding,) = diagnose(record, CONFIG).findings
+    assert ("salience views" in finding.change) == views
+    assert "--learning-rate" in finding.change
+
+
 def test_a_mistake_and_what_it_does_to_the_same_thing_are_one_sign() -> None:
     record = course(teacher_distance=(0.0, 0.9))
     record["probes"][-2]["teacher_distance"] = 0.9

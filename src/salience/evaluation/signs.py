@@ -189,7 +189,8 @@ def poor_neighbours(course: Course, limits: Limits) -> Finding | None:
     least = course.baseline * (1 - limits.neighbours * (1 - course.share))
     if not course.lately("knn", lambda now: now < least):
         return None
-    return Finding("neighbours are no better than what costs nothing", neighbours_told(course), RATE_AND_VIEWS, "knn")
+    remedy = rate_and_views(course)
+    return Finding("neighbours are no better than what costs nothing", neighbours_told(course), remedy, "knn")
 
 
 def gradients(course: Course, limits: Limits) -> Finding | None:
@@ -209,7 +210,11 @@ def neighbours_told(course: Course) -> str:
     return f"kNN accuracy is {course.now('knn'):.3f}; untrained {course.start('knn'):.3f}{raw}"
 
 
-RATE_AND_VIEWS = "change --learning-rate; see the views with: salience views"
+def rate_and_views(course: Course) -> str:
+    seen = "; see the views with: salience views" if "view_distance" in course.about else ""
+    return f"change --learning-rate{seen}"
+
+
 ANY_METHOD = (stuck_loss, poor_neighbours, gradients)
 
 # --- mistakes in the settings: one piece of evidence ---------------------------------------------------------------
@@ -276,7 +281,7 @@ def under_trained(course: Course, limits: Limits, *, ill: bool) -> Finding | Non
     why = neighbours_told(course) + ("; the loss still falls" if falls else "")
     if rises:
         return Finding("training was too short", why, "more --epochs", "knn")
-    return Finding("little was learnt", why, f"more --epochs, or {RATE_AND_VIEWS}", "knn")
+    return Finding("little was learnt", why, f"more --epochs, or {rate_and_views(course)}", "knn")
 
 
 def too_few_steps(course: Course, limits: Limits) -> Finding | None:
