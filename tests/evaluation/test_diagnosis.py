@@ -283,8 +283,9 @@ def rebuilding(**signs: tuple[float, float]) -> dict[str, Any]:
     ("signs", "verdict", "what"),
     [
         ({"active_units": (0.5, 0.3), "kl": (9.0, 12.0)}, "healthy", ""),
-        ({"active_units": (0.03, 0.0)}, "healthy", "the posterior has collapsed"),  # one sign alone
-        ({"active_units": (0.03, 0.0), "kl": (0.5, 0.01)}, "collapsed", "the posterior has collapsed"),
+        ({"active_units": (0.2, 0.19)}, "healthy", "most of the code is silent"),  # one sign alone
+        ({"active_units": (0.2, 0.19), "kl": (0.5, 0.05)}, "collapsed", "the posterior has collapsed"),
+        ({"active_units": (0.9, 0.3), "kl": (0.5, 0.05)}, "healthy", "the posterior has collapsed"),
         ({"dead_units": (0.95, 0.99)}, "healthy", "most units are dead"),
         ({"dead_units": (0.95, 0.99), "loss": (60.0, 60.0)}, "failing", "most units are dead"),
         ({"judged_real": (0.99, 1.0), "judged_fake": (0.99, 0.6)}, "healthy", ""),

@@ -13,7 +13,8 @@ LATELY = 2  # probes in a row
 @dataclass(frozen=True)
 class Limits:
     """Where a sign begins to speak. Chosen on runs of SimCLR, SimSiam, BYOL and VICReg, and frozen; those of outputs
-    (one_output, indifferent, prototypes) with DINO's runs in sight; those of codes and players are set by hand.
+    (one_output, indifferent, prototypes) with DINO's runs in sight; those of codes and players are set by hand (active
+    with benchmarks/collapse.py in sight: up to 3 of 16 dimensions where codes say nothing, all of them in sound runs).
 
     Of the value at the start: rank, uniformity, pairs, gradients vanished or exploding, entropy of one_output
     indifferent: how far the mean entropy is below that of the mean, as a share;  prototypes: the share in use
@@ -48,7 +49,7 @@ class Limits:
     noise: float = 2.0
     settled: float = 0.05
     short: int = 100
-    active: float = 0.02
+    active: float = 0.25
     nats: float = 0.5
     dead: float = 0.5
     won: float = 0.98

@@ -48,22 +48,22 @@ COLLAPSE = (alike, point_or_line, collapsed_loss)
 # --- signs of collapse and failure in codes: they show only in methods that report them ----------------------------
 
 
-def no_active_units(course: Course, limits: Limits) -> Finding | None:
+def few_active_units(course: Course, limits: Limits) -> Finding | None:
     if not course.lately("active_units", lambda now: now < limits.active):
         return None
     why = f"{course.now('active_units'):.1%} of the code's dimensions vary from item to item"
-    return Finding("the posterior has collapsed", why, POSTERIOR_REMEDY, "units")
+    return Finding("most of the code is silent", why, POSTERIOR_REMEDY, "units")
 
 
 def no_information(course: Course, limits: Limits) -> Finding | None:
     if not course.lately("kl", lambda now: now < limits.nats):
         return None
     why = f"the divergence from the prior is {course.now('kl'):.2g} nats"
-    return Finding("codes say nothing of their items", why, POSTERIOR_REMEDY, "kl")
+    return Finding("the posterior has collapsed", why, POSTERIOR_REMEDY, "kl")
 
 
 POSTERIOR_REMEDY = "a smaller --beta, a weaker decoder, or crvae, which keeps codes apart"
-LATENT = (no_active_units, no_information)
+LATENT = (no_information, few_active_units)
 
 
 def dead_units(course: Course, limits: Limits) -> Finding | None:
