@@ -14,7 +14,7 @@ LATELY = 2  # probes in a row
 class Limits:
     """Where a sign begins to speak. Chosen on runs of SimCLR, SimSiam, BYOL and VICReg, and frozen; those of outputs
     (one_output, indifferent, prototypes) with DINO's runs in sight; those of codes and players are set by hand (active
-    with benchmarks/collapse.py in sight: up to 3 of 16 dimensions in codes of less than a tenth of a nat, else 7 and more).
+    with benchmarks/collapse.py in sight: up to 3 of 16 dimensions in codes of under a tenth of a nat, else 7 and more).
 
     Of the value at the start: rank, uniformity, pairs, gradients vanished or exploding, entropy of one_output
     indifferent: how far the mean entropy is below that of the mean, as a share;  prototypes: the share in use
