@@ -293,10 +293,7 @@ SECTIONS: dict[str, tuple[Callable[[dict[str, Any], str], str], str]] = {
     "boltzmann-256": (against, "An RBM of 256 hidden units on Fashion-MNIST, batch 256, 10 epochs, all of fit"),
     "boltzmann-10": (against, "The same in batches of 10, two epochs"),
     "thousand-labels": (accuracies, "Fashion-MNIST with 1,000 labels, other ones for each draw"),
-    "collapse": (
-        collapse,
-        "Posterior collapse on Fashion-MNIST: beta, decoder, contrast; ranges over seeds",
-    ),
+    "collapse": (collapse, "Posterior collapse on Fashion-MNIST: beta, decoder, contrast; ranges over seeds"),
     "linear-probe": (linear_probe, "Linear probe, 50,000 × 512 random-filter features of CIFAR-10"),
     "memory": (memory, "Anonymous memory of training, prepared 32×32 images"),
     "explorer": (explorer, "`salience explore`: its server, and its map in a browser without a graphics card"),
