@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salience.nets import convolutions
-from salience.nets.convolutions import Halving, Positions, _Enlarged, _Halving, enlarged
+from salience.nets.convolutions import Halving, Positions, ToChannels, _Enlarged, _Halving, _ToChannels, enlarged
 
 
 def apart(ours: Callable[..., Tensor], plain: Callable[..., Tensor], *inputs: Tensor) -> float:
@@ -40,6 +40,27 @@ def test_enlarging_and_convolving_at_once_is_the_same(
         return F.conv2d(F.interpolate(x, size=(size, size), mode="nearest"), weight, padding=1)
 
     assert apart(lambda x, weight: at_once(x, size, weight), plain, x, weight) < 1e-12
+    assert torch.autograd.gradgradcheck(lambda x, weight: at_once(x, size, weight), (x, weight))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("shape", [(7, 7), (5, 8), (1, 1)])
+def test_few_channels_are_those_of_the_plain_convolution(shape: tuple[int, int], channels: int) -> None:
+    x, weight = tensors((2, 4, *shape), (channels, 4, 3, 3))
+    assert apart(_ToChannels.apply, lambda x, weight: F.conv2d(x, weight, padding=1), x, weight) < 1e-12
+    assert torch.autograd.gradgradcheck(_ToChannels.apply, (x, weight))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_an_image_in_bf16_is_as_exact_as_the_plain_convolution_has_it(channels: int) -> None:
+    layer = ToChannels(32, channels)
+    x = torch.randn(8, 32, 12, 12).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, plain = layer(x), F.conv2d(x, layer.weight, layer.bias, padding=1)
+    weight = layer.weight.bfloat16().double()
+    exact = F.conv2d(x.bfloat16().double(), weight, layer.bias.double(), padding=1)
+    ours, theirs = ((image - exact).square().mean() for image in (found, plain))
+    assert ours < 1.2 * theirs
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (7, 7), (5, 8), (1, 2)])
@@ -56,13 +77,13 @@ def test_halving_has_the_gradients_of_the_plain_convolution(shape: tuple[int, in
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_layers_take_their_own_way_back_in_bf16_alone(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_take_their_own_way_where_it_is_faster(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
-    for name, way in (("_Halving", _Halving), ("_Enlarged", _Enlarged)):
+    for way in (_Halving, _Enlarged, _ToChannels):
         apply = staticmethod(lambda *args, way=way: taken.append(way) or way.apply(*args))
-        monkeypatch.setattr(convolutions, name, type(name, (), {"apply": apply}))
-    halving, decoding = Halving(64, 8), tensors((64, 64, 3, 3), dtype=torch.float32)[0]
-    (x,) = tensors((2, 64, 8, 8), dtype=dtype)
+        monkeypatch.setattr(convolutions, way.__name__, type(way.__name__, (), {"apply": apply}))
+    halving, ending = Halving(64, 8), ToChannels(64, 3)
+    (x,), (decoding,) = tensors((2, 64, 8, 8), dtype=dtype), tensors((64, 64, 3, 3), dtype=torch.float32)
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         halved = apart(lambda x, _: halving(x), lambda x, weight: F.conv2d(x, weight, None, 2, 1), x, halving.weight)
         grown = apart(
@@ -71,8 +92,15 @@ def test_layers_take_their_own_way_back_in_bf16_alone(dtype: torch.dtype, monkey
             x,
             decoding,
         )
-    assert max(halved, grown) < 0.01
-    assert taken == ([_Halving, _Enlarged] if dtype == torch.bfloat16 else [])
+        ended = apart(
+            lambda x, *_: ending(x),
+            lambda x, weight, bias: F.conv2d(x, weight, bias, padding=1).float(),
+            x,
+            ending.weight,
+            ending.bias,
+        )
+    assert max(halved, grown, ended) < 0.01
+    assert taken == [_Halving] * (dtype == torch.bfloat16) + [_Enlarged, _ToChannels]
 
 
 def test_positions_are_flattened_and_their_gradients_laid_out_as_convolutions_like_them() -> None:

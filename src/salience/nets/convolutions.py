@@ -1,18 +1,20 @@
-"""Convolutions that halve and that enlarge an image, with a way back that is faster in bf16 on CPUs.
+"""Convolutions that halve an image, enlarge it and end in its channels: on CPUs as products of matrices, where faster.
 
-There a convolution's gradients take two to three times as long as the products of matrices they come down to.
+There a convolution's gradients in bf16 take two to three times as long as the products they come down to; with three
+channels or fewer, most of each vector register stays idle; and an enlarged image repeats most of its work.
 """
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 LEAST_CHANNELS = 64  # for the products to be faster
+FEW_CHANNELS = 3  # up to these, products are faster too: of all pixels with each element of the kernel
 CACHED = 1 << 22  # values of an image batch whose patches stay in a cache
 
 
@@ -61,22 +63,57 @@ class Positions(nn.Flatten):
         return super().forward(x)
 
 
+class ToChannels(nn.Conv2d):
+    """3x3, padded by 1, to the channels of an image.  [n c h w] -> [n o h w], fp32 on CPUs"""
+
+    def __init__(self, before: int, channels: int) -> None:
+        super().__init__(before, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.bias is not None
+        if x.device.type == "cpu" and self.out_channels <= FEW_CHANNELS:
+            return _ToChannels.apply(x, self.weight) + self.bias.view(-1, 1, 1)
+        return super().forward(x)
+
+
+class _ToChannels(torch.autograd.Function):
+    """What all pixels give through one element of the kernel is an image, and the output the sum of these, each moved.
+
+    In bf16 they are rounded, and summed in fp32: together as exact as one rounding of the sum.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        n, _, h, w = x.shape
+        given = (_elements(weight, x.dtype) @ _pixels(x).T).view(3, 3, -1, n, h, w)
+        wider = given.new_zeros((*given.shape[2:4], h + 2, w + 2), dtype=torch.promote_types(x.dtype, torch.float32))
+        for i, j in product(range(3), repeat=2):
+            wider[..., 2 - i : 2 - i + h, 2 - j : 2 - j + w] += given[i, j]
+        return wider[..., 1:-1, 1:-1].transpose(0, 1).contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, of_output: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        padded = F.pad(of_output.to(x.dtype).transpose(0, 1), (1, 1, 1, 1))
+        moved = padded.unfold(2, 3, 1).unfold(3, 3, 1)  # [o n h w 3 3], to where the kernel's last element meets them
+        met = moved.permute(4, 5, 0, 1, 2, 3).reshape(9 * len(weight), -1)  # [9o nhw]
+        of_x = met.T @ _elements(weight.flip(2, 3), x.dtype)
+        of_weight = (met @ _pixels(x)).unflatten(0, (3, 3, -1)).permute(2, 3, 0, 1).flip(2, 3)
+        return of_x.unflatten(0, (len(x), *x.shape[2:])).permute(0, 3, 1, 2), of_weight.to(weight.dtype)
+
+
 def enlarged(x: Tensor, size: int, weight: Tensor) -> Tensor:
     """A 3x3 convolution, padded by 1, of `x` enlarged by nearest neighbour.
 
     x: [n c h h], weight: [o c 3 3], size: 2h, or 2h - 1 for an image of odd side -> [n o size size]
     """
-    if _on_cpu_in_bf16(x) and len(weight) >= LEAST_CHANNELS:
+    if x.device.type == "cpu" and len(weight) >= LEAST_CHANNELS:
         return _Enlarged.apply(x, weight, size)
-    return _enlarged(x, weight, size)
-
-
-def _enlarged(x: Tensor, weight: Tensor, size: int) -> Tensor:
-    """Twofold, the two together are one transposed convolution, which does 4/9 of the work: a pixel that becomes a
-    block of 2x2 meets the sum of the kernel's copies over that block, which is 4x4.
-    """
     if size != 2 * x.shape[-1]:
         return F.conv2d(F.interpolate(x, size=(size, size), mode="nearest"), weight, padding=1)
+    # Twofold, the two together are one transposed convolution, which does 4/9 of the work: a pixel that becomes a
+    # block of 2x2 meets the sum of the kernel's copies over that block, which is 4x4.
     kernel = weight.flip(2, 3)  # as the transposed convolution has it
     padded = F.pad(kernel, (1, 1, 1, 1))
     spread = padded[..., 1:, 1:] + padded[..., 1:, :-1] + padded[..., :-1, 1:] + padded[..., :-1, :-1]  # [o c 4 4]
@@ -84,22 +121,42 @@ def _enlarged(x: Tensor, weight: Tensor, size: int) -> Tensor:
 
 
 class _Enlarged(torch.autograd.Function):
-    """Back, an enlarged image does not appear at all: a pixel's block meets each element of the kernel as one sum."""
+    """An enlarged image does not appear at all: a pixel meets each element of the kernel once, for all of its block."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, size: int) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _enlarged(x, weight, size)
+        given = _pixels(x) @ _elements(weight, x.dtype).T  # [nhh 9o]
+        given = given.view(len(x), *x.shape[2:], 3, 3, -1)
+        return _joined(_joined(given, 1, size), 2, size).permute(0, 3, 1, 2)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, of_output: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight = ctx.saved_tensors
         met = _blocks(of_output, x.shape[-1]).flatten(3)  # [n h h 9o]
-        kernel = weight.flip(2, 3).permute(2, 3, 0, 1).flatten(0, 2).to(met.dtype)  # [9o c]
-        pixels = x.permute(0, 2, 3, 1).flatten(0, 2)  # [nhh c]
-        of_weight = (met.flatten(0, 2).T @ pixels).unflatten(0, (3, 3, -1)).permute(2, 3, 0, 1)
-        return (met @ kernel).permute(0, 3, 1, 2), of_weight.flip(2, 3).to(weight.dtype), None
+        of_weight = (met.flatten(0, 2).T @ _pixels(x)).unflatten(0, (3, 3, -1)).permute(2, 3, 0, 1)
+        of_x = met @ _elements(weight.flip(2, 3), met.dtype)
+        return of_x.permute(0, 3, 1, 2), of_weight.flip(2, 3).to(weight.dtype), None
+
+
+def _joined(given: Tensor, dim: int, size: int) -> Tensor:
+    """Sums, along one side, of what falls on the same pixel of the output.
+
+    given: [n ... h ... 3 (3) o], by each pixel, which became two there, through each element of the kernel;  size: 2h,
+    or 2h - 1 where the last pixel became one only -> [n ... size ... (3) o]
+    """
+    after, same, before = (part.movedim(dim, 0) for part in given.unbind(3))  # the pixel of the output each falls on
+    shape = list(given.unbind(3)[0].shape)
+    shape[dim] = size
+    joined = given.new_empty(shape)
+    lines = joined.movedim(dim, 0)
+    whole = size // 2
+    torch.add(same[:whole], before[:whole], out=lines[: 2 * whole : 2])
+    torch.add(same[:whole], after[:whole], out=lines[1::2])
+    lines[2 * whole :] = same[whole:]
+    lines[2::2] += after[:-1]
+    lines[1 : size - 1 : 2] += before[1:]
+    return joined
 
 
 def _blocks(y: Tensor, side: int) -> Tensor:
@@ -110,21 +167,32 @@ def _blocks(y: Tensor, side: int) -> Tensor:
     size = y.shape[-1]
     rest = 2 * side + 1 - size
     y = F.pad(y.permute(0, 2, 3, 1), (0, 0, 1, rest, 1, rest))
-    return _pairs(_pairs(y, 1, size // 2), 2, size // 2)
+    first = 2 * torch.arange(side)
+    if size % 2:  # the last pixel became one only
+        first[-1] = 2 * side + 1
+    reached = first[:, None] + torch.arange(3)  # [h 3] of the lines that _pairs gives
+    y = _pairs(_pairs(y, 1, alone=size % 2 > 0), 2, alone=size % 2 > 0)
+    return y[:, reached[:, None, :, None], reached[None, :, None, :]]
 
 
-def _pairs(y: Tensor, dim: int, whole: int) -> Tensor:
-    """Sums of two neighbours along one side; from the pixel `whole` on, which became one in an image of odd side, none.
+def _pairs(y: Tensor, dim: int, *, alone: bool) -> Tensor:
+    """Sums of neighbouring lines; then, where the last pixel is `alone`, the last three lines but one as they are.
 
-    y: [n ... 2h + 2 ... c] -> [n ... h ... 3 c]
+    y: [n ... 2h + 2 ... c] -> [n ... 2h + 1 (+ 3) ... c]
     """
-    first = y.unfold(dim, 3, 2).movedim(-1, -2)
-    second = y.narrow(dim, 1, y.shape[dim] - 1).unfold(dim, 3, 2).movedim(-1, -2)
-    sums = y.new_empty(first.shape)
-    torch.add(first.narrow(dim, 0, whole), second.narrow(dim, 0, whole), out=sums.narrow(dim, 0, whole))
-    alone = first.shape[dim] - whole
-    sums.narrow(dim, whole, alone).copy_(first.narrow(dim, whole, alone))
-    return sums
+    count = y.shape[dim] - 1
+    sums = y.narrow(dim, 0, count) + y.narrow(dim, 1, count)
+    return torch.cat((sums, y.narrow(dim, count - 3, 3)), dim) if alone else sums
+
+
+def _pixels(x: Tensor) -> Tensor:
+    """[n c h w] -> [nhw c]"""
+    return x.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def _elements(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """[o c 3 3] -> [9o c]"""
+    return weight.permute(2, 3, 0, 1).flatten(0, 2).to(dtype)
 
 
 def _on_cpu_in_bf16(x: Tensor) -> bool:

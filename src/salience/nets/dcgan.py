@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from salience.batch import Spec
 from salience.errors import UserError
+from salience.nets.convolutions import ToChannels
 from salience.nets.encoder import Encoder
 from salience.nets.inputs import ImageInput, input_width, make_input
 from salience.nets.make import make_encoder
@@ -131,7 +132,7 @@ class Enlarger(nn.Module):
             for _ in range(factor.bit_length() - 1)
         ]
         self.rise = nn.Sequential(*rises)
-        self.end = _same(channels, spec.channels)
+        self.end = ToChannels(channels, spec.channels)
         nn.init.zeros_(self.end.weight)
         nn.init.zeros_(self.end.bias)  # type: ignore[arg-type]
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from salience.batch import Spec
-from salience.nets.convolutions import enlarged
+from salience.nets.convolutions import ToChannels, enlarged
 from salience.nets.inputs import input_width
 
 _WIDTHS = (256, 128, 64, 32)
@@ -27,7 +27,7 @@ class ConvDecoder(nn.Module):
         self.sizes = [math.ceil(spec.resolution / halved) for halved in (8, 4, 2, 1)]
         self.start = nn.Linear(code_dim, _WIDTHS[0] * self.sizes[0] ** 2)
         self.stages = nn.ModuleList(Stage(a, b) for a, b in pairwise(_WIDTHS))
-        self.end = nn.Conv2d(_WIDTHS[-1], spec.channels, 3, padding=1)
+        self.end = ToChannels(_WIDTHS[-1], spec.channels)
         if spec.mean:
             _start_at(self.end, torch.tensor(spec.mean))
 
