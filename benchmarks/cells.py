@@ -119,19 +119,20 @@ def classical(what: str, arms: tuple[str, ...], smoke: bool) -> list[Cell]:
 def vae(smoke: bool) -> list[Cell]:
     """Images/s of training a VAE on Fashion-MNIST, batch 128, against pythae with the same nets."""
     short = ("--steps", 12, "--skip", 4, "--window", 4)
-    steps = {
-        "dense": ("--steps", 900),
-        "conv": ("--steps", 180, "--skip", 60, "--window", 20),
-        "large": ("--steps", 60, "--skip", 10, "--window", 10),
+    conv = ("--net", "conv", *(short if smoke else ("--steps", 180, "--skip", 60, "--window", 20)))
+    suites = {  # with their rounds; the shorter, the more the machine's mood decides
+        "vae-dense": (7, ("--net", "dense", *(short if smoke else ("--steps", 900)))),
+        "vae-conv": (5, conv),
+        "vae-conv-fp32": (3, conv),
+        "vae-large": (3, ("--net", "large", *(short if smoke else ("--steps", 60, "--skip", 10, "--window", 10)))),
     }
-    rounds = {"dense": 7, "conv": 5, "large": 3}  # the shorter, the more the machine's mood decides
     return [
-        Cell(f"vae-{net}", arm, i, (python, str(HERE / script), "--net", net, *map(str, short if smoke else extra)))
-        for net, extra in steps.items()
-        for i in range(1 if smoke else rounds[net])
-        for arm, python, script in (
-            ("salience", sys.executable, "vae_ours.py"),
-            ("pythae", str(peers.PYTHON), "vae_pythae.py"),
+        Cell(suite, arm, i, (python, str(HERE / script), *map(str, extra), *flags))
+        for suite, (rounds, extra) in suites.items()
+        for i in range(1 if smoke else rounds)
+        for arm, python, script, flags in (
+            ("salience", sys.executable, "vae_ours.py", ("--fp32",) if suite.endswith("fp32") else ()),
+            ("pythae", str(peers.PYTHON), "vae_pythae.py", ()),  # has no other arithmetic
         )
     ]
 

@@ -289,6 +289,7 @@ SECTIONS: dict[str, tuple[Callable[[dict[str, Any], str], str], str]] = {
     "kmeans": (classical, "k-means, 20 centres of {shape}; quality: mean squared distance (lower is better)"),
     "vae-dense": (against, "Training a VAE on Fashion-MNIST, pythae's default dense net, batch 128"),
     "vae-conv": (against, "Training a VAE on Fashion-MNIST, Salience's convolutional net, batch 128"),
+    "vae-conv-fp32": (against, "The same without bf16"),
     "vae-large": (against, "Training a VAE on Fashion-MNIST, the convolutional net pythae publishes for it, batch 128"),
     "boltzmann-256": (against, "An RBM of 256 hidden units on Fashion-MNIST, batch 256, 10 epochs, all of fit"),
     "boltzmann-10": (against, "The same in batches of 10, two epochs"),

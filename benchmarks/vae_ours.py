@@ -48,8 +48,8 @@ def main() -> None:
     method = VAE(Encoder(make_input(data.spec), encoder, 2 * DIM), decoder, dim=DIM, likelihood="bernoulli")
     wishes = Wishes(
         epochs=10, budget=None, encoder=None, views=None, batch_size=args.batch_size, learning_rate=1e-3, init=None,
-        logger=None, checkpoint_every="2min", devices=1, precision="auto", compile=None, seed=0,
-        started=time.monotonic(),
+        logger=None, checkpoint_every="2min", devices=1, precision="32-true" if args.fp32 else "auto", compile=None,
+        seed=0, started=time.monotonic(),
     )  # fmt: skip
     config = {"method": "vae", "options": options_of(method, "vae"), "spec": data.spec.to_dict(), "source": None}
     config |= {"seed": 0, "rows": len(data), "use_labels": False, "stop_when_collapsed": False}
@@ -77,6 +77,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--skip", type=int, default=50)
     parser.add_argument("--window", type=int, default=50)
+    parser.add_argument("--fp32", action="store_true", help="no bf16, also where it is faster")
     return parser.parse_args()
 
 
