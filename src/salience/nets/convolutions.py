@@ -64,7 +64,10 @@ class Positions(nn.Flatten):
 
 
 class ToChannels(nn.Conv2d):
-    """3x3, padded by 1, to the channels of an image.  [n c h w] -> [n o h w], fp32 on CPUs"""
+    """3x3, padded by 1, to the channels of an image.  [n c h w] -> [n o h w]
+
+    Where it is a product, the output is fp32 also in bf16.
+    """
 
     def __init__(self, before: int, channels: int) -> None:
         super().__init__(before, channels, 3, padding=1)
@@ -146,9 +149,7 @@ def _joined(given: Tensor, dim: int, size: int) -> Tensor:
     or 2h - 1 where the last pixel became one only -> [n ... size ... (3) o]
     """
     after, same, before = (part.movedim(dim, 0) for part in given.unbind(3))  # the pixel of the output each falls on
-    shape = list(given.unbind(3)[0].shape)
-    shape[dim] = size
-    joined = given.new_empty(shape)
+    joined = given.new_empty((*given.shape[:dim], size, *given.shape[dim + 1 : 3], *given.shape[4:]))
     lines = joined.movedim(dim, 0)
     whole = size // 2
     torch.add(same[:whole], before[:whole], out=lines[: 2 * whole : 2])
@@ -167,11 +168,12 @@ def _blocks(y: Tensor, side: int) -> Tensor:
     size = y.shape[-1]
     rest = 2 * side + 1 - size
     y = F.pad(y.permute(0, 2, 3, 1), (0, 0, 1, rest, 1, rest))
+    alone = size % 2 == 1  # the last pixel, which became one only
     first = 2 * torch.arange(side)
-    if size % 2:  # the last pixel became one only
+    if alone:
         first[-1] = 2 * side + 1
     reached = first[:, None] + torch.arange(3)  # [h 3] of the lines that _pairs gives
-    y = _pairs(_pairs(y, 1, alone=size % 2 > 0), 2, alone=size % 2 > 0)
+    y = _pairs(_pairs(y, 1, alone=alone), 2, alone=alone)
     return y[:, reached[:, None, :, None], reached[None, :, None, :]]
 
 
