@@ -30,6 +30,7 @@ from salience.nets import Encoder
 from salience.run import Run
 
 FIXED = 256  # rows a forward pass; the last batch is padded to it
+PASS_PIXELS = 2**16  # of small images in a forward pass that enlarges them
 CALIBRATION = 8  # batches that set an untrained encoder's batch-norm statistics
 
 
@@ -96,11 +97,16 @@ class Representation:
     def decode(self, codes: np.ndarray | Tensor) -> np.ndarray:
         """The items that codes stand for, on the unit scale.  [n d] -> [n ...]
 
-        Errors: UserError where the method does not decode.
+        Errors: UserError where the method does not decode, or these are no codes of it.
         """
         decode = self.require("decode", "decode")
         dtype = self.method.row_dtype if isinstance(self.method, ClosedForm) else torch.float32
-        return in_fixed(decode, torch.as_tensor(codes).to(dtype), self.device)
+        rows = torch.as_tensor(codes)
+        if rows.shape[1:] != (self.dim,):
+            raise UserError(f"codes: {tuple(rows.shape)} is not [n {self.dim}], n codes of this {self.method_name}")
+        if not torch.isfinite(rows).all():
+            raise UserError("codes: not all values are finite; leave out rows with NaN or infinity")
+        return in_fixed(decode, rows.to(dtype), self.device)
 
     def reconstruct(self, source: Any, *, progress: bool = False) -> np.ndarray:
         """Every item embedded and decoded, on the unit scale, in the source's order.  [n ...]"""
@@ -139,9 +145,12 @@ class Representation:
     def enlarge(self, x: np.ndarray | Tensor) -> np.ndarray:
         """Larger images of small ones, both on the unit scale.  [n c h w] -> [n c fh fw]
 
-        Errors: UserError where the method does not enlarge images.
+        Errors: UserError where the method does not enlarge images, or these are none of its channels.
         """
-        return in_fixed(self.require("enlarge", "super-resolve"), torch.as_tensor(x).float(), self.device)
+        enlarge, images = self.require("enlarge", "super-resolve"), torch.as_tensor(x).float()
+        if images.ndim != 4 or images.shape[1] != self.spec.channels:
+            raise UserError(f"x: {tuple(images.shape)} is not [n {self.spec.channels} h w], images of this run")
+        return in_fixed(enlarge, images, self.device, enlarged_at_once(images.shape[2] * images.shape[3]))
 
     def unit(self, batch: Batch) -> Tensor:
         """Raw items -> [n ...] on the unit scale."""
@@ -282,15 +291,21 @@ def _method_of(run: Run) -> Method | ClosedForm:
         raise UserError(f"run: {run.path / 'config.yaml'} is damaged ({reason})") from None
 
 
+def enlarged_at_once(pixels: int) -> int:
+    """How many small images of so many pixels go through a method together."""
+    return max(1, min(FIXED, PASS_PIXELS // max(1, pixels)))
+
+
 @torch.inference_mode()
-def in_fixed(function: Callable[[Tensor], Tensor], x: Tensor, device: torch.device) -> np.ndarray:
-    """A function of rows, FIXED at a time, the last padded, so that a row's result is the same in any company.
+def in_fixed(function: Callable[[Tensor], Tensor], x: Tensor, device: torch.device, fixed: int = FIXED) -> np.ndarray:
+    """A function of rows, so many at a time, the last padded, so that a row's result is the same in any company.
 
     x: [n ...] -> [n ...]
     """
     parts = []
-    for part in x.split(FIXED):
-        padded = part if len(part) == FIXED else part[torch.arange(FIXED) % len(part)]
+    for part in x.split(fixed):
+        whole = part if len(part) else x.new_zeros(1, *x.shape[1:])  # of no rows too, so that the result has its width
+        padded = whole if len(whole) == fixed else whole[torch.arange(fixed) % len(whole)]
         parts.append(function(padded.to(device))[: len(part)].cpu().numpy())
     return np.concatenate(parts)
 

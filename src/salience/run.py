@@ -125,7 +125,8 @@ def _place(temporary: Path, path: Path) -> None:
 
 def refuse_existing(path: Path) -> None:
     if path.exists():
-        raise UserError(f"out: {path} exists; name another folder, or continue it with: salience fit --resume {path}")
+        of_a_run = f", or continue it with: salience fit --resume {path}" if (path / "config.yaml").exists() else ""
+        raise UserError(f"out: {path} exists; name another folder{of_a_run}")
 
 
 def next_free(folder: Path, stem: str) -> Path:

@@ -194,7 +194,7 @@ def _as_learnt(X: np.ndarray, spec: Spec) -> Dataset:
             raise UserError(
                 f"X: {X.dtype} values that are no {spec.dtype}, which fit saw; bring them to the same scale"
             )
-        stored = image.resize(image.as_images(stored), spec.resolution)
+        stored = image.resize(image.as_images(stored), spec.shape[1:])
     return Dataset("array", "all", spec, stored, None, (), Ids(len(stored)), fingerprint="")
 
 

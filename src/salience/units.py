@@ -1,4 +1,4 @@
-"""Durations, sizes, counts and names, as people write them and as people read them."""
+"""Durations, sizes, counts, seeds and names, as people write them and as people read them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from salience.errors import UserError
 
 SECONDS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+SEEDS = 2**32  # what NumPy and scikit-learn take
 BYTES |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
@@ -77,6 +78,12 @@ def format_size(size: float) -> str:
             return f"{size:.1f} {unit}" if size < 9.95 and unit != "B" else f"{size:.0f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
+
+
+def check_seed(seed: object) -> None:
+    """Raises UserError for what NumPy, scikit-learn and PyTorch do not all take."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEEDS:
+        raise UserError(f"seed: {seed} is not a whole number from 0 to {SEEDS - 1}")
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

@@ -88,6 +88,7 @@ def test_a_learnt_code_turns_digits_into_others(autoencoder, digits, tmp_path):
         ({"add": "a", "subtract": "a"}, "subtract: 'a' is the class that is added"),
         ({"add": "a", "subtract": "b", "to": "z"}, "to: .* has no class 'z'"),
         ({"add": "a", "subtract": "b", "item": "900"}, "item: .* has no item '900'"),
+        ({"add": "a", "subtract": "b", "item": "3", "to": "c"}, "to, item: both were given"),
     ],
 )
 def test_mistakes_name_the_argument(linear, options, complaint):

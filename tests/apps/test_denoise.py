@@ -180,6 +180,7 @@ def test_a_note_where_the_judged_items_were_learnt_from(pca, digits):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
+        ({"seed": -1}, "seed: -1 is not a whole number from 0"),
         ({"noise": "snow"}, "noise: 'snow' is not one of masking, gaussian, salt-and-pepper"),
         ({"noise": "masking", "level": 1.5}, "level: 1.5 is out of range"),
         ({"level": 0}, "level: 0 is out of range"),
@@ -202,6 +203,13 @@ def test_what_judges_what_fits_and_what_chooses_are_different_items(digits, grou
     assert fitting == pytest.approx(4 * choosing, abs=4)
     if groups is not None and groups.any():
         assert not np.isin(groups[parts[0]], groups[np.concatenate(parts[1:])]).any()
+
+
+def test_few_items_that_are_all_alike_are_judged_as_far_as_they_go(pca, digits, recwarn, tmp_path):
+    found = denoise(pca, digits.subset([5] * 6), tmp_path / "out", progress=False)  # one of them is judged
+    assert not [one for one in recwarn if "divide" in str(one.message)]
+    assert found.to_dict()["gain over PCA"]["psnr"]["interval"] == [None, None]
+    assert "undecided against" in found.text()
 
 
 def test_too_few_items_are_refused(pca, digits):

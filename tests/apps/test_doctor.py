@@ -7,11 +7,14 @@ import warnings
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from salience.apps.doctor import doctor
+from salience.batch import Batch, Progress
 from salience.cli import main
 from salience.errors import Note, UserError
 from salience.evaluation import evaluate
+from salience.methods.contrastive.vicreg import VICReg
 from salience.training import fit
 from salience.training.health import Collapsed, Diverged, Health
 from salience.training.probe import Probe
@@ -102,6 +105,30 @@ def test_a_run_that_fails_in_another_way_is_never_stopped(tmp_path: Path) -> Non
     health.record["probes"][-2]["effective_rank"] = 2.0
     with pytest.warns(Note, match="step 120: failing"):
         assert health._judge(120) is None
+
+
+def test_data_of_one_item_stop_a_training_where_asked(tmp_path: Path) -> None:
+    same, options = structured_images().subset([0] * 80), {"epochs": 20, "batch_size": 16, "progress": False}
+    with pytest.raises(UserError, match=r"has collapsed by step .*: all items of the data are the same"):
+        fit("vicreg", same, out=tmp_path / "run", stop_when_collapsed=True, **options)
+    fit("vicreg", same, out=tmp_path / "on", **options)
+
+
+def test_joint_embeddings_that_become_a_point_stop_a_training_where_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """VICReg whose loss pulls the representation of all views together and to 0, and keeps nothing apart."""
+
+    def pull(self: VICReg, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        first, second = (self.encoder(view.x) for view in self.views(batch, at)["global"][:2])
+        return {"loss": 25 * (first - second).square().mean() + first.square().mean()}
+
+    monkeypatch.setattr(VICReg, "loss", pull)
+    monkeypatch.setattr(VICReg, "collapsed_loss", lambda *_: 0.0)
+    options = {"epochs": 20, "batch_size": 16, "learning_rate": 0.01, "progress": False}
+    with pytest.raises(UserError, match=r"training has collapsed by step \d+: the representation is a point or a line"):
+        fit("vicreg", structured_images(), out=tmp_path / "run", stop_when_collapsed=True, **options)
+    assert doctor(tmp_path / "run").verdict == "collapsed"
 
 
 def test_a_training_that_collapses_is_told_and_stopped_only_where_asked(

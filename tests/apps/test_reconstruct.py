@@ -85,6 +85,16 @@ def test_the_representation_decodes_alike_in_any_company(autoencoder, digits):
     np.testing.assert_array_equal(autoencoder.reconstruct(digits), whole)
 
 
+def test_codes_of_another_width_and_no_codes_at_all(autoencoder, pca):
+    assert autoencoder.decode(np.empty((0, 16))).shape == (0, 1, 8, 8)
+    assert pca.decode(np.empty((0, 12))).shape == (0, 1, 8, 8)
+    for codes in (np.zeros((2, 15)), np.zeros(16)):
+        with pytest.raises(UserError, match=r"^codes: \(.*\) is not \[n 16\], n codes of this autoencoder"):
+            autoencoder.decode(codes)
+    with pytest.raises(UserError, match=r"^codes: not all values are finite"):
+        autoencoder.decode(np.full((2, 16), np.nan))
+
+
 def test_items_on_the_unit_scale_are_embedded_as_stored_ones(autoencoder, pca, digits):
     batch = digits.batch(np.arange(300))
     for run in (autoencoder, pca):

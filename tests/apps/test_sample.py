@@ -7,7 +7,7 @@ import torch
 
 import salience
 from salience.apps.judge import make_judge
-from salience.apps.sample import gaussian_like, nearest, sample, shuffled
+from salience.apps.sample import _picture, gaussian_like, nearest, sample, shuffled
 from salience.errors import UserError
 from salience.evaluation.frechet import frechet_distance
 from salience.training import fit
@@ -37,6 +37,11 @@ def test_samples_are_kept_and_drawn(vae, tmp_path):
     assert json.loads((tmp_path / "out" / "sample.json").read_text())["about"]["n"] == 7
     assert (tmp_path / "out" / "picture.png").exists()
     assert not found.figures
+
+
+def test_a_picture_of_some_says_how_many_there_are(vae):
+    drawn = [_picture(vae, None, torch.zeros(n, 1, 8, 8)).get_suptitle() for n in (144, 200)]
+    assert drawn == ["144 samples of vae", "the first 144 of 200 samples of vae"]
 
 
 def test_distances_to_real_items_beside_what_anybody_could_draw(vae, pca, digits, tmp_path):

@@ -11,6 +11,7 @@ from salience.apps.super_resolve import bicubic, shrunk, super_resolve
 from salience.data import open_data
 from salience.errors import UserError
 from salience.evaluation.fidelity import psnr, ssim
+from salience.methods.generative import conditional_gan
 
 
 def test_shrinking_takes_means_of_squares():
@@ -63,8 +64,61 @@ def test_as_they_are_images_keep_their_own_resolution(enlarger, tmp_path):
     assert super_resolve(enlarger, x, as_is=True, progress=False).arrays["enlarged"].shape == (4, 1, 40, 40)
     colour = np.random.default_rng(0).integers(0, 255, (4, 3, 20, 20), np.uint8)
     assert super_resolve(enlarger, colour, as_is=True, progress=False).arrays["enlarged"].shape == (4, 1, 40, 40)
+    with pytest.raises(UserError, match="source: the array holds nan at row 2"):
+        super_resolve(enlarger, np.stack([x[0] / 255, x[1] / 255, x[2] * np.nan]), as_is=True, progress=False)
     with pytest.raises(UserError, match=r"source: .* has 3 channels, the run 1"):
         super_resolve(enlarger, open_data(colour, progress=False), as_is=True, progress=False)
+
+
+def test_as_they_are_files_of_any_size_keep_their_shape(enlarger, tmp_path):
+    draw = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    shapes = {"a.png": (13, 21), "b.png": (13, 21), "c.png": (40, 9)}
+    for name, shape in shapes.items():
+        Image.fromarray(draw.integers(0, 255, shape, np.uint8)).save(tmp_path / "photos" / name)
+    (tmp_path / "photos" / "broken.png").write_bytes(b"no image")
+    found = super_resolve(enlarger, tmp_path / "photos", tmp_path / "out", as_is=True, progress=False)
+    table = pd.read_csv(tmp_path / "out" / "enlarged.csv", index_col="item")
+    assert list(table.index) == list(shapes)
+    for name, (height, width) in shapes.items():
+        pixels = np.asarray(Image.open(tmp_path / "photos" / name)) / np.float32(255)
+        written = np.asarray(Image.open(tmp_path / "out" / table["file"][name]))
+        assert written.shape == (2 * height, 2 * width)
+        np.testing.assert_array_equal(written, np.rint(enlarger.enlarge(pixels[None, None])[0, 0] * 255))
+    assert not found.arrays
+    assert "of 2 sizes; each is a file" in found.text()
+    assert (tmp_path / "out" / "picture.png").exists()
+    with pytest.raises(UserError, match=r"^out: images of 2 sizes do not fit in one array"):
+        super_resolve(enlarger, tmp_path / "photos", as_is=True, progress=False)
+    (tmp_path / "photos" / "c.png").unlink()
+    alike = super_resolve(enlarger, tmp_path / "photos", tmp_path / "alike", as_is=True, progress=False)
+    assert alike.arrays["enlarged"].shape == (2, 1, 26, 42)
+    array = draw.integers(0, 255, (3, 13, 21), np.uint8)
+    assert super_resolve(enlarger, array, as_is=True, progress=False).arrays["enlarged"].shape == (3, 1, 26, 42)
+
+
+def test_an_image_too_large_for_one_pass_is_enlarged_without_seams(enlarger, monkeypatch):
+    x = torch.rand(1, 1, 70, 45, generator=torch.Generator().manual_seed(0))
+    whole = enlarger.enlarge(x)
+    monkeypatch.setattr(conditional_gan, "PART", 16)
+    np.testing.assert_allclose(enlarger.enlarge(x), whole, atol=1e-6)
+    monkeypatch.setattr(conditional_gan, "BEYOND_BLOCKS", 0)  # what the test is worth: seams show
+    assert np.abs(enlarger.enlarge(x) - whole).max() > 1e-4
+
+
+def test_one_image_has_figures_and_no_verdict(enlarger, digits, tmp_path):
+    found = super_resolve(enlarger, digits.subset(range(1)), tmp_path / "out", progress=False)
+    assert "One image does not tell" in found.text()
+    stored = json.loads((tmp_path / "out" / "super-resolve.json").read_text())
+    assert stored["gain over bicubic interpolation"]["psnr"]["interval"] == [None, None]
+    assert stored["the run"]["mse"]["interval"] == [0, None]
+
+
+def test_images_of_another_size_are_said_to_be_resized(enlarger):
+    x = np.random.default_rng(0).integers(0, 255, (4, 20, 30, 3), np.uint8)
+    said = super_resolve(enlarger, x, progress=False).said
+    assert "note: resized to 8x8: all are 30x20" in said
+    assert "note: all brought to grey, as the run was trained" in said
 
 
 def test_an_image_is_enlarged_alike_in_any_company(enlarger, digits):
@@ -75,7 +129,7 @@ def test_an_image_is_enlarged_alike_in_any_company(enlarger, digits):
 def test_what_does_not_enlarge_is_told_who_does(pca, digits, enlarger):
     with pytest.raises(UserError, match=r"^run: pca cannot super-resolve; fit one of the methods that can: cond"):
         super_resolve(pca, digits, progress=False)
-    with pytest.raises(UserError, match="source: super-resolution is for images"):
+    with pytest.raises(UserError, match="source: array is table data, and these are to be images"):
         super_resolve(enlarger, np.zeros((30, 4)) + np.arange(30)[:, None], as_is=True, progress=False)
 
 

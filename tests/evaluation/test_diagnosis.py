@@ -236,6 +236,16 @@ def test_rising_and_not_yet_above_what_costs_nothing_is_under_trained() -> None:
     assert found.findings[0].change == "more --epochs"
 
 
+def test_what_has_lost_much_of_its_neighbours_is_not_told_to_go_on() -> None:
+    record = course(knn=(0.37, 0.26), effective_rank=(20.0, 2.0))
+    record["probes"][-2]["effective_rank"] = 2.0
+    record["probes"][2]["knn"] = 0.20  # and rises since
+    found = diagnose(record, CONFIG)
+    assert found.verdict == "failing"
+    record["probes"][-1]["knn"] = record["probes"][-2]["knn"] = 0.29
+    assert diagnose(record, CONFIG).verdict == "under-trained"
+
+
 def test_neighbours_poor_at_one_probe_alone_are_no_sign() -> None:
     record = course(effective_rank=(20.0, 2.0), knn=(0.37, 0.38))
     record["probes"][-2]["effective_rank"] = 2.0
@@ -243,6 +253,23 @@ def test_neighbours_poor_at_one_probe_alone_are_no_sign() -> None:
     assert diagnose(record, CONFIG).healthy
     record["probes"][-2]["knn"] = 0.20
     assert diagnose(record, CONFIG).verdict == "failing"
+
+
+def test_a_training_that_ended_before_any_sign_could_speak_is_not_called_healthy() -> None:
+    record = collapsing()
+    record["probes"] = [record["probes"][0], record["probes"][-1] | {"step": 3}]
+    found = diagnose(record, CONFIG | {"steps": 3})
+    assert found.verdict == "under-trained"
+    assert found.findings[0].why == "it has 3 steps in all, too few to tell whether it is well"
+    assert diagnose(record, CONFIG | {"steps": 30}).healthy  # it goes on
+
+
+def test_items_that_are_all_the_same_are_named_before_anything_else() -> None:
+    record = collapsing()
+    record["about"]["one_item"] = True
+    found = diagnose(record, CONFIG)
+    assert (found.verdict, len(found.findings)) == ("misconfigured", 1)
+    assert found.findings[0].what == "all items of the data are the same"
 
 
 def test_without_probes_enough_nothing_is_said() -> None:

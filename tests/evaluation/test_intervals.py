@@ -43,6 +43,7 @@ def test_mean_is_students_t_interval_cut_at_the_range():
     expected = ttest_1samp(values, 0).confidence_interval(0.95)
     metric = intervals.mean(values)
     np.testing.assert_allclose((metric.low, metric.high), (expected.low, expected.high))
+    assert intervals.mean(np.array([0.5]), 0.0).to_dict() == {"value": 0.5, "interval": [0.0, None]}
     assert intervals.mean(np.array([0.0, 1.0]), 0.0, 1.0).to_dict() == {"value": 0.5, "interval": [0.0, 1.0]}
 
 

@@ -68,6 +68,14 @@ def test_views_are_as_far_apart_as_what_was_changed_beside_what_items_differ() -
     assert view_distance(items, items + 0.25, 2 * items) == pytest.approx(0.125)
 
 
+def test_data_of_one_item_are_seen() -> None:
+    data = structured_images()
+    for given, same in ((data, False), (data.subset([0] * 80), True)):
+        method = build("autoencoder", given, dim=4)
+        assert isinstance(method, Method)
+        assert Probe(given, total=10, seed=0).about(method, 8)["one_item"] is same
+
+
 def test_what_is_rebuilt_is_measured_beside_the_mean_item() -> None:
     """0 for the items themselves, 1 for their mean, 4 for twice as far from it on the other side."""
     method, data = build("autoencoder", structured_images(), dim=4), structured_images()

@@ -23,6 +23,7 @@ from salience.evaluation.intervals import Metric
 from salience.evaluation.rows import labels_of
 from salience.evaluation.split import sample
 from salience.representation import Representation
+from salience.units import check_seed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,6 +61,9 @@ def arithmetic(
     The nearest neighbours' answer for real items of these classes is measured beside.
     Errors: UserError where the method does not decode, there is no such class or item, or `out` exists.
     """
+    check_seed(seed)
+    if to is not None and item is not None:
+        raise UserError("to, item: both were given; name the class of the items to change, or one item, not both")
     with placed(out) as place:
         rep = as_run(run, "decode", "do arithmetic")
         data = rep.open(source)

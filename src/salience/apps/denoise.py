@@ -14,7 +14,7 @@ from torch import Tensor
 
 from salience.apps.outcome import Outcome, Place, about, finished, item_names, placed, save_items
 from salience.apps.pictures import Strip, sheet, table_figure, unit_columns
-from salience.apps.streams import as_run, batches, note_seen, rebuilt, units_of, within
+from salience.apps.streams import as_run, batches, notes_on, rebuilt, units_of, within
 from salience.data import Dataset
 from salience.errors import UserError
 from salience.evaluation import intervals
@@ -27,7 +27,7 @@ from salience.evaluation.split import held_out, sample
 from salience.methods.autoencoders.denoising_autoencoder import LEVELS
 from salience.nets import input_width
 from salience.representation import Representation
-from salience.units import counted
+from salience.units import check_seed, counted
 from salience.views.corruption import corrupted
 from salience.views.random import Keys
 
@@ -84,6 +84,7 @@ def denoise(
     """
     if noisy and (noise is not None or level is not None):
         raise UserError(f"{'noise' if noise else 'level'}: nothing is added to a noisy source; leave it out")
+    check_seed(seed)
     with placed(out) as place:
         rep = as_run(run, "decode", "denoise")
         data = rep.open(source)
@@ -91,7 +92,7 @@ def denoise(
             outcome = _results(place, rep, data, progress)
         else:
             added = _noise_for(rep, noise, level, seed)
-            outcome = _judgement(place, rep, data, added, note_seen(rep, data, source), progress)
+            outcome = _judgement(place, rep, data, added, notes_on(rep, data, source), progress)
     return finished(outcome, out)
 
 

@@ -24,6 +24,7 @@ from salience.evaluation.intervals import Metric
 from salience.evaluation.rows import labels_of
 from salience.evaluation.split import sample
 from salience.representation import Representation
+from salience.units import check_seed
 
 PAIRS, BETWEEN, TOGETHER = 100, 7, 32  # pairs whose paths are judged, items along each, pairs at a time
 MOST_REAL, MOST_VALUES = 5_000, 2**27  # real items that neighbours are sought among, and values of them
@@ -66,6 +67,7 @@ def interpolate(
     """
     if steps < 3:
         raise UserError(f"steps: {steps} leave nothing between the ends; take 3 or more")
+    check_seed(seed)
     with placed(out) as place:
         rep = as_run(run, "decode", "interpolate")
         data = rep.open(source)

@@ -25,6 +25,8 @@ from salience.views.unit import column_widths
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from salience.data.originals import Originals
+
 Figures = Mapping[str, Any]  # name -> Metric, or name -> (name -> Metric): a table of rows and columns
 
 
@@ -54,7 +56,7 @@ class Outcome:
         return self.text()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON; every figure is {"value": v, "interval": [low, high]}."""
+        """Plain values, for JSON; every figure is {"value": v, "interval": [low, high]}; None: no such limit."""
         written = {} if self.folder is None else {"folder": str(self.folder)}
         return {"verb": self.verb, "about": dict(self.about), **plain(self.figures), "said": list(self.said), **written}
 
@@ -168,7 +170,7 @@ def as_frame(x: np.ndarray, spec: Spec, names: Sequence[str] | None = None) -> p
     return pd.DataFrame(frame)
 
 
-def item_names(data: Dataset, rows: np.ndarray | None = None) -> list[str]:
+def item_names(data: Dataset | Originals, rows: np.ndarray | None = None) -> list[str]:
     """Ids as text that can be written; a file's name need not be UTF-8."""
     names = data.ids if rows is None else [data.ids[int(row)] for row in rows]
     return [name.encode(errors="backslashreplace").decode() for name in names]

@@ -10,10 +10,11 @@ import pandas as pd
 
 from salience.apps.outcome import Outcome, Place, about, finished, item_names, placed
 from salience.apps.pictures import Strip, sheet, table_figure, unit_columns
-from salience.apps.streams import as_run, batches, note_seen, rebuilt
+from salience.apps.streams import as_run, batches, notes_on, rebuilt
 from salience.data import Dataset
 from salience.evaluation.fidelity import SHOWN, fidelity, means
 from salience.representation import Representation
+from salience.units import check_seed
 
 DRAWN = 12  # items in the picture
 
@@ -36,6 +37,7 @@ def reconstruct(
     Values of rebuilt images are kept within their range.
     Errors: UserError where the method does not decode, the data does not fit, or `out` exists.
     """
+    check_seed(seed)
     with placed(out) as place:
         rep = as_run(run, "decode", "reconstruct")
         data = rep.open(source)
@@ -45,7 +47,7 @@ def reconstruct(
             found.append(fidelity(x, rebuilt(rep, x)))
         values = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
         table = pd.DataFrame({"item": item_names(data), **values})
-        used, notes = about(rep, data, dim=rep.dim, seed=seed), tuple(note_seen(rep, data, source))
+        used, notes = about(rep, data, dim=rep.dim, seed=seed), tuple(notes_on(rep, data, source))
         outcome = Outcome("reconstruct", used, means(values), SHOWN, notes, table)
         _write(place, outcome, rep, data, seed)
     return finished(outcome, out)

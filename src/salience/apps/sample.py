@@ -22,7 +22,7 @@ from salience.evaluation import intervals
 from salience.evaluation.frechet import frechet_distance
 from salience.evaluation.intervals import Metric
 from salience.representation import FIXED, Representation
-from salience.units import counted
+from salience.units import check_seed, counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,6 +61,7 @@ def sample(
        values come each from another; means over draws of samples and halves with 95 % intervals
     Errors: UserError where the method does not sample, the data does not fit, or `out` exists.
     """
+    check_seed(seed)
     with placed(out) as place:
         rep = as_run(run, "sample", "sample")
         data = None if source is None else rep.open(source)
@@ -146,7 +147,9 @@ def _verdict(found: Mapping[str, Metric]) -> str:
 
 
 def _picture(rep: Representation, data: Dataset | None, made: Tensor) -> Figure:
-    title = f"{counted(len(made), 'sample')} of {rep.method_name}"
+    most = MOST_DRAWN if rep.spec.modality == "image" else MOST_ROWS
+    first = "" if len(made) <= most else f"the first {most} of "
+    title = f"{first}{counted(len(made), 'sample')} of {rep.method_name}"
     if rep.spec.modality != "image":
         return _table_picture(rep, data, made, title)
     strips = grid_strips(made[:MOST_DRAWN], 1 if data is None else BESIDE)

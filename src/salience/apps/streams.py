@@ -36,13 +36,14 @@ def batches(data: Dataset, what: str, progress: bool) -> Iterator[Batch]:
             bar.update(len(batch))
 
 
-def note_seen(rep: Representation, data: Dataset, source: Any) -> list[str]:
-    """A note where the run was trained on what it is judged by."""
+def notes_on(rep: Representation, data: Dataset, source: Any) -> list[str]:
+    """What was done to the items when they were opened, and whether the run was trained on what it is judged by."""
+    notes = [f"note: {note}" for note in data.notes]
     if not seen_in_training(rep.trained_on, data, source, labels=False):
-        return []
+        return notes
     left_out = rep.trained_on.get("without")
     but = "" if left_out is None else f", but for any of '{printable(left_out)}'"
-    return [f"note: the run was trained on the items it is judged by{but}; give a source it has never seen"]
+    return [*notes, f"note: the run was trained on the items it is judged by{but}; give a source it has never seen"]
 
 
 def within(x: Tensor, spec: Spec) -> Tensor:

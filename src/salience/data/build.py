@@ -50,9 +50,9 @@ class Plan:
 def build_images(array: np.ndarray, found: Found, options: Options, path: Path | None, lies_well: bool) -> Built:
     """From an array [n h w], [n c h w] or [n h w c]."""
     images, want = image.as_images(array), options.spec
-    if want is not None and array.ndim == 3:
-        _refuse_one_alone(array.shape, want)
-    plan = _own_plan(images, options.resolution) if want is None else _plan_for(images, want)
+    if want is not None:
+        refuse_one_alone(array.shape, want)
+    plan = _own_plan(images, options.resolution) if want is None else plan_for(images, want)
     blocks = _blocks(images, plan.convert, options.progress)
     x, scan = _keep(images, blocks, plan.shape, plan.dtype, path, plan.unchanged and lies_well)
     spec = want or image.make_spec(plan.shape, plan.dtype.name, scan.moments, views=found.views)
@@ -64,11 +64,16 @@ def _own_plan(images: np.ndarray, resolution: int | None) -> Plan:
     side, notes = image.choose_resolution(np.array([images.shape[:1:-1]]), resolution)
     unchanged = images.shape[2:] == (side, side) and images.dtype == dtype
     return Plan(
-        lambda block: image.resize(image.as_stored(block, dtype), side), (channels, side, side), dtype, unchanged, notes
+        lambda block: image.resize(image.as_stored(block, dtype), (side, side)),
+        (channels, side, side),
+        dtype,
+        unchanged,
+        notes,
     )
 
 
-def _plan_for(images: np.ndarray, want: Spec) -> Plan:
+def plan_for(images: np.ndarray, want: Spec) -> Plan:
+    """For images [n c h w] that are to be as a run's spec says."""
     image.check_convertible(images.shape[1], want)
     have = image.read_by_type(images.shape[1:], images.dtype, want)
 
@@ -77,12 +82,13 @@ def _plan_for(images: np.ndarray, want: Spec) -> Plan:
         return image.convert(image.as_stored(block, np.dtype(have.dtype)), have, want)
 
     unchanged = images.shape[1:] == want.shape and images.dtype == want.dtype
-    return Plan(convert, want.shape, np.dtype(want.dtype), unchanged)
+    notes = image.reading_notes(np.array([images.shape[:1:-1]]), np.array([images.shape[1]]), want)
+    return Plan(convert, want.shape, np.dtype(want.dtype), unchanged, notes)
 
 
-def _refuse_one_alone(shape: tuple[int, ...], want: Spec) -> None:
+def refuse_one_alone(shape: tuple[int, ...], want: Spec) -> None:
     """One colour image [h w 3] or [3 h w] would be read as grey ones [n h w]."""
-    if want.channels == 3 and 3 in (shape[0], shape[-1]):
+    if len(shape) == 3 and want.channels == 3 and 3 in (shape[0], shape[-1]):
         raise UserError(
             f"source: an array of shape {shape} may be one RGB image, or {shape[0]} grey ones; "
             "give one image alone as x[None], grey ones as x[:, None]"
@@ -133,12 +139,13 @@ def _blocks(array: np.ndarray, convert: Callable[[np.ndarray], np.ndarray], prog
     with progress_bar(len(array), "preparing", progress and array.nbytes > 16 * BLOCK_BYTES) as bar:
         for start in range(0, len(array), step):
             block = array[start : start + step]
-            _refuse_not_finite(block, start)
+            refuse_not_finite(block, start)
             yield convert(block)
             bar.update(len(block))
 
 
-def _refuse_not_finite(block: np.ndarray, first_row: int) -> None:
+def refuse_not_finite(block: np.ndarray, first_row: int) -> None:
+    """Raises UserError where a value is missing or infinite."""
     if block.dtype.kind != "f" or np.isfinite(block).all():
         return
     at = np.argwhere(~np.isfinite(block))[0]

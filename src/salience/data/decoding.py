@@ -54,8 +54,9 @@ def _format(headers: np.ndarray, options: Options) -> tuple[Target, tuple[int, .
         target, notes = image.choose_target(headers, options.resolution)
         return target, (target.channels, target.resolution, target.resolution), notes
     image.check_convertible(3, want)
-    deep = want.channels == 1 and want.dtype != "uint8"  # by the run alone: an item is the same in any company
-    return Target(want.channels, want.resolution, deep), want.shape, ()
+    deep = kept_deep(want)
+    channels = np.where(headers[:, 2], 3, 1)
+    return Target(want.channels, want.resolution, deep), want.shape, image.reading_notes(headers[:, :2], channels, want)
 
 
 def _probe_all(encoded: Encoded, reasons: dict[int, str], pool: ThreadPoolExecutor, progress: bool) -> np.ndarray:
@@ -83,7 +84,7 @@ def _decode_all(
     progress: bool,
 ) -> Iterator[np.ndarray]:
     """Blocks [n c h w] of the readable items, in order; what fails is added to `reasons`."""
-    have = _decoded_spec(target)
+    have = decoded_spec((target.channels, target.resolution, target.resolution), deep=target.deep)
     item_bytes = target.channels * target.resolution**2 * (2 if target.deep else 1)
     step = max(TASK_ITEMS, BLOCK_BYTES // item_bytes)
     row = 0
@@ -118,9 +119,14 @@ def _try(read: Callable[[Blob], Answer], blob: Blob) -> Answer | str:
         return str(unreadable)
 
 
-def _decoded_spec(target: Target) -> Spec:
-    shape = (target.channels, target.resolution, target.resolution)
-    return Spec("image", shape, "uint16", 0, 65535) if target.deep else Spec("image", shape, "uint8", 0, 255)
+def kept_deep(want: Spec) -> bool:
+    """Whether 16 bits stay: by the run alone, so that an item is the same in any company."""
+    return want.channels == 1 and want.dtype != "uint8"
+
+
+def decoded_spec(shape: tuple[int, ...], *, deep: bool) -> Spec:
+    """Of what comes out of a file."""
+    return Spec("image", shape, "uint16", 0, 65535) if deep else Spec("image", shape, "uint8", 0, 255)
 
 
 def _require_some(count: int, reasons: dict[int, str], found: Found) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from salience.batch import Spec
 from salience.data.built import Options
@@ -15,6 +15,9 @@ from salience.data.sources import find_source
 from salience.data.sources.query import Query
 from salience.errors import UserError
 from salience.units import counted, printable
+
+if TYPE_CHECKING:
+    from salience.data.originals import Originals
 
 SHOWN_BAD = 5
 MAX_RESOLUTION = 4096
@@ -59,7 +62,7 @@ def open_data(
     return dataset
 
 
-def bad_items(dataset: Dataset) -> str:
+def bad_items(dataset: Dataset | Originals) -> str:
     """What was left out, in one line."""
     shown = "; ".join(f"{printable(item.id)} ({printable(item.reason)})" for item in dataset.bad[:SHOWN_BAD])
     more = f"; and {len(dataset.bad) - SHOWN_BAD:,} more" if len(dataset.bad) > SHOWN_BAD else ""

@@ -17,7 +17,7 @@ from salience.data.dataset import BadItem, Dataset
 from salience.data.ids import Ids
 from salience.data.source import Found, Source, mark_of
 
-FORMAT = 1
+FORMAT = 2
 
 
 def prepare(source: Source, options: Options, cache: Path) -> Dataset:

@@ -22,6 +22,7 @@ class Limits:
     Collapse: spread and uniformity of the value at the start; rank, absolute; loss, of its way to the collapsed one
     neighbours: how far below the baselines kNN may dip at first, as a share; nothing at the end
     rise: of kNN between two looks, that counts as rising;  noise: standard errors that do not count as worse
+    ruined: share of kNN whose loss more training does not mend; set by hand
     settled: share of its way the loss still goes in the last third of a training that has come to its end
     short: steps of a training in which any run looks ill
     Codes: active, share of a VAE's dimensions; nats, of its divergence from the prior; dead, share of units
@@ -46,6 +47,7 @@ class Limits:
     collapsed_loss: float = 0.02
     neighbours: float = 0.1
     rise: float = 0.02
+    ruined: float = 0.25
     noise: float = 2.0
     settled: float = 0.05
     short: int = 100

@@ -54,7 +54,8 @@ def fit_projection(clean: Tensor, chosen_on: Tensor, noisy: Tensor) -> Projectio
     """clean: [n ...] to find components in;  chosen_on: [m ...] clean, and noisy: the same with noise, to choose k"""
     rows = clean.flatten(1)
     most = min(MOST_COMPONENTS, len(rows) - 1, rows.shape[1])
-    found = PCA(most, random_state=0).fit(rows.numpy())
+    with np.errstate(divide="ignore", invalid="ignore"):  # rows that are all the same explain 0 of 0; nobody asks
+        found = PCA(most, random_state=0).fit(rows.numpy())
     mean, directions = (torch.from_numpy(part).to(rows.dtype) for part in (found.mean_, found.components_))
     errors = errors_by_components(
         (chosen_on.flatten(1) - mean) @ directions.T, (noisy.flatten(1) - mean) @ directions.T

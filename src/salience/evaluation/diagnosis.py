@@ -3,8 +3,9 @@
 A healthy SimSiam has an effective rank of 3, VICReg without its variance term keeps 32, and identity views give the
 best rank of all: so a verdict needs two signs of different kinds, each over two probes in a row, or one and a mistake
 in the settings. Neighbours that end below what costs nothing are one sign; a loss that still falls is the second of a
-training that was too short. A loss that is no number stands alone. A sign that has no second leaves the run healthy
-and is told with it. How often this is right is measured, but for generators: benchmarks/doctor.py.
+training that was too short. A loss that is no number stands alone, as do items that are all the same and a training
+of fewer steps than any sign needs. A sign that has no second leaves the run healthy and is told with it. How often
+this is right is measured, but for generators: benchmarks/doctor.py.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from salience.evaluation.signs import (
     MISTAKES,
     PLAYERS,
     REBUILDING,
+    hardly_begun,
+    same_items,
     too_few_steps,
     under_trained,
 )
@@ -68,6 +71,10 @@ def diagnose(record: Mapping[str, Any], config: Mapping[str, Any], limits: Limit
         why = f"{found['what']} at step {found['step']}, with a learning rate of {found['learning_rate']:.2g}"
         return Diagnosis("failing", (Finding("training has diverged", why, "lower --learning-rate", "loss"),))
     course = Course(record, config.get("steps") or 1)
+    if same := same_items(course):
+        return Diagnosis("misconfigured", (same,))
+    if begun := hardly_begun(course):
+        return Diagnosis("under-trained", (begun,))
     of_codes = (*(GEOMETRY if course.compares else ()), *REBUILDING, *ANY_METHOD)
     signs = (*(() if course.thrives(limits) else of_codes), *PLAYERS)  # good neighbours excuse no generator
     ends = (*(COLLAPSE if course.compares else ()), *LATENT)

@@ -8,6 +8,7 @@ row weights, the infinitesimal jackknife.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,14 +22,16 @@ Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure and its 95 % interval."""
+    """A figure and its 95 % interval; infinite where nothing limits it, as where one value alone was averaged."""
 
     value: float
     low: float
     high: float
 
-    def to_dict(self) -> dict[str, float | list[float]]:
-        return {"value": self.value, "interval": [self.low, self.high]}
+    def to_dict(self) -> dict[str, float | list[float | None]]:
+        """For JSON, which has no infinity: None for a limit that is not there."""
+        limits = [limit if math.isfinite(limit) else None for limit in (self.low, self.high)]
+        return {"value": self.value, "interval": limits}
 
 
 def wilson(correct: np.ndarray | float, n: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
@@ -60,7 +63,10 @@ def balanced_accuracy(right: np.ndarray, labels: np.ndarray) -> Metric:
 
 
 def mean(values: np.ndarray, low: float = -np.inf, high: float = np.inf) -> Metric:
-    """Student's t interval of the mean of independent values [n], cut at the figure's range [low, high]."""
+    """Student's t interval of the mean of independent values [n], cut at the figure's range [low, high].
+
+    Of one value it is the whole range.
+    """
     value = float(values.mean())
     if len(values) < 2:
         return Metric(value, low, high)

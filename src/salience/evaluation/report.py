@@ -82,7 +82,7 @@ class Report:
         return {"representation": ours, "raw": "raw input", "pca": "PCA", "untrained": "untrained encoder"}
 
     def to_dict(self) -> dict[str, Any]:
-        """What report.json holds; every figure is {"value": v, "interval": [low, high]}."""
+        """What report.json holds; every figure is {"value": v, "interval": [low, high]}; None: no such limit."""
         return {
             "representation": plain(self.representation),
             "baselines": plain(self.baselines),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from salience.evaluation.course import LATELY, Course, Finding, Limits
+from salience.units import counted
 
 # --- signs of collapse, for methods that compare items -------------------------------------------------------------
 
@@ -266,17 +267,30 @@ def idle_weight(course: Course, config: Mapping[str, Any], limits: Limits) -> Fi
 
 MISTAKES = (weak_views, odd_temperature, frozen_teacher, high_rate, small_batch, idle_weight)
 
+
+def same_items(course: Course) -> Finding | None:
+    """Nothing can be learnt, whatever else is well."""
+    if not course.about.get("one_item"):
+        return None
+    why = "those that were looked at do not differ in a single value"
+    return Finding(
+        "all items of the data are the same", why, "give data that differ; see them with: salience data", "data"
+    )
+
+
 # --- time ----------------------------------------------------------------------------------------------------------
 
 
 def under_trained(course: Course, limits: Limits, *, ill: bool) -> Finding | None:
     """At the end, neighbours are below what costs nothing, and a second sign says that training had not come to rest.
 
-    ill: whether two signs of failure speak. If so, neighbours must have become better since; if not, the loss must
-    still fall: low neighbours alone are no verdict.
+    ill: whether two signs of failure speak. If so, neighbours must have become better since, and not have lost much of
+    what they had; if not, the loss must still fall: low neighbours alone are no verdict.
     """
     rises, falls = course.rises(limits), course.still_falls(limits)
     if not course.ends_below(course.baseline, limits) or not (rises if ill else falls):
+        return None
+    if ill and course.now("knn") < (1 - limits.ruined) * course.start("knn"):
         return None
     why = neighbours_told(course) + ("; the loss still falls" if falls else "")
     if rises:
@@ -286,6 +300,17 @@ def under_trained(course: Course, limits: Limits, *, ill: bool) -> Finding | Non
 
 def too_few_steps(course: Course, limits: Limits) -> Finding | None:
     """In its first steps any run looks ill."""
-    if course.steps >= limits.short:
+    return None if course.steps >= limits.short else _short(course, "")
+
+
+def hardly_begun(course: Course) -> Finding | None:
+    """A training that ended before a sign could speak for or against it."""
+    if course.share < 1 or len(course.probes) > LATELY:
         return None
-    return Finding("training was too short", f"it has {course.steps} steps in all", "more --epochs", "steps")
+    return _short(course, ", too few to tell whether it is well")
+
+
+def _short(course: Course, more: str) -> Finding:
+    return Finding(
+        "training was too short", f"it has {counted(course.steps, 'step')} in all{more}", "more --epochs", "steps"
+    )

@@ -207,7 +207,7 @@ class RunAnswer(BaseModel):
     finished: bool
     verdict: str | None = Field(description="of its health; null where nothing was watched")
     findings: list[Finding]
-    figures: dict[str, list[float]] = Field(description="name -> value, low, high")
+    figures: dict[str, list[float | None]] = Field(description="name -> value, low, high; null: no such limit")
     seconds: float | None
     can: list[str]
     this: bool = Field(description="whether it made the store")

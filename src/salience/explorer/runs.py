@@ -87,7 +87,7 @@ def health_of(run: Run) -> tuple[str | None, list[Finding]]:
     return found["verdict"], [Finding(**finding) for finding in found["findings"]]
 
 
-def figures_of(report: Path) -> dict[str, list[float]]:
+def figures_of(report: Path) -> dict[str, list[float | None]]:
     """name -> value, low, high, as report.json has them; empty where the run was not evaluated."""
     try:
         measures = json.loads(report.read_text())["representation"]
@@ -101,7 +101,7 @@ def figures_of(report: Path) -> dict[str, list[float]]:
         return {}
 
 
-def flat(name: str, key: str, inner: Mapping[str, Any]) -> list[tuple[str, list[float]]]:
+def flat(name: str, key: str, inner: Mapping[str, Any]) -> list[tuple[str, list[float | None]]]:
     """A figure; of a few-label curve the accuracy with each number of labels."""
     if "value" in inner:
         return [(name, [inner["value"], *inner["interval"]])]

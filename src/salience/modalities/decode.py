@@ -83,8 +83,18 @@ def probe(blob: Blob) -> Header:
 
 def decode(blob: Blob, target: Target) -> np.ndarray:
     """[channels resolution resolution] uint8, or uint16 where the target is deep. Raises UnreadableError."""
+    return _guarded(lambda data: _decode(data, target), blob)
+
+
+def decode_whole(blob: Blob, channels: int, *, deep: bool = False) -> np.ndarray:
+    """The same at its own height and width, [channels h w]. Raises UnreadableError."""
+    probe(blob)  # refuses what is too large, or not to be read
+    return _guarded(lambda data: _decode_whole(data, channels, deep), blob)
+
+
+def _guarded(read: Callable[[bytes], np.ndarray], blob: Blob) -> np.ndarray:
     try:
-        return _decode(blob if isinstance(blob, bytes) else _read(str(blob)), target)
+        return read(blob if isinstance(blob, bytes) else _read(str(blob)))
     except UnreadableError:
         raise
     except Exception as error:  # decoders raise anything from SyntaxError to struct.error on a damaged file
@@ -99,6 +109,11 @@ def _decode(data: bytes, target: Target) -> np.ndarray:
         if pixels is not None and pixels.shape[1:] == (target.resolution, target.resolution):
             return pixels
     return _decode_pil(data, target)
+
+
+def _decode_whole(data: bytes, channels: int, deep: bool) -> np.ndarray:
+    pixels = _decode_jpeg(data, channels) if _jpeg_header(data[:HEAD_BYTES]) and not deep else None
+    return _as_array(_upright(data, channels, deep), deep) if pixels is None else pixels
 
 
 def _decode_jpeg(data: bytes, channels: int) -> np.ndarray | None:
@@ -126,15 +141,25 @@ def _torchvision_jpeg() -> Callable[[torch.Tensor, int, bool], torch.Tensor] | N
 
 
 def _decode_pil(data: bytes, target: Target) -> np.ndarray:
+    size = (target.resolution, target.resolution)
+    pixels = _upright(data, target.channels, target.deep, least=2 * target.resolution)
+    return _as_array(pixels if pixels.size == size else pixels.resize(size, Image.Resampling.BILINEAR), target.deep)
+
+
+def _upright(data: bytes, channels: int, deep: bool, least: int | None = None) -> Image.Image:
+    """least: pixels a side below which a JPEG may not be shrunk while it is decoded; None: not at all"""
     with Image.open(io.BytesIO(data), formats=_formats()) as image:
-        image.draft(None, (2 * target.resolution, 2 * target.resolution))
+        if least is not None:
+            image.draft(None, (least, least))
         image.load()
         upright: Image.Image = ImageOps.exif_transpose(image)
-    pixels = _deep(upright) if target.deep else _shallow(upright, target.channels)
-    if pixels.size != (target.resolution, target.resolution):
-        pixels = pixels.resize((target.resolution, target.resolution), Image.Resampling.BILINEAR)
+    return _deep(upright) if deep else _shallow(upright, channels)
+
+
+def _as_array(pixels: Image.Image, deep: bool) -> np.ndarray:
+    """[c h w]"""
     values = np.asarray(pixels)
-    if target.deep:
+    if deep:
         values = values.round().clip(0, 65535).astype(np.uint16)
     return values[None] if values.ndim == 2 else np.ascontiguousarray(values.transpose(2, 0, 1))
 

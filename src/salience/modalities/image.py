@@ -66,6 +66,16 @@ def choose_resolution(sizes: np.ndarray, resolution: int | None) -> tuple[int, t
     return side, ((f"resized to {side}x{side}: {found}",) if resized else ())
 
 
+def reading_notes(sizes: np.ndarray, channels: np.ndarray, want: Spec) -> tuple[str, ...]:
+    """What a run's spec makes of images that differ from it.  sizes: [n 2] widths and heights;  channels: [n]"""
+    _, notes = choose_resolution(sizes, want.resolution)
+    other = channels != want.channels
+    if want.channels in (1, 3) and other.any():
+        what = "all" if other.all() else counted(int(other.sum()), "image")
+        notes += (f"{what} brought to {'grey' if want.channels == 1 else 'RGB'}, as the run was trained",)
+    return notes
+
+
 def as_images(array: np.ndarray) -> np.ndarray:
     """A view [n c h w] of an array [n h w], [n c h w] or [n h w c]. Raises UserError for any other shape."""
     if array.ndim == 3:
@@ -127,13 +137,12 @@ def make_spec(
     return Spec("image", tuple(shape), dtype, low, high, tuple(map(float, mean)), tuple(map(float, std)), views=views)
 
 
-def resize(images: np.ndarray, resolution: int) -> np.ndarray:
-    """[n c h w] -> [n c resolution resolution] of the same type: antialiased bilinear, not keeping the aspect."""
-    if images.shape[-2:] == (resolution, resolution):
+def resize(images: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """[n c h w] -> [n c *size] of the same type: antialiased bilinear, not keeping the aspect."""
+    if images.shape[-2:] == size:
         return images
     values = torch.from_numpy(images.astype(np.float32))
-    size = (resolution, resolution)
-    resized = F.interpolate(values, size, mode="bilinear", antialias=True, align_corners=False).numpy()
+    resized = F.interpolate(values, list(size), mode="bilinear", antialias=True, align_corners=False).numpy()
     return _to_type(resized, images.dtype)
 
 
@@ -180,7 +189,7 @@ def convert(images: np.ndarray, have: Spec, want: Spec) -> np.ndarray:
     """
     if images.shape[1] != want.channels:
         images = _convert_channels(images, want.channels)
-    images = resize(images, want.resolution)
+    images = resize(images, want.shape[1:])
     if have.dtype == want.dtype:
         return images
     unit = (images.astype(np.float32) - have.low) / (have.high - have.low)

@@ -7,6 +7,7 @@ obeyed at the next batch boundary: saving from inside a batch would count a step
 from __future__ import annotations
 
 import io
+import os
 import signal
 import threading
 import time
@@ -20,6 +21,7 @@ import torch.distributed as dist
 from lightning.fabric.plugins import CheckpointIO
 
 from salience.files import atomic
+from salience.training.processes import is_helper
 
 Handlers = dict[int, Any]
 
@@ -91,6 +93,8 @@ class Checkpointer(L.Callback):
         if self._interrupted and number == signal.SIGINT:  # the second Ctrl-C interrupts at once
             raise KeyboardInterrupt
         self._interrupted = True
+        if number == signal.SIGINT and not is_helper():  # not by print: the signal may have come in the midst of one
+            os.write(2, b"\nstopping after this step; Ctrl-C again stops at once\n")
 
     def _release(self) -> None:
         for number, handler in self._handlers.items():

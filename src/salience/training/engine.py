@@ -7,10 +7,12 @@ replayed on resume; each step reseeds itself from (seed, step, rank).
 from __future__ import annotations
 
 import logging
+import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -19,6 +21,7 @@ import torch
 from lightning.pytorch import loggers
 from lightning.pytorch.profilers import PassThroughProfiler
 
+from salience.batch import Progress
 from salience.data import Dataset, Loader
 from salience.errors import MissingPackage, UserError
 from salience.files import remove_leftovers
@@ -45,6 +48,7 @@ LOGGERS = {  # by short name: Lightning's class, and the packages of which it ne
 }
 TRAINER = 0.0015  # seconds a step that Lightning and logging take around the network
 MEASURED_STEPS = 5  # for a time budget, after as many to warm up
+MEASURING_SHARE = 0.2  # of the time that is left of it
 
 
 def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None:
@@ -108,28 +112,51 @@ def prepare(method: Method, config: Mapping[str, Any]) -> None:
                     inner.compile(dynamic=False)
 
 
-def seconds_per_step(method: Method, loader: Loader, config: Mapping[str, Any]) -> float:
-    """Times a few steps, and leaves the method as it was. Compiles what the training will use."""
+def seconds_per_step(method: Method, loader: Loader, config: Mapping[str, Any], left: float = math.inf) -> float:
+    """Times a few steps, and leaves the method as it was. Compiles what the training will use.
+
+    left: seconds of a time budget, of which a part is used
+    """
     before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
     dtype = torch.bfloat16
     device = "cuda" if torch.cuda.is_available() else "cpu"
     method.to(device).train()
     optimiser = AdamW(list(method.param_groups()), lr=0.0, fused=True)
+
+    def step(at: Progress, number: int) -> None:
+        batch = loader.batch_at(number).to(device)
+        with torch.autocast(device, dtype, enabled=config["precision"].startswith("bf16")):
+            for loss in method.losses(batch, at):
+                loss.backward()
+                optimiser.step()
+                optimiser.zero_grad()
+                loss.item()  # waits for the device
+
+    phases = list(method.phases())
     seconds = 0.0
-    for share, at in method.phases():
-        for measured in range(2 * MEASURED_STEPS):
-            if measured == MEASURED_STEPS:
-                started = time.perf_counter()
-            batch = loader.batch_at(measured).to(device)
-            with torch.autocast(device, dtype, enabled=config["precision"].startswith("bf16")):
-                for loss in method.losses(batch, at):
-                    loss.backward()
-                    optimiser.step()
-                    optimiser.zero_grad()
-                    loss.item()  # waits for the device
-        seconds += share * (time.perf_counter() - started) / MEASURED_STEPS
+    for share, at in phases:
+        seconds += share * _timed(partial(step, at), left / len(phases), compiles=config["compile"])
     method.load_state_dict(before)
     return seconds + TRAINER
+
+
+def _timed(step: Callable[[int], None], left: float, *, compiles: bool) -> float:
+    """Seconds a step. The first alone tells where too little time is left to train after more of them."""
+    _, first = _steps_within(0.0, step)
+    if first > left / 3 and not compiles:
+        return first
+    for _ in ("to warm up", "to be timed"):
+        count, taken = _steps_within(MEASURING_SHARE / 2 * left, step)
+    return taken / count
+
+
+def _steps_within(most: float, step: Callable[[int], None]) -> tuple[int, float]:
+    """At least one, at most MEASURED_STEPS; none is begun after `most` seconds.  -> how many, and how long they took"""
+    started, taken, count = time.perf_counter(), 0.0, 0
+    while count < MEASURED_STEPS and (count == 0 or taken < most):
+        step(count)
+        count, taken = count + 1, time.perf_counter() - started
+    return count, taken
 
 
 def seconds_watching(method: Method, dataset: Dataset, config: Mapping[str, Any]) -> float:

@@ -22,6 +22,7 @@ from salience.errors import UserError, naming
 from salience.methods import ClosedForm, Method, method_class
 from salience.representation import Representation, load, make_method, options_of, save_weights
 from salience.run import Run, next_free, refuse_existing
+from salience.training.checkpoints import Interrupted
 from salience.training.closed_form import Rows
 from salience.training.engine import train
 from salience.training.plan import Wishes, make_plan
@@ -133,6 +134,8 @@ def fit(
     if isinstance(module, ClosedForm):
         return _solve(_create(out, config, dataset), module, dataset, say)
     initialise(module, init)
+    if budget is not None:
+        say("  measuring how long a step takes")
     planned, lines = make_plan(module, dataset, wishes, config)
     for line in lines:
         say(line)
@@ -253,7 +256,12 @@ def _create(out: Path | str | None, config: dict[str, Any], dataset: Dataset) ->
 
 
 def _finish(run: Run, method: Method, dataset: Dataset, progress: bool, say: Say) -> Representation:
-    train(run, method, dataset, progress=progress and not is_helper())
+    try:
+        train(run, method, dataset, progress=progress and not is_helper())
+    except (Interrupted, UserError):
+        if was_started_here():
+            sys.exit(1)  # the first process says it
+        raise
     if was_started_here():
         sys.exit(0)
     if is_helper():

@@ -111,7 +111,8 @@ class Health(L.Callback):
 
     def _judge(self, step: int) -> Collapsed | None:
         found = diagnose(self.record, self.config)
-        if found.verdict == "collapsed" and self.config.get("stop_when_collapsed"):
+        hopeless = found.verdict == "collapsed" or self.record["about"].get("one_item")
+        if hopeless and self.config.get("stop_when_collapsed"):
             finding = found.findings[0]
             return Collapsed(f"training has collapsed by step {step}: {finding.what}, {finding.why}; {finding.change}")
         if self.warn and found.verdict not in self.said:

@@ -19,14 +19,13 @@ from salience.errors import UserError
 from salience.methods import Method
 from salience.training import engine, machine, recipe
 from salience.training.cost import step_flops
-from salience.units import format_duration, parse_duration
+from salience.units import check_seed, format_duration, parse_duration
 from salience.views import Views, default_policy
 
 BY_GRADIENT = ("epochs", "budget", "encoder", "views", "batch_size", "learning_rate", "init", "logger")
 BUDGET_SHARE = 0.85  # of the time left: the rest is for saving, and for what a measured step leaves out
 WEIGHT_DECAY = 1e-4
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
-SEEDS = 2**32  # what NumPy and scikit-learn take
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,7 @@ class Wishes:
             raise UserError(f"{given[0]}: {entry.name} is solved in closed form and has no such option")
         if "epochs" in given and "budget" in given:
             raise UserError("epochs, budget: both were given; give the number of passes or the time there is, not both")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < SEEDS:
-            raise UserError(f"seed: {self.seed} is not a whole number from 0 to {SEEDS - 1}")
+        check_seed(self.seed)
         for name in ("epochs", "batch_size", "devices"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
@@ -166,14 +164,17 @@ def _within(
     loader = dataset.loader(config["batch_size"], config["seed"])
     with engine.threads(config["threads"]):
         engine.prepare(method, config)
-        each = engine.seconds_per_step(method, loader, config)
-        watching = engine.seconds_watching(method, dataset, config)
+        left = budget - (time.monotonic() - wishes.started)
+        each = engine.seconds_per_step(method, loader, config, left)
+        left = budget - (time.monotonic() - wishes.started)
+        watching = engine.seconds_watching(method, dataset, config) if left > each else 0.0
     passed = time.monotonic() - wishes.started
     steps = int(BUDGET_SHARE * (budget - passed - watching) / each)
     if steps < 1:
+        health = f", watching its health {format_duration(watching)}" if watching else ""
         raise UserError(
             f"budget: {format_duration(budget)} is over before the first step; a step takes {format_duration(each)} "
-            f"and the start-up took {format_duration(passed)}, watching its health {format_duration(watching)}"
+            f"and the start-up took {format_duration(passed)}{health}; give more, or a smaller --batch-size"
         )
     choices.decide("steps", steps, f"{each * 1000:.0f} ms each, within {format_duration(budget)}")
     return {"steps": steps}

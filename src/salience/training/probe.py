@@ -49,11 +49,13 @@ class Probe:
 
         batch_size: items of a step on all processes
         """
+        items = method.encoder.input.unit(self.batch.x)
         about: dict[str, Any] = {"collapsed_loss": method.collapsed_loss(len(self.batch)), "batch_size": batch_size}
+        about["one_item"] = bool((items == items[:1]).all())
         with _unnoticed(method):
             pair = self._pair(method)
         if pair is not None:
-            about["view_distance"] = round(view_distance(*pair, method.encoder.input.unit(self.batch.x)), 5)
+            about["view_distance"] = round(view_distance(*pair, items), 5)
         if self.labelled is not None and method.judged_by_neighbours:
             about["labelled"] = len(self.labelled)
             about["raw_knn"] = _knn(torch.from_numpy(raw(self.labelled)), self.labelled)

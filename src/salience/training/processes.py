@@ -17,8 +17,11 @@ from pathlib import Path
 
 import torch.distributed as dist
 
+from salience.errors import UserError
+
 RANK = "LOCAL_RANK"
 OURS = "SALIENCE_HELPER"  # set in the processes that were started here
+TORN = ("Connection reset by peer", "Connection closed by peer", "remote process exited")
 PATIENCE = 60.0  # seconds a helper has to end when the training has
 
 
@@ -35,8 +38,12 @@ def was_started_here() -> bool:
 @contextmanager
 def several_processes(run: Path, count: int) -> Iterator[None]:
     """While it lasts, `count` processes train this run; afterwards no trace is left in this one."""
-    if count == 1 or RANK in os.environ:
+    if count == 1:
         yield
+        return
+    if RANK in os.environ:
+        with losing_others(run):
+            yield
         return
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(count)}
     before = dict(os.environ)
@@ -47,7 +54,8 @@ def several_processes(run: Path, count: int) -> Iterator[None]:
     ]
     os.environ.update(shared | {RANK: "0"})
     try:
-        yield
+        with losing_others(run):
+            yield
         for helper in helpers:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 helper.wait(PATIENCE)
@@ -60,6 +68,19 @@ def several_processes(run: Path, count: int) -> Iterator[None]:
         for name in {*shared, RANK, "NODE_RANK", "OMP_NUM_THREADS"}:  # the last two are Lightning's
             os.environ.pop(name, None)
         os.environ.update(before)
+
+
+@contextmanager
+def losing_others(run: Path) -> Iterator[None]:
+    """A process that was killed tears its connections: the others say so in a line, and what is kept goes on."""
+    try:
+        yield
+    except RuntimeError as problem:
+        if not any(sign in str(problem) for sign in TORN):
+            raise
+        raise UserError(
+            f"devices: another process of this training has ended; continue with: salience fit --resume {run}"
+        ) from None
 
 
 def _free_port() -> int:

@@ -13,6 +13,7 @@ from salience.catalogue import AUTO
 from salience.errors import UserError
 from salience.methods.base import full_precision
 from salience.nets import ImageInput, TableInput, input_width
+from salience.units import printable
 
 Input = ImageInput | TableInput
 
@@ -24,7 +25,10 @@ def visible_kind(spec: Spec, wished: Any) -> str:
     """
     numbers = [column.name for column in spec.columns if column.kind == "number"]
     if wished == "bernoulli" and numbers:
-        raise UserError(f"visible: bernoulli takes values from 0 to 1, and {numbers[0]} is a number; leave it out")
+        column = printable(numbers[0])
+        raise UserError(
+            f"visible: 'bernoulli' is for images and categories; column '{column}' holds numbers; take 'gaussian'"
+        )
     if wished != AUTO:
         return wished
     return "bernoulli" if spec.modality == "image" and spec.channels == 1 else "gaussian"

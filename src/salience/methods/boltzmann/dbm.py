@@ -50,7 +50,7 @@ class DBM(Staged):
 
     hidden: how many units each hidden layer has
     depth: how many hidden layers; the representation is all of them
-    visible: "bernoulli" for values from 0 to 1, "gaussian" for standardised ones; the first for grey images
+    visible: "bernoulli" for images and categories, "gaussian" also for numbers; the first for grey images
     passes: of mean field
     steps: of Gibbs sampling between two steps of training
     chains: how many persistent states of the model there are

@@ -51,7 +51,7 @@ class DBN(Staged):
     hidden: how many units a layer has
     depth: how many layers, the top one included
     dim: units of the top layer, the width of the representation
-    visible: "bernoulli" for values from 0 to 1, "gaussian" for standardised ones; the first for grey images
+    visible: "bernoulli" for images and categories, "gaussian" also for numbers; the first for grey images
     fine_tune: the unrolled network to rebuild its input or to name the labels, or not at all; by the labels where the
         training may see some
     """

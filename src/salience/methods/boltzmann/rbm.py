@@ -89,7 +89,7 @@ class RBM(Method):
     """Restricted Boltzmann machine.
 
     hidden: how many hidden units, the width of the representation
-    visible: "bernoulli" for values from 0 to 1, "gaussian" for standardised ones; the first for grey images
+    visible: "bernoulli" for images and categories, "gaussian" also for numbers; the first for grey images
     steps: of Gibbs sampling before the model's states are compared with the data
     persistent: the model's states go on from step to step (PCD) instead of starting from the data (CD)
     chains: how many persistent states there are

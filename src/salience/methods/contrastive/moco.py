@@ -75,7 +75,7 @@ class MoCo(Method):
         head: Literal["linear", "mlp"] = "mlp",
         temperature: Annotated[float, Gt(0)] = Auto,
         momentum: Annotated[float, Ge(0), Le(1)] = 0.999,
-        queue: Annotated[int, Ge(0)] = Auto,
+        queue: Annotated[int, Ge(1)] = Auto,
         groups: Annotated[int, Ge(1)] = 4,
     ):
         super().__init__(encoder)

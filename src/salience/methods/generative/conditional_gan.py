@@ -21,6 +21,7 @@ a side. Encoders by name judge the whole image.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
@@ -39,6 +40,8 @@ from salience.nets import Encoder
 from salience.nets.dcgan import Enlarger, Strongest, interpolated, make_judge
 
 LARGE = 64  # pixels a side from which patches are larger
+PART = 512  # pixels a side of what is enlarged at once
+BEYOND_BLOCKS = 6  # pixels to a side that the generator sees beside its blocks: 4 by convolutions, 2 by interpolation
 
 
 @full_precision
@@ -142,8 +145,22 @@ class ConditionalGAN(Adversarial):
         return torch.cat([interpolated(condition, self.factor), x], dim=1)
 
     def enlarge(self, x: Tensor) -> Tensor:
-        """Images of any size.  [n c h w] -> [n c factor*h factor*w], on the unit scale"""
-        return self.generator(x).clamp(0, 1)
+        """Images of any size.  [n c h w] -> [n c factor*h factor*w], on the unit scale
+
+        Large ones in parts, each with as much around it as the generator sees, so that none shows.
+        """
+        (height, width), factor = x.shape[-2:], self.factor
+        if max(height, width) <= PART:
+            return self.generator(x).clamp(0, 1)
+        larger = x.new_empty(*x.shape[:2], factor * height, factor * width)
+        reach = 2 * self.blocks + BEYOND_BLOCKS
+        for top, left in itertools.product(range(0, height, PART), range(0, width, PART)):
+            above, before = max(0, top - reach), max(0, left - reach)
+            around = x[..., above : top + PART + reach, before : left + PART + reach]
+            place = larger[..., factor * top : factor * (top + PART), factor * left : factor * (left + PART)]
+            made = self.generator(around)[..., factor * (top - above) :, factor * (left - before) :]
+            place.copy_(made[..., : place.shape[-2], : place.shape[-1]].clamp(0, 1))
+        return larger
 
     def yardstick(self, batch: Batch, at: Progress) -> Tensor:
         original = self.encoder.input.unit(batch.x)
