@@ -217,6 +217,11 @@ def test_says_when_a_checkpoint_is_measured(tmp_path):
     assert unfinished not in evaluate(Projection(run=run), blobs(), progress=False).notes
 
 
+def test_says_what_was_done_to_the_data_when_they_were_opened():
+    data, held = (replace(blobs(seed=seed), notes=notes) for seed, notes in enumerate([("grey",), ("grey", "small")]))
+    assert evaluate(Projection(), data, held, progress=False).notes[:2] == ("grey", "small")
+
+
 def test_refusals_name_the_argument_of_evaluate():
     class Opens(Projection):
         def open(self, source, labels=None):

@@ -57,7 +57,8 @@ def evaluate(
     rows = choose_rows(data, held)
     judged, source = (data, on) if held is None else (held, test)
     seen = seen_in_training(rep.trained_on, judged, source, bool(rep.config.get("use_labels")))
-    notes = [*rows.notes, *(seen or shared_rows(rep.trained_on, rows, rep.open_trained))]
+    notes = [*dict.fromkeys(data.notes + judged.notes), *rows.notes]
+    notes += seen or shared_rows(rep.trained_on, rows, rep.open_trained)
     with progress_bar((1 + len(BASELINES)) * STAGES, "evaluate", progress, unit="steps") as bar:
 
         def say(what: str) -> None:
