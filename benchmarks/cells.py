@@ -82,7 +82,7 @@ def methods(data: Path, smoke: bool) -> list[Cell]:
     extra = ("--steps", 8, *SMOKE_NETWORK) if smoke else ("--steps", 55)
     return [
         Cell("methods-convnet", method, i, ours("method_speed.py", method, "--data", data, *extra))
-        for i in range(1 if smoke else 3)
+        for i in range(1 if smoke else 5)
         for method in JOINT_EMBEDDING
     ]
 
