@@ -332,13 +332,15 @@ def test_the_learning_rate_rises_and_ends_at_zero() -> None:
 
 def test_compilation_waits_for_a_compiler_and_a_long_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def chosen(**changes: Any) -> bool:
-        usual = {"seconds": 500.0, "flops": 10**11, "accelerator": "cpu", "convolves": False, "given": None}
+        usual = {"seconds": 5000.0, "flops": 10**11, "accelerator": "cpu", "convolves": False, "given": None}
         settings = {**usual, **changes}
         return recipe.choose_compilation(recipe.Choices(), **settings)
 
     monkeypatch.setattr(recipe.machine, "has_compiler", lambda: True)
     assert chosen()
-    assert not chosen(seconds=20.0)
+    assert not chosen(seconds=500.0)  # a minute of compiling for some seconds gained
+    assert chosen(seconds=500.0, accelerator="cuda")
+    assert not chosen(seconds=20.0, accelerator="cuda")
     assert not chosen(flops=10**6)
     assert not chosen(given=False)
     assert not chosen(convolves=True)

@@ -13,7 +13,8 @@ EPOCHS = (10, 200)
 BATCH = 256
 TINY = 2e9  # operations a step, below which threads, bf16 and compilation cost more than they bring,
 TINY_LAYER = 1.2e8  # unless they are in a few large products: so many in each layer pay for threads and bf16
-COMPILE_PAYS = 120.0  # seconds of training, given a warm-up of about 15 s a compiled network
+# Seconds of training. A processor gains 1 to 4 % of a transformer's step, and takes half a minute to a whole one first.
+COMPILE_PAYS = {"cpu": 1800.0, "cuda": 120.0}
 NOMINAL = {"fp32": 8e10, "bf16": 2e11}  # operations per second and core of a current server processor, for the ETA
 
 
@@ -112,7 +113,7 @@ def choose_compilation(
     elif convolves and accelerator == "cpu":  # measured: as fast or slower, and the warm-up comes on top
         choices.decide("compile", False, "convolutions on a processor gain nothing")
     else:
-        pays = seconds > COMPILE_PAYS
+        pays = seconds > COMPILE_PAYS[accelerator]
         choices.decide("compile", pays, f"about {seconds:.0f} s of training {'pay' if pays else 'do not pay'} for it")
     return bool(choices.values["compile"])
 
