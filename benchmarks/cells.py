@@ -61,16 +61,15 @@ def throughput(data: Path, smoke: bool) -> list[Cell]:
     ]
 
 
-def throughput_resnet(data: Path, smoke: bool) -> list[Cell]:
-    """Images/s and the share of the bf16 matrix-product peak, ResNet-18."""
+def throughput_large(data: Path, smoke: bool) -> list[Cell]:
+    """Images/s of ResNet-18, with the share of the bf16 matrix-product peak, and of ViT-tiny."""
     small = (*SMOKE_NETWORK, "--steps", 4, "--batch-size", 8, "--skip", 1, "--window", 1)
     extra = small if smoke else ("--steps", 12, "--skip", 4, "--window", 2)
     return [
-        Cell(
-            "throughput-resnet18",
-            arm,
-            i,
-            simclr(arm, data, "--net", "resnet18", *extra, *(["--peak"] if arm == "ours" else [])),
+        Cell(suite, arm, i, simclr(arm, data, "--net", net, *extra, *(["--peak"] if peak and arm == "ours" else [])))
+        for suite, net, peak in (
+            ("throughput-resnet18", "resnet18", True),
+            ("throughput-vit", "vit_tiny_patch16_224", False),
         )
         for i in range(1 if smoke else 3)
         for arm in ("ours", *PEER_ARMS)
@@ -204,7 +203,7 @@ def all_cells(data: Path | None, smoke: bool) -> list[Cell]:
     """Every cell that this machine has the data for, in order: the interleaved comparisons first."""
     cells: list[Cell] = []
     if data is not None:
-        cells += throughput(data, smoke) + throughput_resnet(data, smoke) + breakdown(data, smoke)
+        cells += throughput(data, smoke) + throughput_large(data, smoke) + breakdown(data, smoke)
         cells += methods(data, smoke)
     cells += classical("pca", ("salience", "fit", "covariance_eigh", "randomized", "full"), smoke)
     cells += classical("kmeans", ("salience", "fit", "lloyd", "elkan"), smoke)

@@ -15,7 +15,7 @@ from pathlib import Path
 HOME = Path(__file__).resolve().parent.parent / ".bench"
 PYTHON = HOME / "venv" / "bin" / "python"
 PEERS = ("lightly==1.6.0", "pythae==0.1.2")
-OURS = ("torch", "torchvision", "numpy", "pyarrow", "pillow")
+OURS = ("torch", "torchvision", "timm", "numpy", "pyarrow", "pillow")
 
 
 def requirements() -> list[str]:

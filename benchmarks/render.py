@@ -262,6 +262,7 @@ SECTIONS: dict[str, tuple[Callable[[dict[str, Any], str], str], str]] = {
     "throughput-convnet": (throughput, "SimCLR on CIFAR-10, small convolutional net, end to end"),
     "throughput-fp32": (throughput, "The same without bf16"),
     "throughput-resnet18": (throughput, "SimCLR on CIFAR-10, ResNet-18, end to end"),
+    "throughput-vit": (throughput, "SimCLR on CIFAR-10, ViT-tiny, end to end"),
     "knn-convnet": (
         knn,
         "Weighted kNN (k = 20) on CIFAR-10's test images after one epoch of 25,000 training images, small net",

@@ -18,6 +18,7 @@ import statistics
 from pathlib import Path
 
 import numpy as np
+import timm
 import torch
 from lightly.loss import NTXentLoss
 from lightly.models.modules.heads import SimCLRProjectionHead
@@ -60,13 +61,21 @@ def small_resnet18() -> nn.Module:
     return net
 
 
+def vit() -> nn.Module:
+    """timm's ViT-tiny in patches of 4x4, as ours cuts small images.  [n 3 32 32] -> [n 192]"""
+    return timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=32, patch_size=4)
+
+
+NETS = {"convnet": (convnet, 256), "resnet18": (small_resnet18, 512), "vit_tiny_patch16_224": (vit, 192)}
+
+
 class SimCLR(nn.Module):
     """As in lightly's example: backbone and projection head."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        dim = {"convnet": 256, "resnet18": 512}[name]
-        self.backbone = convnet() if name == "convnet" else small_resnet18()
+        make, dim = NETS[name]
+        self.backbone = make()
         self.projection_head = SimCLRProjectionHead(dim, dim, 128)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -151,7 +160,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with cifar10-train.parquet")
-    parser.add_argument("--net", choices=("convnet", "resnet18"), default="convnet")
+    parser.add_argument("--net", choices=NETS, default="convnet")
     parser.add_argument("--flags", choices=("documented", "ours"), default="documented")
     parser.add_argument("--fp32", action="store_true", help="no bf16 among our flags")
     parser.add_argument("--steps", type=int, help="time this many steps and stop, no kNN")

@@ -29,7 +29,7 @@ from salience.batch import Spec
 from salience.methods.base import Context
 from salience.methods.contrastive.simclr import SimCLR, nt_xent
 
-NETS = ("convnet", "resnet18")
+NETS = ("convnet", "resnet18", "vit_tiny_patch16_224")
 PLANNED_EPOCHS = 20
 
 

@@ -13,8 +13,8 @@ EPOCHS = (10, 200)
 BATCH = 256
 TINY = 2e9  # operations a step, below which threads, bf16 and compilation cost more than they bring,
 TINY_LAYER = 1.2e8  # unless they are in a few large products: so many in each layer pay for threads and bf16
-# Seconds of training. A processor gains 1 to 4 % of a transformer's step, and takes half a minute to a whole one first.
-COMPILE_PAYS = {"cpu": 1800.0, "cuda": 120.0}
+# Seconds of training. A processor gains at most a tenth of a transformer's step, and compiles up to a minute first.
+COMPILE_PAYS = {"cpu": 600.0, "cuda": 120.0}
 NOMINAL = {"fp32": 8e10, "bf16": 2e11}  # operations per second and core of a current server processor, for the ETA
 
 
