@@ -15,12 +15,14 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits, load_wine
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.metrics import silhouette_score
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import salience
+from salience.errors import UserError
 from salience.sklearn import RepresentationLearner
 from salience.training import Interrupted
 
@@ -63,6 +65,19 @@ def test_search_over_a_temperature_nobody_set_before():
     learner = search.best_estimator_[0]
     assert learner.representation_.config["options"]["temperature"] == learner.options["temperature"]
     assert search.best_score_ > 0.8
+
+
+def test_a_method_that_learns_from_labels_gets_them():
+    x, y = load_wine(return_X_y=True)
+    learner = RepresentationLearner("supcon", epochs=5, random_state=0)
+    told, misled = (learner.fit(x, labels).transform(x) for labels in (y, np.roll(y, 30)))
+    assert not np.allclose(told, misled)
+    assert silhouette_score(told, y) > silhouette_score(misled, y)
+    assert cross_val_score(make_pipeline(learner, LogisticRegression()), x, y, cv=3).mean() > 0.9
+    assert learner.__sklearn_tags__().target_tags.required
+    for bad, message in ((None, "y: supcon learns from labels"), (y[:5], "y: 5 values for 178 items")):
+        with pytest.raises(UserError, match=message):
+            learner.fit(x, bad)
 
 
 def test_search_over_dim_and_method():

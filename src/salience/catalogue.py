@@ -177,6 +177,8 @@ def entries(folder: Path = METHODS) -> tuple[Entry, ...]:
 
 def find(name: str, folder: Path = METHODS) -> Entry:
     """The method of that name. Raises UserError that suggests the nearest one."""
+    if not isinstance(name, str):
+        raise UserError(f"method: {name!r} is no name; give one of `salience methods`, such as 'simclr'")
     for path in _files(folder):
         if path.stem == name:
             return read(path)

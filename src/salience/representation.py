@@ -274,6 +274,8 @@ def _read_weights(run: Run) -> dict[str, Tensor]:
     if run.finished:
         return load_file(run.weights)
     if not run.checkpoint.exists():
+        if (run.health or {}).get("diverged"):
+            raise UserError(f"run: {run.path} holds no weights: its training diverged; fit again, see: salience doctor")
         raise UserError(f"run: {run.path} holds no weights yet; continue it with: salience fit --resume {run.path}")
     weights = run.read_checkpoint()["state_dict"]
     warnings.warn(f"{run.path} is unfinished; using its last checkpoint", Note, stacklevel=4)

@@ -76,20 +76,22 @@ class Run:
     @property
     def cost(self) -> dict[str, Any]:
         """FLOPs, seconds, peak memory; empty before the fit has ended."""
-        path = self.path / "cost.json"
+        return self._told("cost.json") or {}
+
+    def _told(self, name: str) -> dict[str, Any] | None:
+        path = self.path / name
         try:
-            return json.loads(path.read_text()) if path.exists() else {}
+            found = json.loads(path.read_text()) if path.exists() else None
         except ValueError:
-            raise UserError(f"run: {path} is damaged; delete it, nothing else needs it") from None
+            found = "nothing that can be read"
+        if not isinstance(found, dict | None):
+            raise UserError(f"run: {path} is damaged; delete it, nothing else needs it")
+        return found
 
     @property
     def health(self) -> dict[str, Any] | None:
         """What was seen of its training; None where nothing was, as of a closed form."""
-        path = self.path / "health.json"
-        try:
-            return json.loads(path.read_text()) if path.exists() else None
-        except ValueError:
-            raise UserError(f"run: {path} is damaged; delete it, nothing else needs it") from None
+        return self._told("health.json")
 
     @property
     def step(self) -> int:

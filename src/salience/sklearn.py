@@ -10,7 +10,7 @@ It learns through `salience.fit`, into a folder that is gone when `fit` returns.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from numbers import Integral
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,8 +29,8 @@ from salience import catalogue
 from salience.batch import Spec
 from salience.data import Dataset
 from salience.data.ids import Ids
-from salience.errors import UserError
-from salience.methods import ClosedForm
+from salience.errors import UserError, naming
+from salience.methods import ClosedForm, method_class
 from salience.modalities import image
 from salience.representation import FIXED, Representation
 from salience.training import Interrupted, fit
@@ -45,8 +45,12 @@ def _decodes(learner: RepresentationLearner) -> bool:
     return learner.method in catalogue.names() and "decodes" in catalogue.find(learner.method).capabilities
 
 
+def _needs_labels(learner: RepresentationLearner) -> bool:
+    return learner.method in catalogue.names() and getattr(method_class(learner.method), "needs_labels", False)
+
+
 class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Learns a representation without labels and transforms items to it.
+    """Learns a representation, of all methods but SupCon without labels, and transforms items to it.
 
     method: "pca", "kmeans", "autoencoder", "simclr": the methods that `salience methods` lists
     options: the method's hyper-parameters; one alone is reached as options__NAME, also where options is None.
@@ -83,13 +87,17 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         self.views = views
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learns from all rows of X; y is not used."""
+        """Learns from all rows of X.  y: classes [n], for a method that learns from them (SupCon), else not used"""
         X = self._validated(X, reset=True)
         entry = catalogue.find(self.method)
+        labelled = _needs_labels(self)
+        if labelled and y is None:
+            raise UserError(f"y: {self.method} learns from labels, and none came; give the class of each row")
         if not isinstance(self.options, Mapping | None):
             raise UserError(f"options: {self.options!r} is no dictionary; give {{'dim': 2}}, or options__dim=2")
         options = entry.check(self.options or {})
-        with TemporaryDirectory(prefix="salience-") as folder, _own_randomness(), _stopped_by_user():
+        named = naming("y", "labels") if labelled else nullcontext()
+        with TemporaryDirectory(prefix="salience-") as folder, _own_randomness(), _stopped_by_user(), named:
             fitted = fit(
                 self.method,
                 _storable(X),
@@ -99,6 +107,7 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
                 learning_rate=self.learning_rate,
                 encoder=self.encoder,
                 views=self.views,
+                labels=y if labelled else None,
                 seed=self._seed(),
                 progress=False,
                 **options,
@@ -151,6 +160,7 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.target_tags.required = _needs_labels(self)
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 

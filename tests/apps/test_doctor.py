@@ -71,9 +71,10 @@ def test_a_damaged_record_is_named(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     copy.mkdir()
     (copy / "config.yaml").write_bytes((run / "config.yaml").read_bytes())
-    (copy / "health.json").write_text('{"probes": [')
-    with pytest.raises(UserError, match=r"health.json is damaged"):
-        doctor(copy)
+    for damaged in ('{"probes": [', "[]"):
+        (copy / "health.json").write_text(damaged)
+        with pytest.raises(UserError, match=r"health.json is damaged"):
+            doctor(copy)
 
 
 def test_while_training_it_warns_once_and_stops_only_where_asked(tmp_path: Path) -> None:

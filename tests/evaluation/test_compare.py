@@ -43,6 +43,8 @@ def test_runs_without_labels_or_cost_are_listed_all_the_same(tmp_path):
     found = compare([make_run(tmp_path / "a", labels=False), make_run(tmp_path / "b", flops=None)])
     assert found.plot() == ""
     assert [entry.name for entry in found.entries] == ["b", "a"]
+    assert "note: not in the picture" in found.text()
+    assert found.notes[0].endswith(": b")
 
 
 def test_errors_name_the_remedy(tmp_path):

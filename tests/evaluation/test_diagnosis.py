@@ -217,6 +217,8 @@ def test_a_mistake_in_the_settings_is_named_once_something_goes_wrong(
     found = diagnose(ill, CONFIG | config)
     assert found.verdict == "misconfigured"
     assert what in found.findings[0].what
+    assert len(found.findings) > 1
+    assert {later.change for later in found.findings[1:]} == {"mend the settings above first"}
 
 
 @pytest.mark.parametrize(("last", "doubts"), [(0.34, 0), (0.32, 1)])
@@ -261,7 +263,10 @@ def test_a_training_that_ended_before_any_sign_could_speak_is_not_called_healthy
     found = diagnose(record, CONFIG | {"steps": 3})
     assert found.verdict == "under-trained"
     assert found.findings[0].why == "it has 3 steps in all, too few to tell whether it is well"
-    assert diagnose(record, CONFIG | {"steps": 30}).healthy  # it goes on
+    told = diagnose(record, CONFIG | {"steps": 3000})  # it goes on, or was stopped
+    assert told.verdict == "under-trained"
+    assert "after 3 of 3,000 steps, too few" in told.findings[0].why
+    assert "--resume" in told.findings[0].change
 
 
 def test_items_that_are_all_the_same_are_named_before_anything_else() -> None:
@@ -272,10 +277,12 @@ def test_items_that_are_all_the_same_are_named_before_anything_else() -> None:
     assert found.findings[0].what == "all items of the data are the same"
 
 
-def test_without_probes_enough_nothing_is_said() -> None:
-    record = collapsing()
-    record["probes"] = record["probes"][:1]
-    assert diagnose(record, CONFIG).healthy
+def test_without_probes_enough_it_is_too_early_to_tell() -> None:
+    for probes in (0, 1, 2):
+        record = collapsing()
+        record["probes"] = record["probes"][:probes]
+        assert diagnose(record, CONFIG).findings[0].what == "training has hardly begun"
+    assert diagnose({}, CONFIG).verdict == "under-trained"
     assert set(VERDICTS) == {"collapsed", "failing", "misconfigured", "under-trained", "healthy"}
 
 

@@ -119,7 +119,7 @@ class Dataset:
         if self.labels is None or not len(self.classes):
             raise UserError(
                 f"source: {self.name} has no labels, and {what_for} needs them; "
-                "put the images into one folder per class, or name the label column"
+                "put the images into one folder per class, name the label column, or give an array's labels"
             )
         known = np.unique(self.labels[self.labels != UNKNOWN])
         if len(known) < 2:

@@ -88,6 +88,8 @@ def compare(runs: Iterable[Representation | Path | str], out: Path | str | None 
     notes = []
     if len({entry.test for entry in entries}) > 1:
         notes.append("the runs were judged by different rows, or by the same ones at another size; compare with care")
+    if free := [entry.name for entry in entries if not (entry.flops or entry.seconds)]:
+        notes.append(f"not in the picture, as the cost of an unfinished training is not known: {', '.join(free)}")
     comparison = Comparison(tuple(entries), tuple(notes))
     if out is not None:
         comparison.write(out)

@@ -11,7 +11,7 @@ this is right is measured, but for generators: benchmarks/doctor.py.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from salience.evaluation.course import LIMITS, Course, Finding, Limits
@@ -30,6 +30,7 @@ from salience.evaluation.signs import (
 )
 
 HEALTHY = "healthy"
+MEND = "mend the settings above first"  # what else would help may be the opposite
 VERDICTS = ("collapsed", "failing", "misconfigured", "under-trained", HEALTHY)
 
 
@@ -84,7 +85,7 @@ def diagnose(record: Mapping[str, Any], config: Mapping[str, Any], limits: Limit
     if kinds(collapse) >= 2:
         return Diagnosis("collapsed", (*collapse, *mistakes))
     if mistakes and failure and kinds((*mistakes, *failure)) >= 2:
-        return Diagnosis("misconfigured", (*mistakes, *failure))
+        return Diagnosis("misconfigured", (*mistakes, *(replace(found, change=MEND) for found in failure)))
     ill = kinds(failure) >= 2
     if young := under_trained(course, limits, ill=ill):
         return Diagnosis("under-trained", (young,))  # what else is wrong would ask for the opposite

@@ -304,9 +304,13 @@ def too_few_steps(course: Course, limits: Limits) -> Finding | None:
 
 
 def hardly_begun(course: Course) -> Finding | None:
-    """A training that ended before a sign could speak for or against it."""
-    if course.share < 1 or len(course.probes) > LATELY:
+    """A training that has ended, or is looked at, before a sign could speak for or against it."""
+    if len(course.probes) > LATELY:
         return None
+    if course.share < 1:
+        step = course.probes[-1]["step"] if course.probes else 0
+        why = f"last looked at after {step:,} of {counted(course.steps, 'step')}, too few to tell whether it is well"
+        return Finding("training has hardly begun", why, "let it train on; stopped, it goes on with --resume", "steps")
     return _short(course, ", too few to tell whether it is well")
 
 

@@ -31,7 +31,7 @@ from salience.views import Views, default_policy, make_views, unit_table
 P = ParamSpec("P")
 R = TypeVar("R")
 HALF = (torch.float16, torch.bfloat16)
-Auto: Any = AUTO  # the default of a hyper-parameter that `build` finds from the data and the encoder
+Auto: Any = AUTO  # the default of a hyper-parameter that `build` finds from the data and what else is chosen
 WARM_UP = 0.1  # share of the steps over which the learning rate rises
 
 

@@ -67,7 +67,7 @@ def fit(
     devices: int = 1,
     logger: str | None = None,
     use_labels: bool = False,
-    labels: str | None = None,
+    labels: Any = None,
     without: str | None = None,
     precision: str = "auto",
     compile: bool | None = None,
@@ -85,7 +85,7 @@ def fit(
     init: a run whose encoder the training starts from
     stop_when_collapsed: raise Collapsed when all items have become alike, instead of a warning
     checkpoint_every: "2min";  devices: processes;  logger: a Lightning logger by name, beside metrics.csv
-    use_labels: lets a method see the labels;  labels: the column that holds them
+    use_labels: lets a method see the labels;  labels: the column that holds them, or as in `open_data`
     without: a class whose items are left out, to be found strange later; only scale and mean are still of all items
     precision: "auto", or Lightning's name;  compile: None decides by the length of the training
     options: the method's hyper-parameters
@@ -130,7 +130,7 @@ def fit(
         config["withheld"] = sorted(module.withheld)
     for option in entry.options:
         if option.default == catalogue.AUTO and options.get(option.name, option.default) == catalogue.AUTO:
-            say(f"  {option.name:<14} {config['options'][option.name]!s:<12} from the data and the encoder")
+            say(f"  {option.name:<14} {config['options'][option.name]!s:<12} from the data and what else was chosen")
     if isinstance(module, ClosedForm):
         return _solve(_create(out, config, dataset), module, dataset, say)
     initialise(module, init)
@@ -198,7 +198,7 @@ def _whether_labelled(wished: bool, method: str, dataset: Dataset) -> bool:
     return wished or needed
 
 
-def _provenance(source: Any, dataset: Dataset, labels: str | None) -> dict[str, Any]:
+def _provenance(source: Any, dataset: Dataset, labels: Any) -> dict[str, Any]:
     name = None
     if isinstance(source, str | os.PathLike):
         name = str(source)
@@ -214,7 +214,7 @@ def _provenance(source: Any, dataset: Dataset, labels: str | None) -> dict[str, 
         "rows": len(dataset),
         "classes": list(dataset.classes),
         "resolution": dataset.spec.resolution if dataset.spec.modality == "image" else None,
-        "labels": labels,
+        "labels": str(labels) if isinstance(labels, str | os.PathLike) else None,
     }
 
 

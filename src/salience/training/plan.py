@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,9 @@ class Wishes:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise UserError(f"{name}: {value} is not a whole number of at least 1")
-        if self.learning_rate is not None and not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            raise UserError(f"learning_rate: {self.learning_rate} is not a positive, finite number")
+        rate = self.learning_rate
+        if rate is not None and not (isinstance(rate, Real) and rate > 0 and math.isfinite(rate)):
+            raise UserError(f"learning_rate: {rate!r} is not a positive, finite number")
         if self.precision not in PRECISIONS:
             raise UserError(f"precision: {self.precision} is not known; take one of {', '.join(PRECISIONS)}")
         if self.logger is not None:

@@ -57,7 +57,7 @@ class MoCo(Method):
     head: what makes the projection: "mlp" has a hidden layer (v2), "linear" none (v1)
     temperature: small values weigh the nearest keys most; 0.2 for "mlp", 0.07 for "linear"
     momentum: how much of the teacher stays at each step
-    queue: how many old keys are the negatives; at most 65,536, and 4096 or a sixteenth of the rows, or half of few
+    queue: how many old keys are the negatives; by default 4096 or a sixteenth of the rows, or half of few, up to 65,536
     groups: of a step's rows on all processes together, each normalised on its own; of at least 2 rows
     """
 
