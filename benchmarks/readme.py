@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DEMO = RESULTS / "demo.json"  # the report.json that `salience demo` wrote
 LABELS = ("1", "2", "5", "10")
 COLUMNS = {"representation": "SimCLR", "raw": "raw pixels", "pca": "PCA", "untrained": "untrained encoder"}
-HEADLINES = ("throughput-convnet", "throughput-fp32", "throughput-resnet18", "knn-convnet")
+HEADLINES = ("throughput-convnet", "throughput-fp32", "throughput-resnet18", "throughput-vit", "knn-convnet")
 
 
 def demo() -> str:
