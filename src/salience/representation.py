@@ -28,6 +28,7 @@ from salience.files import atomic
 from salience.methods import ClosedForm, Context, Method, method_class
 from salience.nets import Encoder
 from salience.run import Run
+from salience.units import check_whole
 
 FIXED = 256  # rows a forward pass; the last batch is padded to it
 PASS_PIXELS = 2**16  # of small images in a forward pass that enlarges them
@@ -120,8 +121,7 @@ class Representation:
         Errors: UserError where the method does not draw samples.
         """
         sample = self.require("sample", "sample")
-        if n < 1:
-            raise UserError(f"n: {n} samples; ask for 1 or more")
+        check_whole("n", n, 1)
         with torch.inference_mode(), self._drawing(seed):
             parts = [sample(FIXED).cpu().numpy() for _ in range(-(-n // FIXED))]
         return np.concatenate(parts)[:n]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from numbers import Integral
 from typing import NoReturn
 
 from salience.errors import UserError
@@ -84,6 +85,12 @@ def check_seed(seed: object) -> None:
     """Raises UserError for what NumPy, scikit-learn and PyTorch do not all take."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEEDS:
         raise UserError(f"seed: {seed} is not a whole number from 0 to {SEEDS - 1}")
+
+
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raises UserError, about the argument of that name, for what is no whole number or a smaller one."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise UserError(f"{name}: {value} is not a whole number of at least {least}")
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

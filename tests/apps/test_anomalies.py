@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -117,6 +118,23 @@ def test_neighbours_of_a_held_out_class_are_none_of_its_own(pca, digits):
     assert held.figures["auroc"].value > 0.95
 
 
+def test_items_without_a_label_are_neither_judged_nor_compared_with(pca, digits):
+    labels = np.where(np.arange(len(digits)) % 3 == 0, -1, digits.labels)
+    partly, known = replace(digits, labels=labels), np.flatnonzero(labels >= 0)
+    found = anomalies(pca, partly, score="neighbours", held_out=0, progress=False)  # a number names a class too
+    alone = anomalies(pca, partly.subset(known), score="neighbours", held_out="0", progress=False)
+    assert found.figures["auroc"] == alone.figures["auroc"]
+    np.testing.assert_array_equal(scores_in_order(found, partly)[known], scores_in_order(alone, partly.subset(known)))
+    assert len(found.table) == len(digits)
+    assert (
+        f"note: {len(digits) - len(known)} items without a label: ranked, neither judged nor compared with"
+        in found.said
+    )
+    apart = anomalies(pca, partly, test=partly, score="neighbours", held_out="0", progress=False)
+    assert any(said.endswith("without a label: ranked, not judged") for said in apart.said)
+    assert not any("without a label" in said for said in alone.said)
+
+
 def test_a_training_that_had_seen_the_class_is_named(pca, digits):
     found = anomalies(pca, digits, held_out="0", progress=False)
     assert any(said.startswith("warning: the run was trained on items of '0'") for said in found.said)
@@ -158,7 +176,8 @@ def test_rows_of_a_table(tmp_path):
         ({"score": "gut feeling"}, "score: 'gut feeling' is not one of likelihood, reconstruction, neighbours"),
         ({"score": "likelihood"}, "score: pca cannot score by likelihood; fit one of the methods that can: .*vae"),
         ({"held_out": "eleven"}, "held_out: digits has no class 'eleven'"),
-        ({"k": 0}, "k: 0 neighbours"),
+        ({"k": 0}, "k: 0 is not a whole number of at least 1"),
+        ({"k": 2.5, "score": "neighbours"}, "k: 2.5 is not a whole number of at least 1"),
         ({"k": 5000, "score": "neighbours"}, "k: 5000 neighbours among 1797 ordinary items"),
         ({"test": "nowhere"}, "test: nowhere does not exist"),
     ],
@@ -209,6 +228,17 @@ def test_a_class_held_out_of_a_store_is_no_neighbour(store):
     assert any("whether the run was trained on items of '4' is not known" in said for said in found.said)
 
 
+def test_items_of_a_store_without_a_label_are_neither_judged_nor_compared_with(store):
+    labels = [None if row % 3 == 0 else str(label) for row, label in enumerate(DIGITS.target[:400])]
+    store.write_columns({"label": labels})
+    found = anomalies(store, held_out="4", progress=False)
+    known, strange = np.arange(400) % 3 > 0, DIGITS.target[:400] == 4
+    expected = mean_cosine_distance(DIGITS.data[:400], 5, np.flatnonzero(known & ~strange))
+    np.testing.assert_allclose(store.column("anomaly"), expected, atol=2e-6)
+    assert found.figures["auroc"].value == pytest.approx(auroc(expected[known], strange[known]).value, abs=1e-3)
+    assert "note: 134 items without a label: ranked, neither judged nor compared with" in found.said
+
+
 def test_items_of_a_large_store_are_compared_with_some(store, monkeypatch):
     monkeypatch.setattr("salience.apps.strange.MOST_OTHERS", 50)
     found = anomalies(store, k=3, progress=False)
@@ -233,7 +263,7 @@ def test_of_a_store_everything_is_in_the_folder(store, make_store, tmp_path):
         ({"labels": "kind"}, "labels: a store's own items are ranked"),
         ({"score": "reconstruction"}, "score: a store's own items are ranked, by their embeddings alone"),
         ({"held_out": "eleven"}, "held_out: digits.lance has no label 'eleven'; its labels are: 0, 1"),
-        ({"k": 0}, "k: 0 neighbours"),
+        ({"k": 0}, "k: 0 is not a whole number of at least 1"),
         ({"k": 400}, "k: 400 neighbours among 400 ordinary items; take fewer"),
     ],
 )
@@ -273,6 +303,8 @@ def test_a_run_fitted_without_a_class_is_known_to_have_been(tmp_path, capsys):
     run = str(tmp_path / "run")
     assert main(["fit", "pca", "digits", "--dim", "8", "--without", "0", "--out", run]) == 0
     fitted = salience.load(run)
+    numbered = fit("pca", "digits", dim=8, without=0, out=tmp_path / "numbered", progress=False)
+    assert numbered.config["without"] == fitted.config["without"] == "0"
     data = salience.open_data("digits", progress=False)
     rest = data.subset(np.flatnonzero(data.labels != data.classes.index("0")))
     assert (fitted.config["rows"], fitted.config["fingerprint"]) == (len(rest), rest.fingerprint)

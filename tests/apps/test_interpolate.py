@@ -121,7 +121,8 @@ def test_an_end_that_is_not_named_is_of_another_class(autoencoder, digits):
         ({"start": "nobody"}, "start: digits has no item 'nobody'; row numbers go from 0 to 1796"),
         ({"end": 5000}, "end: digits has no item '5000'"),
         ({"start": 3, "end": "3"}, "end: '3' is where the path starts"),
-        ({"steps": 2}, "steps: 2 leave nothing between"),
+        ({"steps": 2}, "steps: 2 is not a whole number of at least 3"),
+        ({"steps": 4.5}, "steps: 4.5 is not a whole number of at least 3"),
     ],
 )
 def test_mistakes_name_the_argument(autoencoder, digits, options, complaint):

@@ -74,3 +74,14 @@ def test_rows_of_a_table_with_their_columns(tmp_path):
     figure = table_figure([("original", torch.randn(2, 3)), ("rebuilt", torch.randn(2, 3))], "t", ["7", "8"], names)
     assert drawn(figure, tmp_path).std() > 20
     assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == names
+
+
+def test_names_that_are_long_or_of_another_script_leave_room_and_are_silent(tmp_path, recwarn):
+    figure = table_figure([("", torch.randn(1, 2))], "t", ["7"], ["日本", "w" * 200])
+    save(figure, tmp_path / "a.png")
+    assert not recwarn.list
+    figure.draw_without_rendering()
+    height = figure.get_figheight() * figure.dpi
+    assert figure.axes[0].get_window_extent().height > 0.3 * height
+    label = figure.axes[1].yaxis.label.get_window_extent()
+    assert (label.y0, label.y1) == (pytest.approx(label.y0.clip(0)), pytest.approx(min(label.y1, height)))

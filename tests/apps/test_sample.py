@@ -25,7 +25,7 @@ def test_equal_seeds_draw_equal_samples_however_many_and_disturb_nobody(vae):
     np.testing.assert_array_equal(many[:5], few)
     assert many.shape == (300, 1, 8, 8)
     assert not np.array_equal(few, other)
-    with pytest.raises(UserError, match="n: 0 samples"):
+    with pytest.raises(UserError, match="n: 0 is not a whole number"):
         vae.sample(0)
 
 
@@ -119,6 +119,9 @@ def test_rows_of_a_table_are_written_as_one(tmp_path):
 def test_mistakes_name_the_argument(vae, autoencoder, digits, tmp_path):
     with pytest.raises(UserError, match=r"run: autoencoder cannot sample; fit one of the methods that can: .*vae"):
         sample(autoencoder, progress=False)
+    for n in (0, 2.5, "3", True):
+        with pytest.raises(UserError, match=f"^n: {n} is not a whole number of at least 1"):
+            sample(vae, n=n, progress=False)
     with pytest.raises(UserError, match="features: they compare samples with real items"):
         sample(vae, features=vae, progress=False)
     with pytest.raises(UserError, match="source: digits has 12 items, too few to compare"):

@@ -63,7 +63,9 @@ def test_as_they_are_images_keep_their_own_resolution(enlarger, tmp_path):
     x = np.random.default_rng(0).integers(0, 255, (4, 20, 20), np.uint8)
     assert super_resolve(enlarger, x, as_is=True, progress=False).arrays["enlarged"].shape == (4, 1, 40, 40)
     colour = np.random.default_rng(0).integers(0, 255, (4, 3, 20, 20), np.uint8)
-    assert super_resolve(enlarger, colour, as_is=True, progress=False).arrays["enlarged"].shape == (4, 1, 40, 40)
+    found = super_resolve(enlarger, colour, as_is=True, progress=False)
+    assert found.arrays["enlarged"].shape == (4, 1, 40, 40)
+    assert found.said == ("note: all brought to grey, as the run was trained",)
     with pytest.raises(UserError, match="source: the array holds nan at row 2"):
         super_resolve(enlarger, np.stack([x[0] / 255, x[1] / 255, x[2] * np.nan]), as_is=True, progress=False)
     with pytest.raises(UserError, match=r"source: .* has 3 channels, the run 1"):
@@ -76,17 +78,19 @@ def test_as_they_are_files_of_any_size_keep_their_shape(enlarger, tmp_path):
     shapes = {"a.png": (13, 21), "b.png": (13, 21), "c.png": (40, 9)}
     for name, shape in shapes.items():
         Image.fromarray(draw.integers(0, 255, shape, np.uint8)).save(tmp_path / "photos" / name)
+    Image.fromarray(draw.integers(0, 255, (40, 9, 3), np.uint8)).save(tmp_path / "photos" / "c.png")
     (tmp_path / "photos" / "broken.png").write_bytes(b"no image")
     found = super_resolve(enlarger, tmp_path / "photos", tmp_path / "out", as_is=True, progress=False)
     table = pd.read_csv(tmp_path / "out" / "enlarged.csv", index_col="item")
     assert list(table.index) == list(shapes)
     for name, (height, width) in shapes.items():
-        pixels = np.asarray(Image.open(tmp_path / "photos" / name)) / np.float32(255)
+        pixels = np.asarray(Image.open(tmp_path / "photos" / name).convert("L")) / np.float32(255)
         written = np.asarray(Image.open(tmp_path / "out" / table["file"][name]))
         assert written.shape == (2 * height, 2 * width)
         np.testing.assert_array_equal(written, np.rint(enlarger.enlarge(pixels[None, None])[0, 0] * 255))
     assert not found.arrays
     assert "of 2 sizes; each is a file" in found.text()
+    assert "note: 1 image brought to grey, as the run was trained" in found.said
     assert (tmp_path / "out" / "picture.png").exists()
     with pytest.raises(UserError, match=r"^out: images of 2 sizes do not fit in one array"):
         super_resolve(enlarger, tmp_path / "photos", as_is=True, progress=False)

@@ -76,3 +76,11 @@ def test_the_spread_of_draws_is_laid_around_the_value():
 def test_a_value_far_from_its_draws_is_still_held():
     metric = intervals.spread(5.0, np.linspace(0, 1, 101))
     assert (metric.low, metric.high) == (pytest.approx(5 - 0.475), pytest.approx(5 + 0.475))
+
+
+def test_the_bootstrap_stays_within_the_figure_s_range():
+    values = np.eye(20)[0]
+    assert intervals.bootstrap(values, np.max).high > 1
+    found = intervals.bootstrap(values, np.max, 0.0, 1.0)
+    assert (found.value, found.high) == (1.0, 1.0)
+    assert found.low >= 0

@@ -13,8 +13,8 @@ import torch
 
 from salience.apps.outcome import Outcome, about, finished, item_names, placed
 from salience.apps.pictures import Strip, sheet, table_figure, unit_columns
-from salience.apps.strange import strange_items
-from salience.apps.streams import as_run, batches, rebuilt, rows_of_class, units_of
+from salience.apps.strange import strange_items, unlabelled
+from salience.apps.streams import as_run, batches, rebuilt, rows_of_class, rows_with_label, units_of
 from salience.data import Dataset
 from salience.data.duplicates import content_hashes
 from salience.errors import UserError, naming
@@ -24,7 +24,7 @@ from salience.evaluation.protocol import open_for
 from salience.representation import Representation
 from salience.store import Store, open_store
 from salience.store_names import names_store
-from salience.units import printable
+from salience.units import check_whole, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,13 +63,14 @@ def anomalies(
     score: "reconstruction", "likelihood" or "neighbours" (Euclidean distance to the `k` nearest embeddings of the
         source, an item's own left out); by default likelihood if the method rates items, else reconstruction if it
         decodes, else neighbours. Of a store always neighbours, by cosine distance
-    held_out: a class that counts as strange: how well does the score find it? It is no neighbour of anything
+    held_out: a class that counts as strange: how well does the score find it? It is no neighbour of anything, nor are
+        ranked items without a label, which may be of it and are not judged
     labels: the column of labels, in a table; a store has its own
     -> table: rank, item, score, and label where there are any;  figures: auroc with `held_out`, with a 95 % interval
     Errors: UserError where the method lacks what the score needs, there is no such class, or `out` exists.
     """
-    if k < 1:
-        raise UserError(f"k: {k} neighbours; take 1 or more")
+    check_whole("k", k, 1)
+    held_out = None if held_out is None else str(held_out)
     if isinstance(run, str | Path) and names_store(run):
         run = open_store(run)
     if not isinstance(run, Representation | str | Path):
@@ -84,7 +85,10 @@ def anomalies(
         with naming("test", "source"):
             ranked = data if test is None else open_for(rep, test, labels)
         strange = None if held_out is None else _strange(ranked, held_out)
-        values = _scored(rep, score, _ordinary(data, held_out), ranked, k, progress)
+        ordinary = _ordinary(data, held_out)
+        if strange is not None and test is None:
+            ordinary = ordinary.subset(rows_with_label(ordinary))
+        values = _scored(rep, score, ordinary, ranked, k, progress)
         order = np.argsort(-values, kind="stable")
         used = {"score": score, "means": SCORES[score][1].format(k=k), "held_out": held_out}
         outcome = Outcome(
@@ -95,11 +99,12 @@ def anomalies(
             table=_table(ranked, values, order),
         )
         if strange is not None:
-            outcome = replace(
-                outcome,
-                figures={"auroc": auroc(values, strange)},
-                said=(*outcome.said, _training_had(rep, data, ranked, strange, held_out or "")),
-            )
+            judged = rows_with_label(ranked)
+            notes = [_training_had(rep, data, ranked, strange, held_out or "")]
+            if len(judged) < len(ranked):
+                notes.insert(0, unlabelled(len(ranked) - len(judged), compared=test is not None))
+            figures = {"auroc": auroc(values[judged], strange[judged])}
+            outcome = replace(outcome, figures=figures, said=(*outcome.said, *notes))
         if place.folder is not None:
             place.write(outcome, _picture(rep, ranked, score, values, order))
     return finished(outcome, out)
@@ -129,11 +134,11 @@ def _score_for(rep: Representation, score: str | None) -> str:
 
 
 def _strange(ranked: Dataset, held_out: str) -> np.ndarray:
-    """[n] bool, the items of the class.  Items without a label count as ordinary."""
+    """[n] bool, the items of the class."""
     ranked.require_labels("the measure of a held-out class")
     strange = np.zeros(len(ranked), bool)
     strange[rows_of_class(ranked, ranked.class_number(held_out, "held_out"))] = True
-    if strange.all() or not strange.any():
+    if not 0 < strange.sum() < len(rows_with_label(ranked)):
         raise UserError(f"held_out: {ranked.name} has items of '{held_out}' or of others alone; both are needed")
     return strange
 
@@ -190,6 +195,8 @@ def _training_had(rep: Representation, data: Dataset, ranked: Dataset, strange: 
     """Whether the run has learnt from items of the class it should find strange."""
     left_out = rep.config.get("without")
     known, without = rep.trained_on["fingerprint"], f"the run was trained without '{held_out}'"
+    if any(one.labels is not None and (one.labels < 0).any() for one in (data, ranked)):
+        without = f"the run was trained without what is labelled '{held_out}'"
     for one in (data, ranked):
         if known == _ordinary(one, held_out).fingerprint:
             return without

@@ -24,7 +24,7 @@ from salience.evaluation.intervals import Metric
 from salience.evaluation.rows import labels_of
 from salience.evaluation.split import sample
 from salience.representation import Representation
-from salience.units import check_seed
+from salience.units import check_seed, check_whole
 
 PAIRS, BETWEEN, TOGETHER = 100, 7, 32  # pairs whose paths are judged, items along each, pairs at a time
 MOST_REAL, MOST_VALUES = 5_000, 2**27  # real items that neighbours are sought among, and values of them
@@ -65,8 +65,7 @@ def interpolate(
        originals: a decoder that makes one thing of all has ordinary items, and no path; means with 95 % intervals
     Errors: UserError where the method does not decode, the data are no images, an item is unknown, or `out` exists.
     """
-    if steps < 3:
-        raise UserError(f"steps: {steps} leave nothing between the ends; take 3 or more")
+    check_whole("steps", steps, 3)  # one between the ends
     check_seed(seed)
     with placed(out) as place:
         rep = as_run(run, "decode", "interpolate")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ TEXT, TITLE = 7, 9  # points
 LINE = round(TEXT * DPI / 72 * 1.5)  # pixels a line of text takes
 MOST_ACROSS = 16
 MOST_NAMED = 40  # columns of a table
+LONGEST_NAME = 24  # characters
 
 
 @dataclass(frozen=True)
@@ -99,13 +101,20 @@ def table_figure(
         if names:
             axis.set_title(printable(names[at]), fontsize=6, loc="left", pad=2)
     if len(columns) <= MOST_NAMED:
-        axes[-1].set_xticks(range(len(columns)), map(printable, columns), fontsize=6, rotation=30, ha="right")
+        axes[-1].set_xticks(
+            range(len(columns)), [short(printable(name)) for name in columns], fontsize=6, rotation=30, ha="right"
+        )
     bar = figure.colorbar(shown, ax=axes, fraction=0.03, pad=0.02, aspect=30)
-    bar.set_label("standard deviations from the mean", fontsize=7)
+    bar.set_label("standard deviations\nfrom the mean", fontsize=7)
     bar.ax.tick_params(labelsize=6)
     if title:
         set_title(figure, title)
     return figure
+
+
+def short(name: str) -> str:
+    """As much of a name as leaves room for the picture."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def unit_columns(spec: Spec) -> list[str]:
@@ -122,7 +131,8 @@ def set_title(figure: Figure, title: str) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    with atomic(path) as temporary:
+    with atomic(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # drawn as a box
         figure.savefig(temporary, format=path.suffix[1:], dpi=DPI)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from salience.apps.stores import (
 from salience.errors import UserError
 from salience.evaluation.detection import auroc
 from salience.store import Store
-from salience.units import printable
+from salience.units import counted, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,8 +44,8 @@ def strange_items(
     """See `anomalies`, of a store. Writes the column `anomaly`."""
     with placed(out) as place:
         store = as_store(store)
-        is_strange = None if held_out is None else of_class(store, held_out)
-        others = reference(store, is_strange, k)
+        asked = None if held_out is None else of_class(store, held_out)
+        others = reference(store, None if asked is None else asked.ordinary, k)
         values = distances(store, others, k, progress)
         store.write_columns({COLUMN: values.astype(np.float32)})
         order = np.argsort(-values, kind="stable")
@@ -52,30 +53,47 @@ def strange_items(
         outcome = Outcome(
             "anomalies",
             about_store(store, score="neighbours", means=means, held_out=held_out, column=COLUMN),
-            {} if is_strange is None else {"auroc": auroc(values, is_strange)},
+            {} if asked is None else {"auroc": auroc(values[asked.labelled], asked.strange[asked.labelled])},
             {"auroc": "AUROC"},
-            tuple(told(store, values, order, means, len(others), held_out)),
+            tuple(told(store, values, order, means, len(others), asked)),
             table_of(store, values, order),
         )
         place.write(outcome, None if place.folder is None else picture_of(store, values, order))
     return finished(outcome, out)
 
 
-def of_class(store: Store, held_out: str) -> np.ndarray:
-    """[n] bool, the items of the class. Items without a label count as ordinary."""
+@dataclass(frozen=True)
+class HeldOut:
+    """A class that counts as strange.
+
+    labelled, strange: [n] bool, the items with a label, and those of the class
+    """
+
+    name: str
+    labelled: np.ndarray
+    strange: np.ndarray
+
+    @property
+    def ordinary(self) -> np.ndarray:
+        """[n] bool. An item without a label may be of the class."""
+        return self.labelled & ~self.strange
+
+
+def of_class(store: Store, held_out: str) -> HeldOut:
+    """The items of the class, and the others."""
     labels, names = labels_of(store)
     if held_out not in names:
         known = ", ".join(printable(name) for name in names[:20]) or "none"
         raise UserError(f"held_out: {store.name} has no label '{printable(held_out)}'; its labels are: {known}")
-    found = labels == names.index(held_out)
-    if found.all():
+    labelled, found = labels >= 0, labels == names.index(held_out)
+    if found[labelled].all():
         raise UserError(f"held_out: {store.name} has items of '{held_out}' alone; others are needed beside them")
-    return found
+    return HeldOut(held_out, labelled, found)
 
 
-def reference(store: Store, is_strange: np.ndarray | None, k: int) -> np.ndarray:
+def reference(store: Store, is_ordinary: np.ndarray | None, k: int) -> np.ndarray:
     """The rows others are compared with, ascending: ordinary items, drawn at random where there are many.  [m]"""
-    rows = np.arange(len(store)) if is_strange is None else np.flatnonzero(~is_strange)
+    rows = np.arange(len(store)) if is_ordinary is None else np.flatnonzero(is_ordinary)
     if min(len(rows), MOST_OTHERS) <= k:
         raise UserError(f"k: {k} neighbours among {min(len(rows), MOST_OTHERS)} ordinary items; take fewer")
     if len(rows) <= MOST_OTHERS:
@@ -100,16 +118,24 @@ def distances(store: Store, others: np.ndarray, k: int, progress: bool) -> np.nd
 
 
 def told(
-    store: Store, values: np.ndarray, order: np.ndarray, means: str, others: int, held_out: str | None
+    store: Store, values: np.ndarray, order: np.ndarray, means: str, others: int, asked: HeldOut | None
 ) -> Iterator[str]:
     yield f"score: {means}"
-    if others < len(store) and held_out is None:
+    if others < len(store) and asked is None:
         yield f"compared with {others:,} of {len(store):,} items, drawn at random"
-    elif held_out is not None:
-        yield f"compared with {others:,} items, none of '{printable(held_out)}'"
-        yield f"note: whether the run was trained on items of '{printable(held_out)}' is not known; it should not be"
+    elif asked is not None:
+        yield f"compared with {others:,} items, none of '{printable(asked.name)}'"
+        if not asked.labelled.all():
+            yield unlabelled(int((~asked.labelled).sum()))
+        yield f"note: whether the run was trained on items of '{printable(asked.name)}' is not known; it should not be"
     names = zip(store.column("id", order[:NAMED]), values[order[:NAMED]], strict=True)
     yield f"strangest: {', '.join(f'{printable(name)} ({value:.3g})' for name, value in names)}"
+
+
+def unlabelled(count: int, *, compared: bool = False) -> str:
+    """compared: the others are told apart by hand, so that no item is taken from them for want of a label"""
+    left_out = "not judged" if compared else "neither judged nor compared with"
+    return f"note: {counted(count, 'item')} without a label: ranked, {left_out}"
 
 
 def table_of(store: Store, values: np.ndarray, order: np.ndarray) -> pd.DataFrame:

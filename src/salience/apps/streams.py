@@ -77,6 +77,11 @@ def rows_of_class(data: Dataset, label: int) -> np.ndarray:
     return np.empty(0, np.int64) if data.labels is None else np.flatnonzero(data.labels == label)
 
 
+def rows_with_label(data: Dataset) -> np.ndarray:
+    """[m], may be empty."""
+    return np.empty(0, np.int64) if data.labels is None else np.flatnonzero(data.labels >= 0)
+
+
 def units_of(rep: Representation, data: Dataset, rows: np.ndarray) -> Tensor:
     """These items on the unit scale, [m ...]."""
     return torch.cat([rep.unit(data.batch(part)) for part in np.array_split(rows, max(1, -(-len(rows) // FIXED)))])

@@ -162,11 +162,13 @@ def _enlarged(place: Place, rep: Representation, data: Originals, factor: int, p
         if row < DRAWN:
             shown.add(x, torch.from_numpy(made))
     used = about(rep, on=f"{data.name}:{data.split}", items=len(data), factor=factor, as_is=True)
-    outcome = Outcome("super-resolve", used, arrays={} if larger is None else {"enlarged": larger})
+    notes = tuple(f"note: {note}" for note in data.notes)
+    outcome = Outcome("super-resolve", used, arrays={} if larger is None else {"enlarged": larger}, said=notes)
     if place.folder is not None:
         if larger is None:
             why = "they are too large for it" if data.alike else f"they are of {counted_sizes(data)}"
-            outcome = replace(outcome, said=(f"note: no enlarged.npy of all images, {why}; each is a file in {FILES}",))
+            told = f"note: no enlarged.npy of all images, {why}; each is a file in {FILES}"
+            outcome = replace(outcome, said=(*notes, told))
         files = [f"{FILES}/{row:06d}.png" for row in range(len(data))]
         write_table(place.folder / f"{FILES}.csv", pd.DataFrame({"item": item_names(data), "file": files}))
         place.write(outcome, sheet(shown.strips(), f"{rep.method_name} enlarges {data.name} {factor}-fold", tile=TILE))

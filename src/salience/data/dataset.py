@@ -127,14 +127,15 @@ class Dataset:
             raise UserError(f"source: {self.name} has one class only ({only}), and {what_for} needs at least two")
         return self.labels
 
-    def class_number(self, name: str, argument: str) -> int:
+    def class_number(self, name: str | int, argument: str) -> int:
         """The label of a class by its name. Raises UserError, about `argument`, with the classes there are."""
+        name = str(name)
         if name in self.classes:
             return self.classes.index(name)
         known = ", ".join(printable(one) for one in self.classes[:20]) or "none"
         raise UserError(f"{argument}: {self.name} has no class '{printable(name)}'; its classes are: {known}")
 
-    def without(self, name: str) -> Dataset:
+    def without(self, name: str | int) -> Dataset:
         """The items that are not of this class; those whose class is unknown stay."""
         number = self.class_number(name, "without")
         return self if self.labels is None else self.subset(np.flatnonzero(self.labels != number))

@@ -22,7 +22,7 @@ from salience.data.sources import find_source
 from salience.data.sources.query import Query
 from salience.errors import UserError
 from salience.modalities import image
-from salience.modalities.decode import Blob, UnreadableError, decode_whole
+from salience.modalities.decode import Blob, UnreadableError, decode_whole, probe
 from salience.units import counted, printable
 
 
@@ -32,7 +32,7 @@ class Originals:
 
     name, split: where they come from;  spec: their channels, type and scale; its height and width are not theirs
     ids: of each;  sizes: [n 2], height and width of each;  read: gives them in order, [c h w], each time it is called
-    bad: items that cannot be read and are left out
+    bad: items that cannot be read and are left out;  notes: what is done to the others
     """
 
     name: str
@@ -42,6 +42,7 @@ class Originals:
     sizes: np.ndarray
     read: Callable[[], Iterator[np.ndarray]]
     bad: tuple[BadItem, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -83,7 +84,8 @@ def _found(source: Source, want: Spec, progress: bool) -> Originals:
             yield plan.convert(images[row : row + 1])[0]
 
     sizes = np.tile(images.shape[2:], (len(images), 1))
-    return Originals(source.name, source.split, want, ids, sizes, read)
+    notes = image.channel_notes(np.array([images.shape[1]]), want)
+    return Originals(source.name, source.split, want, ids, sizes, read, notes=notes)
 
 
 def originals_in(dataset: Dataset) -> Originals:
@@ -101,11 +103,12 @@ def _decoded(source: Source, encoded: Encoded, ids: Ids | None, want: Spec, prog
     image.check_convertible(3, want)
     deep = kept_deep(want)
     names = ids if ids is not None else Ids(encoded.count)
-    sizes, bad = [], dict[int, BadItem]()
+    sizes, channels, bad = [], [], dict[int, BadItem]()
     with progress_bar(encoded.count, "looking at images", progress) as bar:
         for row, blob in enumerate(_blobs(encoded)):
             try:
                 sizes.append(decode_whole(blob, want.channels, deep=deep).shape[1:])
+                channels.append(3 if probe(blob).colour else 1)
             except UnreadableError as unreadable:
                 bad[row] = BadItem(names[row], str(unreadable))
             bar.update(1)
@@ -122,7 +125,8 @@ def _decoded(source: Source, encoded: Encoded, ids: Ids | None, want: Spec, prog
                 yield image.convert(pixels[None], have, as_wanted)[0]
 
     kept = names.subset(np.delete(np.arange(encoded.count), list(bad)))
-    return Originals(source.name, source.split, want, kept, np.array(sizes), read, tuple(bad.values()))
+    notes = image.channel_notes(np.array(channels), want)
+    return Originals(source.name, source.split, want, kept, np.array(sizes), read, tuple(bad.values()), notes)
 
 
 def _blobs(encoded: Encoded) -> Iterator[Blob]:

@@ -41,7 +41,7 @@ def codes_told(rep: Representation, data: Dataset) -> dict[str, Metric]:
         told["squared_error"] = intervals.mean(errors.numpy(), 0.0)
     if hasattr(rep.method, "posterior"):
         mean, log_variance = posteriors(rep.method, few)  # type: ignore[arg-type]
-        told["active_dimensions"] = intervals.bootstrap(mean.cpu().numpy(), units_in_use)
+        told["active_dimensions"] = intervals.bootstrap(mean.cpu().numpy(), units_in_use, 0.0, mean.shape[1])
         told["mutual_information"] = intervals.mean(information(mean, log_variance).cpu().numpy())
     if "rates" in rep.capabilities:
         told |= likelihood(rep, rep.method, few)

@@ -75,13 +75,19 @@ def mean(values: np.ndarray, low: float = -np.inf, high: float = np.inf) -> Metr
 
 
 def bootstrap(
-    values: np.ndarray, statistic: Callable[[np.ndarray], float], *, draws: int = 300, seed: int = 0
+    values: np.ndarray,
+    statistic: Callable[[np.ndarray], float],
+    low: float = -np.inf,
+    high: float = np.inf,
+    *,
+    draws: int = 300,
+    seed: int = 0,
 ) -> Metric:
-    """Bootstrap of a statistic of rows, drawn anew `draws` times.  values: [n ...]"""
+    """Bootstrap of a statistic of rows, drawn anew `draws` times, cut at its range.  values: [n ...]"""
     generator = np.random.default_rng(seed)
     n = len(values)
     again = [statistic(values[generator.integers(0, n, n)]) for _ in range(draws)]
-    return spread(statistic(values), np.array(again))
+    return spread(statistic(values), np.array(again), low, high)
 
 
 def spread(value: float, again: np.ndarray, low: float = -np.inf, high: float = np.inf) -> Metric:

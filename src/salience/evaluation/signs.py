@@ -81,7 +81,9 @@ def rebuilds_nothing(course: Course, limits: Limits) -> Finding | None:
     return Finding("items are rebuilt no better than by their mean", why, REBUILDING_REMEDY, "loss")
 
 
-REBUILDING_REMEDY = "change --learning-rate, or a smaller weight of what is asked of codes: --weight, --beta, --level"
+REBUILDING_REMEDY = (
+    "change --learning-rate; where the method asks something of codes, ask less: --weight, --beta, --level"
+)
 REBUILDING = (dead_units, rebuilds_nothing)
 
 

@@ -69,11 +69,16 @@ def choose_resolution(sizes: np.ndarray, resolution: int | None) -> tuple[int, t
 def reading_notes(sizes: np.ndarray, channels: np.ndarray, want: Spec) -> tuple[str, ...]:
     """What a run's spec makes of images that differ from it.  sizes: [n 2] widths and heights;  channels: [n]"""
     _, notes = choose_resolution(sizes, want.resolution)
+    return notes + channel_notes(channels, want)
+
+
+def channel_notes(channels: np.ndarray, want: Spec) -> tuple[str, ...]:
+    """The same of their channels alone.  [n]"""
     other = channels != want.channels
-    if want.channels in (1, 3) and other.any():
-        what = "all" if other.all() else counted(int(other.sum()), "image")
-        notes += (f"{what} brought to {'grey' if want.channels == 1 else 'RGB'}, as the run was trained",)
-    return notes
+    if want.channels not in (1, 3) or not other.any():
+        return ()
+    what = "all" if other.all() else counted(int(other.sum()), "image")
+    return (f"{what} brought to {'grey' if want.channels == 1 else 'RGB'}, as the run was trained",)
 
 
 def as_images(array: np.ndarray) -> np.ndarray:

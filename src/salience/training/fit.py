@@ -68,7 +68,7 @@ def fit(
     logger: str | None = None,
     use_labels: bool = False,
     labels: Any = None,
-    without: str | None = None,
+    without: str | int | None = None,
     precision: str = "auto",
     compile: bool | None = None,
     progress: bool = True,
@@ -104,6 +104,7 @@ def fit(
     if out is not None and not is_helper():
         refuse_existing(Path(out))
     shown = progress and not is_helper()
+    without = None if without is None else str(without)
     dataset = _open(source, entry, without, resolution=resolution, labels=labels, progress=shown)
     use_labels = _whether_labelled(use_labels, method, dataset)
     if devices > 1 and not isinstance(source, str | os.PathLike):
