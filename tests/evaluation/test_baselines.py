@@ -39,6 +39,12 @@ def test_principal_components_are_scikit_learns_of_the_training_rows():
     assert baselines.principal_components(train, 99)(test).shape == (50, 6)
 
 
+def test_principal_components_of_rows_that_are_all_the_same_are_silent(recwarn):
+    project = baselines.principal_components(np.ones((20, 3)), 2)
+    np.testing.assert_allclose(project(np.ones((4, 3))), 0, atol=1e-12)
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize(("dtype", "low", "high"), [("uint8", 0, 255), ("uint16", 0, 65535), ("float32", -1, 3)])
 def test_two_views_are_stored_as_the_data_is(dtype, low, high):
     data = blobs(40)

@@ -230,6 +230,17 @@ def test_neighbours_are_a_doubt_beyond_what_they_can_err(last: float, doubts: in
     assert diagnose(record, CONFIG | {"steps": 200}).findings == ()  # not at the end
 
 
+@pytest.mark.parametrize(("last", "verdict"), [(0.34, "healthy"), (0.32, "misconfigured")])
+def test_at_the_end_a_mistake_needs_neighbours_lower_than_they_can_err(last: float, verdict: str) -> None:
+    record = settled(course(knn=(0.37, last)))
+    record["about"]["labelled"] = 500
+    record["probes"][-2]["knn"] = last
+    found = diagnose(record, CONFIG | {"learning_rate": 0.6})
+    assert found.verdict == verdict
+    assert found.findings[0].what == "the learning rate is high"
+    assert diagnose(record, CONFIG | {"learning_rate": 0.6, "steps": 200}).verdict == "misconfigured"  # not at the end
+
+
 def test_rising_and_not_yet_above_what_costs_nothing_is_under_trained() -> None:
     record = course(knn=(0.37, 0.36))
     record["probes"][2]["knn"] = 0.30

@@ -59,6 +59,8 @@ def test_best_marks_the_highest_and_what_its_interval_does_not_exclude():
     assert best(metrics) == {0, 1}
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.12345, "0.123"), (-3.2, "-3.200"), (14.666, "14.67"), (1437, "1437")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.12345, "0.123"), (-3.2, "-3.200"), (14.666, "14.67"), (1437, "1437"), (-1e-9, "0.000")]
+)
 def test_numbers_are_short(value, text):
     assert number(value) == text

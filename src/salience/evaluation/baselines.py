@@ -39,7 +39,8 @@ def principal_components(train: np.ndarray, dim: int) -> Callable[[np.ndarray], 
     from sklearn.decomposition import PCA
 
     rows = train[np.linspace(0, len(train) - 1, min(len(train), FIT_PCA_ON)).astype(int)]
-    pca = PCA(min(dim, *rows.shape), random_state=0).fit(rows)
+    with np.errstate(divide="ignore", invalid="ignore"):  # rows that are all the same explain 0 of 0; nobody asks
+        pca = PCA(min(dim, *rows.shape), random_state=0).fit(rows)
     return pca.transform
 
 

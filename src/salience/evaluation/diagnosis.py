@@ -84,12 +84,13 @@ def diagnose(record: Mapping[str, Any], config: Mapping[str, Any], limits: Limit
     mistakes = [found for sign in MISTAKES if (found := sign(course, config, limits))]
     if kinds(collapse) >= 2:
         return Diagnosis("collapsed", (*collapse, *mistakes))
-    if mistakes and failure and kinds((*mistakes, *failure)) >= 2:
-        return Diagnosis("misconfigured", (*mistakes, *(replace(found, change=MEND) for found in failure)))
+    low = course.ends_below(course.baseline, limits)
+    sure = [found for found in failure if found.sign != "knn" or low or course.share < 1]
+    if mistakes and sure and kinds((*mistakes, *sure)) >= 2:
+        return Diagnosis("misconfigured", (*mistakes, *(replace(found, change=MEND) for found in sure)))
     ill = kinds(failure) >= 2
     if young := under_trained(course, limits, ill=ill):
         return Diagnosis("under-trained", (young,))  # what else is wrong would ask for the opposite
-    low = course.ends_below(course.baseline, limits)
     if (ill or low) and (short := too_few_steps(course, limits)):
         return Diagnosis("under-trained", (short,))
     if ill:

@@ -173,7 +173,7 @@ def cell(metric: Metric | None) -> str:
 
 def number(value: float) -> str:
     """Three figures behind the point where a proportion may stand, else four in all."""
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
+    return f"{value:z.3f}" if abs(value) < 10 else f"{value:.4g}"
 
 
 def listing(items: list[str]) -> str:
