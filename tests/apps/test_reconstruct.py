@@ -56,6 +56,17 @@ def test_a_table_has_a_squared_error_and_a_picture(tmp_path):
     assert (tmp_path / "out" / "picture.png").stat().st_size > 1000
 
 
+def test_missing_cells_of_a_table_are_counted(tmp_path):
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    run = fit("pca", x, out=tmp_path / "run", dim=2, progress=False)
+    assert not any("missing" in said for said in reconstruct(run, x, progress=False).said)
+    x[[3, 5], [0, 2]] = np.nan
+    frame = pd.DataFrame({"a": x[:, 0], "kind": np.where(x[:, 1] > 0, "up", None)})
+    mixed = fit("pca", frame, out=tmp_path / "mixed", dim=1, progress=False)
+    gaps = int(frame.isna().sum().sum())
+    assert f"note: {gaps} missing cells count as the column's mean, or as no category" in reconstruct(mixed, frame).said
+
+
 def test_what_does_not_decode_is_told_who_does(digits, tmp_path):
     run = fit("kmeans", digits, out=tmp_path / "run", k=3, progress=False)
     with pytest.raises(UserError, match=r"^run: kmeans cannot reconstruct; fit one of the methods that can: .*autoenc"):

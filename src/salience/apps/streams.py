@@ -39,6 +39,9 @@ def batches(data: Dataset, what: str, progress: bool) -> Iterator[Batch]:
 def notes_on(rep: Representation, data: Dataset, source: Any) -> list[str]:
     """What was done to the items when they were opened, and whether the run was trained on what it is judged by."""
     notes = [f"note: {note}" for note in data.notes]
+    if data.spec.modality == "table" and (missing := sum(int(batch.x.isnan().sum()) for batch in data.chunks())):
+        cells = "1 missing cell counts" if missing == 1 else f"{missing:,} missing cells count"
+        notes.append(f"note: {cells} as the column's mean, or as no category")
     if not seen_in_training(rep.trained_on, data, source, labels=False):
         return notes
     left_out = rep.trained_on.get("without")
