@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,14 +80,15 @@ class Run:
         return self._told("cost.json") or {}
 
     def _told(self, name: str) -> dict[str, Any] | None:
+        """What that file holds; None where there is none."""
         path = self.path / name
-        try:
-            found = json.loads(path.read_text()) if path.exists() else None
-        except ValueError:
-            found = "nothing that can be read"
-        if not isinstance(found, dict | None):
-            raise UserError(f"run: {path} is damaged; delete it, nothing else needs it")
-        return found
+        if not path.exists():
+            return None
+        with suppress(ValueError):
+            found = json.loads(path.read_text())
+            if isinstance(found, dict):
+                return found
+        raise UserError(f"run: {path} is damaged; delete it, nothing else needs it")
 
     @property
     def health(self) -> dict[str, Any] | None:

@@ -133,7 +133,7 @@ def told(
 
 
 def unlabelled(count: int, *, compared: bool = False) -> str:
-    """compared: the others are told apart by hand, so that no item is taken from them for want of a label"""
+    """compared: ordinary items were given apart, and none of them is left out for want of a label"""
     left_out = "not judged" if compared else "neither judged nor compared with"
     return f"note: {counted(count, 'item')} without a label: ranked, {left_out}"
 

@@ -15,7 +15,7 @@ from salience.batch import Batch, Spec
 from salience.data import Dataset
 from salience.data.progress import progress_bar
 from salience.errors import UserError
-from salience.evaluation.rows import seen_in_training
+from salience.evaluation.rows import labels_of, seen_in_training
 from salience.representation import FIXED, Representation, load
 from salience.units import printable
 
@@ -82,7 +82,7 @@ def rows_of_class(data: Dataset, label: int) -> np.ndarray:
 
 def rows_with_label(data: Dataset) -> np.ndarray:
     """[m], may be empty."""
-    return np.empty(0, np.int64) if data.labels is None else np.flatnonzero(data.labels >= 0)
+    return np.flatnonzero(labels_of(data) >= 0)
 
 
 def units_of(rep: Representation, data: Dataset, rows: np.ndarray) -> Tensor:
