@@ -92,6 +92,11 @@ def test_while_training_it_warns_once_and_stops_only_where_asked(tmp_path: Path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         health._judge(120)  # said already
+    early = watching()
+    early.record["probes"] = early.record["probes"][:2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        early._judge(30)  # nothing can be told yet, which is no news to who watches it train
     problem = watching(stop_when_collapsed=True)._judge(100)
     assert isinstance(problem, Collapsed)
     assert str(problem).startswith("training has collapsed by step 100: all items become alike")

@@ -13,7 +13,6 @@ import torch
 from torch.optim import Optimizer
 
 from salience.errors import Note, UserError
-from salience.evaluation.course import LATELY
 from salience.evaluation.diagnosis import HEALTHY, diagnose
 from salience.files import write_text
 from salience.methods import Method
@@ -116,7 +115,7 @@ class Health(L.Callback):
         if hopeless and self.config.get("stop_when_collapsed"):
             finding = found.findings[0]
             return Collapsed(f"training has collapsed by step {step}: {finding.what}, {finding.why}; {finding.change}")
-        if self.warn and found.verdict not in self.said and (len(self.record["probes"]) > LATELY or step == self.steps):
+        if self.warn and found.verdict not in self.said:
             self.said.add(found.verdict)
             finding = found.findings[0]
             warnings.warn(
