@@ -40,13 +40,15 @@ def images(path: Path, query: Query) -> Source:
         raise UserError(f"source: no image in {root}{seen}; images end in .jpg, .png, .tif, .bmp, .webp and the like")
     classes = _classes(split_roots)
     side = _label_file(query)
-    mark = mark_of([*listing.paths, *listing.marks, *classes, query.groups, mark_of_files([side] if side else [])])
+    mark = mark_of(
+        [*listing.paths, *listing.marks, *classes, query.groups, mark_of_files([side] if side else []), query.reading]
+    )
     return Source(
         path.resolve().name or "folder",
         split,
         lambda: _found(root, listing, classes, query),
         mark,
-        f"{root.resolve()} labels {query.labels} groups {query.groups}",
+        f"{root.resolve()} labels {query.labels} groups {query.groups} {query.reading}",
     )
 
 

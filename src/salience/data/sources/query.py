@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from salience.errors import UserError
+from salience.reading import AS_FOUND, Reading
 
 SPLITS = ("train", "val", "valid", "validation", "test")
 VALIDATION = ("val", "valid", "validation")
@@ -15,13 +16,14 @@ VALIDATION = ("val", "valid", "validation")
 
 @dataclass(frozen=True)
 class Query:
-    """split, labels, groups: as given to `open_data`;  cache: where downloads go;  progress: show a bar"""
+    """split, labels, groups, reading: as given to `open_data`;  cache: where downloads go;  progress: show a bar"""
 
     split: str | None = None
     labels: Any = None
     groups: Any = None
     cache: Path = Path()
     progress: bool = False
+    reading: Reading = AS_FOUND
 
 
 def choose_split(asked: str | None, there: Iterable[str], name: str) -> str:
