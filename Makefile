@@ -1,5 +1,5 @@
 # make demo     the main job on real data: a table, a plot, an HTML report
-# make test     the whole test suite
+# make test     the test suite, without what is slow;  make test-slow     what is slow
 # make check    what every change must pass: lint, format, types, tests
 # make bench    measured against peers (see benchmarks/README.md)
 # make leaderboard, make doctor-benchmark    hours; stopped and gone on with at will
@@ -13,7 +13,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 # A worker a core, up to four: each takes up to 2.5 GB. A file's tests share what they trained, so they stay together.
 TESTS := $(ONE_THREAD) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: setup demo test check bench leaderboard doctor-benchmark
+.PHONY: setup demo test test-slow check bench leaderboard doctor-benchmark
 
 setup: $(INSTALLED)
 
@@ -30,7 +30,10 @@ demo: setup
 	$(BIN)/salience demo
 
 test: setup
-	$(TESTS)
+	$(TESTS) -m "not slow"
+
+test-slow: setup
+	$(TESTS) -m slow
 
 check: setup
 	$(BIN)/ruff check
