@@ -113,7 +113,7 @@ def test_the_separator_is_found(tmp_path, separator):
 
 
 def test_a_column_that_turns_into_texts_late_is_one_of_texts(tmp_path, monkeypatch):
-    monkeypatch.setattr("salience.data.sources.tabular.CSV_ROWS", 2)
+    monkeypatch.setattr("salience.data.sources.delimited.CHUNK_ROWS", 2)
     path = tmp_path / "t.csv"
     path.write_text("a,b\n" + "1,1\n2,2\n1,3\nx,4\n1,5\n")
     data = open_data(path)

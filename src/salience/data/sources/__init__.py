@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,13 @@ from salience.modalities.decode import EXTENSIONS
 from salience.source_names import require_there, without_split
 
 ARRAYS = {".npy": arrays.npy, ".npz": arrays.npz}
-TABLES = (".parquet", ".arrow", ".feather", ".csv", ".tsv")
+TABLES = {
+    ".parquet": ("columnar", "parquet"),
+    ".arrow": ("columnar", "arrow"),
+    ".feather": ("columnar", "arrow"),
+    ".csv": ("delimited", "csv"),
+    ".tsv": ("delimited", "csv"),
+}
 
 
 def find_source(source: Any, query: Query) -> Source:
@@ -55,10 +62,10 @@ def _path(path: Path, query: Query) -> Source:
         raise UserError(f"source: {path} is a pipe or a device, not a regular file; save what it gives to a file first")
     if array := ARRAYS.get(path.suffix.lower()):
         return array(path, query)
-    if path.suffix.lower() in TABLES:
-        from salience.data.sources import tabular
-
-        return tabular.file(path, query)
+    if table := TABLES.get(path.suffix.lower()):
+        module, reader = table
+        source: Source = getattr(import_module(f"salience.data.sources.{module}"), reader)(path, query)
+        return source
     if path.suffix.lower() in EXTENSIONS:
         return folder.one_image(path, query)
     if idx.is_idx(path):
@@ -70,7 +77,7 @@ def _folder(path: Path, query: Query) -> Source:
     if idx.holds_idx(path):
         return idx.folder(path, query)
     if next(path.glob("*.parquet"), None):
-        from salience.data.sources import tabular
+        from salience.data.sources import columnar
 
-        return tabular.parquet_folder(path, query)
+        return columnar.parquet_folder(path, query)
     return folder.images(path, query)

@@ -1,35 +1,27 @@
-"""Parquet, Arrow, Feather, CSV and DataFrames: a table of numbers and categories, or a column of encoded images.
+"""A table from anywhere: rows of numbers and categories, or a column of encoded images; its labels and groups.
 
-Files are read batch by batch, never whole.
+Files are read by `columnar` and `delimited`.
 """
 
 from __future__ import annotations
 
-import csv as csv_module
-import json
-import os
-import re
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from salience.data.labels import encode_groups, encode_known, encode_labels
-from salience.data.source import Encoded, Found, Frames, Source, mark_of, mark_of_files
+from salience.data.source import Encoded, Found, Frames, Source, mark_of
 from salience.data.sources.arrays import values_for
-from salience.data.sources.query import SPLITS, Query, choose_split
+from salience.data.sources.query import Query, choose_split
 from salience.errors import UserError
 from salience.modalities.decode import Blob, Refused
 
 BATCH_ROWS = 1024
-CSV_ROWS = 65536
+CHUNK_ROWS = 65536
 UNNAMED = "Unnamed: "
-SEPARATORS = ",;\t|"
 IMAGE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
 
 
@@ -55,27 +47,6 @@ class Table:
     verbatim: Callable[[list[str]], Iterator[pd.DataFrame]] | None = None
 
 
-def file(path: Path, query: Query) -> Source:
-    """A Parquet, Arrow (file or stream), Feather, CSV or TSV file."""
-    choose_split(query.split, ["train"], str(path))
-    if path.suffix.lower() == ".parquet":
-        return parquet_files([path], path.stem, "train", query)
-    table = _csv_table if path.suffix.lower() in (".csv", ".tsv") else _arrow_table
-    return _from_file(path.stem, "train", str(path.resolve()), mark_of_files([path]), lambda: table(path), query)
-
-
-def parquet_folder(path: Path, query: Query) -> Source:
-    """A folder of Parquet files named by split, such as train-00000-of-00002.parquet; others are all train."""
-    splits = _parquet_splits(path)
-    split = choose_split(query.split, splits, str(path))
-    return parquet_files(splits[split], path.resolve().name, split, query)
-
-
-def parquet_files(paths: Sequence[Path], name: str, split: str, query: Query) -> Source:
-    location = f"{paths[0].resolve()} {len(paths)}"
-    return _from_file(name, split, location, mark_of_files(paths), lambda: _parquet_table(paths), query)
-
-
 def frame(data: Any, query: Query) -> Source:
     """A DataFrame in memory."""
     if not isinstance(data, pd.DataFrame):
@@ -84,7 +55,7 @@ def frame(data: Any, query: Query) -> Source:
     return Source("dataframe", "train", lambda: found_in(_frame_table(data), query))
 
 
-def _from_file(name: str, split: str, location: str, mark: str, table: Callable[[], Table], query: Query) -> Source:
+def from_file(name: str, split: str, location: str, mark: str, table: Callable[[], Table], query: Query) -> Source:
     def read() -> Found:
         return found_in(table(), query)
 
@@ -201,137 +172,6 @@ def _class_names(table: Table, column: str) -> list[str]:
     return list(feature.get("names") or []) if feature.get("_type") == "ClassLabel" else []
 
 
-def arrow_image_column(schema: pa.Schema, features: dict[str, Any]) -> str | None:
-    """The first column that Hugging Face calls an image, or that is a struct with bytes, or is named so and binary."""
-    for column in schema:
-        described = features.get(column.name, {}).get("_type") == "Image"
-        struct = pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0
-        binary = pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)
-        if described or struct or binary:
-            name: str = column.name
-            return name
-    return None
-
-
-def arrow_features(schema: pa.Schema) -> dict[str, Any]:
-    """What Hugging Face's metadata say of the columns."""
-    metadata = (schema.metadata or {}).get(b"huggingface")
-    try:
-        return dict(json.loads(metadata)["info"]["features"]) if metadata else {}
-    except (ValueError, KeyError, TypeError):
-        return {}
-
-
-def _parquet_table(paths: Sequence[Path]) -> Table:
-    try:
-        schema = pq.read_schema(paths[0])
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"source: {paths[0]} cannot be read as Parquet: {_one_line(error)}") from error
-    features = arrow_features(schema)
-
-    def frames(columns: list[str]) -> Iterator[pd.DataFrame]:
-        for path in paths:
-            yield from _guarded(_parquet_batches(path, columns), path)
-
-    return Table(schema.names, frames, features, arrow_image_column(schema, features), folder=paths[0].parent)
-
-
-def _parquet_batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(path, memory_map=True) as file:
-        yield from file.iter_batches(BATCH_ROWS if _is_wide(file.schema_arrow, columns) else CSV_ROWS, columns=columns)
-
-
-def _is_wide(schema: pa.Schema, columns: list[str]) -> bool:
-    return any(
-        pa.types.is_nested(schema.field(name).type) or pa.types.is_binary(schema.field(name).type) for name in columns
-    )
-
-
-def _arrow_table(path: Path) -> Table:
-    try:
-        with _ipc(path) as reader:
-            schema = reader.schema
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"source: {path} cannot be read as Arrow: {_one_line(error)}") from error
-    features = arrow_features(schema)
-
-    def frames(columns: list[str]) -> Iterator[pd.DataFrame]:
-        yield from _guarded(_arrow_batches(path, columns), path)
-
-    return Table(schema.names, frames, features, arrow_image_column(schema, features), folder=path.parent)
-
-
-def _ipc(path: Path) -> Any:
-    source = pa.memory_map(str(path))
-    try:
-        return pa.ipc.open_file(source)
-    except pa.ArrowInvalid:
-        source.seek(0)
-        return pa.ipc.open_stream(source)
-
-
-def _arrow_batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    with _ipc(path) as reader:
-        files = hasattr(reader, "get_batch")
-        batches = (reader.get_batch(i) for i in range(reader.num_record_batches)) if files else iter(reader)
-        for batch in batches:
-            for start in range(0, batch.num_rows, CSV_ROWS):
-                yield batch.slice(start, CSV_ROWS).select(columns)
-
-
-def _guarded(batches: Iterator[pa.RecordBatch], path: Path) -> Iterator[pd.DataFrame]:
-    try:
-        for batch in batches:
-            yield batch.to_pandas()
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"source: {path} is damaged: {_one_line(error)}") from error
-
-
-def _csv_table(path: Path) -> Table:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            line = file.readline()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"source: {path} cannot be read as CSV: {_one_line(error)}; save it as UTF-8") from error
-    if not line.strip():
-        raise UserError(f"source: {path} is empty; a line of column names and rows are needed")
-    separator = max(SEPARATORS, key=line.count)
-    header = next(csv_module.reader([line], delimiter=separator, skipinitialspace=True))
-    names = [name.strip() or f"{UNNAMED}{i}" for i, name in enumerate(header)]
-
-    def frames(columns: list[str]) -> Iterator[pd.DataFrame]:
-        for chunk in _csv_chunks(path, separator, names):
-            yield chunk[columns]
-
-    def verbatim(columns: list[str]) -> Iterator[pd.DataFrame]:
-        for chunk in _csv_chunks(path, separator, names, verbatim=True):
-            yield chunk[columns]
-
-    return Table(names, frames, {}, None, texts=True, folder=path.parent, verbatim=verbatim)
-
-
-def _csv_chunks(path: Path, separator: str, names: list[str], *, verbatim: bool = False) -> Iterator[pd.DataFrame]:
-    """Cells as texts; empty ones are missing, and unless `verbatim` those that say so ("NA", "None", "nan").
-
-    A row longer than the header is an error, never shifted or cut.
-    """
-    try:
-        reader = pd.read_csv(
-            path, sep=separator, names=names, header=0, index_col=False, dtype=str, chunksize=CSV_ROWS,
-            encoding="utf-8-sig", skipinitialspace=True, keep_default_na=not verbatim, na_values=[""],
-        )  # fmt: skip
-        with reader:
-            while True:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("error", pd.errors.ParserWarning)
-                    chunk = next(reader, None)
-                if chunk is None:
-                    return
-                yield chunk
-    except (ValueError, OSError, pd.errors.ParserWarning) as error:
-        raise UserError(f"source: {path} cannot be read as CSV: {_one_line(error)}") from error
-
-
 def _frame_table(data: pd.DataFrame) -> Table:
     data = data.rename(columns=str)
 
@@ -351,20 +191,11 @@ def _holds_images(column: Any) -> bool:
     return isinstance(cell, bytes) and cell.startswith(IMAGE_MAGIC)
 
 
-def _parquet_splits(folder: Path) -> dict[str, list[Path]]:
-    files = sorted(Path(entry.path) for entry in os.scandir(folder) if entry.name.endswith(".parquet"))
-    splits: dict[str, list[Path]] = {}
-    for path in files:
-        match = re.match(rf"({'|'.join(SPLITS)})(?![A-Za-z])", path.name)
-        splits.setdefault(match[1] if match else "train", []).append(path)
-    return splits
-
-
 def _short(given: Any) -> str:
     if given is None or isinstance(given, str):
         return str(given)
     return mark_of(pd.Series(given).astype(str))
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
