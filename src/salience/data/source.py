@@ -85,6 +85,11 @@ def mark_of(parts: Iterable[object]) -> str:
     return digest.hexdigest()
 
 
+def mark_of_values(values: np.ndarray) -> str:
+    """Of an array of any type; 1 and "1" differ, as do a masked value and the one below it."""
+    return mark_of([values.dtype, *map(repr, values.reshape(-1).tolist())])
+
+
 def mark_of_files(paths: Iterable[Path]) -> str:
     """A mark of files: where each lies, its state on the disk, and a sample of its content.
 
