@@ -168,6 +168,7 @@ def config(tmp_path):
         "seed": 3,
         "checkpoint_every": 120.0,
         "encoder": None,
+        "reading": {},
         "spec": {"modality": "image"},
         "options": {"dim": 64, "temperature": 0.1},
     }

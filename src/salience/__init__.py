@@ -20,6 +20,7 @@ PUBLIC = {
     "MissingPackage": "salience.errors",
     "Note": "salience.errors",
     "Dataset": "salience.data",
+    "Reading": "salience.reading",
     "open_data": "salience.data",
     "Representation": "salience.representation",
     "load": "salience.representation",
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from salience.evaluation import evaluate as evaluate
     from salience.evaluation.compare import compare as compare
     from salience.explorer import explore as explore
+    from salience.reading import Reading as Reading
     from salience.representation import Representation as Representation
     from salience.representation import load as load
     from salience.training.fit import fit as fit

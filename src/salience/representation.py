@@ -27,6 +27,7 @@ from salience.errors import Note, UserError, naming
 from salience.files import atomic
 from salience.methods import ClosedForm, Context, Method, method_class
 from salience.nets import Encoder
+from salience.reading import AS_FOUND, Reading
 from salience.run import Run
 from salience.units import check_whole
 
@@ -181,11 +182,19 @@ class Representation:
             torch.manual_seed(seed)
             yield
 
-    def open(self, source: Any, **options: Any) -> Dataset:
-        """The source as this representation expects it: resolution, channels, columns."""
+    @property
+    def reading(self) -> Reading:
+        """How its training data were read."""
+        return Reading.of(self.config)
+
+    def open(self, source: Any, *, reading: Reading = AS_FOUND, **options: Any) -> Dataset:
+        """The source as this representation expects it: resolution, channels, columns.
+
+        reading: how the source is read; what it leaves open is as when the run was trained
+        """
         if isinstance(source, Dataset):
             return _matching(source, self.spec)
-        return open_data(source, spec=self.spec, **options)
+        return open_data(source, spec=self.spec, reading=reading.over(self.reading), **options)
 
     def open_trained(self, source: Any) -> Dataset:
         """The source the run was trained on, without the class that was left out."""

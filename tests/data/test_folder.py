@@ -1,14 +1,19 @@
 import os
 import shutil
 import socket
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from salience import fit
 from salience.data import open_data
 from salience.errors import UserError
+from salience.reading import Reading
+
+SAID_ANT_AND_BEE = "folders are read as 2 classes: ant, bee; for none: --folders flat"
 
 
 def save(path, value=0, size=(10, 10), mode="RGB", **options):
@@ -25,7 +30,7 @@ def test_folders_are_classes(pictures):
     np.testing.assert_array_equal(data.x, np.arange(0, 240, 40)[:, None, None, None] * np.ones((1, 3, 10, 10)))
     assert data.spec.shape == (3, 10, 10)
     assert data.bad == ()
-    assert data.notes == ()
+    assert data.notes == (SAID_ANT_AND_BEE,)
 
 
 def test_a_flat_folder_has_no_labels(tmp_path):
@@ -37,15 +42,151 @@ def test_a_flat_folder_has_no_labels(tmp_path):
     assert data.ids == ["a.png", "b.png", "c.PNG"]
 
 
-@pytest.mark.parametrize("names", [("train", "car", "bus"), ("test", "val"), ("training", "test")])
-def test_folders_named_like_splits_are_classes_unless_all_are_and_train_is_there(tmp_path, names):
-    for name in names:
-        save(tmp_path / "x" / name / "test_train_val.png")
+def lay_out(root, *names):
+    """An image of another brightness at each of these paths."""
+    for value, name in enumerate(names):
+        save(root / name, value)
+    return root
+
+
+def brightness(data):
+    return data.x[:, 0, 0, 0].tolist()
+
+
+SAID_TWO = "folders are read as 2 classes: cat, dog; for none: --folders flat"
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [("Training", "Testing"), ("TRAIN", "TEST"), ("train_set", "test_set"), ("train2017", "test2017"),
+     ("train-images", "test-images")],
+)  # fmt: skip
+def test_splits_are_known_by_the_names_they_have_in_use(tmp_path, train, test):
+    lay_out(tmp_path / "x", f"{train}/cat/a.png", f"{train}/dog/b.png", f"{test}/cat/c.png")
+    data, held = open_data(tmp_path / "x"), open_data(f"{tmp_path}/x:test")
+    assert (data.split, data.classes, brightness(data)) == ("train", ("cat", "dog"), [0, 1])
+    assert (held.split, held.classes, brightness(held)) == ("test", ("cat", "dog"), [2])
+    shown = sorted([f"train ({train})", f"test ({test})"], key=lambda one: one.split("(")[1])
+    otherwise = "for other readings: --folders classes or flat"
+    assert f"folders are read as splits: {', '.join(shown)}; this is train; {otherwise}" in data.notes
+    assert f"folders are read as splits: {', '.join(shown)}; this is test; {otherwise}" in held.notes
+    assert SAID_TWO in data.notes
+
+
+def test_folders_without_images_are_no_splits_and_no_classes(tmp_path):
+    root = lay_out(tmp_path / "x", "train/cat/a.png", "train/dog/b.png", "test/cat/c.png")
+    (root / "annotations").mkdir()
+    (root / "annotations" / "boxes.json").touch()
+    (root / "__MACOSX" / "train").mkdir(parents=True)
+    (root / "__MACOSX" / "train" / "._a.png").touch()
+    (root / "train" / "empty").mkdir()
+    data = open_data(root)
+    assert (data.split, data.classes, data.ids) == ("train", ("cat", "dog"), ["cat/a.png", "dog/b.png"])
+
+
+def test_test_and_val_alone_are_splits_of_which_one_must_be_named(tmp_path):
+    lay_out(tmp_path / "x", "test/cat/a.png", "val/cat/b.png", "val/dog/c.png")
+    with pytest.raises(UserError, match="has no split train; it has: test, val; name one, as in SOURCE:test"):
+        open_data(tmp_path / "x")
+    assert open_data(f"{tmp_path}/x:dev").ids == ["cat/b.png", "dog/c.png"]
+    assert open_data(f"{tmp_path}/x:test").classes == ("cat", "dog")
+
+
+def test_one_folder_named_like_a_split_is_that_split(tmp_path):
+    lay_out(tmp_path / "x", "test/cat/a.png", "test/dog/b.png")
     data = open_data(tmp_path / "x")
-    assert data.classes == tuple(sorted(names))
-    assert len(data) == len(names)
+    assert (data.split, data.classes) == ("test", ("cat", "dog"))
+
+
+def test_a_class_named_like_a_split_is_a_class_among_others_and_is_warned_of(tmp_path):
+    root = lay_out(tmp_path / "x", "bus/a.png", "car/b.png", "train/c.png")
+    data = open_data(root)
+    assert data.classes == ("bus", "car", "train")
+    assert "class train has the name of a split; if it is one, give --folders splits" in data.notes
+    assert brightness(open_data(root, reading=Reading(folders="splits"))) == [2]
     with pytest.raises(UserError, match="no split 'test'"):
-        open_data(f"{tmp_path}/x:test")
+        open_data(f"{root}:test")
+
+
+def test_what_lies_beside_two_splits_is_passed_over_and_said(tmp_path):
+    root = lay_out(tmp_path / "x", "train/a.png", "test/b.png", "masks/c.png", "cover.png")
+    data = open_data(root)
+    assert (data.ids, data.labels) == (["a.png"], None)
+    assert "1 folder beside the splits passed over: masks" in data.notes
+    assert "1 image beside the folders of the splits passed over" in data.notes
+
+
+def test_two_folders_of_one_split_are_refused(tmp_path):
+    root = lay_out(tmp_path / "x", "train/a.png", "Training/b.png")
+    with pytest.raises(UserError, match="Training and train are both called train; rename one, or give --folders"):
+        open_data(root)
+    assert open_data(root, reading=Reading(folders="classes")).classes == ("Training", "train")
+
+
+@pytest.mark.parametrize("wrapper", ["images", "archive/data/images"])
+def test_a_folder_that_only_wraps_others_is_passed_through(tmp_path, wrapper):
+    root = lay_out(tmp_path / "x", f"{wrapper}/cat/a.png", f"{wrapper}/dog/b.png", f"{wrapper}/c.png")
+    data = open_data(root)
+    assert data.classes == ("cat", "dog")
+    assert data.ids == [f"{wrapper}/c.png", f"{wrapper}/cat/a.png", f"{wrapper}/dog/b.png"]
+    assert data.labels.tolist() == [-1, 0, 1]
+    assert f"folders in {wrapper}/ are read as 2 classes: cat, dog; for none: --folders flat" in data.notes
+    assert "1 image in no class folder: without a label" in data.notes
+
+
+def test_wrappers_are_passed_through_above_splits_and_within_them(tmp_path):
+    root = lay_out(
+        tmp_path / "x", "download/training_set/training_set/cat/a.png", "download/training_set/training_set/dog/b.png",
+        "download/test_set/test_set/cat/c.png",
+    )  # fmt: skip
+    data, held = open_data(root), open_data(f"{root}:test")
+    assert (data.classes, data.labels.tolist(), data.ids[0]) == (("cat", "dog"), [0, 1], "training_set/cat/a.png")
+    assert (held.split, held.labels.tolist()) == ("test", [0])
+
+
+def test_a_single_folder_of_images_is_a_class_and_no_wrapper(tmp_path):
+    assert open_data(lay_out(tmp_path / "x", "cat/a.png", "cat/b.png")).classes == ("cat",)
+
+
+@pytest.mark.parametrize(
+    ("said", "split", "classes", "ids"),
+    [
+        (None, "train", ("cat", "dog"), ["cat/b.png", "dog/c.png"]),
+        ("splits", "train", ("cat", "dog"), ["cat/b.png", "dog/c.png"]),
+        ("classes", "train", ("test", "train"), ["test/cat/a.png", "train/cat/b.png", "train/dog/c.png"]),
+        ("flat", "train", (), ["test/cat/a.png", "train/cat/b.png", "train/dog/c.png"]),
+    ],
+)
+def test_the_user_says_what_folders_are(tmp_path, said, split, classes, ids):
+    root = lay_out(tmp_path / "x", "test/cat/a.png", "train/cat/b.png", "train/dog/c.png")
+    data = open_data(root, reading=Reading(folders=said))
+    assert (data.split, data.classes, data.ids) == (split, classes, ids)
+    labelled = [data.classes[code] for code in data.labels] if classes else data.labels
+    assert labelled == {"classes": ["test", "train", "train"], "flat": None}.get(said, ["cat", "dog"])
+
+
+def test_folders_of_other_names_are_splits_where_the_user_says_so(tmp_path):
+    root = lay_out(tmp_path / "x", "train/a.png", "unlabelled/b.png")
+    assert open_data(root).classes == ("train", "unlabelled")
+    assert open_data(f"{root}:unlabelled", reading=Reading(folders="splits")).ids == ["b.png"]
+    with pytest.raises(UserError, match="no folder of images that could be a split"):
+        open_data(lay_out(tmp_path / "y", "a.png"), reading=Reading(folders="splits"))
+
+
+def test_another_reading_of_the_same_folder_is_not_taken_from_the_cache(tmp_path):
+    root = lay_out(tmp_path / "x", "cat/a.png", "dog/b.png")
+    assert open_data(root).classes == ("cat", "dog")
+    assert open_data(root, reading=Reading(folders="flat")).classes == ()
+    assert open_data(root).classes == ("cat", "dog")
+
+
+def test_a_run_reads_a_new_folder_as_it_read_the_first(tmp_path):
+    first = lay_out(tmp_path / "x", "train/a.png", "train/b.png", "test/c.png")
+    second = lay_out(tmp_path / "y", "train/d.png", "test/e.png")
+    flat = Reading(folders="flat")
+    rep = fit("pca", str(first), dim=1, out=tmp_path / "run", reading=flat, progress=False)
+    assert len(rep.open(second)) == 2
+    assert len(rep.open(second, reading=Reading(folders="splits"))) == 1
 
 
 def test_split_folders(tmp_path):
@@ -133,12 +274,61 @@ def test_other_files_are_passed_over_and_said_hidden_ones_are_not_mentioned(pict
     (pictures / "ant" / "._0.png").write_text("resource fork")
     data = open_data(pictures)
     assert len(data) == 6
-    assert data.notes == ("1 file is no image and was passed over: ant/notes.txt",)
+    assert data.notes == (SAID_ANT_AND_BEE, "1 file is no image and was passed over: ant/notes.txt")
 
 
-def test_a_loop_of_links_ends(pictures):
+def test_all_files_that_are_no_images_are_counted(pictures):
+    for row in range(248):
+        (pictures / "bee" / f"{row:03}.svg").touch()
+    assert "248 files are no images and were passed over: bee/000.svg, bee/001.svg, bee/002.svg, ..." in (
+        open_data(pictures).notes
+    )
+
+
+def test_a_loop_of_links_ends_and_is_said(pictures):
     (pictures / "ant" / "loop").symlink_to(pictures)
-    assert len(open_data(pictures)) == 6
+    (pictures / "self.png").symlink_to(pictures / "self.png")
+    data = open_data(pictures)
+    assert len(data) == 6
+    assert "1 folder leads to a place that was listed already, and is passed over: ant/loop" in data.notes
+    assert [item.id for item in data.bad] == ["self.png"]
+
+
+def test_a_second_link_to_a_folder_is_passed_over_and_said(pictures):
+    (pictures / "wasp").symlink_to(pictures / "bee")
+    data = open_data(pictures)
+    assert data.ids[3:] == ["bee/3.png", "bee/4.png", "bee/5.png"]
+    assert "1 folder leads to a place that was listed already, and is passed over: wasp" in data.notes
+
+
+def test_a_thousand_nested_folders_are_listed(tmp_path):
+    here = Path.cwd()
+    (tmp_path / "x").mkdir()
+    try:
+        os.chdir(tmp_path / "x")
+        for _ in range(1100):
+            os.mkdir("d")  # noqa: PTH102
+            os.chdir("d")
+        save(Path("deep.png"))
+    finally:
+        os.chdir(here)
+    save(tmp_path / "x" / "top.png")
+    assert open_data(tmp_path / "x").ids == ["d/" * 1100 + "deep.png", "top.png"]
+    subprocess.run(["rm", "-rf", tmp_path / "x" / "d"], check=True)  # shutil's own way is recursive
+
+
+def test_a_folder_that_cannot_be_listed_is_said(pictures, monkeypatch):
+    listed = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("bee"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr("salience.data.sources.folder_tree.os.scandir", refusing)
+    data = open_data(pictures)
+    assert len(data) == 3
+    assert "folder bee cannot be listed (Permission denied) and is passed over" in data.notes
 
 
 def test_deeper_folders_belong_to_the_class_above(tmp_path):
@@ -245,7 +435,7 @@ def test_names_with_control_characters_are_printed_in_one_line(pictures, capsys)
     data = open_data(pictures)
     assert data.bad[0].id == "ant/a\n\x1b[2J.png"
     assert capsys.readouterr().err == "left out 1 of 7 items: ant/a\\n\\x1b[2J.png (empty)\n"
-    assert data.notes == ("1 file is no image and was passed over: ant/b\\n.txt",)
+    assert data.notes == (SAID_ANT_AND_BEE, "1 file is no image and was passed over: ant/b\\n.txt")
 
 
 def test_labels_named_none_and_na_are_labels(pictures, tmp_path):

@@ -21,6 +21,7 @@ from salience.errors import UserError, naming
 from salience.evaluation.detection import auroc
 from salience.evaluation.fidelity import squared_error
 from salience.evaluation.protocol import open_for
+from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation
 from salience.store import Store, open_store
 from salience.store_names import names_store
@@ -52,6 +53,7 @@ def anomalies(
     held_out: str | None = None,
     k: int = 5,
     labels: str | None = None,
+    reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Outcome:
     """Ranks items, the strangest first.
@@ -59,6 +61,7 @@ def anomalies(
     run: a Representation or a run folder; or a store, whose items are ranked, and get the column `anomaly`
     source: ordinary items, anything `open_data` takes, or a Dataset; also those that are ranked, unless `test` is
         given. None for a store.
+    reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     out: a new folder for anomalies.json, items.csv and picture.png; None writes nothing
     score: "reconstruction", "likelihood" or "neighbours" (Euclidean distance to the `k` nearest embeddings of the
         source, an item's own left out); by default likelihood if the method rates items, else reconstruction if it
@@ -81,9 +84,9 @@ def anomalies(
     with placed(out) as place:
         rep = as_run(run, None, "rank anomalies")
         score = _score_for(rep, score)
-        data = open_for(rep, source, labels)
+        data = open_for(rep, source, labels, reading)
         with naming("test", "source"):
-            ranked = data if test is None else open_for(rep, test, labels)
+            ranked = data if test is None else open_for(rep, test, labels, reading)
         strange = None if held_out is None else _strange(ranked, held_out)
         ordinary = _ordinary(data, held_out)
         if strange is not None and test is None:

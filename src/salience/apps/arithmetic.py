@@ -22,6 +22,7 @@ from salience.evaluation import intervals
 from salience.evaluation.intervals import Metric
 from salience.evaluation.rows import labels_of
 from salience.evaluation.split import sample
+from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation
 from salience.units import check_seed
 
@@ -45,12 +46,14 @@ def arithmetic(
     item: str | int | None = None,
     features: Representation | Path | str | None = None,
     seed: int = 0,
+    reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Outcome:
     """Adds to codes of items the mean code of one class, subtracts that of another, and decodes.
 
     run: a Representation or a run folder, of a method that decodes
     source: labelled images: anything `open_data` takes, or a Dataset
+    reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     out: a new folder for arithmetic.json, items.csv, vector.npy and picture.png; None writes nothing
     add, subtract: classes, by name
     to: the class of the items that are changed, by default the one subtracted; item: one alone, by id or row number
@@ -66,7 +69,7 @@ def arithmetic(
         raise UserError("to, item: both were given; name the class of the items to change, or one item, not both")
     with placed(out) as place:
         rep = as_run(run, "decode", "do arithmetic")
-        data = rep.open(source)
+        data = rep.open(source, reading=reading)
         require_images(data, "arithmetic")
         data.require_labels("arithmetic")
         plus, minus = data.class_number(add, "add"), data.class_number(subtract, "subtract")

@@ -26,6 +26,7 @@ from salience.evaluation.rows import labels_of
 from salience.evaluation.split import held_out, sample
 from salience.methods.autoencoders.denoising_autoencoder import LEVELS
 from salience.nets import input_width
+from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation
 from salience.units import check_seed, counted
 from salience.views.corruption import corrupted
@@ -66,12 +67,14 @@ def denoise(
     level: float | None = None,
     noisy: bool = False,
     seed: int = 0,
+    reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Outcome:
     """Adds noise to clean items, takes it away, and measures what is left, beside PCA and Wiener's filter.
 
     run: a Representation or a run folder, of a method that decodes
     source: anything `open_data` takes, or a Dataset; a fifth of it is judged, the rest fits the two baselines
+    reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     out: a new folder for denoise.json, items.csv and picture.png; None writes nothing
     noise: "gaussian", "masking" or "salt-and-pepper"; by default what the run was trained against, else gaussian
     level: standard deviation on the unit scale, or the share of values that are hit; by default 0.3, 0.25 and 0.1
@@ -87,7 +90,7 @@ def denoise(
     check_seed(seed)
     with placed(out) as place:
         rep = as_run(run, "decode", "denoise")
-        data = rep.open(source)
+        data = rep.open(source, reading=reading)
         if noisy:
             outcome = _results(place, rep, data, progress)
         else:

@@ -12,6 +12,7 @@ from salience.batch import Spec
 from salience.data import Dataset, open_data
 from salience.data.duplicates import MOST_PAIRS, content_hashes, equal_groups, near_pairs
 from salience.errors import UserError, naming
+from salience.reading import AS_FOUND, Reading
 from salience.units import counted, printable
 
 LISTED = 1000  # of the near duplicates, in JSON
@@ -148,21 +149,28 @@ class Description:
 
 
 def describe(
-    source: Any, other: Any = None, *, labels: str | None = None, resolution: int | None = None, progress: bool = True
+    source: Any,
+    other: Any = None,
+    *,
+    labels: str | None = None,
+    resolution: int | None = None,
+    reading: Reading = AS_FOUND,
+    progress: bool = True,
 ) -> Description:
     """Opens the source and tells what was found.
 
     source, other: anything `open_data` takes; with `other`, the test data, also what of it is in `source`
     labels: the column of labels, in a table;  resolution: images are brought to it
+    reading: how both are read, see `Reading`
     Errors: UserError where a source cannot be opened, or the two do not fit each other.
     """
-    dataset = open_data(source, labels=labels, resolution=resolution, progress=progress)
+    dataset = open_data(source, labels=labels, resolution=resolution, reading=reading, progress=progress)
     hashes = content_hashes(dataset)
     equal = equal_groups(hashes)
     leakage = None
     if other is not None:
         with naming("other", "source"):
-            test = open_data(other, labels=labels, spec=dataset.spec, progress=progress)
+            test = open_data(other, labels=labels, spec=dataset.spec, reading=reading, progress=progress)
         if test.spec.modality != dataset.spec.modality:
             raise UserError(f"other: {test.name} is {test.spec.modality} data, {dataset.name} {dataset.spec.modality}")
         leakage = _leakage(dataset, hashes, test)

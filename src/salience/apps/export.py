@@ -17,6 +17,7 @@ from salience.data.progress import progress_bar
 from salience.errors import UserError
 from salience.evaluation.protocol import open_for
 from salience.files import atomic, require_free
+from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, load
 from salience.store.embedding import embed_into, parse_shard
 from salience.store_names import CLUSTERS, SUFFIX
@@ -31,12 +32,14 @@ def embed_to(
     *,
     shard: str | None = None,
     overwrite: bool = False,
+    reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Path:
     """Writes the representation of every item, in the source's order.
 
     run: a Representation or a run folder
     source: anything `open_data` takes, or a Dataset
+    reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     out: FILE.parquet, or a store NAME.lance, to which only what is new is added, and which a killed process goes on
         with. Columns: id (text), label (text, null where unknown; in a file, only where there are labels), vector
         (a fixed-size list of float32); in a store also thumbnail, content, and x, y, their place on a first map
@@ -49,7 +52,7 @@ def embed_to(
     if out.suffix == SUFFIX or str(out).startswith(CLUSTERS):
         rep = load(run) if isinstance(run, str | Path) else run
         added = embed_into(
-            rep, open_for(rep, source, None), out, (1, 1) if shard is None else parse_shard(shard), progress
+            rep, open_for(rep, source, None, reading), out, (1, 1) if shard is None else parse_shard(shard), progress
         )
         if progress:
             print(added, file=sys.stderr)
@@ -63,7 +66,7 @@ def embed_to(
     if out.is_dir() or not overwrite:
         require_free(out)
     rep = load(run) if isinstance(run, str | Path) else run
-    data = open_for(rep, source, None)
+    data = open_for(rep, source, None, reading)
     labelled = data.labels is not None and len(data.classes) > 0
     with atomic(out) as temporary:
         write_parts(temporary, rep, data, labelled, progress)

@@ -23,6 +23,7 @@ from salience.evaluation import intervals
 from salience.evaluation.intervals import Metric
 from salience.evaluation.rows import labels_of
 from salience.evaluation.split import sample
+from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation
 from salience.units import check_seed, check_whole
 
@@ -49,12 +50,14 @@ def interpolate(
     steps: int = 9,
     features: Representation | Path | str | None = None,
     seed: int = 0,
+    reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Outcome:
     """Decodes what lies between the codes of two items, and measures how ordinary it is.
 
     run: a Representation or a run folder, of a method that decodes
     source: images: anything `open_data` takes, or a Dataset
+    reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     out: a new folder for interpolate.json, linear.npy, spherical.npy and picture.png; None writes nothing
     start, end: items, by id or row number; by default drawn at random, of different classes where there are labels
     steps: items along a path, both ends among them
@@ -69,7 +72,7 @@ def interpolate(
     check_seed(seed)
     with placed(out) as place:
         rep = as_run(run, "decode", "interpolate")
-        data = rep.open(source)
+        data = rep.open(source, reading=reading)
         require_images(data, "interpolate")
         if len(data) < 2 * NEIGHBOURS:
             raise UserError(f"source: {data.name} has {len(data)} items, too few for neighbours; give more")

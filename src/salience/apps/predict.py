@@ -17,6 +17,7 @@ from salience.data import Dataset
 from salience.errors import UserError
 from salience.evaluation.head import fit_head
 from salience.files import require_free, write_text
+from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, load
 from salience.units import counted, printable
 
@@ -33,12 +34,18 @@ class Labelled:
 
 
 def predict(
-    run: Representation | Path | str, source: Any, labels: Path | str, out: Path | str | None = None
+    run: Representation | Path | str,
+    source: Any,
+    labels: Path | str,
+    out: Path | str | None = None,
+    *,
+    reading: Reading = AS_FOUND,
 ) -> pd.DataFrame:
     """Learns a classifier from a few labelled items and says what every item is.
 
     run: a Representation or a run folder
     source: anything `open_data` takes, or a Dataset
+    reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     labels: CSV with the columns item,label; an item is a relative path as in the source, or a row number
     out: a CSV file to write, which must not exist
     -> columns item, predicted, confidence (the classifier's probability); one row an item, in the source's order
@@ -48,7 +55,7 @@ def predict(
         require_free(out)
     rep = load(run) if isinstance(run, str | Path) else run
     path = readable(labels)
-    data = rep.open(source)
+    data = rep.open(source, reading=reading)
     known = read_labels(path, data)
     x = torch.from_numpy(np.ascontiguousarray(rep.embed(data), dtype=np.float32))
     head = fit_head(x, torch.from_numpy(known.rows), torch.from_numpy(known.y), len(known.classes))

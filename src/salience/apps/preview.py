@@ -16,6 +16,7 @@ from salience.data import Dataset, open_data
 from salience.errors import UserError
 from salience.files import atomic, require_free
 from salience.methods import Context, method_class
+from salience.reading import AS_FOUND, Reading
 from salience.views import Views, make_views
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def preview(
     views: str | None = None,
     resolution: int | None = None,
     seed: int = 0,
+    reading: Reading = AS_FOUND,
     items: int = 6,
     draws: int = 6,
 ) -> Path:
@@ -39,12 +41,12 @@ def preview(
 
     out: a new file ending in .png, .svg or .pdf; by default views-METHOD-SOURCE.png, which is overwritten
     views: a policy instead of the default;  resolution: images are brought to it
-    seed: of the items and of the draws
+    seed: of the items and of the draws;  reading: how the source is read, see `Reading`
     Errors: UserError for an unknown method or policy, data the method does not take, or a file that exists.
     """
     entry = catalogue.find(method)
     path = _picture_path(out, method, source)
-    dataset = source if isinstance(source, Dataset) else open_data(source, resolution=resolution)
+    dataset = source if isinstance(source, Dataset) else open_data(source, resolution=resolution, reading=reading)
     if dataset.spec.modality not in entry.modality:
         takes = " and ".join(entry.modality)
         raise UserError(f"source: {method} learns from {takes} data, {dataset.name} is {dataset.spec.modality}")

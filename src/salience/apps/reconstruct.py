@@ -13,6 +13,7 @@ from salience.apps.pictures import Strip, sheet, table_figure, unit_columns
 from salience.apps.streams import as_run, batches, notes_on, rebuilt
 from salience.data import Dataset
 from salience.evaluation.fidelity import SHOWN, fidelity, means
+from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation
 from salience.units import check_seed
 
@@ -25,12 +26,14 @@ def reconstruct(
     out: Path | str | None = None,
     *,
     seed: int = 0,
+    reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Outcome:
     """Embeds and decodes every item, and measures what came back: squared error, of images also PSNR and SSIM.
 
     run: a Representation or a run folder, of a method that decodes
     source: anything `open_data` takes, or a Dataset
+    reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     out: a new folder for reconstruct.json, items.csv and picture.png; None writes nothing
     seed: of the items drawn
     -> figures mse, psnr, ssim: means over items with 95 % intervals;  table: item and the same, one row an item
@@ -40,7 +43,7 @@ def reconstruct(
     check_seed(seed)
     with placed(out) as place:
         rep = as_run(run, "decode", "reconstruct")
-        data = rep.open(source)
+        data = rep.open(source, reading=reading)
         found: list[dict[str, np.ndarray]] = []
         for batch in batches(data, "reconstruct", progress):
             x = rep.unit(batch)

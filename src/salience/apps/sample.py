@@ -21,6 +21,7 @@ from salience.errors import UserError
 from salience.evaluation import intervals
 from salience.evaluation.frechet import frechet_distance
 from salience.evaluation.intervals import Metric
+from salience.reading import AS_FOUND, Reading
 from salience.representation import FIXED, Representation
 from salience.units import check_seed, counted
 
@@ -47,12 +48,14 @@ def sample(
     n: int = 64,
     features: Representation | Path | str | None = None,
     seed: int = 0,
+    reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Outcome:
     """Draws new items; with `source`, measures how near they come to it.
 
     run: a Representation or a run folder, of a method that samples
     source: real items: anything `open_data` takes, or a Dataset
+    reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     out: a new folder for sample.json, samples.npy (a table's as samples.csv too) and picture.png; None writes nothing
     n: how many are drawn to be kept; as many as the comparison needs are drawn beside
     features: a run whose embedding compares them; by default an untrained encoder's, the same for every run
@@ -64,7 +67,7 @@ def sample(
     check_seed(seed)
     with placed(out) as place:
         rep = as_run(run, "sample", "sample")
-        data = None if source is None else rep.open(source)
+        data = None if source is None else rep.open(source, reading=reading)
         if data is None and features is not None:
             raise UserError("features: they compare samples with real items; give a source, or leave them out")
         made = within(torch.from_numpy(rep.sample(n, seed)), rep.spec)

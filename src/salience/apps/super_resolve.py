@@ -25,6 +25,7 @@ from salience.errors import UserError
 from salience.evaluation import intervals
 from salience.evaluation.fidelity import SHOWN, fidelity, means
 from salience.evaluation.intervals import Metric
+from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, enlarged_at_once
 from salience.units import check_seed, counted
 from salience.views.unit import unit_images
@@ -46,12 +47,14 @@ def super_resolve(
     *,
     as_is: bool = False,
     seed: int = 0,
+    reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Outcome:
     """Shrinks images by the run's factor, enlarges them again, and compares with the originals.
 
     run: a Representation or a run folder, of a method that enlarges
     source: images: anything `open_data` takes, or a Dataset
+    reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     out: a new folder for super-resolve.json, items.csv and picture.png; None writes nothing
     as_is: the images are not shrunk, and nothing is judged: each is enlarged at its own size, as a PNG file, and if
         all have one size and are not too many also in enlarged.npy
@@ -65,9 +68,9 @@ def super_resolve(
         rep = as_run(run, "enlarge", "super-resolve")
         factor: int = rep.method.factor  # type: ignore[assignment]
         if as_is:
-            outcome = _enlarged(place, rep, _as_they_are(rep, source, progress), factor, progress)
+            outcome = _enlarged(place, rep, _as_they_are(rep, source, reading, progress), factor, progress)
         else:
-            data = rep.open(source)
+            data = rep.open(source, reading=reading)
             require_images(data, "super-resolution")
             outcome = _compared(place, rep, data, factor, notes_on(rep, data, source), seed, progress)
     return finished(outcome, out)
@@ -132,10 +135,10 @@ def _picture(rep: Representation, data: Dataset, rows: np.ndarray, factor: int) 
     return sheet([*strips, Strip("original", x)], title, tile=TILE)
 
 
-def _as_they_are(rep: Representation, source: Any, progress: bool) -> Originals:
+def _as_they_are(rep: Representation, source: Any, reading: Reading, progress: bool) -> Originals:
     """At their own sizes, with the run's channels and scale."""
     if not isinstance(source, Dataset):
-        return open_originals(source, rep.spec, progress=progress)
+        return open_originals(source, rep.spec, reading=reading.over(rep.reading), progress=progress)
     require_images(source, "super-resolution")
     if source.spec.channels != rep.spec.channels:
         have, need = source.spec.channels, rep.spec.channels

@@ -14,6 +14,7 @@ from salience import catalogue
 from salience.catalogue import Entry, Option
 from salience.cli.options import command
 from salience.errors import UserError, naming
+from salience.reading import AS_FOUND, Reading
 from salience.units import parse_duration
 
 ANY_KIND = (
@@ -126,6 +127,8 @@ def run_fit(entry: Entry, source: str | None, given: Mapping[str, Any]) -> int:
         configured = read_config(config)
         source = source or configured.get("source")
         settings = merge(configured, settings, entry)
+        reading = settings.get("reading", AS_FOUND).over(_reading_of(configured))
+        settings |= {} if reading == AS_FOUND else {"reading": reading}
     if source is None:
         raise UserError(f"SOURCE: none given; write: salience fit {entry.name} SOURCE, for example digits")
     if all(settings.get(name) is not None for name in EXCLUSIVE):
@@ -138,6 +141,11 @@ def run_fit(entry: Entry, source: str | None, given: Mapping[str, Any]) -> int:
     if fitted.run is not None:
         _say_next(fitted.run, source)
     return 0
+
+
+def _reading_of(config: Mapping[str, Any]) -> Reading:
+    """As the file says. One that a run has written without a reading is older than readings."""
+    return Reading.of(config if "spec" in config else {"reading": {}, **config})
 
 
 def read_config(path: str | Path) -> dict[str, Any]:

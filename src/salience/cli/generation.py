@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from salience.cli.options import ABOUT_SOURCE, Count, Json, Level, Neighbours, Run, Seed, Source, Steps
+from salience.cli.options import ABOUT_SOURCE, Count, Json, Level, Neighbours, Read, Run, Seed, Source, Steps
 from salience.cli.output import output_kept_for, print_json, print_text
+from salience.reading import AS_FOUND
 
 if TYPE_CHECKING:
     from salience.apps.outcome import Outcome
@@ -20,12 +21,14 @@ Features = Annotated[
 Other = Annotated[str | None, Parameter(help=ABOUT_SOURCE)]
 
 
-def reconstruct(run: Run, source: Source, /, *, out: Out = None, seed: Seed = 0, json: Json = False) -> int:
+def reconstruct(
+    run: Run, source: Source, /, *, read: Read = AS_FOUND, out: Out = None, seed: Seed = 0, json: Json = False
+) -> int:
     """Rebuild every item from its code: originals beside what came back; squared error, PSNR and SSIM."""
     from salience.apps.reconstruct import reconstruct as verb
 
     with output_kept_for(json):
-        found = verb(run, source, folder_for(out, "reconstruct"), seed=seed)
+        found = verb(run, source, folder_for(out, "reconstruct"), seed=seed, reading=read)
     return show(found, json)
 
 
@@ -37,6 +40,7 @@ def denoise(
     noise: Literal["gaussian", "masking", "salt-and-pepper"] | None = None,
     level: Level | None = None,
     noisy: Annotated[bool, Parameter(negative="")] = False,
+    read: Read = AS_FOUND,
     out: Out = None,
     seed: Seed = 0,
     json: Json = False,
@@ -53,7 +57,9 @@ def denoise(
     from salience.apps.denoise import denoise as verb
 
     with output_kept_for(json):
-        found = verb(run, source, folder_for(out, "denoise"), noise=noise, level=level, noisy=noisy, seed=seed)
+        found = verb(
+            run, source, folder_for(out, "denoise"), noise=noise, level=level, noisy=noisy, seed=seed, reading=read
+        )
     return show(found, json)
 
 
@@ -64,6 +70,7 @@ def sample(
     *,
     n: Annotated[Count, Parameter(name=["-n", "--n"])] = 64,
     features: Features = None,
+    read: Read = AS_FOUND,
     out: Out = None,
     seed: Seed = 0,
     json: Json = False,
@@ -72,7 +79,7 @@ def sample(
     from salience.apps.sample import sample as verb
 
     with output_kept_for(json):
-        found = verb(run, source, folder_for(out, "sample"), n=n, features=features, seed=seed)
+        found = verb(run, source, folder_for(out, "sample"), n=n, features=features, seed=seed, reading=read)
     return show(found, json)
 
 
@@ -85,6 +92,7 @@ def interpolate(
     end: Annotated[str | None, Parameter(name="--to")] = None,
     steps: Steps = 9,
     features: Features = None,
+    read: Read = AS_FOUND,
     out: Out = None,
     seed: Seed = 0,
     json: Json = False,
@@ -102,7 +110,7 @@ def interpolate(
 
     with output_kept_for(json):
         folder = folder_for(out, "interpolate")
-        found = verb(run, source, folder, start=start, end=end, steps=steps, features=features, seed=seed)
+        found = verb(run, source, folder, start=start, end=end, steps=steps, features=features, seed=seed, reading=read)
     return show(found, json)
 
 
@@ -116,6 +124,7 @@ def arithmetic(
     to: str | None = None,
     item: str | None = None,
     features: Path | None = None,
+    read: Read = AS_FOUND,
     out: Out = None,
     seed: Seed = 0,
     json: Json = False,
@@ -140,7 +149,8 @@ def arithmetic(
     with output_kept_for(json):
         folder = folder_for(out, "arithmetic")
         found = verb(
-            run, source, folder, add=add, subtract=subtract, to=to, item=item, features=features, seed=seed
+            run, source, folder, add=add, subtract=subtract, to=to, item=item, features=features, seed=seed,
+            reading=read,
         )  # fmt: skip
     return show(found, json)
 
@@ -155,6 +165,7 @@ def anomalies(
     held_out: str | None = None,
     k: Annotated[Neighbours, Parameter(name=["-k", "--k"])] = 5,
     labels: str | None = None,
+    read: Read = AS_FOUND,
     out: Out = None,
     json: Json = False,
 ) -> int:
@@ -176,7 +187,7 @@ def anomalies(
 
     with output_kept_for(json):
         folder = folder_for(out, "anomalies")
-        found = verb(run, source, folder, test=test, score=score, held_out=held_out, k=k, labels=labels)
+        found = verb(run, source, folder, test=test, score=score, held_out=held_out, k=k, labels=labels, reading=read)
     return show(found, json)
 
 
@@ -186,6 +197,7 @@ def super_resolve(
     /,
     *,
     as_is: Annotated[bool, Parameter(negative="")] = False,
+    read: Read = AS_FOUND,
     out: Out = None,
     seed: Seed = 0,
     json: Json = False,
@@ -200,7 +212,7 @@ def super_resolve(
     from salience.apps.super_resolve import super_resolve as verb
 
     with output_kept_for(json):
-        found = verb(run, source, folder_for(out, "super-resolve"), as_is=as_is, seed=seed)
+        found = verb(run, source, folder_for(out, "super-resolve"), as_is=as_is, seed=seed, reading=read)
     return show(found, json)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Group, Parameter
 
 from salience.catalogue import AUTO, Option
+from salience.reading import AS_FOUND, Reading
 
 TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
 
@@ -18,6 +19,7 @@ ABOUT_SOURCE = "A built-in name, a file, a folder, hf://OWNER/NAME; SOURCE:test 
 Json = Annotated[bool, Parameter(help="Print JSON, and nothing else, on standard output.", negative="")]
 Source = Annotated[str, Parameter(help=ABOUT_SOURCE)]
 Run = Annotated[Path, Parameter(help="The folder of a run.")]
+Read = Annotated[Reading, Parameter(name="*", negative_iterable="", group=Group("Reading the source", sort_key=3))]
 
 
 def command(run: Callable[..., int], own: Iterable[Option], common: Iterable[Option], name: str) -> Callable[..., int]:
@@ -34,7 +36,8 @@ def command(run: Callable[..., int], own: Iterable[Option], common: Iterable[Opt
     first = inspect.Parameter("source", inspect.Parameter.POSITIONAL_ONLY, default=None, annotation=or_none)
     hyper_parameters = [_parameter(option, Group(f"Options of {name}", sort_key=1)) for option in own]
     training = [_parameter(option, Group("Options of fit", sort_key=2)) for option in common]
-    called.__signature__ = inspect.Signature([first, *hyper_parameters, *training])  # type: ignore[attr-defined]
+    reading = inspect.Parameter("reading", inspect.Parameter.KEYWORD_ONLY, default=AS_FOUND, annotation=Read)
+    called.__signature__ = inspect.Signature([first, *hyper_parameters, *training, reading])  # type: ignore[attr-defined]
     return called
 
 

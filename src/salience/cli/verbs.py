@@ -12,10 +12,11 @@ from salience.catalogue import Entry
 from salience.cli.explore import explore
 from salience.cli.fit import fit_app, with_method
 from salience.cli.generation import GENERATION
-from salience.cli.options import Json, Resolution, Run, Seed, Source
+from salience.cli.options import Json, Read, Resolution, Run, Seed, Source
 from salience.cli.output import output_kept_for, print_json, print_text, table
 from salience.cli.stores import STORES
 from salience.errors import UserError
+from salience.reading import AS_FOUND
 
 HELP = "Learn representations from data that nobody has labelled, see what they know, and put them to work."
 
@@ -90,6 +91,7 @@ def views(
     views: str | None = None,
     resolution: Resolution | None = None,
     seed: Seed = 0,
+    read: Read = AS_FOUND,
 ) -> int:
     """Draw what a method will see: several views of several items, as a picture.
 
@@ -105,7 +107,9 @@ def views(
     entry = catalogue.find(method)
     from salience.apps.preview import preview
 
-    return print_text(str(preview(entry.name, source, out, views=views, resolution=resolution, seed=seed)))
+    return print_text(
+        str(preview(entry.name, source, out, views=views, resolution=resolution, seed=seed, reading=read))
+    )
 
 
 def data(
@@ -115,6 +119,7 @@ def data(
     *,
     labels: str | None = None,
     resolution: Resolution | None = None,
+    read: Read = AS_FOUND,
     json: Json = False,
 ) -> int:
     """Tell what was found: items, shapes, labels, bad items, duplicates; and leakage into a second source.
@@ -129,11 +134,11 @@ def data(
     from salience.apps.describe import describe
 
     with output_kept_for(json):
-        found = describe(source, other, labels=labels, resolution=resolution)
+        found = describe(source, other, labels=labels, resolution=resolution, reading=read)
     return print_json(found.to_dict()) if json else print_text(found.text())
 
 
-def embed(run: Run, source: Source, /, *, out: Path, shard: str | None = None) -> int:
+def embed(run: Run, source: Source, /, *, out: Path, shard: str | None = None, read: Read = AS_FOUND) -> int:
     """Write the representation of every item of SOURCE to a store, or to a Parquet file.
 
     Parameters
@@ -145,11 +150,20 @@ def embed(run: Run, source: Source, /, *, out: Path, shard: str | None = None) -
     """
     from salience.apps import embed_to
 
-    embed_to(run, source, out, shard=shard)
+    embed_to(run, source, out, shard=shard, reading=read)
     return print_text(str(out))
 
 
-def evaluate(run: Run, /, *, on: Source, test: str | None = None, labels: str | None = None, json: Json = False) -> int:
+def evaluate(
+    run: Run,
+    /,
+    *,
+    on: Source,
+    test: str | None = None,
+    labels: str | None = None,
+    read: Read = AS_FOUND,
+    json: Json = False,
+) -> int:
     """Measure what a representation knows, beside raw input, PCA and the untrained encoder.
 
     Parameters
@@ -162,7 +176,7 @@ def evaluate(run: Run, /, *, on: Source, test: str | None = None, labels: str | 
     from salience.evaluation import evaluate as measure
 
     with output_kept_for(json):
-        report = measure(run, on, test, labels=labels)
+        report = measure(run, on, test, labels=labels, reading=read)
     return print_json(report.to_dict()) if json else print_text(f"{report.text()}\n\nreport: {run / 'report.html'}")
 
 
@@ -191,7 +205,7 @@ def compare(*runs: Run, out: Path | None = None, json: Json = False) -> int:
     return print_json(compared.to_dict()) if json else print_text(f"{compared.text()}\nplot: {folder / 'compare.html'}")
 
 
-def predict(run: Run, source: Source, /, *, labels: Path, out: Path | None = None) -> int:
+def predict(run: Run, source: Source, /, *, labels: Path, out: Path | None = None, read: Read = AS_FOUND) -> int:
     """Predict a class, with its confidence, for every item from a few labelled ones.
 
     Parameters
@@ -203,7 +217,7 @@ def predict(run: Run, source: Source, /, *, labels: Path, out: Path | None = Non
     """
     from salience.apps import predict as predict_classes
 
-    predicted = predict_classes(run, source, labels, out)
+    predicted = predict_classes(run, source, labels, out, reading=read)
     return print_text(predicted.to_csv(index=False, float_format="%.4f").rstrip() if out is None else str(out))
 
 

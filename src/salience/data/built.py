@@ -8,15 +8,21 @@ import numpy as np
 
 from salience.batch import Spec
 from salience.errors import UserError
+from salience.reading import Aspect
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to prepare: height and width of images, the spec of a run to follow, whether to show a progress bar."""
+    """How to prepare.
+
+    resolution: height and width of images;  spec: of a run to follow;  progress: whether to show a progress bar
+    aspect: what happens to images that are not square
+    """
 
     resolution: int | None = None
     spec: Spec | None = None
     progress: bool = False
+    aspect: Aspect = "stretch"
 
 
 @dataclass(frozen=True)

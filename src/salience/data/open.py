@@ -14,6 +14,7 @@ from salience.data.prepare import prepare
 from salience.data.sources import find_source
 from salience.data.sources.query import Query
 from salience.errors import UserError
+from salience.reading import AS_FOUND, Reading
 from salience.units import counted, printable
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def open_data(
     labels: Any = None,
     groups: Any = None,
     spec: Spec | None = None,
+    reading: Reading = AS_FOUND,
     cache: Path | str | None = None,
     progress: bool = True,
 ) -> Dataset:
@@ -46,6 +48,7 @@ def open_data(
     groups: the column, array [n] or .npy file that says which items belong together (patient, video, writer); for a
         folder of images a regular expression whose first group, found in the relative path, is the group
     spec: of a run, which the data are then made to fit
+    reading: how the source is read, where its content does not say: `Reading(folders="flat", aspect="pad")`
     cache: folder for prepared data and downloads; by default SALIENCE_CACHE, else ~/.cache/salience
     progress: show a bar on a terminal, and say what was left out
     Raises UserError where nothing is there, nothing can be read, or it does not fit.
@@ -55,8 +58,10 @@ def open_data(
     if resolution is not None and not (isinstance(resolution, int) and 1 <= resolution <= MAX_RESOLUTION):
         raise UserError(f"resolution: {resolution!r} is not a whole number from 1 to {MAX_RESOLUTION}")
     folder = cache_folder(cache)
-    found = find_source(source, Query(split, labels, groups, folder, progress))
-    dataset = prepare(found, Options(resolution if spec is None else None, spec, progress), folder)
+    found = find_source(source, Query(split, labels, groups, folder, progress, reading))
+    dataset = prepare(
+        found, Options(resolution if spec is None else None, spec, progress, reading.aspect or "crop"), folder
+    )
     if progress and dataset.bad:
         print(bad_items(dataset), file=sys.stderr)
     return dataset

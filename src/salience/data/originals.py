@@ -23,6 +23,7 @@ from salience.data.sources.query import Query
 from salience.errors import UserError
 from salience.modalities import image
 from salience.modalities.decode import Blob, UnreadableError, decode_whole, probe
+from salience.reading import AS_FOUND, Reading
 from salience.units import counted, printable
 
 
@@ -53,13 +54,13 @@ class Originals:
         return bool((self.sizes == self.sizes[:1]).all())
 
 
-def open_originals(source: Any, spec: Spec, *, progress: bool = True) -> Originals:
+def open_originals(source: Any, spec: Spec, *, reading: Reading = AS_FOUND, progress: bool = True) -> Originals:
     """The images of a source at their own sizes, for a run.
 
-    source: anything `open_data` takes;  spec: of the run
+    source: anything `open_data` takes;  spec: of the run;  reading: how the source is read
     Raises UserError as `open_data`, and where the source holds no images.
     """
-    found = find_source(source, Query(cache=cache_folder(None), progress=progress))
+    found = find_source(source, Query(cache=cache_folder(None), progress=progress, reading=reading))
     originals = _found(found, spec, progress)
     if progress and originals.bad:
         print(bad_items(originals), file=sys.stderr)

@@ -47,7 +47,8 @@ def prepare(source: Source, options: Options, cache: Path) -> Dataset:
 
 def _place(source: Source, options: Options, cache: Path) -> Path:
     spec = None if options.spec is None else options.spec.to_dict()
-    what = mark_of([source.location, source.split, options.resolution, json.dumps(spec)])
+    aspect = [] if options.aspect == "stretch" else [options.aspect]  # what was prepared before has no aspect
+    what = mark_of([source.location, source.split, options.resolution, json.dumps(spec), *aspect])
     state = mark_of([FORMAT, source.mark])
     return cache / "prepared" / f"{what[:16]}-{state[:16]}"
 

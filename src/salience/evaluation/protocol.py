@@ -22,6 +22,7 @@ from salience.evaluation.report import Evidence, Report
 from salience.evaluation.rows import Rows, choose_rows, labels_of, seen_in_training, shared_rows
 from salience.evaluation.split import sample
 from salience.evaluation.threads import threads_for
+from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, load
 from salience.run import Run
 
@@ -36,6 +37,7 @@ def evaluate(
     test: Any = None,
     *,
     labels: str | None = None,
+    reading: Reading = AS_FOUND,
     progress: bool = True,
     write: bool = True,
 ) -> Report:
@@ -45,15 +47,16 @@ def evaluate(
     on: anything `open_data` takes, or a Dataset; without `test` a fifth of it is held out (stratified, seed 0)
     test: held-out data, whose classes match by name
     labels: the column that holds the classes, in a table; by default the one the run was told of
+    reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     write: report.json, report.html and figures/ into the run folder, where there is one; an earlier report about other
         data is kept beside them as report-N
     Errors: UserError for labels of one class alone, groups that cannot be split, data that do not fit the run.
     """
     rep = load(run) if isinstance(run, str | Path) else run
     with naming("on", "source"):
-        data = open_for(rep, on, labels)
+        data = open_for(rep, on, labels, reading)
     with naming("test", "source"):
-        held = None if test is None else open_for(rep, test, labels)
+        held = None if test is None else open_for(rep, test, labels, reading)
     rows = choose_rows(data, held)
     judged, source = (data, on) if held is None else (held, test)
     seen = seen_in_training(rep.trained_on, judged, source, bool(rep.config.get("use_labels")))
@@ -77,18 +80,18 @@ def evaluate(
     return report
 
 
-def open_for(rep: Representation, source: Any, labels: str | None) -> Dataset:
+def open_for(rep: Representation, source: Any, labels: str | None, reading: Reading = AS_FOUND) -> Dataset:
     """The source as the run expects it, with the labels of the column named, or of the one the run was told of."""
     if isinstance(source, Dataset):
         return rep.open(source)
     if labels is not None:
         if labels in [column.name for column in rep.spec.columns]:
             raise UserError(f"labels: the run was fitted to column '{labels}'; name another, or fit without it")
-        return rep.open(source, labels=labels)
+        return rep.open(source, labels=labels, reading=reading)
     try:
-        return rep.open(source, labels=rep.config.get("labels"))
+        return rep.open(source, labels=rep.config.get("labels"), reading=reading)
     except UserError:  # a table without the column of the run's labels is unlabelled, and measured as such
-        return rep.open(source)
+        return rep.open(source, reading=reading)
 
 
 def note_unfinished(rep: Representation) -> list[str]:

@@ -20,6 +20,7 @@ from salience.allocator import keep_freed_memory
 from salience.data import Dataset, open_data
 from salience.errors import UserError, naming
 from salience.methods import ClosedForm, Method, method_class
+from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, load, make_method, options_of, save_weights
 from salience.run import Run, next_free, refuse_existing
 from salience.training.checkpoints import Interrupted
@@ -69,6 +70,7 @@ def fit(
     use_labels: bool = False,
     labels: Any = None,
     without: str | int | None = None,
+    reading: Reading = AS_FOUND,
     precision: str = "auto",
     compile: bool | None = None,
     progress: bool = True,
@@ -86,6 +88,7 @@ def fit(
     stop_when_collapsed: raise Collapsed when all items have become alike, instead of a warning
     checkpoint_every: "2min";  devices: processes;  logger: a Lightning logger by name, beside metrics.csv
     use_labels: lets a method see the labels;  labels: the column that holds them, or as in `open_data`
+    reading: how the source is read, as in `open_data`; kept in the run
     without: a class whose items are left out, to be found strange later; only scale and mean are still of all items
     precision: "auto", or Lightning's name;  compile: None decides by the length of the training
     options: the method's hyper-parameters
@@ -105,7 +108,7 @@ def fit(
         refuse_existing(Path(out))
     shown = progress and not is_helper()
     without = None if without is None else str(without)
-    dataset = _open(source, entry, without, resolution=resolution, labels=labels, progress=shown)
+    dataset = _open(source, entry, without, resolution=resolution, labels=labels, reading=reading, progress=shown)
     use_labels = _whether_labelled(use_labels, method, dataset)
     if devices > 1 and not isinstance(source, str | os.PathLike):
         raise UserError(f"devices: {devices} processes cannot share data in memory; save it, and fit the file")
@@ -115,6 +118,7 @@ def fit(
         "salience": version("salience"),
         "method": method,
         **_provenance(source, dataset, labels),
+        "reading": reading.to_dict(),
         "without": without,
         "seed": seed,
         "options": options,
@@ -162,8 +166,10 @@ def resume(run: Path | str, source: Any = None, *, progress: bool = True) -> Rep
         raise UserError(f"run: {folder.path} was fitted to data in memory; resume it in Python: resume(run, source)")
     entry = catalogue.find(config["method"])
     where = config["source"] if source is None else source
-    opened = {"resolution": config["resolution"], "labels": config["labels"], "progress": progress and not is_helper()}
-    dataset = _open(where, entry, config.get("without"), **opened)
+    dataset = _open(
+        where, entry, config.get("without"), resolution=config["resolution"], labels=config["labels"],
+        reading=Reading.of(config), progress=progress and not is_helper(),
+    )  # fmt: skip
     if dataset.fingerprint != config["fingerprint"]:
         raise UserError(f"source: {where} has changed since {folder.path} was begun; fit again")
     torch.manual_seed(config["seed"])

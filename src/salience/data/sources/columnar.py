@@ -15,7 +15,7 @@ from pandas.api.extensions import ExtensionDtype
 
 from salience.data.source import Source, mark_of_files
 from salience.data.sources.columnar_process import Reader
-from salience.data.sources.query import SPLITS, Query, choose_split
+from salience.data.sources.query import Query, choose_split, split_of
 from salience.data.sources.tabular import BATCH_ROWS, CHUNK_ROWS, Table, from_file, one_line
 from salience.errors import UserError
 
@@ -115,6 +115,6 @@ def _parquet_splits(folder: Path) -> dict[str, list[Path]]:
     files = sorted(Path(entry.path) for entry in os.scandir(folder) if entry.name.endswith(".parquet"))
     splits: dict[str, list[Path]] = {}
     for path in files:
-        match = re.match(rf"({'|'.join(SPLITS)})(?![A-Za-z])", path.name)
-        splits.setdefault(match[1] if match else "train", []).append(path)
+        first = re.match(r"[A-Za-z]*", path.name)
+        splits.setdefault((first and split_of(first[0])) or "train", []).append(path)
     return splits

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,40 +11,32 @@ import numpy as np
 from salience.data.ids import Ids
 from salience.data.labels import encode_groups, encode_labels
 from salience.data.source import Encoded, Found, Source, mark_of, mark_of_files
-from salience.data.sources.query import SPLITS, Query, choose_split
+from salience.data.sources.folder_layout import Layout, find_layout
+from salience.data.sources.folder_tree import Listing, list_images
+from salience.data.sources.query import Query, choose_split
 from salience.errors import UserError
-from salience.modalities.decode import EXTENSIONS, Blob
+from salience.modalities.decode import Blob
 from salience.units import counted, printable
 
 CHUNK_FILES = 1024
-SHOWN = 3
-
-
-@dataclass
-class Listing:
-    """Images below a folder: relative paths with / in them, sorted, what marks their state, and what is no image."""
-
-    paths: list[str] = field(default_factory=list)
-    marks: list[str] = field(default_factory=list)
-    ignored: list[str] = field(default_factory=list)
 
 
 def images(path: Path, query: Query) -> Source:
     """Raises UserError where there is no image, or not the split."""
-    root, split, split_roots = _split_folder(path, query)
-    listing = list_images(root)
+    layout = find_layout(path, query)
+    listing = list_images(layout.root)
     if not listing.paths:
         seen = f"; it has {counted(len(listing.ignored), 'other file')}" if listing.ignored else ""
-        raise UserError(f"source: no image in {root}{seen}; images end in .jpg, .png, .tif, .bmp, .webp and the like")
-    classes = _classes(split_roots)
+        endings = "images end in .jpg, .png, .tif, .bmp, .webp and the like"
+        raise UserError(f"source: no image in {layout.root}{seen}; {endings}")
     side = _label_file(query)
-    mark = mark_of([*listing.paths, *listing.marks, *classes, query.groups, mark_of_files([side] if side else [])])
+    asked = [query.groups, mark_of_files([side] if side else []), query.reading]
     return Source(
         path.resolve().name or "folder",
-        split,
-        lambda: _found(root, listing, classes, query),
-        mark,
-        f"{root.resolve()} labels {query.labels} groups {query.groups}",
+        layout.split,
+        lambda: _found(layout, listing, query),
+        mark_of([*listing.paths, *listing.marks, *layout.classes, *layout.notes, *asked]),
+        f"{layout.root.resolve()} labels {query.labels} groups {query.groups} {query.reading}",
     )
 
 
@@ -57,109 +47,34 @@ def one_image(path: Path, query: Query) -> Source:
     return Source(
         path.name,
         "train",
-        lambda: _found(path.parent, listing, (), query),
+        lambda: _found(Layout(path.parent), listing, query),
         mark_of_files([path]),
         str(path.resolve()),
     )
 
 
-def list_images(root: Path) -> Listing:
-    """Every image below `root`, links followed, each folder once. Hidden files are passed over."""
-    listing = Listing()
-    _walk(root, "", listing, set())
-    order = sorted(range(len(listing.paths)), key=listing.paths.__getitem__)
-    return Listing([listing.paths[i] for i in order], [listing.marks[i] for i in order], sorted(listing.ignored))
-
-
-def _walk(folder: Path, prefix: str, listing: Listing, visited: set[tuple[int, int]]) -> None:
-    state = folder.stat()
-    if (state.st_dev, state.st_ino) in visited:
-        return
-    visited.add((state.st_dev, state.st_ino))
-    try:
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        raise UserError(f"source: cannot list {folder}: {error.strerror}") from error
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            _walk(Path(entry.path), f"{prefix}{entry.name}/", listing, visited)
-        elif _suffix(entry.name) in EXTENSIONS:
-            listing.paths.append(prefix + entry.name)
-            listing.marks.append(_mark(entry))
-        else:
-            listing.ignored.append(prefix + entry.name)
-
-
-def _suffix(name: str) -> str:
-    return "." + name.rpartition(".")[2].lower()
-
-
-def _mark(entry: os.DirEntry[str]) -> str:
-    try:
-        stat = entry.stat()
-    except OSError:  # a broken link: reading it gives the reason
-        return "gone"
-    return f"{stat.st_size} {stat.st_mtime_ns}"
-
-
-def _split_folder(path: Path, query: Query) -> tuple[Path, str, list[Path]]:
-    """The folder to read, its split, and the folders of all splits.
-
-    Top-level folders are splits only if train is among them and all are split names; else they are classes.
-    """
-    try:
-        names = sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
-    except OSError as error:
-        raise UserError(f"source: cannot list {path}: {error.strerror}") from error
-    if "train" in names and all(name in SPLITS for name in names):
-        split = choose_split(query.split, names, str(path))
-        return path / split, split, [path / name for name in names]
-    split = choose_split(query.split, ["train"], str(path))
-    return path, split, [path]
-
-
-def _classes(roots: list[Path]) -> tuple[str, ...]:
-    """Names of the class folders of all splits, so that labels mean the same in each."""
-    names = {entry.name for root in roots for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != "."}
-    return tuple(sorted(names))
-
-
-def _found(root: Path, listing: Listing, classes: tuple[str, ...], query: Query) -> Found:
-    labels = None
+def _found(layout: Layout, listing: Listing, query: Query) -> Found:
+    labels, classes, notes = None, layout.classes, layout.notes
     if query.labels is not None:
         labels, classes = _labels_from_file(listing.paths, query)
     elif classes:
         number = {name: code for code, name in enumerate(classes)}
-        labels = np.array([number.get(path.split("/")[0], -1) for path in listing.paths], dtype=np.int64)
-        classes, labels = _without_empty(classes, labels)
+        labels = np.array([number.get(layout.class_of(path) or "", -1) for path in listing.paths], dtype=np.int64)
+        if outside := int((labels < 0).sum()):
+            notes += (f"{counted(outside, 'image')} in no class folder: without a label",)
     return Found(
-        Encoded(len(listing.paths), lambda: _chunks(root, listing.paths)),
+        Encoded(len(listing.paths), lambda: _chunks(layout.root, listing.paths)),
         Ids.of(listing.paths),
         labels,
         classes,
         _groups(listing.paths, query.groups),
-        notes=_notes(listing),
+        notes=notes + listing.notes(),
     )
-
-
-def _without_empty(classes: tuple[str, ...], labels: np.ndarray) -> tuple[tuple[str, ...], np.ndarray | None]:
-    return (classes, labels) if (labels >= 0).any() else ((), None)
 
 
 def _chunks(root: Path, paths: list[str]) -> Iterator[list[Blob]]:
     for start in range(0, len(paths), CHUNK_FILES):
         yield [f"{root}/{path}" for path in paths[start : start + CHUNK_FILES]]
-
-
-def _notes(listing: Listing) -> tuple[str, ...]:
-    if not listing.ignored:
-        return ()
-    shown = ", ".join(map(printable, listing.ignored[:SHOWN])) + (", ..." if len(listing.ignored) > SHOWN else "")
-    count = len(listing.ignored)
-    were = "is no image and was" if count == 1 else "are no images and were"
-    return (f"{counted(count, 'file')} {were} passed over: {shown}",)
 
 
 def _groups(paths: list[str], pattern: object) -> np.ndarray | None:

@@ -59,7 +59,7 @@ def from_file(name: str, split: str, location: str, mark: str, table: Callable[[
     def read() -> Found:
         return found_in(table(), query)
 
-    options = f"labels {_short(query.labels)} groups {_short(query.groups)}"
+    options = f"labels {_short(query.labels)} groups {_short(query.groups)} {query.reading}"
     return Source(name, split, read, mark_of([mark, options]), f"{location} {options}")
 
 

@@ -1,0 +1,130 @@
+"""What the folders in a folder of images are: splits, classes, or nothing. Found out by their names, and said.
+
+photos/cat photos/dog                     classes
+photos/Training/cat photos/Testing/cat    splits, and classes in them
+archive/photos/cat archive/photos/dog     classes: a folder that only wraps others is passed through
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from salience.data.sources.folder_tree import folders_with_images, images_directly_in
+from salience.data.sources.query import Query, choose_split, split_of
+from salience.errors import UserError
+from salience.units import counted, printable
+
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a folder is read.
+
+    root: what is listed; items are named relative to it
+    split: its name
+    classes: names of the class folders of all splits, so that a label means the same in each; empty where none are
+    inside: where in `root` the class folders lie, "" or "photos/"
+    notes: what was found, and how to say otherwise
+    """
+
+    root: Path
+    split: str = "train"
+    classes: tuple[str, ...] = ()
+    inside: str = ""
+    notes: tuple[str, ...] = ()
+
+    def class_of(self, path: str) -> str | None:
+        """The class folder that a path relative to `root` lies in."""
+        first, below, _ = path.removeprefix(self.inside).partition("/")
+        return first if below and path.startswith(self.inside) else None
+
+
+def find_layout(path: Path, query: Query) -> Layout:
+    """How the folder at `path` is read: as `query.reading` says, otherwise by the names of its folders.
+
+    Raises UserError where the split that is asked for is not there, or the folder cannot be listed.
+    """
+    said = query.reading.folders
+    if said == "flat":
+        return Layout(path, choose_split(query.split, ["train"], str(path)))
+    top = path if said == "classes" else _unwrapped(path)
+    names = folders_with_images(top)
+    splits = {} if said == "classes" else _splits(names, everything=said == "splits")
+    if said == "splits" and not splits:
+        raise UserError(f"source: {path} has no folder of images that could be a split; leave out --folders splits")
+    if splits:
+        return _of_split(top, splits, names, query)
+    split = choose_split(query.split, ["train"], str(path))
+    inside = "" if top == path else f"{top.relative_to(path).as_posix()}/"
+    layout = Layout(path, split, tuple(names), inside)
+    return replace(layout, notes=(*_class_notes(layout, query), *_split_warnings(names, query)))
+
+
+def _unwrapped(folder: Path, *, within_split: bool = False) -> Path:
+    """The folder itself; where it holds nothing but one folder of folders, that one, and so on.
+
+    within_split: the folder is a split already, so that one in it of such a name wraps too (train/train/cat)
+    """
+    while True:
+        names = folders_with_images(folder)
+        if len(names) != 1 or images_directly_in(folder) or (split_of(names[0]) and not within_split):
+            return folder
+        if not folders_with_images(folder / names[0]):
+            return folder  # its images are one class
+        folder /= names[0]
+
+
+def _splits(names: list[str], *, everything: bool) -> dict[str, str]:
+    """The folder of each split. Empty where the folders are no splits.
+
+    They are where all have the name of a split, or the names of two splits are among them.
+    Raises UserError where two folders are of one split.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        split = split_of(name) or (name if everything else None)
+        if split is None:
+            continue
+        if split in found:
+            both = f"{printable(found[split])} and {printable(name)}"
+            raise UserError(f"source: {both} are both called {split}; rename one, or give --folders classes or flat")
+        found[split] = name
+    return found if len(found) == len(names) or len(found) > 1 else {}
+
+
+def _of_split(top: Path, splits: dict[str, str], names: list[str], query: Query) -> Layout:
+    split = choose_split(query.split, list(splits), str(top))
+    holders = {name: _unwrapped(top / folder, within_split=True) for name, folder in splits.items()}
+    classes = sorted({name for holder in holders.values() for name in folders_with_images(holder)})
+    root, holder = top / splits[split], holders[split]
+    inside = "" if holder == root else f"{holder.relative_to(root).as_posix()}/"
+    layout = Layout(root, split, tuple(classes), inside)
+    shown = ", ".join(name if name == folder else f"{name} ({printable(folder)})" for name, folder in splits.items())
+    notes = [f"folders are read as splits: {shown}; this is {split}; for other readings: --folders classes or flat"]
+    if others := [name for name in names if name not in splits.values()]:
+        notes.append(f"{counted(len(others), 'folder')} beside the splits passed over: {_some(others)}")
+    if beside := images_directly_in(top):
+        notes.append(f"{counted(beside, 'image')} beside the folders of the splits passed over")
+    return replace(layout, notes=(*notes, *_class_notes(layout, query)))
+
+
+def _class_notes(layout: Layout, query: Query) -> tuple[str, ...]:
+    if not layout.classes or query.labels is not None:  # labels from a file take the place of classes
+        return ()
+    where = f" in {printable(layout.inside)}" if layout.inside else ""
+    found = counted(len(layout.classes), "class", "classes")
+    return (f"folders{where} are read as {found}: {_some(layout.classes)}; for none: --folders flat",)
+
+
+def _split_warnings(classes: list[str], query: Query) -> tuple[str, ...]:
+    named = [name for name in classes if split_of(name)]
+    if not named or query.reading.folders is not None:
+        return ()
+    is_one = f"class {printable(named[0])} has the name of a split"
+    return (f"{is_one}; if it is one, give --folders splits",)
+
+
+def _some(names: list[str] | tuple[str, ...]) -> str:
+    return ", ".join(map(printable, names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")

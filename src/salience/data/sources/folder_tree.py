@@ -1,0 +1,152 @@
+"""The images below a folder. Everything that is passed over is kept by name, so that nothing is dropped in silence."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from salience.errors import UserError
+from salience.modalities.decode import EXTENSIONS
+from salience.units import counted, printable
+
+SHOWN = 3
+
+
+@dataclass
+class Listing:
+    """What is below a folder. Paths are relative to it, with / in them, and sorted.
+
+    paths: of the images;  marks: what changes when an image does, one for each path
+    ignored: files that are no images;  repeated: folders that are links to one that was listed already
+    closed: folders that cannot be listed, with the reason
+    """
+
+    paths: list[str] = field(default_factory=list)
+    marks: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
+    closed: list[tuple[str, str]] = field(default_factory=list)
+
+    def notes(self) -> tuple[str, ...]:
+        """What was passed over, a sentence each."""
+        found = []
+        if self.ignored:
+            were = "is no image and was" if len(self.ignored) == 1 else "are no images and were"
+            found.append(f"{counted(len(self.ignored), 'file')} {were} passed over: {_some(self.ignored)}")
+        if self.repeated:
+            links = "folder leads" if len(self.repeated) == 1 else "folders lead"
+            found.append(
+                f"{len(self.repeated):,} {links} to a place that was listed already, and is passed over: "
+                f"{_some(self.repeated)}"
+            )
+        for name, reason in self.closed[:SHOWN]:
+            found.append(f"folder {printable(name)} cannot be listed ({reason}) and is passed over")
+        if len(self.closed) > SHOWN:
+            found.append(f"{len(self.closed) - SHOWN:,} more folders cannot be listed")
+        return tuple(found)
+
+
+def list_images(root: Path) -> Listing:
+    """Every image below `root`, links followed, each folder once. Hidden files and folders are left out.
+
+    Raises UserError where `root` itself cannot be listed.
+    """
+    listing, images, visited = Listing(), list[tuple[str, str]](), set[tuple[int, int]]()
+    waiting = [(root, "")]  # a stack, and no recursion: folders may be nested a thousand deep
+    while waiting:
+        folder, prefix = waiting.pop()
+        try:
+            entries = _entries(folder, prefix, listing, visited)
+        except OSError as error:
+            if folder == root:
+                raise UserError(f"source: cannot list {folder}: {error.strerror}") from error
+            listing.closed.append((prefix.rstrip("/"), str(error.strerror)))
+            continue
+        for entry in entries:
+            name = prefix + entry.name
+            if _is_folder(entry):
+                waiting.append((Path(entry.path), f"{name}/"))
+            elif is_image(entry.name):
+                images.append((name, _mark(entry)))
+            else:
+                listing.ignored.append(name)
+    images.sort()
+    paths, marks = [path for path, _ in images], [mark for _, mark in images]
+    return Listing(paths, marks, sorted(listing.ignored), sorted(listing.repeated), sorted(listing.closed))
+
+
+def _entries(folder: Path, prefix: str, listing: Listing, visited: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
+    """What is in a folder, by name: of two that lead to one place, the same is listed on every machine."""
+    state = folder.stat()
+    if (state.st_dev, state.st_ino) in visited:
+        listing.repeated.append(prefix.rstrip("/"))
+        return []
+    visited.add((state.st_dev, state.st_ino))
+    shown = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    return sorted(shown, key=lambda entry: entry.name, reverse=True)  # a stack gives them back in order
+
+
+def is_image(name: str) -> bool:
+    """By the ending of its name."""
+    return "." + name.rpartition(".")[2].lower() in EXTENSIONS
+
+
+def folders_with_images(folder: Path) -> list[str]:
+    """The names of the folders directly in `folder` that hold an image at any depth, sorted.
+
+    Raises UserError where `folder` cannot be listed.
+    """
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if _is_folder(entry) and entry.name[0] != ".")
+    except OSError as error:
+        raise UserError(f"source: cannot list {folder}: {error.strerror}") from error
+    return [name for name in names if _holds_image(folder / name)]
+
+
+def images_directly_in(folder: Path) -> int:
+    """How many images lie in `folder` itself."""
+    return sum(is_image(entry.name) and not _is_folder(entry) for entry in _visible(folder))
+
+
+def _holds_image(folder: Path) -> bool:
+    """Whether there is an image at any depth. Stops at the first one."""
+    waiting, visited = [folder], set[tuple[int, int]]()
+    while waiting:
+        here = waiting.pop()
+        try:
+            state = here.stat()
+            entries = list(_visible(here))
+        except OSError:
+            continue
+        if (state.st_dev, state.st_ino) in visited:
+            continue
+        visited.add((state.st_dev, state.st_ino))
+        if any(is_image(entry.name) and not _is_folder(entry) for entry in entries):
+            return True
+        waiting += [Path(entry.path) for entry in entries if _is_folder(entry)]
+    return False
+
+
+def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:
+    return (entry for entry in os.scandir(folder) if not entry.name.startswith("."))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: reading it gives the reason
+        return False
+
+
+def _mark(entry: os.DirEntry[str]) -> str:
+    try:
+        stat = entry.stat()
+    except OSError:  # a broken link: reading it gives the reason
+        return "gone"
+    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(map(printable, names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")

@@ -1,0 +1,83 @@
+"""How a source is read, where its content does not say. Accepted wherever a source is, and kept in the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from salience.errors import UserError
+
+Folders = Literal["classes", "splits", "flat"]
+Aspect = Literal["crop", "pad", "stretch"]
+Decimal = Literal[".", ","]
+CHOICES = {"folders": get_args(Folders), "aspect": get_args(Aspect), "decimal": get_args(Decimal)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How a source is read. What is None is found out from the source, and a note says what was found.
+
+    Raises UserError for a value that none of these may have.
+
+    Args:
+        folders: What the folders in a folder of images are: classes, splits (train, test), or flat, nothing at all.
+        aspect: Images that are not square: crop keeps the centre, pad fills the rest, stretch changes the shape.
+        separator: The character between the cells of a CSV file.
+        decimal: The character before the decimals of a number in a CSV file.
+        header: Whether the first line of a CSV file names the columns.
+        missing: A word that stands for a missing value, in every column; may be repeated.
+    """
+
+    folders: Folders | None = None
+    aspect: Aspect | None = None
+    separator: str | None = None
+    decimal: Decimal | None = None
+    header: bool | None = None
+    missing: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            value = getattr(self, name)
+            if value is not None and value not in known:
+                raise UserError(f"{name}: expected one of {', '.join(known)}; got {value!r}")
+        self._check_texts()
+        if self.header is not None and not isinstance(self.header, bool):
+            raise UserError(f"header: expected True or False, got {self.header!r}")
+
+    def _check_texts(self) -> None:
+        if self.separator is not None and (not isinstance(self.separator, str) or len(self.separator) != 1):
+            raise UserError(f"separator: expected one character such as ; got {self.separator!r}")
+        if self.missing is None:
+            return
+        words = (self.missing,) if isinstance(self.missing, str) else tuple(self.missing)
+        if not all(isinstance(word, str) for word in words):
+            raise UserError(f"missing: expected words such as NA, got {self.missing!r}")
+        object.__setattr__(self, "missing", words)
+
+    def over(self, other: Reading) -> Reading:
+        """This reading; what it leaves open is as `other` says."""
+        return Reading(**{name: mine if mine is not None else theirs for name, mine, theirs in self._with(other)})
+
+    def _with(self, other: Reading) -> list[tuple[str, Any, Any]]:
+        return [(field.name, getattr(self, field.name), getattr(other, field.name)) for field in fields(self)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was said, as plain values for a config."""
+        said = {name: value for name, value in asdict(self).items() if value is not None}
+        return said if self.missing is None else said | {"missing": list(self.missing)}
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Reading:
+        """As a run's config says. Runs made before readings were kept stretch images.
+
+        Raises UserError where the config is damaged.
+        """
+        said = config.get("reading", {"aspect": "stretch"})
+        if not isinstance(said, Mapping) or not set(said) <= {field.name for field in fields(cls)}:
+            raise UserError(f"run: its config.yaml is damaged: reading is {str(said)[:80]!r}")
+        return cls(**said)
+
+
+AS_FOUND = Reading()
+"""Everything is found out from the source."""
