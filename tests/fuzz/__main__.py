@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.fuzz.formats import FORMATS
-from tests.fuzz.runner import Result, fuzz, table
+from tests.fuzz.runner import Child, Result, fuzz, table
 
 SHOWN = 6
 
@@ -22,11 +22,14 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, default=Path("fuzz-failures"), help="folder for the mutants that fail")
     chosen = parser.parse_args()
     results: dict[str, Result] = {}
-    for name in chosen.formats:
-        results[name] = fuzz(name, mutants=chosen.mutants, seed=chosen.seed, seconds=chosen.seconds, keep=chosen.keep)
-        print(table({name: results[name]}).splitlines()[1], flush=True)
-        for what, count in Counter(_last_line(detail) for _, _, detail in results[name].details).most_common(SHOWN):
-            print(f"    {count} x {what[:200]}", flush=True)
+    with Child() as child:
+        for name in chosen.formats:
+            results[name] = fuzz(
+                name, child, mutants=chosen.mutants, seed=chosen.seed, seconds=chosen.seconds, keep=chosen.keep
+            )
+            print(table({name: results[name]}).splitlines()[1], flush=True)
+            for what, count in Counter(_last_line(text) for _, _, text in results[name].details).most_common(SHOWN):
+                print(f"    {count} x {what[:200]}", flush=True)
     print(f"\n{table(results)}")
     failures = sum(result.failures for result in results.values())
     print(f"{failures:,} of {sum(r.counts.total() for r in results.values()):,} mutants failed", end="")

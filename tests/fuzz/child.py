@@ -1,37 +1,40 @@
 """The process that reads mutants, so that what ends or stops it is counted. Started by `runner`.
 
-argv: a format and its folder. stdin gets a line for every mutant that lies ready, stdout answers each with one of JSON:
-{"outcome": "read", "refused" or "traceback", "detail": text}
+argv: bytes of memory. stdin gets a line of JSON for every mutant that lies ready, {"format", "folder"}, and stdout
+answers each with one, {"outcome": "read", "refused" or "traceback", "detail": text}.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 LONGEST = 2000  # characters of a refusal
 
 
-def main(name: str, folder: Path, memory: int) -> None:
+def main(memory: int) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what is read may print
     from tests.fuzz.formats import FORMATS
 
-    chosen = FORMATS[name]
-    file = folder / chosen.file
     _warm_up()
     _limit(memory)
-    for _ in sys.stdin:
-        outcome, detail = _try(lambda: chosen.read(folder, file))
+    for line in sys.stdin:
+        asked = json.loads(line)
+        chosen, folder = FORMATS[asked["format"]], Path(asked["folder"])
+        os.environ["SALIENCE_CACHE"] = str(folder / "cache")
+        outcome, detail = _try(functools.partial(chosen.read, folder, folder / chosen.file))
         answers.write(json.dumps({"outcome": outcome, "detail": detail}) + "\n")
         answers.flush()
 
 
-def _try(read) -> tuple[str, str]:
+def _try(read: Callable[[], object]) -> tuple[str, str]:
     from salience.errors import UserError
 
     try:
@@ -70,4 +73,4 @@ def _limit(memory: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    main(int(sys.argv[1]))

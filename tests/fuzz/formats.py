@@ -113,7 +113,8 @@ def _ipc(new: Any, table: Any) -> bytes:
 
 def _feather(folder: Path) -> list[bytes]:
     return [
-        _written(lambda out: _frame().to_feather(out, compression=kind)) for kind in ("lz4", "zstd", "uncompressed")
+        _written(lambda out, kind=kind: _frame().to_feather(out, compression=kind))
+        for kind in ("lz4", "zstd", "uncompressed")
     ]
 
 
@@ -224,7 +225,7 @@ def fitted(folder: Path) -> Path:
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            salience.fit("autoencoder", _arrays()[0], out=run, steps=2, batch_size=6, progress=False)
+            salience.fit("autoencoder", _arrays()[0], out=run, epochs=1, batch_size=6, progress=False)
         shutil.copy(run / "checkpoints" / "last.ckpt", folder / "last.ckpt")
     return run
 

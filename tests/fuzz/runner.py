@@ -14,7 +14,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from tests.fuzz.formats import FORMATS
 ROOT = Path(__file__).parents[2]
 OUTCOMES = ("read", "refused", "traceback", "crash", "hang")
 FAILURES = ("traceback", "crash", "hang")
+MEMORY = 2 << 30  # bytes a child may take beyond what its imports do
 START = 120.0  # seconds a child may take to import what it needs
 
 
@@ -41,107 +42,103 @@ class Result:
 
 
 class Child:
-    """A process that reads the mutants of one format."""
+    """A process that reads mutants; where one ends it, the next starts another. Use it as a context."""
 
-    def __init__(self, name: str, folder: Path, *, memory: int) -> None:
-        self.command = [sys.executable, "-m", "tests.fuzz.child", name, str(folder), str(memory)]
-        self.folder = folder
-        self.process: subprocess.Popen[bytes] | None = None
+    def __init__(self, *, memory: int = MEMORY) -> None:
+        self.memory = memory
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
 
-    def read(self, timeout: float) -> tuple[str, str]:
-        """What becomes of the mutant that lies ready: an outcome, and what was said."""
-        fresh = self.process is None
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+        self._log.close()
+
+    def read(self, name: str, folder: Path, timeout: float) -> tuple[str, str]:
+        """What becomes of the mutant that lies ready in `folder`: an outcome, and what was said."""
+        patience = timeout + (START if self._process is None else 0)
         process = self._started()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(b"\n")
+            process.stdin.write(json.dumps({"format": name, "folder": str(folder)}).encode() + b"\n")
             process.stdin.flush()
         except BrokenPipeError:
-            return self._ended()
-        ready, _, _ = select.select([process.stdout], [], [], timeout + (START if fresh else 0))
+            return self._ended(process)
+        ready, _, _ = select.select([process.stdout], [], [], patience)
         if not ready:
-            self.close()
+            self._close()
             return "hang", f"no answer within {timeout:g} s"
         line = process.stdout.readline()
         if not line:
-            return self._ended()
+            return self._ended(process)
         answer = json.loads(line)
         return answer["outcome"], answer["detail"]
 
     def _started(self) -> subprocess.Popen[bytes]:
-        if self.process is None:
+        if self._process is None:
             paths = os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-            environment = {"SALIENCE_CACHE": str(self.folder / "cache"), "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-            with (self.folder / "child.log").open("ab") as log:
-                self.process = subprocess.Popen(
-                    self.command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    env=os.environ | environment,
-                    start_new_session=True,
-                )
-        return self.process
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.fuzz.child", str(self.memory)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+                start_new_session=True,
+            )
+        return self._process
 
-    def _ended(self) -> tuple[str, str]:
-        assert self.process is not None
-        code = self.process.wait()
-        self.close()
-        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return "crash", f"{name}: {(self.folder / 'child.log').read_text(errors='replace')[-1500:]}"
+    def _ended(self, process: subprocess.Popen[bytes]) -> tuple[str, str]:
+        code = process.wait()
+        self._close()
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        self._log.seek(0)
+        return "crash", f"{self._log.read()[-1500:].decode(errors='replace')}\n{how}"
 
-    def close(self) -> None:
-        if self.process is None:
+    def _close(self) -> None:
+        if self._process is None:
             return
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                try:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(BrokenPipeError):
+                if pipe is not None:
                     pipe.close()
-                except BrokenPipeError:
-                    pass
-        self.process.wait()
-        self.process = None
+        self._process.wait()
+        self._process = None
 
 
 def fuzz(
     name: str,
+    child: Child,
     *,
     mutants: int,
     seed: int = 0,
     seconds: float = float("inf"),
     timeout: float = 30.0,
-    memory: int = 2 << 30,
     keep: Path | None = None,
 ) -> Result:
     """Reads mutants of one format.
 
-    seconds: after which no more are tried;  timeout: seconds for each;  memory: bytes the child may take beyond what
-    its imports do;  keep: folder for the mutants that failed
+    seconds: after which no more are tried;  timeout: seconds for each;  keep: folder for the mutants that failed
     """
     chosen, result = FORMATS[name], Result()
     stop = time.monotonic() + seconds
     with _folder() as folder:
         chosen.prepare(folder)
         seeds = chosen.seeds(folder)
-        child = Child(name, folder, memory=memory)
-        try:
-            for number in range(mutants):
-                if time.monotonic() > stop:
-                    break
-                content = mutant(name, seeds, seed, number)
-                _put(folder / chosen.file, content)
-                outcome, detail = child.read(timeout)
-                result.counts[outcome] += 1
-                if outcome in FAILURES:
-                    result.details.append((number, outcome, detail))
-                    _keep(keep, name, number, outcome, content, detail)
-        finally:
-            child.close()
+        for number in range(mutants):
+            if time.monotonic() > stop:
+                break
+            content = mutant(name, seeds, seed, number)
+            _put(folder / chosen.file, content)
+            outcome, detail = child.read(name, folder, timeout)
+            result.counts[outcome] += 1
+            if outcome in FAILURES:
+                result.details.append((number, outcome, detail))
+                _keep(keep, name, number, outcome, content, detail)
     return result
 
 

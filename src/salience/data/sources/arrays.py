@@ -91,7 +91,9 @@ def values_for(given: Any, count: int, argument: str) -> np.ndarray | pd.Series 
         raise UserError(
             f"{argument}: {counted(len(values), 'value')} for {counted(count, 'item')}; one for each is needed"
         )
-    return _with_missing(values) if np.ma.is_masked(values) else np.asarray(values)
+    if np.ma.is_masked(values):
+        return _with_missing(values)
+    return np.asarray(values, dtype=values.dtype.newbyteorder("="))  # pandas knows no other byte order
 
 
 def _with_missing(values: np.ndarray) -> pd.Series:

@@ -70,20 +70,26 @@ def arrow_image_column(schema: pa.Schema, features: dict[str, Any]) -> str | Non
 
 
 def arrow_features(schema: pa.Schema) -> dict[str, Any]:
-    """What Hugging Face's metadata say of the columns."""
-    metadata = (schema.metadata or {}).get(b"huggingface")
+    """What Hugging Face's metadata say of the columns; of a damaged part, nothing."""
     try:
-        return dict(json.loads(metadata)["info"]["features"]) if metadata else {}
-    except (ValueError, KeyError, TypeError):
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        return {name: feature for name, feature in features.items() if _is_feature(feature)}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
+
+
+def _is_feature(feature: Any) -> bool:
+    if not isinstance(feature, dict):
+        return False  # a list is of a column of lists
+    names = feature.get("names")
+    return names is None or (isinstance(names, list) and all(isinstance(name, str) for name in names))
 
 
 def _table(paths: Sequence[Path], form: str) -> Table:
     """Files of the same columns, one after another.  form: "parquet" or "arrow" """
     reader = Reader(form, rows=CHUNK_ROWS, wide_rows=BATCH_ROWS)
     schema = reader.schema(paths[0])
-    features = arrow_features(schema)
-    names = [name for name in schema.names if name not in _named_indices(schema)]
+    names, features = _names(schema, paths[0]), arrow_features(schema)
 
     def frames(columns: list[str]) -> Iterator[pd.DataFrame]:
         for path in paths:
@@ -91,6 +97,13 @@ def _table(paths: Sequence[Path], form: str) -> Table:
                 yield _to_pandas(batch, path)
 
     return Table(names, frames, features, arrow_image_column(schema, features), folder=paths[0].parent)
+
+
+def _names(schema: pa.Schema, path: Path) -> list[str]:
+    try:
+        return [name for name in schema.names if name not in _named_indices(schema)]
+    except UnicodeDecodeError as error:
+        raise UserError(f"source: {path} is damaged: a column's name is no text: {one_line(error)}") from error
 
 
 def _named_indices(schema: pa.Schema) -> set[str]:
