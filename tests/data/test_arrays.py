@@ -442,3 +442,16 @@ def test_texts_that_are_no_unicode_are_refused(tmp_path):
     (tmp_path / "y.npy").write_bytes(content)
     with pytest.raises(UserError, match=r"labels: .*characters that do not exist"):
         open_data(np.zeros((2, 3)), labels=tmp_path / "y.npy")
+
+
+@pytest.mark.parametrize("argument", ["labels", "groups"])
+@pytest.mark.parametrize("dtype", ["c8", "c16", "G", "V4", "M8", "m8", [("a", "i4")]])
+def test_values_that_name_no_class_are_refused(argument, dtype):
+    with pytest.raises(UserError, match=f"{argument}: these hold .*; give numbers, texts or dates"):
+        open_data(np.zeros((4, 2)), **{argument: np.zeros(4, dtype)})
+
+
+@pytest.mark.parametrize("dtype", ["f2", ">f8", "g", "?", "i1", ">u8", "S3", ">U3", "O", ">M8[s]", "m8[s]"])
+def test_labels_and_groups_of_every_type(dtype):
+    data = open_data(np.zeros((4, 2)), labels=(values := np.array([0, 1, 0, 1]).astype(dtype)), groups=values)
+    assert data.labels.tolist() == data.groups.tolist() == [0, 1, 0, 1]

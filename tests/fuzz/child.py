@@ -1,12 +1,14 @@
 """The process that reads mutants, so that what ends or stops it is counted. Started by `runner`.
 
-argv: bytes of memory. stdin gets a line of JSON for every mutant that lies ready, {"format", "folder"}, and stdout
-answers each with one, {"outcome": "read", "refused" or "traceback", "detail": text}.
+argv: the module with the formats, bytes of memory. stdout begins with a line "ready". stdin gets a line of JSON for
+every mutant that lies ready, {"format", "folder"}, and stdout answers each with one, {"outcome": "read", "refused" or
+"traceback", "detail": text}.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import os
 import sys
@@ -18,16 +20,17 @@ from pathlib import Path
 LONGEST = 2000  # characters of a refusal
 
 
-def main(memory: int) -> None:
+def main(module: str, memory: int) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what is read may print
-    from tests.fuzz.formats import FORMATS
-
+    formats = importlib.import_module(module).FORMATS
     _warm_up()
     _limit(memory)
+    answers.write("ready\n")
+    answers.flush()
     for line in sys.stdin:
         asked = json.loads(line)
-        chosen, folder = FORMATS[asked["format"]], Path(asked["folder"])
+        chosen, folder = formats[asked["format"]], Path(asked["folder"])
         os.environ["SALIENCE_CACHE"] = str(folder / "cache")
         outcome, detail = _try(functools.partial(chosen.read, folder, folder / chosen.file))
         answers.write(json.dumps({"outcome": outcome, "detail": detail}) + "\n")
@@ -73,4 +76,4 @@ def _limit(memory: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(sys.argv[1], int(sys.argv[2]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import select
@@ -20,13 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.fuzz.formats import FORMATS
+from tests.fuzz.formats import Format
 
 ROOT = Path(__file__).parents[2]
 OUTCOMES = ("read", "refused", "traceback", "crash", "hang")
 FAILURES = ("traceback", "crash", "hang")
 MEMORY = 2 << 30  # bytes a child may take beyond what its imports do
-START = 120.0  # seconds a child may take to import what it needs
+READY = b"ready\n"
 
 
 @dataclass
@@ -44,8 +45,10 @@ class Result:
 class Child:
     """A process that reads mutants; where one ends it, the next starts another. Use it as a context."""
 
-    def __init__(self, *, memory: int = MEMORY) -> None:
-        self.memory = memory
+    def __init__(self, module: str = "tests.fuzz.formats", *, memory: int = MEMORY) -> None:
+        """module: whose FORMATS are read"""
+        self.module, self.memory = module, memory
+        self.formats: dict[str, Format] = importlib.import_module(module).FORMATS
         self._process: subprocess.Popen[bytes] | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
 
@@ -58,17 +61,15 @@ class Child:
 
     def read(self, name: str, folder: Path, timeout: float) -> tuple[str, str]:
         """What becomes of the mutant that lies ready in `folder`: an outcome, and what was said."""
-        patience = timeout + (START if self._process is None else 0)
-        process = self._started()
-        assert process.stdin is not None
-        assert process.stdout is not None
         try:
+            process = self._started()
+            assert process.stdin is not None
+            assert process.stdout is not None
             process.stdin.write(json.dumps({"format": name, "folder": str(folder)}).encode() + b"\n")
             process.stdin.flush()
         except BrokenPipeError:
             return self._ended(process)
-        ready, _, _ = select.select([process.stdout], [], [], patience)
-        if not ready:
+        if not select.select([process.stdout], [], [], timeout)[0]:
             self._close()
             return "hang", f"no answer within {timeout:g} s"
         line = process.stdout.readline()
@@ -81,13 +82,16 @@ class Child:
         if self._process is None:
             paths = os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.fuzz.child", str(self.memory)],
+                [sys.executable, "-m", "tests.fuzz.child", self.module, str(self.memory)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
                 env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
                 start_new_session=True,
             )
+            assert self._process.stdout is not None
+            if self._process.stdout.readline() != READY:
+                raise RuntimeError(self._ended(self._process)[1])
         return self._process
 
     def _ended(self, process: subprocess.Popen[bytes]) -> tuple[str, str]:
@@ -124,7 +128,7 @@ def fuzz(
 
     seconds: after which no more are tried;  timeout: seconds for each;  keep: folder for the mutants that failed
     """
-    chosen, result = FORMATS[name], Result()
+    chosen, result = child.formats[name], Result()
     stop = time.monotonic() + seconds
     with _folder() as folder:
         chosen.prepare(folder)
@@ -132,22 +136,23 @@ def fuzz(
         for number in range(mutants):
             if time.monotonic() > stop:
                 break
-            content = mutant(name, seeds, seed, number)
+            content = mutant(chosen, seeds, seed, number)
             _put(folder / chosen.file, content)
             outcome, detail = child.read(name, folder, timeout)
             result.counts[outcome] += 1
             if outcome in FAILURES:
                 result.details.append((number, outcome, detail))
-                _keep(keep, name, number, outcome, content, detail)
+                if keep is not None:
+                    _keep(keep / _plain(name) / f"{number}-{outcome}", chosen, content, detail)
     return result
 
 
-def mutant(name: str, seeds: list[bytes], seed: int, number: int) -> bytes:
+def mutant(chosen: Format, seeds: list[bytes], seed: int, number: int) -> bytes:
     """Of equal arguments the same; the first ones are the valid files themselves."""
     if number < len(seeds):
         return seeds[number]
-    rng = np.random.default_rng([seed, number, zlib.crc32(name.encode())])
-    return FORMATS[name].mutate(seeds[rng.integers(len(seeds))], rng, seeds)
+    rng = np.random.default_rng([seed, number, zlib.crc32(chosen.file.encode())])
+    return chosen.mutate(seeds[rng.integers(len(seeds))], rng, seeds)
 
 
 def table(results: dict[str, Result]) -> str:
@@ -179,10 +184,11 @@ def _put(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def _keep(keep: Path | None, name: str, number: int, outcome: str, content: bytes, detail: str) -> None:
-    if keep is None:
-        return
-    folder = keep / name.replace("/", "-").replace(" ", "-") / f"{number}-{outcome}"
+def _plain(name: str) -> str:
+    return name.replace("/", "-").replace(" ", "-")
+
+
+def _keep(folder: Path, chosen: Format, content: bytes, detail: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / Path(FORMATS[name].file).name).write_bytes(content)
+    (folder / Path(chosen.file).name).write_bytes(content)
     (folder / "what-was-said.txt").write_text(detail, errors="replace")

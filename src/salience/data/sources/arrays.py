@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NUMBERS = "biuf"
+LABELS = "biufSUOMm"  # kinds of types
 REMEDIES = {
     "c": "give real and imaginary parts as columns of their own",
     "O": "convert it with .astype(float), or give a DataFrame for texts and missing values",
@@ -87,6 +88,8 @@ def values_for(given: Any, count: int, argument: str) -> np.ndarray | pd.Series 
             )
         given = load_npy(path, argument)
     values = _as_numpy(given, argument).reshape(-1)
+    if values.dtype.kind not in LABELS or values.dtype in ("M8", "m8"):  # times without a unit
+        raise UserError(f"{argument}: these hold {_short(values.dtype)}; give numbers, texts or dates")
     if len(values) != count:
         raise UserError(
             f"{argument}: {counted(len(values), 'value')} for {counted(count, 'item')}; one for each is needed"

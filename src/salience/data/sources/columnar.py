@@ -96,23 +96,24 @@ def _table(paths: Sequence[Path], form: str) -> Table:
             for batch in reader.batches(path, columns):
                 yield _to_pandas(batch, path)
 
-    return Table(names, frames, features, arrow_image_column(schema, features), folder=paths[0].parent)
+    image = arrow_image_column(schema, features)
+    return Table(names, frames, features, image, folder=paths[0].parent, index=_named_index(schema))
 
 
 def _names(schema: pa.Schema, path: Path) -> list[str]:
     try:
-        return [name for name in schema.names if name not in _named_indices(schema)]
+        return list(schema.names)
     except UnicodeDecodeError as error:
         raise UserError(f"source: {path} is damaged: a column's name is no text: {one_line(error)}") from error
 
 
-def _named_indices(schema: pa.Schema) -> set[str]:
-    """Columns that were the index of the DataFrame that pandas wrote."""
+def _named_index(schema: pa.Schema) -> tuple[str, ...]:
+    """Columns with a name of their own that were the index of the DataFrame that pandas wrote."""
     try:
         columns = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
-        return {name for name in columns if isinstance(name, str)}
+        return tuple(name for name in columns if isinstance(name, str) and not name.startswith("__index_level_"))
     except (ValueError, TypeError, AttributeError, RecursionError):  # damaged
-        return set()
+        return ()
 
 
 def _to_pandas(batch: pa.RecordBatch, path: Path) -> pd.DataFrame:
