@@ -1,5 +1,5 @@
 # make demo     the main job on real data: a table, a plot, an HTML report
-# make test     the whole test suite
+# make test     the test suite, without what is slow;  make test-slow     what is slow
 # make check    what every change must pass: lint, format, types, tests
 # make fuzz     damaged files of every format: each is read or refused in one line (FORMATS="csv npz" MUTANTS=2000)
 # make bench    measured against peers (see benchmarks/README.md)
@@ -14,7 +14,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 # A worker a core, up to four: each takes up to 2.5 GB. A file's tests share what they trained, so they stay together.
 TESTS := $(ONE_THREAD) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: setup demo test check fuzz bench leaderboard doctor-benchmark
+.PHONY: setup demo test test-slow check fuzz bench leaderboard doctor-benchmark
 
 setup: $(INSTALLED)
 
@@ -31,7 +31,10 @@ demo: setup
 	$(BIN)/salience demo
 
 test: setup
-	$(TESTS)
+	$(TESTS) -m "not slow"
+
+test-slow: setup
+	$(TESTS) -m slow
 
 check: setup
 	$(BIN)/ruff check

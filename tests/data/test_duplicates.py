@@ -100,8 +100,10 @@ def test_altered_copies_are_found_and_nothing_else():
     assert (np.diff(found.similarity) <= 0).all()
 
 
-def test_the_bound_loses_no_pair(monkeypatch):
+@pytest.mark.parametrize("worth", [0, 10**9], ids=["pair by pair", "one product"])
+def test_the_bound_loses_no_pair(monkeypatch, worth):
     """Against all pairs by hand, at a threshold so low that many count."""
+    monkeypatch.setattr(module, "PAIRS_WORTH", worth)
     monkeypatch.setattr(module, "LOOSEST", 0.2)
     monkeypatch.setattr(module, "STRICTEST", 0.2)
     monkeypatch.setattr(module, "BLOCK", 32)
@@ -112,6 +114,8 @@ def test_the_bound_loses_no_pair(monkeypatch):
     found = near_pairs(images(x))
     assert len(expected) > 50
     assert set(zip(found.first.tolist(), found.second.tolist(), strict=True)) == expected
+    exact = [by_hand[i] @ by_hand[j] for i, j in zip(found.first, found.second, strict=True)]
+    np.testing.assert_allclose(found.similarity, exact, atol=1e-5)
 
 
 def test_pairs_between_two_sources_name_the_rows_of_each():

@@ -30,6 +30,7 @@ DIRECTIONS = 64  # dimensions of the first, cheap comparison
 BLOCK = 4096  # rows compared at once
 MOST_ROWS = 200_000  # above it, near duplicates are sought in a random part
 MOST_PAIRS = 1_000_000  # above it, the search stops
+PAIRS_WORTH = 20  # a pair looked at by itself costs as much as so many in a product of matrices
 PROBES = 1000  # images whose nearest neighbours set the threshold
 LOOSEST, STRICTEST = 0.85, 0.995  # cosines between which the threshold lies
 EQUAL = 1 - 1e-6
@@ -156,13 +157,23 @@ def _candidates(a: Tensor, b: Tensor, threshold: float, *, within: bool) -> Iter
 def _verified(left: Dataset, i: Tensor, right: Dataset, j: Tensor, threshold: float) -> Pairs:
     """Those of the candidate pairs whose signatures really are that close, and not equal."""
     found = []
-    for some_i, some_j in zip(i.split(BLOCK), j.split(BLOCK), strict=True):
-        pair = (signatures(dataset.batch(rows.numpy()).x) for dataset, rows in ((left, some_i), (right, some_j)))
-        cosine = torch.linalg.vecdot(*pair)
+    for rows_i, rows_j, cosine in _cosines(left, i, right, j):
         kept = (cosine >= threshold) & (cosine <= EQUAL)
-        found.append((some_i[kept], some_j[kept], cosine[kept]))
+        found.append((rows_i[kept], rows_j[kept], cosine[kept]))
     first, second, cosines = (torch.cat(column) for column in zip(*found, strict=True))
     return first, second, cosines
+
+
+def _cosines(left: Dataset, i: Tensor, right: Dataset, j: Tensor) -> Iterator[Pairs]:
+    """The cosine of each pair of rows. One product of matrices gives them where most pairs of a block are asked for."""
+    (rows_i, at_i), (rows_j, at_j) = i.unique(return_inverse=True), j.unique(return_inverse=True)
+    if len(i) * PAIRS_WORTH > len(rows_i) * len(rows_j):
+        a, b = (signatures(data.batch(rows.numpy()).x) for data, rows in ((left, rows_i), (right, rows_j)))
+        yield i, j, (a @ b.T)[at_i, at_j]
+        return
+    for some_i, some_j in zip(i.split(BLOCK), j.split(BLOCK), strict=True):
+        pair = (signatures(data.batch(rows.numpy()).x) for data, rows in ((left, some_i), (right, some_j)))
+        yield some_i, some_j, torch.linalg.vecdot(*pair)
 
 
 def _no_pairs() -> Pairs:
