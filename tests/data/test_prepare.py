@@ -30,6 +30,31 @@ def test_options_are_kept_apart(pictures, cache):
     assert len(prepared(cache)) == 3
 
 
+def test_every_source_and_every_run_keeps_what_was_prepared_for_it(pictures, tmp_path, cache, monkeypatch):
+    """So that the next opening is instant; of one source only its latest state is kept."""
+    other = tmp_path / "other"
+    shutil.copytree(pictures, other)
+    np.savez(tmp_path / "x.npz", x=np.full((6, 10, 10, 3), 3, np.uint8))
+    specs = [None, *(open_data(np.zeros(shape, np.uint8)).spec for shape in ((3, 1, 7, 7), (3, 3, 9, 9)))]
+    asked = [(source, spec) for source in (pictures, other, tmp_path / "x.npz") for spec in specs]
+    shapes = [open_data(source, spec=spec).x.shape for source, spec in asked]
+    assert shapes[:3] == [(6, 3, 10, 10), (6, 1, 7, 7), (6, 3, 9, 9)]
+    assert len(prepared(cache)) == len(asked)
+    monkeypatch.setattr("salience.data.build.build", forbidden)
+    assert [open_data(source, spec=spec).x.shape for source, spec in asked] == shapes
+
+
+def test_what_is_said_of_the_data_is_kept_with_them(pictures):
+    (pictures / "ant" / "bad.png").touch()
+    (pictures / "ant" / "read me.txt").touch()
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(pictures / "bee" / "wide.png")
+    first, again = (open_data(pictures, progress=False) for _ in range(2))
+    assert any("read me.txt" in note for note in first.notes)
+    assert any("resized" in note for note in first.notes)
+    assert (again.notes, again.bad, again.fingerprint) == (first.notes, first.bad, first.fingerprint)
+    assert [item.id for item in first.bad] == ["ant/bad.png"]
+
+
 def test_the_cache_is_found_by_argument_and_environment(pictures, tmp_path, monkeypatch):
     open_data(pictures, cache=tmp_path / "given")
     assert prepared(tmp_path / "given")
