@@ -1,6 +1,7 @@
 # make demo     the main job on real data: a table, a plot, an HTML report
 # make test     the test suite, without what is slow;  make test-slow     what is slow
 # make check    what every change must pass: lint, format, types, tests
+# make fuzz     damaged files of every format: each is read or refused in one line (FORMATS="csv npz" MUTANTS=2000)
 # make bench    measured against peers (see benchmarks/README.md)
 # make leaderboard, make doctor-benchmark    hours; stopped and gone on with at will
 # Each sets up .venv first where that has not been done. PYTHON=python3.13 chooses another Python.
@@ -13,7 +14,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 # A worker a core, up to four: each takes up to 2.5 GB. A file's tests share what they trained, so they stay together.
 TESTS := $(ONE_THREAD) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: setup demo test test-slow check bench leaderboard doctor-benchmark
+.PHONY: setup demo test test-slow check fuzz bench leaderboard doctor-benchmark
 
 setup: $(INSTALLED)
 
@@ -40,6 +41,9 @@ check: setup
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(TESTS)
+
+fuzz: setup
+	$(ONE_THREAD) $(BIN)/python -m tests.fuzz --mutants $(or $(MUTANTS),2000) $(if $(FORMATS),--formats $(FORMATS))
 
 bench: setup
 	$(BIN)/python benchmarks/run.py

@@ -235,3 +235,223 @@ def test_an_opened_dataset_is_not_opened_again():
 def test_a_series_is_refused_with_the_remedy():
     with pytest.raises(UserError, match="Series is not read; give a DataFrame"):
         open_data(pd.Series([1, 2]))
+
+
+def test_masked_cells_of_a_table_are_missing():
+    x = np.array([[1.0, 2.0], [3.0, 999.0], [5.0, 8.0]])
+    for dtype in (np.float32, np.float64, np.int64):
+        data = open_data(np.ma.array(x.astype(dtype), mask=x == 999))
+        np.testing.assert_array_equal(data.x, [[1, 2], [3, np.nan], [5, 8]])
+        assert [(column.name, column.mean) for column in data.spec.columns] == [("0", 3.0), ("1", 5.0)]
+        assert data.spec.dtype == ("float32" if dtype == np.float32 else "float64")
+    stacked = open_data([np.ma.array(row, mask=row == 999) for row in x])
+    np.testing.assert_array_equal(stacked.x, data.x)
+
+
+def test_masked_cells_are_missing_to_a_run(tmp_path):
+    x = RNG.normal(size=(9, 3))
+    spec = open_data(x).spec
+    masked = open_data(np.ma.array(x, mask=x > 1), spec=spec)
+    np.testing.assert_array_equal(masked.x, np.where(x > 1, np.nan, x))
+
+
+def test_masked_pixels_are_refused_with_their_place():
+    x = np.ma.array(np.zeros((5, 4, 4), np.uint8), mask=np.zeros((5, 4, 4), bool))
+    assert len(open_data(x)) == 5
+    x[3, 1, 2] = np.ma.masked
+    with pytest.raises(UserError, match=r"row 3, position \(1, 2\) is masked.*\.filled"):
+        open_data(x)
+
+
+@pytest.mark.parametrize(
+    "values", [[10, 2, 10, 7], ["a", "b", "a", "c"], [1.0, 2.0, 1.0, 5.0], [True, False, True, True]]
+)
+def test_masked_labels_are_unknown(values):
+    labels = np.ma.array(values, mask=[False, False, False, True])
+    plain = open_data(np.zeros((3, 2)), labels=np.array(values)[:3])
+    data = open_data(np.zeros((4, 2)), labels=labels, groups=labels)
+    assert data.labels.tolist() == [*plain.labels.tolist(), -1]
+    assert data.classes == plain.classes
+    assert len(set(data.groups.tolist())) == 3
+
+
+@pytest.mark.parametrize("layout", ["to_sparse", "to_sparse_csr"])
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_a_sparse_tensor_is_refused_with_the_remedy(layout):
+    with pytest.raises(UserError, match=r"source: a sparse tensor is not read; make it dense with \.to_dense"):
+        open_data(getattr(torch.eye(4), layout)())
+
+
+def test_tensors_of_every_kind_open_or_are_refused():
+    x = torch.rand(4, 3)
+    for tensor, expected in (
+        (x.half(), x.half().numpy()),
+        (x.to(torch.float8_e4m3fn), x.to(torch.float8_e4m3fn).float().numpy()),
+        (torch.complex(x, x).conj().imag, -x.numpy()),
+        ([row.requires_grad_() for row in x.clone()], x.numpy()),
+    ):
+        np.testing.assert_array_equal(open_data(tensor).x, expected)
+    for tensor in (torch.empty(4, 3, device="meta"), torch.complex(x, x)):
+        with pytest.raises(UserError, match=r"makes no array|complex64, not numbers"):
+            open_data(tensor)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        np.asfortranarray,
+        lambda x: x.astype(x.dtype.newbyteorder(">")),
+        lambda x: np.repeat(x, 2, axis=0)[::2],
+        lambda x: x[::-1].copy()[::-1],
+        lambda x: np.lib.stride_tricks.as_strided(x, x.shape, x.strides, writeable=False),
+        lambda x: x.view(np.matrix),
+        lambda x: x.astype(np.longdouble),
+    ],
+)
+def test_the_layout_of_an_array_does_not_matter(change):
+    x = RNG.normal(size=(6, 4))
+    plain, data = open_data(x), open_data(change(x))
+    np.testing.assert_array_equal(next(data.chunks()).x, x)
+    assert data.fingerprint == plain.fingerprint
+    assert data.spec == plain.spec
+
+
+@pytest.mark.parametrize("dtype", [">u2", "<u2", ">f4", "<f2", "<f8", "?", ">i4"])
+def test_images_of_every_layout(dtype):
+    x = (RNG.random((5, 6, 6)) * (2 if dtype == "?" else 100)).astype(int).astype(dtype)
+    for images in (x, np.asfortranarray(x)):
+        np.testing.assert_array_equal(open_data(images).x[:, 0], x.astype(float) * (255 if dtype == "?" else 1))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "remedy"),
+    [
+        ("O", r"\.astype\(float\)"),
+        ("M8[s]", "columns of dates"),
+        ("m8[s]", "columns of durations"),
+        ([("a", "f4"), ("b", "i4")], r"pandas\.DataFrame\(array\)"),
+        ("c16", "columns of their own"),
+        ("U3", "give a DataFrame"),
+    ],
+)
+def test_other_types_are_refused_with_the_remedy(dtype, remedy, tmp_path):
+    x = np.zeros((3, 2), dtype)
+    with pytest.raises(UserError, match=f"not numbers; .*{remedy}"):
+        open_data(x)
+    if dtype != "O":
+        np.save(tmp_path / "x.npy", x)
+        with pytest.raises(UserError, match=f"not numbers; .*{remedy}"):
+            open_data(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"), [(np.float64, 1e300), (np.float32, 3e38), (np.longdouble, np.longdouble("1e400"))]
+)
+def test_pixels_beyond_what_is_computed_with_are_refused_with_their_place(dtype, value):
+    x = np.zeros((5, 4, 4), dtype)
+    x[3, 1, 2] = value
+    with pytest.raises(UserError, match=r"at row 3, position \(0, 1, 2\), beyond 1e\+37"):
+        open_data(x)
+
+
+def test_numbers_beyond_the_type_they_are_stored_as_are_refused_with_their_place():
+    spec = open_data(np.zeros((3, 2), np.float32)).spec
+    x = np.zeros((5, 2))
+    x[4, 1] = -1e39
+    with pytest.raises(UserError, match=r"row 4, column 1, beyond 3\.4e\+38"):
+        open_data(x, spec=spec)
+    with pytest.raises(UserError, match=r"row 4, column '1' is beyond 3\.4e\+38"):
+        open_data(pd.DataFrame(x), spec=spec)
+    with pytest.raises(UserError, match=r"1e\+400 at row 2, column 1"):
+        open_data(np.array([[0, 1]] * 2 + [[0, "1e400"]], dtype=np.longdouble))
+
+
+def test_labels_that_print_alike_are_prepared_apart(tmp_path):
+    np.save(tmp_path / "x.npy", RNG.normal(size=(2, 3)))
+    open_path = tmp_path / "x.npy"
+    assert open_data(open_path, labels=[2, 10]).classes == ("2", "10")
+    assert open_data(open_path, labels=["2", "10"]).classes == ("10", "2")
+    assert open_data(open_path, labels=["a\nb", "c"]).classes == ("a\nb", "c")
+    for masked in (0, 1):
+        labels = np.ma.array([5, 5], mask=[masked == 0, masked == 1])
+        assert open_data(open_path, labels=labels).labels.tolist() == [-1 if i == masked else 0 for i in range(2)]
+
+
+def damaged_npz(path, change):
+    """An archive whose member x.npy has the header of `change`."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros((50, 8)))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", change(buffer.getvalue()))
+
+
+def lying(content):
+    return content.replace(b"(50, 8)", b"(50, 8" + b"0" * 12 + b")").replace(b" " * 12 + b"\n", b"\n")
+
+
+def test_a_header_that_promises_more_than_follows_is_refused(tmp_path):
+    damaged_npz(tmp_path / "x.npz", lying)
+    with pytest.raises(UserError, match=r"array 'x' of .*promises 3,200,000,000,000,000 bytes of values, and 3,200"):
+        open_data(tmp_path / "x.npz")
+    np.save(tmp_path / "x.npy", np.zeros((50, 8)))
+    (tmp_path / "x.npy").write_bytes(lying((tmp_path / "x.npy").read_bytes()))
+    with pytest.raises(UserError, match="promises 3,200,000,000,000,000 bytes of values, and 3,200 follow"):
+        open_data(tmp_path / "x.npy")
+    with pytest.raises(UserError, match=r"labels: .*promises 3,200,000,000,000,000 bytes"):
+        open_data(np.zeros((50, 3)), labels=tmp_path / "x.npy")
+
+
+def test_an_array_larger_than_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "x.npz", x=np.zeros((1000, 1000)))
+    monkeypatch.setattr("salience.data.cache.os.sysconf", lambda name: 1000)
+    with pytest.raises(UserError, match=r"array 'x' of .* takes 8\.0 MB of memory, .* has 1\.0 MB.*\.npy"):
+        open_data(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(("field", "value"), [(6, 1), (8, 99)])
+def test_encryption_and_unknown_compression_are_refused(tmp_path, field, value):
+    path = tmp_path / "x.npz"
+    np.savez(path, x=np.zeros((5, 3)))
+    content = bytearray(path.read_bytes())
+    content[field] = content[content.index(b"PK\x01\x02") + field + 2] = value
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"array 'x' of .*x\.npz cannot be read: .*(encrypted|not supported)"):
+        open_data(path)
+
+
+def test_an_archive_of_20_000_members_is_refused_in_one_line(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        for number in range(20_000):
+            archive.writestr(f"member{number}.npy", b"")
+    with pytest.raises(UserError, match=r"no array named x, images or data; it has: member0, .*, \.\.\.") as refusal:
+        open_data(tmp_path / "x.npz")
+    assert len(str(refusal.value)) < 600
+
+
+def test_a_member_that_is_no_array_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("x", b"no array")
+    with pytest.raises(UserError, match=r"array 'x' of .* cannot be read"):
+        open_data(tmp_path / "x.npz")
+
+
+def test_texts_that_are_no_unicode_are_refused(tmp_path):
+    np.save(tmp_path / "y.npy", np.array(["abc", "def"]))
+    content = bytearray((tmp_path / "y.npy").read_bytes())
+    content[-1] = 0x7F
+    (tmp_path / "y.npy").write_bytes(content)
+    with pytest.raises(UserError, match=r"labels: .*characters that do not exist"):
+        open_data(np.zeros((2, 3)), labels=tmp_path / "y.npy")
+
+
+@pytest.mark.parametrize("argument", ["labels", "groups"])
+@pytest.mark.parametrize("dtype", ["c8", "c16", "G", "V4", "M8", "m8", [("a", "i4")]])
+def test_values_that_name_no_class_are_refused(argument, dtype):
+    with pytest.raises(UserError, match=f"{argument}: these hold .*; give numbers, texts or dates"):
+        open_data(np.zeros((4, 2)), **{argument: np.zeros(4, dtype)})
+
+
+@pytest.mark.parametrize("dtype", ["f2", ">f8", "g", "?", "i1", ">u8", "S3", ">U3", "O", ">M8[s]", "m8[s]"])
+def test_labels_and_groups_of_every_type(dtype):
+    data = open_data(np.zeros((4, 2)), labels=(values := np.array([0, 1, 0, 1]).astype(dtype)), groups=values)
+    assert data.labels.tolist() == data.groups.tolist() == [0, 1, 0, 1]

@@ -95,3 +95,38 @@ def test_the_loader_gives_full_batches_of_it(data):
     assert [len(batch) for batch in batches] == [6, 6, 6]
     for batch in batches:
         np.testing.assert_array_equal(batch.x.numpy(), data.x[batch.index.numpy()])
+
+
+def test_an_unknown_label_stays_unknown(data):
+    labels = data.labels.copy()
+    labels[[1, 5]] = -1
+    partly = open_data(data.x, labels=np.array([None if label < 0 else "abcd"[label] for label in labels]))
+    assert partly.labels[[1, 5]].tolist() == [-1, -1]
+    assert partly.with_classes(("d", "c", "b", "a")).labels.tolist() == [-1 if v < 0 else 3 - v for v in labels]
+    assert partly.without("a").labels.tolist() == [label for label in labels if label != 0]
+    with pytest.raises(UserError, match=r"one class only \(b\)"):
+        partly.subset([1, 9, 13, 5]).require_labels("a probe")
+
+
+def test_rows_before_the_data_are_refused(data):
+    with pytest.raises(UserError, match=r"rows: -1\.\.3 are not all within 0\.\.19"):
+        data.subset([-1, 3])
+
+
+def test_a_batch_of_a_subset_has_its_own_labels_and_row_numbers(data):
+    part = data.subset([9, 3, 5])
+    batch = part.batch(np.array([2, 0]))
+    assert batch.index.tolist() == [2, 0]
+    assert batch.label.tolist() == data.labels[[5, 9]].tolist()
+    np.testing.assert_array_equal(batch.x.numpy(), data.x[[5, 9]])
+    np.testing.assert_array_equal(part.x, data.x[[9, 3, 5]])
+
+
+def test_the_loader_draws_by_its_seed_and_its_share(data):
+    def rows(seed, **share):
+        return [batch.index.tolist() for batch in data.loader(5, seed, **share)]
+
+    assert rows(1) != rows(2)
+    first, second = rows(1, rank=0, world=2), rows(1, rank=1, world=2)
+    assert len(first) == len(second) == 2
+    assert sorted(row for batch in first + second for row in batch) == list(range(20))

@@ -1,5 +1,6 @@
 import gzip
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -84,3 +85,57 @@ def test_labels_must_be_one_for_each(mnist):
     write_idx(path, np.arange(3))
     with pytest.raises(UserError, match="3 labels for the 8 items"):
         open_data(folder)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize(("kind", "shape"), [("u1", (2**31, 6, 6)), ("f8", (2**32 - 1, 2**32 - 1, 2**32 - 1))])
+def test_lengths_that_are_not_there_are_refused(tmp_path, suffix, kind, shape):
+    path = tmp_path / f"a-images.idx{suffix}"
+    content = struct.pack(">HBB3I", 0, CODES[kind], 3, *shape) + bytes(1000)
+    path.write_bytes(gzip.compress(content) if suffix else content)
+    with pytest.raises(UserError, match=r"its header says \[.*1,000 bytes follow|takes .* of memory"):
+        open_data(path)
+
+
+def test_memory_grows_with_what_follows_not_with_what_is_promised(tmp_path):
+    path = tmp_path / "a.idx.gz"
+    path.write_bytes(gzip.compress(struct.pack(">HBB3I", 0, 8, 3, 2**31, 1, 1) + bytes(1000)))
+    tracemalloc.start()
+    with pytest.raises(UserError, match="1,000 bytes follow"):
+        open_data(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 << 20
+
+
+def test_a_gzip_bomb_is_read_no_further_than_promised(tmp_path):
+    path = tmp_path / "a.idx.gz"
+    path.write_bytes(gzip.compress(struct.pack(">HBB3I", 0, 8, 3, 2, 3, 3) + bytes(200 << 20)))
+    tracemalloc.start()
+    with pytest.raises(
+        UserError, match=r"a\.idx\.gz is damaged: its header says \[2, 3, 3\], 18 bytes, and more follows"
+    ):
+        open_data(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 << 20
+
+
+@pytest.mark.parametrize(
+    "content", [struct.pack(">HBB", 0, 8, 0), struct.pack(">HBB9I", 0, 8, 9, *[1] * 9) + b"1", b"\0\0"]
+)
+def test_labels_beside_that_are_no_idx_are_refused(mnist, content):
+    folder, _ = mnist
+    path = next(folder.glob("train-labels*"))
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    with pytest.raises(UserError, match=r"no IDX file|cannot be read as IDX"):
+        open_data(folder)
+
+
+def test_a_truncated_or_damaged_gzip_is_refused(tmp_path):
+    path = tmp_path / "a.idx.gz"
+    whole = gzip.compress(struct.pack(">HBB3I", 0, 8, 3, 50, 9, 9) + np.random.default_rng(0).bytes(4050))
+    for content in (whole[:-100], whole[:2000] + b"xxxx" + whole[2004:], whole[:-6] + b"xxxxxx"):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"a\.idx\.gz"):
+            open_data(path)

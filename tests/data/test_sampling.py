@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from salience.batch import Batch
-from salience.data.sampling import Loader, permute
+from salience.data.sampling import AHEAD, Loader, permute
 from salience.errors import UserError
 
 
@@ -88,6 +88,20 @@ def test_an_epoch_has_full_batches_of_distinct_rows():
     assert {len(batch) for batch in batches} == {10}
     assert len(set(chain(*batches))) == 100
     assert rows_of(loader) != batches  # the next epoch
+
+
+@pytest.mark.parametrize(("world", "batch_size"), [(1, 100), (2, 50), (5, 20), (1, 6000)])
+def test_an_epoch_of_many_blocks_has_every_row_once_and_the_next_another_order(world, batch_size):
+    n = 6 * AHEAD - 6 * AHEAD % (batch_size * world)
+    together = [Loader(Rows(n), batch_size, seed=3, rank=rank, world=world) for rank in range(world)]
+    orders = []
+    for _ in range(2):
+        rows = [np.concatenate([batch.index.numpy() for batch in loader]) for loader in together]
+        orders.append(np.stack(rows, axis=1).ravel())
+        assert np.array_equal(np.sort(orders[-1]), np.arange(n))
+    assert (orders[0] == orders[1]).mean() < 0.01
+    assert np.array_equal(orders[0], permute(np.arange(n), n, 3, 0))
+    assert np.array_equal(orders[1], permute(np.arange(n), n, 3, 1))
 
 
 def test_every_row_comes_in_time_though_batches_are_full():

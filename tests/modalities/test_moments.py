@@ -36,3 +36,45 @@ def test_a_constant_has_spread_one_and_a_large_offset_keeps_its_precision():
     found = moments_of(x, [300, 700])
     assert found.std[0] == 1
     np.testing.assert_allclose(found.std[1], x[:, 1].std(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-200, 1e-60, 1e60, 1e153, 1e155, 1e300])
+def test_values_of_any_magnitude_have_a_mean_and_a_spread(scale):
+    rng = np.random.default_rng(0)
+    x = np.stack([rng.normal(3, 1, 90), rng.gamma(1, 1, 90)], axis=1)
+    found = moments_of(x * scale, [20, 30, 40])
+    np.testing.assert_allclose(found.mean / scale, x.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(found.std / scale, x.std(0), rtol=1e-12)
+    assert found.varies.all()
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1]])
+def test_blocks_of_different_magnitudes_are_merged(order):
+    parts = [np.full((5, 1), 1e-200), np.arange(5.0)[:, None], np.linspace(-1, 1, 6)[:, None] * 1e200]
+    found = Moments(1)
+    for part in order:
+        found.add(parts[part])
+    whole = np.concatenate(parts) / 1e200
+    np.testing.assert_allclose(found.mean / 1e200, whole.mean(0), atol=1e-16)
+    np.testing.assert_allclose(found.std / 1e200, whole.std(0), rtol=1e-12)
+    assert (found.low, found.high) == (-1e200, 1e200)
+
+
+def test_zeros_and_missing_values_have_no_magnitude():
+    x = np.array([[0.0, np.nan, 1e200], [0.0, np.nan, np.nan], [0.0, 3.0, np.nan]])
+    found = moments_of(x, [1, 1, 1])
+    np.testing.assert_array_equal(found.mean, [0, 3, 1e200])
+    np.testing.assert_array_equal(found.std, [1, 1, 1])
+    np.testing.assert_array_equal(found.varies, [False, False, False])
+    np.testing.assert_array_equal(found.count, [3, 1, 1])
+
+
+def test_ordinary_values_are_not_rescaled():
+    """To the bit, since equal seeds give equal weights."""
+    x = np.random.default_rng(0).normal(2, 3, (64, 4))
+    found = moments_of(x, [64])
+    values = np.moveaxis(x, 1, 0).reshape(4, -1).astype(np.float64)
+    mean = values.sum(axis=1) / 64
+    square = ((values - mean[:, None]) ** 2).sum(axis=1)
+    np.testing.assert_array_equal(found.mean, mean)
+    np.testing.assert_array_equal(found.std, np.sqrt(square / 64))

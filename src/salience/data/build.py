@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from salience.data.rows import BLOCK_BYTES, Scan, store
 from salience.data.source import Encoded, Found, Frames
 from salience.errors import UserError
 from salience.modalities import image, table
+
+LARGEST_PIXEL = 1e37  # images are computed with in float32, whose largest is 3.4e38
 
 
 def build(found: Found, options: Options, folder: Path | None, *, in_memory: bool) -> Built:
@@ -103,7 +105,7 @@ def build_matrix(array: np.ndarray, options: Options, path: Path | None, lies_we
     if want is not None:
         _check_columns(array.shape[1], want)
         stored = np.dtype(want.dtype)
-    blocks = _blocks(array, lambda block: block.astype(stored, copy=False), options.progress)
+    blocks = _blocks(array, lambda block: block.astype(stored, copy=False), options.progress, stored)
     x, scan = _keep(array, blocks, array.shape[1:], stored, path, array.dtype == stored and lies_well)
     columns = [Column(str(position)) for position in range(array.shape[1])]
     spec = want or table.make_spec(columns, stored.name, scan.moments)
@@ -125,7 +127,10 @@ def build_frames(frames: Frames, options: Options, path: Path | None) -> Built:
     def blocks() -> Iterator[np.ndarray]:
         row = 0
         for frame in frames.chunks():
-            yield table.encode(frame.rename(columns=str), columns, dtype.name, row)
+            with np.errstate(over="ignore"):  # refused in the next line, with its place
+                block = table.encode(frame.rename(columns=str), columns, dtype.name, row)
+            _refuse_overflow(block, columns, row)
+            yield block
             row += len(frame)
 
     x, scan = store(blocks(), seen.rows, (len(columns),), dtype, path)
@@ -133,28 +138,55 @@ def build_frames(frames: Frames, options: Options, path: Path | None) -> Built:
     return Built(x, spec, scan.count, scan.count, scan.fingerprint, notes=notes)
 
 
-def _blocks(array: np.ndarray, convert: Callable[[np.ndarray], np.ndarray], progress: bool) -> Iterator[np.ndarray]:
-    """Converted pieces of an array, in order. Raises UserError at a value that is not finite."""
+def _blocks(
+    array: np.ndarray,
+    convert: Callable[[np.ndarray], np.ndarray],
+    progress: bool,
+    stored: np.dtype | None = None,
+) -> Iterator[np.ndarray]:
+    """Converted pieces of an array, in order. Raises UserError at a value that is not finite, or not in `stored`."""
     step = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
     with progress_bar(len(array), "preparing", progress and array.nbytes > 16 * BLOCK_BYTES) as bar:
         for start in range(0, len(array), step):
             block = array[start : start + step]
-            refuse_not_finite(block, start)
+            refuse_not_finite(block, start, stored)
             yield convert(block)
             bar.update(len(block))
 
 
-def refuse_not_finite(block: np.ndarray, first_row: int) -> None:
-    """Raises UserError where a value is missing or infinite."""
-    if block.dtype.kind != "f" or np.isfinite(block).all():
+def refuse_not_finite(block: np.ndarray, first_row: int, stored: np.dtype | None = None) -> None:
+    """Raises UserError where a value is missing or infinite, or larger than can be computed with.
+
+    stored: what a table is stored as; images are computed with in float32
+    """
+    if block.dtype.kind != "f" or not block.size:
         return
-    at = np.argwhere(~np.isfinite(block))[0]
+    limit = LARGEST_PIXEL if stored is None else float(np.finfo(stored).max)
+    low, high = float(block.min()), float(block.max())
+    if low >= -limit and high <= limit:  # of NaN neither is true
+        return
+    with np.errstate(over="ignore"):  # of long doubles
+        at = np.argwhere(~(np.abs(block.astype(np.float64)) <= limit))[0]
+    value = block[tuple(at)]
     where = f"row {first_row + at[0]}, " + (
         f"column {at[1]}" if len(at) == 2 else f"position {tuple(map(int, at[1:]))}"
     )
+    if np.isfinite(value):
+        raise UserError(f"source: the array holds {value!s} at {where}, beyond {limit:.3g}; rescale the values")
     raise UserError(
-        f"source: the array holds {block[tuple(at)]} at {where}; remove or replace such values "
-        "(missing values belong to DataFrames and CSV files, as empty cells)"
+        f"source: the array holds {value} at {where}; remove or replace such values "
+        "(missing values belong to DataFrames and CSV files, as empty cells, and to masked arrays)"
+    )
+
+
+def _refuse_overflow(block: np.ndarray, columns: Sequence[Column], first_row: int) -> None:
+    """Raises UserError for a number beyond the type it is stored as.  block: [n columns]"""
+    if not np.isinf(block).any():
+        return
+    row, column = np.argwhere(np.isinf(block))[0]
+    raise UserError(
+        f"source: the value at row {first_row + row}, column '{columns[column].name}' is beyond "
+        f"{np.finfo(block.dtype).max:.3g}, the largest that {block.dtype} holds; rescale the column"
     )
 
 

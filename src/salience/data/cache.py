@@ -1,22 +1,32 @@
 """Where prepared data lies, and how a folder of it appears there whole or not at all.
 
-CACHE/prepared/<location>-<key>/   manifest.json  x.bin  labels.npy  groups.npy  kept.npy  ids.bin  ids.npy
+CACHE/prepared/<location>-<key>/   manifest.json  x.bin  labels.npy  groups.npy  kept.npy  ids.bin  ids.npy  seal.json
 CACHE/downloads/
+
+seal.json holds, for each of the other files, a checksum and the state it had on the disk when that was taken. A file in
+the same state is taken as whole without being read, so that opening stays fast; any other is read and compared.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from salience.data.source import mark_of_stat
 from salience.errors import UserError
+from salience.files import write_text
 
+SEAL = "seal.json"
+PIECE = 1 << 20  # bytes
 REMEDY = "free some, or set SALIENCE_CACHE to a folder on another disk"
 
 
@@ -35,6 +45,19 @@ def require_space(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(f"{what} needs {gigabytes(needed)} at {folder}, and {gigabytes(free)} are free; {REMEDY}")
+
+
+def require_memory(needed: int, what: str) -> None:
+    """Raises UserError where `needed` bytes are more than the machine has."""
+    try:
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not known on every system
+        return
+    if needed > there:
+        raise UserError(
+            f"{what} takes {gigabytes(needed)} of memory, and this machine has {gigabytes(there)}; "
+            "save it as an uncompressed .npy file, which is read where it lies"
+        )
 
 
 def gigabytes(count: int) -> str:
@@ -62,6 +85,61 @@ def new_folder(place: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """sha256: hexadecimal, of the text `before` and then the file"""
+
+    sha256: str
+    before: str = ""
+
+    @classmethod
+    def of(cls, path: Path, before: str = "") -> Checksum:
+        digest = hashlib.sha256(before.encode())
+        with path.open("rb") as file:
+            while piece := file.read(PIECE):
+                digest.update(piece)
+        return cls(digest.hexdigest(), before)
+
+
+def seal(folder: Path, known: Mapping[str, Checksum], *, written: bool) -> None:
+    """Writes down what the files in `folder` hold.
+
+    known: checksums that need not be taken;  written: those files were just written, so they need no comparison either
+    """
+    sealed = {}
+    for path in _visible(folder):
+        state = mark_of_stat(path.stat()) if written or path.name not in known else ""
+        sealed[path.name] = {"state": state, **asdict(known.get(path.name) or Checksum.of(path))}
+    write_text(folder / SEAL, json.dumps(sealed, indent=1))
+
+
+def is_sealed(folder: Path) -> bool:
+    return (folder / SEAL).exists()
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the files in a sealed `folder` hold what they did when it was sealed."""
+    sealed = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+    states = {path.name: mark_of_stat(path.stat()) for path in _visible(folder)}
+    if set(sealed) != set(states):
+        return False
+    touched = [name for name, known in sealed.items() if states[name] != known["state"]]
+    for name in touched:
+        if Checksum.of(folder / name, sealed[name]["before"]).sha256 != sealed[name]["sha256"]:
+            return False
+    if touched:  # copied or restored, and whole: not to be read again the next time
+        with suppress(OSError):  # of a cache that cannot be written
+            write_text(
+                folder / SEAL,
+                json.dumps({name: {**known, "state": states[name]} for name, known in sealed.items()}, indent=1),
+            )
+    return True
+
+
+def _visible(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.name != SEAL and not path.name.startswith(".")]
 
 
 def remove_others(place: Path) -> None:

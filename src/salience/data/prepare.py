@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import numpy as np
 
 from salience.batch import Spec
 from salience.data.built import Built, Options
-from salience.data.cache import new_folder, remove_others
+from salience.data.cache import Checksum, is_sealed, is_whole, new_folder, remove_others, seal
 from salience.data.dataset import BadItem, Dataset
 from salience.data.ids import Ids
+from salience.data.rows import before_rows
 from salience.data.source import Found, Source, mark_of
 
 FORMAT = 2
@@ -91,6 +92,15 @@ def _write(folder: Path, source: Source, found: Found, built: Built) -> None:
         "fingerprint": dataset.fingerprint,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    seal(folder, _checksums(manifest), written=True)
+
+
+def _checksums(manifest: dict[str, Any]) -> dict[str, Checksum]:
+    """Of x.bin, which is what its fingerprint says."""
+    if manifest["in_place"]:
+        return {}
+    spec = Spec.from_dict(manifest["spec"])
+    return {"x.bin": Checksum(manifest["fingerprint"], before_rows(spec.shape, np.dtype(spec.dtype)))}
 
 
 def _load(place: Path, source: Source) -> Dataset | None:
@@ -99,6 +109,11 @@ def _load(place: Path, source: Source) -> Dataset | None:
         return None
     try:
         manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+        if not is_sealed(place):  # prepared before there were seals
+            with suppress(OSError):  # of a cache that cannot be written
+                seal(place, _checksums(manifest), written=False)
+        if is_sealed(place) and not is_whole(place):
+            raise ValueError(f"{place} is damaged")
         return _assemble(place, source, manifest)
     except Exception:  # numpy and json raise whatever the damage provokes; if it is not that, making it says so
         shutil.rmtree(place, ignore_errors=True)
@@ -118,6 +133,8 @@ def _assemble(place: Path, source: Source, manifest: dict[str, Any]) -> Dataset:
     text = None if offsets is None else _mapped(place / "ids.bin", np.dtype(np.uint8), (int(offsets[-1]),))
     if manifest["in_place"]:
         x = in_place(source, spec)
+        if x.shape != (rows, *spec.shape):
+            raise ValueError(f"{source.location} has changed")
     else:
         x = _mapped(place / "x.bin", np.dtype(spec.dtype), (rows, *spec.shape))
     return Dataset(

@@ -16,6 +16,11 @@ from salience.modalities.moments import Moments
 BLOCK_BYTES = 16 << 20
 
 
+def before_rows(shape: tuple[int, ...], dtype: np.dtype) -> str:
+    """What a fingerprint hashes before the rows themselves."""
+    return f"{tuple(shape)} {np.dtype(dtype).str}"
+
+
 class Scan:
     """Statistics and fingerprint of rows of one shape, taken in by blocks in order."""
 
@@ -23,7 +28,7 @@ class Scan:
         self.shape, self.dtype = tuple(shape), np.dtype(dtype)
         self.count = 0
         self.moments = Moments(self.shape[0])
-        self._digest = hashlib.sha256(f"{self.shape} {self.dtype.str}".encode())
+        self._digest = hashlib.sha256(before_rows(self.shape, self.dtype).encode())
 
     def add(self, block: np.ndarray) -> None:
         """block: [n *shape] of this dtype"""

@@ -138,7 +138,7 @@ def make_spec(
     """The spec of stored images whose statistics are `moments`."""
     low, high = scale_of(dtype, moments, full=full_scale)
     mean = (moments.mean - low) / (high - low)
-    std = np.where(moments.square > 0, moments.std / (high - low), 1.0)
+    std = np.where(moments.varies, moments.std / (high - low), 1.0)
     return Spec("image", tuple(shape), dtype, low, high, tuple(map(float, mean)), tuple(map(float, std)), views=views)
 
 

@@ -4,11 +4,17 @@ Chunks are merged by Chan, Golub and LeVeque's formula, so one pass over any amo
 rounding: for two parts with means a, b and sums of squares A, B around them,
 
     mean = a + (b - a) n_b / n        square = A + B + (b - a)^2 n_a n_b / n
+
+Squares of values beyond 1e154 overflow and of those below 1e-162 vanish. Channels that come near either are computed in
+units of a power of two, their own largest magnitude, which rounds nothing.
 """
 
 from __future__ import annotations
 
 import numpy as np
+
+_OF_ZERO = -1100
+TAME = 300  # magnitudes from 2^-300 to 2^300 are computed as they are
 
 
 class Moments:
@@ -16,29 +22,52 @@ class Moments:
 
     def __init__(self, channels: int) -> None:
         self.count = np.zeros(channels)
-        self.mean = np.zeros(channels)
-        self.square = np.zeros(channels)
         self.low = np.full(channels, np.inf)
         self.high = np.full(channels, -np.inf)
+        self._exponent = np.full(channels, _OF_ZERO)  # [c] of the unit, 2^exponent, that the next two are in
+        self._mean = np.zeros(channels)
+        self._square = np.zeros(channels)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """[c]"""
+        return np.ldexp(self._mean, self._exponent)
+
+    @property
+    def varies(self) -> np.ndarray:
+        """[c] bool, whether a channel has more than one value."""
+        return self._square > 0
 
     @property
     def std(self) -> np.ndarray:
         """[c], of the whole population; 1 where a channel is constant, so that dividing by it is safe."""
-        std = np.sqrt(self.square / np.maximum(self.count, 1))
-        negligible = std <= 1e-12 * np.maximum(np.abs(self.mean), 1e-300)
-        return np.where(negligible, 1.0, std)
+        std = np.sqrt(self._square / np.maximum(self.count, 1))
+        negligible = std <= 1e-12 * np.maximum(np.abs(self._mean), 1e-300)
+        return np.where(negligible, 1.0, np.ldexp(std, self._exponent))
 
     def add(self, block: np.ndarray) -> None:
         """Take in a block [n c ...]."""
-        small_integers = block.dtype in (np.uint8, np.uint16)
-        count, mean, square, low, high = (_of_integers if small_integers else _of_numbers)(block)
+        if block.dtype in (np.uint8, np.uint16):
+            exponent = np.zeros(block.shape[1], dtype=np.int64)
+            count, mean, square, low, high = _of_integers(block)
+        else:
+            count, mean, square, low, high, exponent = _of_numbers(block)
+        mean, square = self._in_one_unit(mean, square, exponent)
         total = np.maximum(self.count + count, 1)
-        shift = mean - self.mean
-        self.square += square + shift**2 * self.count * count / total
-        self.mean += shift * count / total
+        shift = mean - self._mean
+        self._square += square + shift**2 * self.count * count / total
+        self._mean += shift * count / total
         self.count += count
         self.low = np.minimum(self.low, low)
         self.high = np.maximum(self.high, high)
+
+    def _in_one_unit(self, mean: np.ndarray, square: np.ndarray, exponent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Brings what there is and what comes to the larger of their units."""
+        common = np.maximum(self._exponent, exponent)
+        passed, coming = self._exponent - common, exponent - common
+        self._mean, self._square = np.ldexp(self._mean, passed), np.ldexp(self._square, 2 * passed)
+        self._exponent = common
+        return np.ldexp(mean, coming), np.ldexp(square, 2 * coming)
 
 
 def _of_integers(block: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -55,12 +84,21 @@ def _of_integers(block: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def _of_numbers(block: np.ndarray) -> tuple[np.ndarray, ...]:
-    """NaN is a missing value and left out."""
+    """NaN is a missing value and left out. Mean and square are in units of 2^exponent, the last result."""
     values = np.moveaxis(block, 1, 0).reshape(block.shape[1], -1).astype(np.float64)  # [c m]
     known = ~np.isnan(values)
     count = known.sum(axis=1).astype(np.float64)
-    mean = np.where(known, values, 0).sum(axis=1) / np.maximum(count, 1)
-    square = (np.where(known, values - mean[:, None], 0) ** 2).sum(axis=1)
     low = np.where(known, values, np.inf).min(axis=1)
     high = np.where(known, values, -np.inf).max(axis=1)
-    return count, mean, square, low, high
+    exponent = _exponent_of(np.where(count > 0, np.maximum(np.abs(low), np.abs(high)), 0))
+    if exponent.any():
+        values = np.ldexp(values, -np.maximum(exponent, _OF_ZERO)[:, None])
+    mean = np.where(known, values, 0).sum(axis=1) / np.maximum(count, 1)
+    square = (np.where(known, values - mean[:, None], 0) ** 2).sum(axis=1)
+    return count, mean, square, low, high, exponent
+
+
+def _exponent_of(magnitude: np.ndarray) -> np.ndarray:
+    """[c] int64: 0 for what is tame, less than any other for zero."""
+    exponent = np.frexp(magnitude)[1].astype(np.int64)
+    return np.where(magnitude == 0, _OF_ZERO, np.where(np.abs(exponent) <= TAME, 0, exponent))

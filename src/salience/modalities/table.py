@@ -187,7 +187,7 @@ def _parsed(column: pd.Series, name: str, first_row: int) -> np.ndarray:
 def _days(column: pd.Series) -> np.ndarray:
     """Days since 1970."""
     naive = column.dt.tz_convert(None) if getattr(column.dtype, "tz", None) else column
-    return _in_days(naive - pd.Timestamp(0))
+    return _in_days(naive - pd.Timestamp(0).as_unit(naive.dt.unit))  # in nanoseconds, far years overflow
 
 
 def _in_days(passed: Any) -> np.ndarray:

@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from salience.batch import Column, Spec
 
+DIGITS = 1e5  # of mean to spread; in float32 the mean then rounds by more than a hundredth of the spread
+
 
 def unit_images(x: Tensor, spec: Spec) -> Tensor:
     """Images as stored, [n c h w] of any dtype -> float32 on [0, 1]."""
@@ -43,9 +45,18 @@ def unit_table(x: Tensor, spec: Spec, dtype: torch.dtype = torch.float32) -> Ten
 
 def _unit_numbers(x: Tensor, columns: Sequence[Column], dtype: torch.dtype) -> Tensor:
     """[n columns] -> [n columns]"""
-    mean = torch.tensor([column.mean for column in columns], dtype=dtype, device=x.device)
-    std = torch.tensor([column.std or 1.0 for column in columns], dtype=dtype, device=x.device)
-    return torch.nan_to_num((x.to(dtype) - mean) / std, nan=0.0)
+    spread = [column.std or 1.0 for column in columns]
+    mean, wide = [column.mean for column in columns], x.dtype == torch.float64 != dtype
+    if wide and any(_needs_double(*column) for column in zip(mean, spread, strict=True)):
+        at, per = (torch.tensor(values, dtype=torch.float64, device=x.device) for values in (mean, spread))
+        return torch.nan_to_num((x / per - at / per).to(dtype), nan=0.0)
+    at, per = (torch.tensor(values, dtype=dtype, device=x.device) for values in (mean, spread))
+    return torch.nan_to_num((x.to(dtype) - at) / per, nan=0.0)
+
+
+def _needs_double(mean: float, std: float) -> bool:
+    """Whether a column lies beyond float32, or its spread within float32's rounding of its mean, as of times in s."""
+    return not 1e-30 < std < 1e30 or abs(mean) > DIGITS * std
 
 
 def _one_hot(x: Tensor, column: Column, dtype: torch.dtype) -> Tensor:

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from salience.data.cache import require_memory
 from salience.data.labels import encode_groups, encode_known, encode_labels
-from salience.data.source import Found, Source, mark_of, mark_of_files
+from salience.data.source import Found, Frames, Source, mark_of, mark_of_files, mark_of_values
 from salience.data.sources.query import SPLITS, Query, choose_split, only_train
 from salience.errors import UserError
-from salience.units import counted
+from salience.units import counted, printable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NUMBERS = "biuf"
+LABELS = "biufSUOMm"  # kinds of types
+REMEDIES = {
+    "c": "give real and imaginary parts as columns of their own",
+    "O": "convert it with .astype(float), or give a DataFrame for texts and missing values",
+    "M": "give a DataFrame, which has columns of dates",
+    "m": "give a DataFrame, which has columns of durations",
+    "V": "give pandas.DataFrame(array), which has columns of several types",
+}
+SHOWN = 20  # names in a message
+FRAME_ROWS = 65536
 X_NAMES = ("x", "X", "images", "data", "arr_0")
 Y_NAMES = ("y", "Y", "labels", "label", "target")
 
@@ -49,17 +65,19 @@ def npz(path: Path, query: Query) -> Source:
     x_name, y_name = splits[split]
 
     def read() -> Found:
-        with np.load(path, allow_pickle=False) as archive:
-            x = _checked(_member(archive, x_name, path), f"{path}, array {x_name}")
-            y = _member(archive, y_name, path) if y_name and query.labels is None else None
+        x = _checked(_member(path, x_name), f"{path}, array {printable(x_name)}")
+        y = _member(path, y_name) if y_name and query.labels is None else None
         return found_array(x, query, y)
 
     mark = mark_of([mark_of_files([path]), side_mark(query)])
     return Source(path.stem, split, read, mark, str(path.resolve()))
 
 
-def values_for(given: Any, count: int, argument: str) -> np.ndarray | None:
-    """[count] labels or groups, given as values or as a .npy file of them; None where not given."""
+def values_for(given: Any, count: int, argument: str) -> np.ndarray | pd.Series | None:
+    """[count] labels or groups, given as values or as a .npy file of them; None where not given.
+
+    Masked values are missing.
+    """
     if given is None:
         return None
     if isinstance(given, (str, Path)):
@@ -69,12 +87,23 @@ def values_for(given: Any, count: int, argument: str) -> np.ndarray | None:
                 f"{argument}: an array has no column '{given}'; give the values [n], or a .npy file of them"
             )
         given = load_npy(path, argument)
-    values = _as_numpy(given).reshape(-1)
+    values = _as_numpy(given, argument).reshape(-1)
+    if values.dtype.kind not in LABELS or values.dtype in ("M8", "m8"):  # times without a unit
+        raise UserError(f"{argument}: these hold {_short(values.dtype)}; give numbers, texts or dates")
     if len(values) != count:
         raise UserError(
             f"{argument}: {counted(len(values), 'value')} for {counted(count, 'item')}; one for each is needed"
         )
-    return values
+    if np.ma.is_masked(values):
+        return _with_missing(values)
+    return np.asarray(values, dtype=values.dtype.newbyteorder("="))  # pandas knows no other byte order
+
+
+def _with_missing(values: np.ndarray) -> pd.Series:
+    """Masked values as pandas has missing ones; whole numbers stay whole."""
+    import pandas as pd
+
+    return pd.Series(values.data, dtype=object).mask(np.ma.getmaskarray(values)).convert_dtypes()
 
 
 def found_array(
@@ -94,16 +123,38 @@ def found_array(
         if classes:
             return Found(x, None, encode_known(given, classes, "labels"), classes, group_codes, views=views)
     labels, names = (None, ()) if given is None else encode_labels(given)
-    return Found(x, None, labels, names, group_codes, views=views)
+    return Found(_content(x), None, labels, names, group_codes, views=views)
+
+
+def _content(x: np.ndarray) -> np.ndarray | Frames:
+    """The array; of a table with masked values, a table with missing ones. Raises UserError for masked pixels."""
+    if not np.ma.is_masked(x):
+        return np.asarray(x) if isinstance(x, np.ma.MaskedArray) else x
+    assert isinstance(x, np.ma.MaskedArray)
+    if x.ndim > 2:
+        at = tuple(map(int, np.argwhere(np.ma.getmaskarray(x))[0]))
+        raise UserError(
+            f"source: the value at row {at[0]}, position {at[1:]} is masked, and images have no missing values; "
+            "replace masked values with .filled(VALUE), or leave out their rows"
+        )
+    return Frames(lambda: _frames(x))
+
+
+def _frames(x: np.ma.MaskedArray) -> Iterator[pd.DataFrame]:
+    import pandas as pd
+
+    dtype = x.dtype if x.dtype in (np.float32, np.float64) else np.dtype(np.float64)
+    for start in range(0, len(x), FRAME_ROWS):
+        rows = x[start : start + FRAME_ROWS]
+        yield pd.DataFrame(np.where(np.ma.getmaskarray(rows), np.nan, rows.data).astype(dtype))
 
 
 def _as_array(source: Any) -> np.ndarray:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(source, torch.Tensor):
-        tensor = source.detach().cpu()
-        return _checked((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(), "the tensor")
+        return _checked(_of_tensor(source, "source"), "the tensor")
     if isinstance(source, np.ndarray):
-        return _checked(source, "the array")
+        return _checked(_as_numpy(source, "source"), "the array")
     if hasattr(source, "toarray"):
         raise UserError("source: a sparse matrix is not read; make it dense with .toarray()")
     if not isinstance(source, (list, tuple)) and not hasattr(source, "__array__"):
@@ -111,19 +162,49 @@ def _as_array(source: Any) -> np.ndarray:
             f"source: {type(source).__name__} is of no kind we read; "
             "give a path, an array, a tensor, a DataFrame or a Hugging Face Dataset"
         )
-    return _checked(_as_numpy(source), type(source).__name__)
+    return _checked(_as_numpy(source, "source"), type(source).__name__)
 
 
-def _as_numpy(values: Any) -> np.ndarray:
+def _as_numpy(values: Any, argument: str) -> np.ndarray:
+    """An array without the ways of its subclass, except for what is masked."""
+    torch = sys.modules.get("torch")
     try:
+        if torch is not None and isinstance(values, (list, tuple)) and values and isinstance(values[0], torch.Tensor):
+            values = torch.stack(list(values))
+        if torch is not None and isinstance(values, torch.Tensor):
+            return _of_tensor(values, argument)
+        if isinstance(values, (list, tuple)) and any(isinstance(value, np.ma.MaskedArray) for value in values):
+            return np.ma.stack(values)
+        if isinstance(values, np.ma.MaskedArray):
+            return values.view(np.ma.MaskedArray)
         return np.asarray(values)
-    except ValueError as error:
-        raise UserError(f"source: {type(values).__name__} makes no array: {error}") from error
+    except UserError:
+        raise
+    except Exception as error:  # what converts itself raises what it likes
+        raise UserError(f"{argument}: {type(values).__name__} makes no array: {_one_line(error)}") from error
+
+
+def _of_tensor(tensor: Any, argument: str) -> np.ndarray:
+    import torch
+
+    if tensor.layout != torch.strided:
+        raise UserError(f"{argument}: a sparse tensor is not read; make it dense with .to_dense()")
+    try:
+        tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
+        if tensor.is_quantized:
+            tensor = tensor.dequantize()
+        if tensor.is_floating_point() and tensor.dtype not in (torch.float16, torch.float32, torch.float64):
+            tensor = tensor.float()  # bfloat16 and types of 8 bits, which NumPy has not
+        values: np.ndarray = tensor.numpy()
+        return values
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # of a device without data, of tensors in tensors
+        raise UserError(f"{argument}: a {type(tensor).__name__} makes no array: {_one_line(error)}") from error
 
 
 def _checked(array: np.ndarray, what: str) -> np.ndarray:
     if array.dtype.kind not in NUMBERS:
-        raise UserError(f"source: {what} holds {array.dtype}, not numbers; for texts and categories give a DataFrame")
+        remedy = REMEDIES.get(array.dtype.kind, "for texts and categories give a DataFrame")
+        raise UserError(f"source: {what} holds {_short(array.dtype)}, not numbers; {remedy}")
     if not 2 <= array.ndim <= 4:
         raise UserError(
             f"source: {what} has shape {array.shape}; give [n h w], [n c h w] or [n h w c] for images, "
@@ -135,11 +216,42 @@ def _checked(array: np.ndarray, what: str) -> np.ndarray:
 def load_npy(path: Path, argument: str, *, mapped: bool = False) -> np.ndarray:
     """The array in a .npy file. Raises UserError where it is damaged, or pickled: that would run code from the file."""
     try:
+        with path.open("rb") as file:
+            if file.read(2) == b"PK":
+                raise ValueError("it is a .npz file of several arrays; rename it")
+            file.seek(0)
+            _require_whole(file, path.stat().st_size, f"{argument}: {path}", mapped=mapped)
         array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except UserError:
+        raise
     except Exception as error:  # numpy raises whatever the damage provokes
-        raise UserError(f"{argument}: {path} cannot be read as .npy: {' '.join(str(error).split())}") from error
-    if not isinstance(array, np.ndarray):
-        raise UserError(f"{argument}: {path} cannot be read as .npy: it is a .npz file of several arrays; rename it")
+        raise UserError(f"{argument}: {path} cannot be read as .npy: {_one_line(error)}") from error
+    return _require_text(array, f"{argument}: {path}")
+
+
+def _require_whole(file: IO[bytes], size: int, what: str, *, mapped: bool = False) -> None:
+    """Reads the header of a .npy file of `size` bytes. Raises ValueError where it promises more than follows.
+
+    Raises UserError where the array does not fit into memory, unless it is `mapped` from where it lies.
+    """
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(file)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects; they are never unpickled, since that would run code from the file")
+    needed, there = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if min(shape, default=0) < 0 or needed > there:
+        raise ValueError(f"its header promises {needed:,} bytes of values, and {there:,} follow")
+    if not mapped:
+        require_memory(needed, what)
+
+
+def _require_text(array: np.ndarray, what: str) -> np.ndarray:
+    """Raises UserError for characters that Unicode does not have."""
+    if array.dtype.kind == "U" and array.size and array.dtype.itemsize:
+        codes = np.ascontiguousarray(array).view(array.dtype.byteorder.replace("|", "=") + "u4")
+        if codes.max() > sys.maxunicode:
+            raise UserError(f"{what} is damaged: it holds characters that do not exist")
     return array
 
 
@@ -147,15 +259,31 @@ def _names_in(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
-    except (zipfile.BadZipFile, OSError) as error:
-        raise UserError(f"source: {path} cannot be read as .npz: {error}") from error
+    except Exception as error:  # zipfile raises whatever the damage provokes
+        raise UserError(f"source: {path} cannot be read as .npz: {_one_line(error)}") from error
 
 
-def _member(archive: Any, name: str, path: Path) -> np.ndarray:
+def _member(path: Path, name: str) -> np.ndarray:
+    what = f"source: array '{printable(name)}' of {path}"
     try:
-        return archive[name]
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise UserError(f"source: array '{name}' of {path} cannot be read: {' '.join(str(error).split())}") from error
+        with zipfile.ZipFile(path) as archive:
+            info = archive.getinfo(f"{name}.npy" if f"{name}.npy" in archive.NameToInfo else name)
+            with archive.open(info) as file:
+                _require_whole(file, info.file_size, what)
+            with archive.open(info) as file:
+                return _require_text(np.lib.format.read_array(file, allow_pickle=False), what)
+    except UserError:
+        raise
+    except Exception as error:  # zipfile and numpy raise whatever the damage provokes: encryption, unknown compression
+        raise UserError(f"{what} cannot be read: {_one_line(error)}") from error
+
+
+def _short(dtype: np.dtype) -> str:
+    return "a structured type" if dtype.names else str(dtype)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _pair(names: list[str], split: str) -> tuple[str, str | None] | None:
@@ -171,7 +299,8 @@ def _pair(names: list[str], split: str) -> tuple[str, str | None] | None:
 def _only_pair(names: list[str], path: Path) -> tuple[str, str | None]:
     x = next((name for name in X_NAMES if name in names), names[0] if len(names) == 1 else None)
     if x is None:
-        raise UserError(f"source: {path} has no array named x, images or data; it has: {', '.join(names)}")
+        shown = ", ".join(printable(name)[:80] for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+        raise UserError(f"source: {path} has no array named x, images or data; it has: {shown or 'none'}")
     return x, next((name for name in Y_NAMES if name in names), None)
 
 
@@ -183,5 +312,5 @@ def side_mark(query: Query) -> str:
             path = Path(side).expanduser()
             marks.append(mark_of_files([path]) if path.is_file() else str(side))
         else:
-            marks.append("" if side is None else mark_of(_as_numpy(side).reshape(-1).tolist()))
+            marks.append("" if side is None else mark_of_values(_as_numpy(side, "labels")))
     return mark_of(marks)

@@ -1,4 +1,4 @@
-"""Parquet, Arrow and Feather files, read batch by batch, never whole."""
+"""Parquet, Arrow and Feather files, read batch by batch, never whole, and not in this process."""
 
 from __future__ import annotations
 
@@ -11,12 +11,24 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
+from pandas.api.extensions import ExtensionDtype
 
 from salience.data.source import Source, mark_of_files
+from salience.data.sources.columnar_process import Reader
 from salience.data.sources.query import Query, choose_split, split_of
 from salience.data.sources.tabular import BATCH_ROWS, CHUNK_ROWS, Table, from_file, one_line
 from salience.errors import UserError
+
+NULLABLE: dict[str, ExtensionDtype] = {
+    "int8": pd.Int8Dtype(),
+    "int16": pd.Int16Dtype(),
+    "int32": pd.Int32Dtype(),
+    "int64": pd.Int64Dtype(),
+    "uint8": pd.UInt8Dtype(),
+    "uint16": pd.UInt16Dtype(),
+    "uint32": pd.UInt32Dtype(),
+    "uint64": pd.UInt64Dtype(),
+}
 
 
 def parquet(path: Path, query: Query) -> Source:
@@ -28,7 +40,9 @@ def parquet(path: Path, query: Query) -> Source:
 def arrow(path: Path, query: Query) -> Source:
     """An Arrow file or stream, or a Feather file."""
     choose_split(query.split, ["train"], str(path))
-    return from_file(path.stem, "train", str(path.resolve()), mark_of_files([path]), lambda: _arrow_table(path), query)
+    return from_file(
+        path.stem, "train", str(path.resolve()), mark_of_files([path]), lambda: _table([path], "arrow"), query
+    )
 
 
 def parquet_folder(path: Path, query: Query) -> Source:
@@ -40,7 +54,7 @@ def parquet_folder(path: Path, query: Query) -> Source:
 
 def parquet_files(paths: Sequence[Path], name: str, split: str, query: Query) -> Source:
     location = f"{paths[0].resolve()} {len(paths)}"
-    return from_file(name, split, location, mark_of_files(paths), lambda: _parquet_table(paths), query)
+    return from_file(name, split, location, mark_of_files(paths), lambda: _table(paths, "parquet"), query)
 
 
 def arrow_image_column(schema: pa.Schema, features: dict[str, Any]) -> str | None:
@@ -56,79 +70,59 @@ def arrow_image_column(schema: pa.Schema, features: dict[str, Any]) -> str | Non
 
 
 def arrow_features(schema: pa.Schema) -> dict[str, Any]:
-    """What Hugging Face's metadata say of the columns."""
-    metadata = (schema.metadata or {}).get(b"huggingface")
+    """What Hugging Face's metadata say of the columns; of a damaged part, nothing."""
     try:
-        return dict(json.loads(metadata)["info"]["features"]) if metadata else {}
-    except (ValueError, KeyError, TypeError):
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        return {name: feature for name, feature in features.items() if _is_feature(feature)}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 
-def _parquet_table(paths: Sequence[Path]) -> Table:
-    try:
-        schema = pq.read_schema(paths[0])
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"source: {paths[0]} cannot be read as Parquet: {one_line(error)}") from error
-    features = arrow_features(schema)
+def _is_feature(feature: Any) -> bool:
+    if not isinstance(feature, dict):
+        return False  # a list is of a column of lists
+    names = feature.get("names")
+    return names is None or (isinstance(names, list) and all(isinstance(name, str) for name in names))
+
+
+def _table(paths: Sequence[Path], form: str) -> Table:
+    """Files of the same columns, one after another.  form: "parquet" or "arrow" """
+    reader = Reader(form, rows=CHUNK_ROWS, wide_rows=BATCH_ROWS)
+    schema = reader.schema(paths[0])
+    names, features = _names(schema, paths[0]), arrow_features(schema)
 
     def frames(columns: list[str]) -> Iterator[pd.DataFrame]:
         for path in paths:
-            yield from _guarded(_parquet_batches(path, columns), path)
+            for batch in reader.batches(path, columns):
+                yield _to_pandas(batch, path)
 
-    return Table(schema.names, frames, features, arrow_image_column(schema, features), folder=paths[0].parent)
-
-
-def _parquet_batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(path, memory_map=True) as file:
-        yield from file.iter_batches(
-            BATCH_ROWS if _is_wide(file.schema_arrow, columns) else CHUNK_ROWS, columns=columns
-        )
+    image = arrow_image_column(schema, features)
+    return Table(names, frames, features, image, folder=paths[0].parent, index=_named_index(schema))
 
 
-def _is_wide(schema: pa.Schema, columns: list[str]) -> bool:
-    return any(
-        pa.types.is_nested(schema.field(name).type) or pa.types.is_binary(schema.field(name).type) for name in columns
-    )
-
-
-def _arrow_table(path: Path) -> Table:
+def _names(schema: pa.Schema, path: Path) -> list[str]:
     try:
-        with _ipc(path) as reader:
-            schema = reader.schema
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"source: {path} cannot be read as Arrow: {one_line(error)}") from error
-    features = arrow_features(schema)
-
-    def frames(columns: list[str]) -> Iterator[pd.DataFrame]:
-        yield from _guarded(_arrow_batches(path, columns), path)
-
-    return Table(schema.names, frames, features, arrow_image_column(schema, features), folder=path.parent)
+        return list(schema.names)
+    except UnicodeDecodeError as error:
+        raise UserError(f"source: {path} is damaged: a column's name is no text: {one_line(error)}") from error
 
 
-def _ipc(path: Path) -> Any:
-    source = pa.memory_map(str(path))
+def _named_index(schema: pa.Schema) -> tuple[str, ...]:
+    """Columns with a name of their own that were the index of the DataFrame that pandas wrote."""
     try:
-        return pa.ipc.open_file(source)
-    except pa.ArrowInvalid:
-        source.seek(0)
-        return pa.ipc.open_stream(source)
+        columns = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
+        return tuple(name for name in columns if isinstance(name, str) and not name.startswith("__index_level_"))
+    except (ValueError, TypeError, AttributeError, RecursionError):  # damaged
+        return ()
 
 
-def _arrow_batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    with _ipc(path) as reader:
-        files = hasattr(reader, "get_batch")
-        batches = (reader.get_batch(i) for i in range(reader.num_record_batches)) if files else iter(reader)
-        for batch in batches:
-            for start in range(0, batch.num_rows, CHUNK_ROWS):
-                yield batch.slice(start, CHUNK_ROWS).select(columns)
-
-
-def _guarded(batches: Iterator[pa.RecordBatch], path: Path) -> Iterator[pd.DataFrame]:
+def _to_pandas(batch: pa.RecordBatch, path: Path) -> pd.DataFrame:
+    """Whole numbers stay whole where some are missing."""
+    incomplete = {column.type for column in batch.columns if column.null_count and pa.types.is_integer(column.type)}
     try:
-        for batch in batches:
-            yield batch.to_pandas()
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"source: {path} is damaged: {one_line(error)}") from error
+        return batch.to_pandas(types_mapper=lambda kind: NULLABLE[str(kind)] if kind in incomplete else None)
+    except Exception as error:  # pyarrow and pandas raise whatever a value beyond their range provokes
+        raise UserError(f"source: {path} holds values that pandas cannot hold: {one_line(error)}") from error
 
 
 def _parquet_splits(folder: Path) -> dict[str, list[Path]]:

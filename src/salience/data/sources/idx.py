@@ -13,6 +13,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
+from salience.data.cache import require_memory
 from salience.data.source import Found, Source, mark_of, mark_of_files
 from salience.data.sources.arrays import found_array, side_mark
 from salience.data.sources.query import Query, choose_split
@@ -20,6 +21,8 @@ from salience.errors import UserError
 from salience.units import counted
 
 TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+MOST_AXES = 4
+PIECE = 16 << 20  # bytes
 SPLIT_OF = {
     "train": "train",
     "t10k": "test",
@@ -37,7 +40,7 @@ def is_idx(path: Path) -> bool:
             head = file.read(4)
     except (OSError, EOFError, zlib.error):
         return False
-    return len(head) == 4 and head[:2] == b"\0\0" and head[2] in TYPES and 1 <= head[3] <= 4
+    return len(head) == 4 and head[:2] == b"\0\0" and head[2] in TYPES and 1 <= head[3] <= MOST_AXES
 
 
 def holds_idx(folder: Path) -> bool:
@@ -83,17 +86,36 @@ def read_idx(path: Path) -> np.ndarray:
     try:
         with _open(path) as file:
             zeros, kind, axes = struct.unpack(">HBB", file.read(4))
-            if zeros or kind not in TYPES:
+            if zeros or kind not in TYPES or not 1 <= axes <= MOST_AXES:
                 raise UserError(f"source: {path} is no IDX file")
             shape, dtype = struct.unpack(f">{axes}I", file.read(4 * axes)), np.dtype(TYPES[kind])
+            needed = math.prod(shape) * dtype.itemsize
             if path.suffix != ".gz" and dtype.itemsize == 1:
+                _require_size(path.stat().st_size - file.tell(), needed, shape, path)
                 return np.memmap(path, dtype=dtype, mode="r", offset=4 + 4 * axes, shape=shape)
-            data = file.read()
+            data = _read_up_to(file, needed + 1, path)
+    except UserError:
+        raise
     except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
-        raise UserError(f"source: {path} cannot be read as IDX: {error}") from error
-    if len(data) != math.prod(shape) * dtype.itemsize:
-        raise UserError(f"source: {path} is cut short: {len(data):,} bytes where {math.prod(shape):,} values should be")
+        raise UserError(f"source: {path} cannot be read as IDX: {' '.join(str(error).split())}") from error
+    _require_size(len(data), needed, shape, path)
     return np.frombuffer(data, dtype=dtype).reshape(shape)
+
+
+def _require_size(there: int, needed: int, shape: tuple[int, ...], path: Path) -> None:
+    if there != needed:
+        found = f"{there:,} bytes follow" if there < needed else "more follows"
+        wrong = "is cut short" if there < needed else "is damaged"
+        raise UserError(f"source: {path} {wrong}: its header says {list(shape)}, {needed:,} bytes, and {found}")
+
+
+def _read_up_to(file: BinaryIO, most: int, path: Path) -> bytearray:
+    """At most so many bytes; memory grows with what is there, not with what a header promises."""
+    require_memory(most, f"source: {path}")
+    data = bytearray()
+    while len(data) < most and (piece := file.read(min(PIECE, most - len(data)))):
+        data += piece
+    return data
 
 
 def _open(path: Path) -> BinaryIO:

@@ -36,6 +36,7 @@ class Table:
     texts: every cell is a text as it stood in a file
     folder: of the data file; image paths are relative to it and may not leave it. None for what a program built
     verbatim: `frames` in which only an empty cell is missing, where that makes a difference: "None" may be a label
+    index: columns that were the index of the DataFrame that was saved; they are used as labels or groups only
     """
 
     names: list[str]
@@ -45,6 +46,7 @@ class Table:
     texts: bool = False
     folder: Path | None = None
     verbatim: Callable[[list[str]], Iterator[pd.DataFrame]] | None = None
+    index: tuple[str, ...] = ()
 
 
 def frame(data: Any, query: Query) -> Source:
@@ -79,6 +81,9 @@ def found_in(table: Table, query: Query) -> Found:
     if indices:
         notes += (f"column '{indices[0]}' is left out: it numbers the rows",)
     names = [name for name in names if name not in indices]
+    if was_index := [name for name in names if name in table.index]:
+        notes += (f"column '{was_index[0]}' is left out: it was the index of the DataFrame that was saved",)
+        names = [name for name in names if name not in was_index]
     return Found(Frames(lambda: table.frames(names), table.texts), None, labels, classes, groups, notes=notes)
 
 

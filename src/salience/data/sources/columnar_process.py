@@ -1,0 +1,146 @@
+"""A Parquet or Arrow file, read by a process of its own (`columnar_worker`), which a damaged file may end.
+
+What comes back is validated again here: a reader whose memory was overwritten could send anything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from salience.errors import UserError
+
+WORKER = Path(__file__).with_name("columnar_worker.py")
+LEAST_MEMORY = 4 << 30  # bytes a reader may always take; it may take half of the machine's, so that others live
+
+
+class Reader:
+    """The batches of files of one format, "parquet" or "arrow".
+
+    A process is started with the first request and kept for the next, since a start takes a tenth of a second. It
+    ends with this object, and with the process that made it.
+    """
+
+    def __init__(self, form: str, *, rows: int, wide_rows: int) -> None:
+        """rows, wide_rows: of a batch, without and with columns of bytes or nested values"""
+        self.form, self.rows, self.wide_rows = form, rows, wide_rows
+        self._idle: list[subprocess.Popen[bytes]] = []
+        weakref.finalize(self, _end_all, self._idle)
+
+    def schema(self, path: Path) -> pa.Schema:
+        """The columns of a file. Raises UserError where it is damaged."""
+        schema, *_ = self._answer(path, None)
+        return schema
+
+    def batches(self, path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """These columns of a file. Raises UserError where it is damaged."""
+        answer = self._answer(path, list(columns))
+        next(answer)
+        yield from answer
+
+    def _answer(self, path: Path, columns: list[str] | None) -> Iterator[Any]:
+        """The schema, then the batches."""
+        process = self._idle.pop() if self._idle else _start()
+        whole = False
+        try:
+            self._ask(process, path, columns)
+            yield from _received(process, path)
+            whole = True
+        finally:
+            if whole:
+                self._idle.append(process)
+            else:
+                _end(process)
+
+    def _ask(self, process: subprocess.Popen[bytes], path: Path, columns: list[str] | None) -> None:
+        request = {
+            "format": self.form,
+            "path": str(path),
+            "columns": columns,
+            "rows": self.rows,
+            "wide_rows": self.wide_rows,
+            "memory": _memory(),
+        }
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):  # it has ended: reading its answer says how
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+
+
+def _received(process: subprocess.Popen[bytes], path: Path) -> Iterator[Any]:
+    _require_fine(process, path)
+    try:
+        with pa.ipc.open_stream(process.stdout) as stream:
+            yield stream.schema
+            for batch in stream:
+                batch.validate(full=True)
+                yield batch
+    except GeneratorExit:
+        raise
+    except Exception as error:  # pyarrow raises whatever the damage provokes
+        raise UserError(_damaged(path, _reason_of(process, error))) from error
+    _require_fine(process, path)
+
+
+def _require_fine(process: subprocess.Popen[bytes], path: Path) -> None:
+    """Raises UserError where the reader tells of an error, or has ended."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line.endswith(b"\n"):
+        raise UserError(_damaged(path, _reason_of(process, None)))
+    if error := json.loads(line)["error"]:
+        raise UserError(_damaged(path, error))
+
+
+def _reason_of(process: subprocess.Popen[bytes], error: Exception | None) -> str:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=1 if error is None else 0.1)
+    code = process.returncode
+    if code is not None and code < 0:
+        return f"reading it ended the process that read it ({signal.Signals(-code).name})"
+    return str(error) if error is not None else f"the process that read it ended (exit code {code})"
+
+
+def _damaged(path: Path, reason: str) -> str:
+    return f"source: {path} cannot be read; it is damaged, or of another format: {' '.join(reason.split())[:200]}"
+
+
+def _start() -> subprocess.Popen[bytes]:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    return subprocess.Popen(
+        [sys.executable, "-P", "-S", str(WORKER)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    )
+
+
+def _end_all(processes: list[subprocess.Popen[bytes]]) -> None:
+    while processes:
+        _end(processes.pop())
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    for pipe in (process.stdin, process.stdout):
+        with suppress(OSError):
+            if pipe is not None:
+                pipe.close()
+    process.wait()
+
+
+def _memory() -> int:
+    with suppress(AttributeError, ValueError, OSError):  # not known on every system
+        return max(LEAST_MEMORY, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+    return 0
