@@ -159,6 +159,50 @@ def test_types_follow_the_input(table, images):
     assert RepresentationLearner().fit_transform(images / 255).dtype == np.float64
 
 
+# --- every argument of the constructor
+
+
+ARGUMENTS = {  # a value that is not the default, for "simclr" on a table
+    "method": "vicreg",
+    "options": {"temperature": 0.05},
+    "random_state": 5,
+    "epochs": 3,
+    "batch_size": 8,
+    "learning_rate": 3e-2,
+    "encoder": "linear",
+    "views": "identity",
+}
+
+
+def test_no_argument_is_left_out():
+    assert set(ARGUMENTS) == set(RepresentationLearner().get_params(deep=False))
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_every_argument_does_what_it_does_in_fit(name, table, tmp_path):
+    """To the bit; another value of it changes the codes, and the run says which it was."""
+    plain = {"method": "simclr", "random_state": 0, "epochs": 1}
+    given = {**plain, name: ARGUMENTS[name]}
+    learner = RepresentationLearner(**given)
+    codes = learner.fit_transform(table)
+    arguments = {{"random_state": "seed"}.get(key, key): value for key, value in given.items() if key != "options"}
+    rep = salience.fit(source=table, out=tmp_path / "run", progress=False, **arguments, **given.get("options", {}))
+    np.testing.assert_array_equal(codes, rep.embed(table))
+    before = RepresentationLearner(**plain).fit(table)
+    assert not np.array_equal(codes, before.transform(table))
+    assert learner.representation_.config != before.representation_.config
+    weights = {key: value for key, value in learner.representation_.method.state_dict().items() if "encoder" in key}
+    assert {key: value.tolist() for key, value in weights.items()} == {
+        key: value.tolist() for key, value in rep.method.state_dict().items() if "encoder" in key
+    }
+
+
+@pytest.mark.parametrize(("rows", "epochs"), [(20, 10), (60, 15)])
+def test_few_rows_are_seen_for_a_quarter_of_them_and_at_least_ten_times(rows, epochs):
+    x = np.random.default_rng(0).normal(size=(rows, 3))
+    assert RepresentationLearner("simclr").fit(x).representation_.config["epochs"] == epochs
+
+
 # --- images
 
 
