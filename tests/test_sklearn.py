@@ -159,6 +159,53 @@ def test_types_follow_the_input(table, images):
     assert RepresentationLearner().fit_transform(images / 255).dtype == np.float64
 
 
+# --- every argument of the constructor
+
+
+ARGUMENTS = {  # a value that is not the default, for "simclr" on a table
+    "method": "vicreg",
+    "options": {"temperature": 0.05},
+    "random_state": 5,
+    "epochs": 3,
+    "batch_size": 8,
+    "learning_rate": 3e-2,
+    "encoder": "linear",
+    "views": "identity",
+}
+
+
+def test_no_argument_is_left_out():
+    assert set(ARGUMENTS) == set(RepresentationLearner().get_params(deep=False))
+
+
+PLAIN = {"method": "simclr", "random_state": 0, "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """One that has the defaults, fitted to the same table."""
+    return RepresentationLearner(**PLAIN).fit(np.random.default_rng(0).normal(3, [1, 5, 0.1, 2], (40, 4)))
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_every_argument_does_what_it_does_in_fit(name, table, plain, tmp_path):
+    """To the bit; another value of it changes the codes, and the run says which it was."""
+    given = {**PLAIN, name: ARGUMENTS[name]}
+    learner = RepresentationLearner(**given)
+    codes = learner.fit_transform(table)
+    arguments = {{"random_state": "seed"}.get(key, key): value for key, value in given.items() if key != "options"}
+    rep = salience.fit(source=table, out=tmp_path / "run", progress=False, **arguments, **given.get("options", {}))
+    np.testing.assert_array_equal(codes, rep.embed(table))
+    assert not np.array_equal(codes, plain.transform(table))
+    assert learner.representation_.config != plain.representation_.config
+
+
+@pytest.mark.parametrize(("rows", "epochs"), [(20, 10), (60, 15)])
+def test_few_rows_are_seen_for_a_quarter_of_them_and_at_least_ten_times(rows, epochs):
+    x = np.random.default_rng(0).normal(size=(rows, 3))
+    assert RepresentationLearner("simclr").fit(x).representation_.config["epochs"] == epochs
+
+
 # --- images
 
 

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import salience
 from salience.apps import cluster as module
 from salience.apps.cluster import against_labels, by_size, cluster, clusters_of, summary
 from salience.cli import main
@@ -199,7 +198,3 @@ def test_as_a_command(store, capsys, tmp_path, monkeypatch):
     assert main(["cluster", str(store.path), "-k", "1"]) == 2
     assert main(["cluster", "nowhere.lance"]) == 2
     assert "STORE: nowhere.lance does not exist" in capsys.readouterr().err
-
-
-def test_it_is_public():
-    assert salience.cluster is cluster

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 import torch
 
-import salience
 from salience.apps import duplicates as module
 from salience.apps.duplicates import closest_pairs, duplicates, near_pairs, usual_threshold
 from salience.apps.stores import unit
@@ -147,7 +146,3 @@ def test_as_a_command(store, capsys, tmp_path, monkeypatch):
     assert json.loads(capsys.readouterr().out)["about"]["column"] == "duplicate_of"
     assert main(["duplicates", str(store.path), "--threshold", "2"]) == 2
     assert "--threshold: 2.0 is none" in capsys.readouterr().err
-
-
-def test_it_is_public():
-    assert salience.duplicates is duplicates

@@ -6,7 +6,6 @@ import pytest
 import torch
 from PIL import Image
 
-import salience
 from salience.apps import embed_to
 from salience.apps.search import as_list, near, search
 from salience.cli import main
@@ -202,7 +201,3 @@ def test_mistakes_on_the_command_line_are_one_line(store, capsys, tmp_path, monk
     assert complaint in said
     assert said.count("\n") == 1
     assert not list(tmp_path.glob("runs/*"))
-
-
-def test_it_is_public():
-    assert salience.search is search
