@@ -6,6 +6,8 @@ meanwhile, and tries again.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,12 +30,15 @@ class Held:
 
 @contextmanager
 def hold(path: Path, refusal: str | None = None) -> Iterator[Held]:
-    """Holds the lock at `path`, in a folder that exists.
+    """Holds the lock at `path`.
 
     refusal: the message of the UserError that is raised where another process holds it; None: wait for it
+    Errors: FileNotFoundError where the folder of `path` is not there: filelock would make it.
     """
     from filelock import FileLock, Timeout
 
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
     lock = FileLock(path, timeout=-1 if refusal is None else 0)
     try:
         lock.acquire()

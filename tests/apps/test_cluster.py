@@ -172,7 +172,8 @@ def test_an_interrupt_leaves_the_old_clusters(store, monkeypatch):
     [
         ("spectral", None, "method: 'spectral' is not one of kmeans, gmm, hdbscan"),
         ("hdbscan", 3, "k: hdbscan finds out how many clusters there are"),
-        ("kmeans", 1, "k: 1 clusters of 400 items; take from 2 to 399"),
+        ("kmeans", 1, "k: 1 is not a whole number of at least 2"),
+        ("kmeans", 2.5, "k: 2.5 is not a whole number of at least 2"),
         ("gmm", 400, "k: 400 clusters of 400 items"),
     ],
 )

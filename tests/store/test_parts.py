@@ -12,9 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
+from salience.cli import main
 from salience.data import Dataset, open_data
 from salience.data.duplicates import content_hashes
 from salience.errors import UserError
@@ -348,3 +350,25 @@ def test_a_part_cut_short_is_never_seen(
     assert not list(folder.glob(".*"))
     embed(pca, data, tmp_path / "d.lance")
     assert_holds(tmp_path / "d.lance", pca, data)
+
+
+def test_columns_that_a_store_cannot_have_are_called_otherwise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["sepal.length", "sepal_length", "x", "x_", "_rowid", "p__old", "w"]
+    frame = pd.DataFrame({name: np.arange(20.0) % (at + 3) for at, name in enumerate(names)})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    run, path = str(tmp_path / "run"), tmp_path / "t.lance"
+    assert main(["fit", "pca", str(tmp_path / "t.csv"), "--dim", "2", "--out", run]) == 0
+    capsys.readouterr()
+    assert main(["embed", run, str(tmp_path / "t.csv"), "--out", str(path)]) == 0
+    renamed = {"sepal.length": "sepal_length_", "x": "x__", "_rowid": "column_rowid", "p__old": "p__old_"}
+    said = capsys.readouterr().err
+    assert [line for line in said.splitlines() if line.startswith("note: in the store")] == [
+        f"note: in the store the column {old} is called {new}" for old, new in renamed.items()
+    ]
+    for _ in range(2):
+        store = open_store(path)
+        for name in names:
+            np.testing.assert_array_equal(store.column(renamed.get(name, name)), frame[name])
+        store.write_columns({"cluster": np.zeros(20)})

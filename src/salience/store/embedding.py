@@ -14,8 +14,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,10 @@ from salience.errors import UserError, naming
 from salience.locks import hold
 from salience.representation import Representation, load
 from salience.store.lance_store import ABOUT, FORMAT, LanceStore, lance_package
-from salience.store.parts import Incoming, Parts, remove_leftover, remove_parts
+from salience.store.parts import Incoming, Parts, remove_leftover, remove_parts, stored_names
 from salience.store.store import Store
 from salience.store_names import CLUSTERS, SUFFIX, require_store
-from salience.units import counted
+from salience.units import counted, printable
 
 INDEXED = 100_000  # items from which an index is built; below it, looking at all of them takes milliseconds
 COVERED = 0.9  # of the items, else the index is built again
@@ -42,13 +42,22 @@ SAMPLE = 100_000  # rows that the two directions of the first map are fitted to
 
 @dataclass(frozen=True)
 class Added:
-    """What an embedding came to.  new: items it had to embed;  left: of them, those of shards that are not done yet"""
+    """What an embedding came to.
+
+    new: items it had to embed;  left: of them, those of shards that are not done yet
+    renamed: columns of a table that have another name in the store
+    """
 
     store: Path
     new: int
     left: int
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
+        renamed = [f"{printable(old)} is called {printable(new)}" for old, new in self.renamed.items()]
+        return "\n".join([self._counts(), *(f"note: in the store the column {one}" for one in renamed)])
+
+    def _counts(self) -> str:
         if self.left:
             done = self.new - self.left
             return (
@@ -77,7 +86,8 @@ def embed_into(
         left = ended(rep, parts, hashes, path, weights)
         if not left:
             finish(LanceStore(path), progress)
-    return Added(path, len(parts.batch.rows), left)
+    renamed = {old: new for old, new in stored_names(data).items() if old != new}
+    return Added(path, len(parts.batch.rows), left, renamed)
 
 
 def begun(rep: Representation, data: Dataset, hashes: np.ndarray, path: Path, weights: str) -> Parts:

@@ -25,7 +25,7 @@ from salience.files import atomic, remove_leftovers, write_text
 from salience.locks import hold
 from salience.modalities.image import thumbnail
 from salience.representation import Representation
-from salience.store.lance_store import HIDDEN, MARKED, LanceStore
+from salience.store.lance_store import HIDDEN, MARKED, LanceStore, free_name
 
 PLAN = "plan.json"
 IDENTITY = ("weights", "items", "labels", "rows", "part")  # of a plan; its other values are for people to read
@@ -268,14 +268,28 @@ def png(data: Dataset, row: int) -> bytes:
 
 def table_columns(data: Dataset) -> dict[str, pa.Array]:
     """The columns of a table as they were, for looking and for filtering; those of a very wide one are left out."""
-    if data.spec.modality != "table" or len(data.spec.columns) > SHOWN:
+    found, names = {}, stored_names(data)
+    if not names:
         return {}
-    values, found = np.asarray(data.x, np.float64), {}
-    for column, numbers in zip(data.spec.columns, values.T, strict=True):
-        name = f"{column.name}_" if column.name in OURS else column.name
+    for column, numbers in zip(data.spec.columns, np.asarray(data.x, np.float64).T, strict=True):
         if column.kind == "number":
-            found[name] = pa.array(numbers, from_pandas=True)
+            found[names[column.name]] = pa.array(numbers, from_pandas=True)
         else:
             codes = np.where(np.isnan(numbers), len(column.categories), numbers).astype(int)
-            found[name] = pa.array(np.array([*column.categories, None], object)[codes], pa.string())
+            found[names[column.name]] = pa.array(np.array([*column.categories, None], object)[codes], pa.string())
     return found
+
+
+def stored_names(data: Dataset) -> dict[str, str]:
+    """What each column of a table is called in a store: as it is, unless we or Lance use that name for something else.
+
+    Empty for items that are no rows of a table, and for a very wide one.
+    """
+    if data.spec.modality != "table" or len(data.spec.columns) > SHOWN:
+        return {}
+    names: dict[str, str] = {}
+    kept = {column.name for column in data.spec.columns}
+    for column in data.spec.columns:
+        taken = {*OURS, *names.values(), *(kept - {column.name})}
+        names[column.name] = free_name(column.name, taken)
+    return names
