@@ -17,6 +17,7 @@ import torch
 
 from salience import catalogue
 from salience.allocator import keep_freed_memory
+from salience.csv_text import is_formula, safe, tell
 from salience.data import Dataset, open_data
 from salience.errors import UserError, naming
 from salience.methods import ClosedForm, Method, method_class
@@ -282,15 +283,18 @@ def _create(out: Path | str | None, config: dict[str, Any], dataset: Dataset) ->
     if is_helper():
         _await(path)
         return Run(path)
-    bad = io.StringIO()
-    csv.writer(bad).writerows([("item", "reason"), *((item.id, item.reason) for item in dataset.bad)])
+    bad, cells = io.StringIO(), [text for item in dataset.bad for text in (item.id, item.reason)]
+    csv.writer(bad).writerows([("item", "reason"), *((safe(item.id), safe(item.reason)) for item in dataset.bad)])
     while True:
         try:
-            return Run.create(path, config, {"bad_items.csv": bad.getvalue()})
+            run = Run.create(path, config, {"bad_items.csv": bad.getvalue()})
+            break
         except UserError:
             if out is not None:
                 raise
             path = next_free(path.parent, stem)  # another fit was quicker
+    tell(sum(map(is_formula, cells)), str(run.path / "bad_items.csv"))
+    return run
 
 
 def _finish(run: Run, method: Method, dataset: Dataset, progress: bool, say: Say) -> Representation:
