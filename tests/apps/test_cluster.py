@@ -130,11 +130,18 @@ def test_numbered_by_size():
 
 
 def test_where_there_are_none(tmp_path):
-    x = np.random.default_rng(0).normal(size=(40, 5))
-    store = open_store(write_store(tmp_path / "noise.lance", vectors_table(x)))
+    """Eight items as far from each other as can be are no dense region of five."""
+    store = open_store(write_store(tmp_path / "apart.lance", vectors_table(np.eye(8))))
     outcome = cluster(store, "hdbscan", out=tmp_path / "out", progress=False)
-    assert outcome.about["clusters"] == len(summary(store))
-    assert "clusters" in outcome.text()
+    assert outcome.about["clusters"] == 0
+    assert outcome.text().splitlines()[1].startswith("0 clusters: dense regions of 5 items or more")
+    assert "8 items (100%) are in no cluster" in outcome.said
+    assert summary(store) == []
+    for one in (store, open_store(store.path)):
+        assert clusters_of(one).tolist() == [-1] * 8
+        assert np.isnan(one.column("cluster")).all()
+    assert len(outcome.table) == 0
+    assert not (tmp_path / "out" / "picture.png").exists()
 
 
 def test_equal_items_do_not_stop_it(tmp_path):

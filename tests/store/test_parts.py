@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from salience.store import embedding, open_store, parts
 from salience.store.embedding import Added, embed_into, parse_shard, weights_hash
 from salience.store.parts import Incoming, read_part
 from salience.training import fit
+from tests.test_files import cut_after
 
 
 @pytest.fixture(scope="module")
@@ -255,11 +257,9 @@ def test_parts_of_an_earlier_version_are_gone_on_with(
     (folder / "plan.json").write_text(json.dumps({name: plan[name] for name in ("weights", "items", "rows", "part")}))
     for file in folder.glob("*.arrow"):
         file.rename(folder / f"{file.name[:6]}.arrow")
-    calls: list[int] = []
-    plain = Representation.embed
-    monkeypatch.setattr(Representation, "embed", lambda *given, **options: calls.append(1) or plain(*given, **options))
+    calls = count_calls(monkeypatch)
     assert embed(pca, data, path).left == 0
-    assert len(calls) == 2
+    assert calls == [16, 16]
     monkeypatch.undo()
     assert_holds(path, pca, data)
 
@@ -272,6 +272,21 @@ def test_a_damaged_plan_is_one_line(pca: Representation, data: Dataset, tmp_path
         with pytest.raises(UserError, match=r"^out: .*plan.json is damaged; remove the folder") as refused:
             embed(pca, data, tmp_path / "d.lance")
         assert "\n" not in str(refused.value)
+
+
+def test_a_store_that_grows_stays_the_same_and_one_made_anew_does_not(
+    pca: Representation, data: Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "d.lance"
+    embed(pca, data.subset(range(16)), path)
+    store = open_store(path)
+    embed(pca, data, path)
+    assert not store.refresh_columns()  # the rows are others
+    remove_store(path)
+    embed(pca, data.subset(range(16, 32)), path)
+    for use in (store.refresh_columns, lambda: store.write_columns({"cluster": np.zeros(16)})):
+        with pytest.raises(UserError, match="was replaced by another store"):
+            use()
 
 
 def test_each_shard_writes_every_nth_part_and_no_other(pca: Representation, data: Dataset, tmp_path: Path) -> None:
@@ -350,6 +365,44 @@ def test_a_part_cut_short_is_never_seen(
     assert not list(folder.glob(".*"))
     embed(pca, data, tmp_path / "d.lance")
     assert_holds(tmp_path / "d.lance", pca, data)
+
+
+def test_a_store_whose_writer_is_stopped_holds_what_it_held(
+    pca: Representation, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the midst of bringing parts in, at the first item of a store and later."""
+    path, plain = tmp_path / "d.lance", embedding.bring_in
+
+    def cut(*given: Any) -> None:
+        with cut_after(2000):
+            plain(*given)
+
+    for rows in (16, 64):
+        monkeypatch.setattr(embedding, "bring_in", cut)
+        with pytest.raises((OSError, UserError)):
+            embed(pca, data.subset(range(rows)), path)
+        if rows == 64:
+            assert_holds(path, pca, data.subset(range(16)))
+        monkeypatch.setattr(embedding, "bring_in", plain)
+        calls = count_calls(monkeypatch)
+        embed(pca, data.subset(range(rows)), path)
+        assert calls == []  # the parts were there
+        monkeypatch.undo()
+        monkeypatch.setattr(parts, "PART", 16)
+        assert_holds(path, pca, data.subset(range(rows)))
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many items each embedding from now on computes."""
+    calls: list[int] = []
+    plain = Representation.embed
+
+    def counting(self: Representation, source: Dataset, **options: Any) -> np.ndarray:
+        calls.append(len(source))
+        return plain(self, source, **options)
+
+    monkeypatch.setattr(Representation, "embed", counting)
+    return calls
 
 
 def test_columns_that_a_store_cannot_have_are_called_otherwise(

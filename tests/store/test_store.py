@@ -277,11 +277,11 @@ def test_a_name_that_a_column_cannot_have_is_refused_with_one_that_it_can(store,
     [
         {"weights": "1" * 64},
         {"method": "vae"},
-        {"sources": [{"name": "digits", "split": "train", "fingerprint": "g", "rows": 400}]},
+        {"id": "another"},
     ],
 )
 def test_a_store_that_was_replaced_is_not_written_to(store, changed):
-    """As many items of another run or another source would take columns that were found on those before."""
+    """As many items of another run, or of another source, would take columns that were found on those before."""
     shutil.rmtree(store.path)
     write_store(store.path, digits_table(slice(400)), **changed)
     write = {"cluster": np.zeros(400)}

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -202,7 +203,7 @@ def bring_in(path: Path, store: LanceStore | None, parts: Parts, about: dict[str
     tables = parts.tables()
     first = next(tables)
     if store is None:
-        schema = first.schema.with_metadata({ABOUT: json.dumps(about)})
+        schema = first.schema.with_metadata({ABOUT: json.dumps({**about, "id": uuid.uuid4().hex})})
         lance.write_dataset(batches(first, tables), str(path), schema=schema)
         return
     with store.writing() as table:

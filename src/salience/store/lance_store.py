@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 ABOUT = b"salience"  # the key of what a store is about, in the table's metadata
+LASTING = ("id", "method", "weights")  # what does not change as a store grows; earlier versions wrote no id
 ESSENTIAL = {"method", "run", "weights", "modality", "sources"}
 OF_A_CONDITION = "Invalid user input"  # where Lance objects to a filter, and not to the files
 MARKED = "marked"
@@ -217,9 +218,7 @@ class LanceStore:
         """Raises UserError where the store was removed since, and another one made in its place."""
         table = opened(self.path)
         about = about_of(table, self.path)
-        if any(about[name] != self.about[name] for name in ("method", "weights")) or (
-            about["sources"][0]["fingerprint"] != self.about["sources"][0]["fingerprint"]
-        ):
+        if any(about.get(name) != self.about.get(name) for name in LASTING):
             raise UserError(f"store: {self.path} was replaced by another store since it was opened; open it again")
         return table
 
