@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
 from salience.cli import main
 from salience.errors import UserError
 from salience.representation import Representation, load, save_weights, weights_match
 from salience.run import Run
 from salience.training import fit, resume
-from salience.training.checkpoints import AtomicCheckpoints, Checkpointer
+from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, agree
 from salience.training.metrics import read_metrics
 
 fit_module = sys.modules["salience.training.fit"]  # the package has a function of that name
@@ -214,3 +216,96 @@ def test_a_checkpoint_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.Monk
         saver.save_checkpoint({}, tmp_path / "gone" / "last.ckpt")
     saver.remove_checkpoint(path)
     assert not path.exists()
+
+
+class FakeTrainer:
+    """What a callback asks of Lightning's trainer, and where it saved."""
+
+    def __init__(self, world_size: int = 1):
+        self.world_size, self.global_step, self.should_stop, self.saved = world_size, 0, False, []
+
+    def save_checkpoint(self, path: Path) -> None:
+        self.saved.append((path, self.global_step))
+
+
+def steps(saver: Checkpointer, trainer: FakeTrainer, count: int) -> None:
+    for _ in range(count):
+        trainer.global_step += 1
+        saver.on_train_batch_end(trainer, None)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, in seconds, as a list of one."""
+    now = [1000.0]
+    monkeypatch.setattr("salience.training.checkpoints.time.monotonic", lambda: now[0])
+    return now
+
+
+def test_a_checkpoint_is_saved_when_it_is_due_and_at_the_end(clock: list[float], tmp_path: Path) -> None:
+    saver, trainer = Checkpointer(tmp_path / "last", every=10.0, ask_every=1), FakeTrainer()
+    for step in range(1, 26):
+        clock[0] = 1000.0 + step
+        steps(saver, trainer, 1)
+    assert trainer.saved == [(tmp_path / "last", 10), (tmp_path / "last", 20)]
+    saver.on_train_end(trainer, None)  # type: ignore[arg-type]
+    assert trainer.saved[2:] == [(tmp_path / "last", 25)]
+    assert not trainer.should_stop
+    assert not saver.stopped
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_at_the_next_step_with_one_checkpoint(
+    clock: list[float], tmp_path: Path, number: signal.Signals, capfd: pytest.CaptureFixture[str]
+) -> None:
+    saver, trainer = Checkpointer(tmp_path / "last", every=10.0, ask_every=1), FakeTrainer()
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    saver.on_train_start(trainer, None)  # type: ignore[arg-type]
+    steps(saver, trainer, 3)
+    signal.raise_signal(number)
+    assert not trainer.should_stop
+    steps(saver, trainer, 1)
+    assert (trainer.should_stop, saver.stopped, trainer.saved) == (True, True, [(tmp_path / "last", 4)])
+    assert ("Ctrl-C again stops at once" in capfd.readouterr().err) is (number == signal.SIGINT)
+    saver.on_train_end(trainer, None)  # type: ignore[arg-type]
+    assert len(trainer.saved) == 1
+    assert {one: signal.getsignal(one) for one in before} == before
+
+
+def test_a_second_ctrl_c_stops_at_once_and_another_sigterm_does_not(tmp_path: Path) -> None:
+    saver, trainer = Checkpointer(tmp_path / "last", every=10.0, ask_every=1), FakeTrainer()
+    saver.on_train_start(trainer, None)  # type: ignore[arg-type]
+    try:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        saver.on_exception(trainer, None, KeyboardInterrupt())  # type: ignore[arg-type]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_several_processes_agree_every_few_steps_and_one_that_wishes_is_enough(
+    clock: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def others(said: torch.Tensor, how: Any) -> None:
+        """The other process wishes to stop at step 8."""
+        asked.append((trainer.global_step, said.tolist()))
+        theirs = torch.tensor([int(trainer.global_step >= 8), 0], dtype=said.dtype)
+        both = torch.stack([said, theirs])
+        said.copy_({dist.ReduceOp.MAX: both.amax(0), dist.ReduceOp.MIN: both.amin(0)}[how])
+
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(dist, "get_backend", lambda: "gloo")
+    monkeypatch.setattr(dist, "all_reduce", others)
+    saver, trainer = Checkpointer(tmp_path / "last", every=10.0, ask_every=4), FakeTrainer(world_size=2)
+    steps(saver, trainer, 3)
+    clock[0] += 11.0
+    steps(saver, trainer, 5)
+    assert asked == [(4, [0, 1]), (8, [0, 0])]
+    assert trainer.saved == [(tmp_path / "last", 4), (tmp_path / "last", 8)]
+    assert trainer.should_stop
+    assert agree([False, True]) == [True, True]
