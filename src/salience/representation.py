@@ -271,12 +271,36 @@ def save_weights(method: nn.Module, path: Path) -> None:
         temporary.write_bytes(save(tensors))
 
 
+class DamagedWeights(UserError):  # noqa: N818 - says what is wrong
+    """A run's weights cannot be used.  reason: why, in the message without its remedy"""
+
+    def __init__(self, run: Run, problem: Exception):
+        why = " ".join(str(problem).split())[:160]
+        self.reason = f"the weights in {run.path} are damaged or do not fit its config ({why})"
+        super().__init__(f"run: {self.reason}; make them again with: salience fit --resume {run.path}")
+
+
 def load_weights(method: nn.Module, run: Run) -> None:
     try:
         method.load_state_dict(_read_weights(run))
     except (RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"run: the weights in {run.path} are damaged or do not fit its config ({reason})") from None
+        raise DamagedWeights(run, error) from None
+
+
+def weights_match(run: Run) -> bool:
+    """Whether a finished run's weights are those of its last checkpoint, True where that is missing or damaged too."""
+    try:
+        last = run.read_checkpoint() if run.checkpoint.exists() else None
+    except UserError:
+        return True
+    if last is None or last["global_step"] != run.config.get("steps"):
+        return True
+    found, kept = load_file(run.weights), last["state_dict"]
+    return found.keys() == kept.keys() and all(_bits(found[name]) == _bits(kept[name]) for name in found)
+
+
+def _bits(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.dtype, tensor.shape, tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def _read_weights(run: Run) -> dict[str, Tensor]:

@@ -4,7 +4,8 @@
     health.json  report.json  report.html  figures/
 
 It appears by rename with a complete config.yaml, so every folder resumes, even one killed before its first checkpoint.
-It is finished when model.safetensors is there. Reading it executes nothing from it.
+It is finished when model.safetensors is there. Reading it executes nothing from it. While it trains, the process that
+writes to it holds the lock .training.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import yaml
 
 from salience.errors import UserError
 from salience.files import write_text
+from salience.locks import Held, hold
 
 FORMAT = 1
 NEEDED = ("method", "options", "spec", "source", "seed", "rows")
@@ -40,6 +42,7 @@ class Run:
             what = "is a file" if self.path.exists() else "does not exist"
             raise UserError(f"run: {self.path} {what}; give the folder that a fit wrote (runs/METHOD-SOURCE-N)")
         self.config = read_config(self.path / "config.yaml")
+        self._held: Held | None = None
 
     @classmethod
     def create(cls, path: Path | str, config: Mapping[str, Any], texts: Mapping[str, str]) -> Run:
@@ -57,6 +60,23 @@ class Run:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         return cls(path)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """While it lasts, no other process can hold this run. Raises UserError where one does."""
+        refusal = f"run: another process trains {self.path}; wait until it ends or stop it, then give the command again"
+        with hold(self.path / ".training", refusal) as self._held:
+            try:
+                yield
+            finally:
+                self._held = None
+
+    def require_held(self) -> None:
+        """Raises UserError where this process held the folder and it was removed or replaced since."""
+        if self._held is not None and not self._held.intact:
+            raise UserError(
+                f"run: {self.path} was removed or replaced while it trained; nothing more is written there, fit again"
+            )
 
     @property
     def weights(self) -> Path:

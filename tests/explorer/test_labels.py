@@ -232,6 +232,14 @@ def test_what_is_exported_can_be_read(client, format):
     np.testing.assert_allclose(predictions["confidence"], values(client, "confidence"), atol=1e-4)
 
 
+def test_a_label_that_a_spreadsheet_would_run_is_exported_as_text(client):
+    client.post("/labels", json={"rows": [0], "label": "=cmd|' /C calc'!A0"})
+    answer = client.get("/labels/export", params={"what": "labels", "format": "csv"})
+    assert answer.text.splitlines()[1].endswith(",'=cmd|' /C calc'!A0")
+    content = client.get("/labels/export", params={"what": "labels", "format": "parquet"}).content
+    assert pd.read_parquet(io.BytesIO(content))["label"].tolist() == ["=cmd|' /C calc'!A0"]
+
+
 def test_predictions_are_kept_in_the_store(served, path):
     client = served()
     label_some(client, 3)

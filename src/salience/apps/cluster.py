@@ -36,7 +36,7 @@ from salience.errors import UserError
 from salience.evaluation.clustering import clustering_metrics
 from salience.evaluation.threads import threads_for
 from salience.store import Store
-from salience.units import printable
+from salience.units import check_whole, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -115,7 +115,9 @@ def _require(store: Store, method: str, k: int | None) -> None:
         raise UserError(f"store: {store.name} holds {len(store)} items; three or more can be clustered")
     if k is not None and method == "hdbscan":
         raise UserError("k: hdbscan finds out how many clusters there are; leave it out, or take kmeans or gmm")
-    if k is not None and not 2 <= k < len(store):
+    if k is not None:
+        check_whole("k", k, 2)
+    if k is not None and k >= len(store):
         raise UserError(f"k: {k} clusters of {len(store):,} items; take from 2 to {len(store) - 1:,}")
 
 

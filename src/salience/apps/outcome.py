@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from salience.batch import Spec
+from salience.csv_text import write_csv
 from salience.data import Dataset
 from salience.data.progress import progress_bar
 from salience.evaluation.intervals import Metric
@@ -139,7 +140,7 @@ def about(rep: Representation, data: Dataset | None = None, **used: Any) -> dict
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    write_csv(path, table, "%.6g")
 
 
 def save_items(stem: Path, x: np.ndarray, data: Dataset, progress: bool) -> None:

@@ -57,7 +57,7 @@ def preview(
     title = f"{method} on {dataset.name}: " + ("items as they are" if seen_by.policy == "identity" else seen_by.policy)
     figure = _image_figure(drawn) if dataset.spec.modality == "image" else table_figure(drawn)
     set_title(figure, f"{title}, seed {seed}")
-    with atomic(path) as temporary:
+    with atomic(path, make_folder=True) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], dpi=150)
     return path
 

@@ -216,9 +216,14 @@ def predict(run: Run, source: Source, /, *, labels: Path, out: Path | None = Non
         The CSV file to write; otherwise the table is printed.
     """
     from salience.apps import predict as predict_classes
+    from salience.csv_text import as_csv, tell
 
     predicted = predict_classes(run, source, labels, out, reading=read)
-    return print_text(predicted.to_csv(index=False, float_format="%.4f").rstrip() if out is None else str(out))
+    if out is not None:
+        return print_text(str(out))
+    text, count = as_csv(predicted, "%.4f")
+    tell(count, "the table")
+    return print_text(text.rstrip())
 
 
 def demo(*, out: Path | None = None) -> int:

@@ -66,6 +66,7 @@ class Comparison:
     def write(self, folder: Path | str) -> None:
         """compare.json, compare.html and compare.svg into the folder."""
         folder, svg = Path(folder), self.plot()
+        folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "compare.json", json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
         write_text(folder / "compare.html", _page(self, svg))
         if svg:

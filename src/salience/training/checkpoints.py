@@ -11,6 +11,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,6 +23,7 @@ import torch.distributed as dist
 from lightning.fabric.plugins import CheckpointIO
 
 from salience.files import atomic
+from salience.run import Run
 from salience.training.processes import is_helper
 
 Handlers = dict[int, Any]
@@ -28,6 +31,36 @@ Handlers = dict[int, Any]
 
 class Interrupted(KeyboardInterrupt):
     """Training was stopped by the user; what was done is in the run's checkpoint."""
+
+
+@contextmanager
+def training_alone(run: Run) -> Iterator[None]:
+    """While it lasts, this process and its helpers train the run and no others do.
+
+    Errors: UserError where another process trains it.
+    """
+    if is_helper():  # the first process holds the lock for all
+        yield
+        return
+    with run.hold():
+        yield
+
+
+class Owner(L.Callback):
+    """Stops the training where the run's folder was removed or replaced. The first of the callbacks: nothing is written
+    into a folder that has passed to another run."""
+
+    def __init__(self, run: Run):
+        self.run = run
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.run.require_held()
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        self.run.require_held()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.run.require_held()
 
 
 class AtomicCheckpoints(CheckpointIO):

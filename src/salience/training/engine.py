@@ -30,7 +30,7 @@ from salience.methods.adamw import AdamW
 from salience.methods.base import Plan
 from salience.run import Run
 from salience.training import machine
-from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Interrupted
+from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Interrupted, Owner
 from salience.training.cost import CostMeter
 from salience.training.health import PROBES, Health, asks_neighbours
 from salience.training.metrics import MetricsCSV
@@ -61,6 +61,7 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None
     method.plan = plan_of(config)
     prepare(method, config)
     if not is_helper():
+        run.checkpoint.parent.mkdir(exist_ok=True)
         remove_leftovers(run.path)
         remove_leftovers(run.checkpoint.parent)
     every = log_every(config)
@@ -72,7 +73,8 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None
     health = Health(run.path / "health.json", probe, config, batch_size=items, every=every, warn=progress)
     together = several_processes(run.path, config["devices"])
     with quiet(), threads(config["threads"]), together:
-        trainer = _trainer(run, method, [metrics, meter, health, saver, *([ProgressBar(every)] if progress else [])])
+        shown = [ProgressBar(every)] if progress else []
+        trainer = _trainer(run, method, [Owner(run), metrics, meter, health, saver, *shown])
         loader = dataset.loader(
             config["batch_size"], config["seed"], rank=trainer.global_rank, world=trainer.world_size
         )

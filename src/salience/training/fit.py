@@ -17,13 +17,22 @@ import torch
 
 from salience import catalogue
 from salience.allocator import keep_freed_memory
+from salience.csv_text import is_formula, safe, tell
 from salience.data import Dataset, open_data
 from salience.errors import UserError, naming
 from salience.methods import ClosedForm, Method, method_class
 from salience.reading import AS_FOUND, Reading
-from salience.representation import Representation, load, make_method, options_of, save_weights
+from salience.representation import (
+    DamagedWeights,
+    Representation,
+    load,
+    make_method,
+    options_of,
+    save_weights,
+    weights_match,
+)
 from salience.run import Run, next_free, refuse_existing
-from salience.training.checkpoints import Interrupted
+from salience.training.checkpoints import Interrupted, training_alone
 from salience.training.closed_form import Rows
 from salience.training.engine import train
 from salience.training.plan import Wishes, make_plan
@@ -137,7 +146,9 @@ def fit(
         if option.default == catalogue.AUTO and options.get(option.name, option.default) == catalogue.AUTO:
             say(f"  {option.name:<14} {config['options'][option.name]!s:<12} from the data and what else was chosen")
     if isinstance(module, ClosedForm):
-        return _solve(_create(out, config, dataset), module, dataset, say)
+        run = _create(out, config, dataset)
+        with training_alone(run):
+            return _solve(run, module, dataset, say)
     initialise(module, init)
     if budget is not None:
         say("  measuring how long a step takes")
@@ -146,21 +157,45 @@ def fit(
         say(line)
     run = _create(out, config | planned, dataset)
     say(f"  in {run.path}")
-    return _finish(run, module, dataset, progress, say)
+    with training_alone(run):
+        return _finish(run, module, dataset, progress, say)
 
 
 @keeps_randomness
 def resume(run: Path | str, source: Any = None, *, progress: bool = True) -> Representation:
     """Continues a fit that was stopped, to exactly the weights it would have had. Does nothing to a finished one.
 
+    Weights that are damaged are made again, from the last checkpoint where there is one.
     source: needed only where the run was fitted to data in memory
-    Errors: UserError where the data is gone or no longer what the run began with.
+    Errors: UserError where the data is gone or no longer what the run began with, or another process trains the run.
     """
     keep_freed_memory()
     folder, say = Run(run), _printer(progress)
-    if folder.finished:
-        say(f"{folder.path} is finished; nothing to do")
-        return load(folder.path)
+    finished, said = _finished(folder)
+    if finished is None:
+        with training_alone(folder):
+            finished, said = _finished(folder)  # another process may have ended it meanwhile
+            if finished is None:
+                return _resume(folder, source, progress, say, said)
+    say(said)
+    return finished
+
+
+def _finished(run: Run) -> tuple[Representation | None, str]:
+    """The representation of a finished run, None where its weights are missing or damaged; and what to tell of it."""
+    if not run.finished:
+        return None, ""
+    try:
+        rep = load(run.path)
+    except DamagedWeights as damage:
+        return None, f"{damage.reason}; they are made again"
+    if not weights_match(run):
+        return None, f"the weights in {run.path} are not those of its last checkpoint; they are made again"
+    return rep, f"{run.path} is finished; nothing to do"
+
+
+def _resume(folder: Run, source: Any, progress: bool, say: Say, said: str) -> Representation:
+    """said: why weights that are there are made again"""
     config = folder.config
     if source is None and config["source"] is None:
         raise UserError(f"run: {folder.path} was fitted to data in memory; resume it in Python: resume(run, source)")
@@ -172,6 +207,9 @@ def resume(run: Path | str, source: Any = None, *, progress: bool = True) -> Rep
     )  # fmt: skip
     if dataset.fingerprint != config["fingerprint"]:
         raise UserError(f"source: {where} has changed since {folder.path} was begun; fit again")
+    if said and not is_helper():
+        say(said)
+        folder.weights.unlink()  # helpers wait for the new ones
     torch.manual_seed(config["seed"])
     begun = folder.checkpoint.exists()
     method = make_method(config, dataset.spec, fetch=not begun)
@@ -251,15 +289,18 @@ def _create(out: Path | str | None, config: dict[str, Any], dataset: Dataset) ->
     if is_helper():
         _await(path)
         return Run(path)
-    bad = io.StringIO()
-    csv.writer(bad).writerows([("item", "reason"), *((item.id, item.reason) for item in dataset.bad)])
+    bad, cells = io.StringIO(), [text for item in dataset.bad for text in (item.id, item.reason)]
+    csv.writer(bad).writerows([("item", "reason"), *((safe(item.id), safe(item.reason)) for item in dataset.bad)])
     while True:
         try:
-            return Run.create(path, config, {"bad_items.csv": bad.getvalue()})
+            run = Run.create(path, config, {"bad_items.csv": bad.getvalue()})
+            break
         except UserError:
             if out is not None:
                 raise
             path = next_free(path.parent, stem)  # another fit was quicker
+    tell(sum(map(is_formula, cells)), str(run.path / "bad_items.csv"))
+    return run
 
 
 def _finish(run: Run, method: Method, dataset: Dataset, progress: bool, say: Say) -> Representation:
@@ -274,6 +315,7 @@ def _finish(run: Run, method: Method, dataset: Dataset, progress: bool, say: Say
     if is_helper():
         _await(run.weights)
         return load(run.path)
+    run.require_held()
     save_weights(method, run.weights)
     say(f"done: {run.path}")
     return load(run.path)
@@ -285,6 +327,7 @@ def _solve(run: Run, method: ClosedForm, dataset: Dataset, say: Say) -> Represen
     started = time.monotonic()
     method.fit_rows(rows, seed=run.config["seed"])
     seconds = time.monotonic() - started
+    run.require_held()
     run.write_json("cost.json", {"flops": None, "seconds": round(seconds, 3), "items_seen": len(dataset)})
     save_weights(method, run.weights)
     say(f"done in {format_duration(seconds)}: {run.path}")
