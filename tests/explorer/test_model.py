@@ -250,7 +250,9 @@ def test_figures_come_from_the_report(tmp_path):
     expected = {"kNN accuracy": [0.9, 0.8, 0.95], "1 label per class": [0.5, 0.4, 0.6]}
     assert figures_of(tmp_path / "report.json") == expected
     (tmp_path / "report.json").write_text("{")
-    assert figures_of(tmp_path / "report.json") == {}
+    with pytest.raises(UserError, match=r"report\.json is damaged"):
+        figures_of(tmp_path / "report.json")
+    assert figures_of(tmp_path / "none.json") == {}
 
 
 def job(client, name: str) -> dict:
