@@ -25,6 +25,8 @@ from salience.units import printable
 from salience.untrusted import Damaged, read_json
 
 T = TypeVar("T")
+Health = tuple[str | None, list[Finding]]  # verdict, findings
+Figures = dict[str, list[float | None]]  # name -> value, low, high
 POINTS = 500  # of a curve, at most
 MOST_FIGURES = 100  # of a report
 FOLDER = Path("runs")
@@ -108,15 +110,16 @@ def described(name: str, run: Run, this: bool) -> RunAnswer:
             damaged.append(Finding(what="a file of the run is damaged", why=printable(str(problem)), change=REMEDY))
             return otherwise
 
-    verdict, findings = read(lambda: health_of(run), (None, []))
-    figures = read(lambda: figures_of(run.path / "report.json"), {})
-    seconds = read(lambda: run.cost.get("seconds"), None)
+    nothing: Health = (None, [])
+    health = read(lambda: health_of(run), nothing)
+    figures: Figures = read(lambda: figures_of(run.path / "report.json"), {})
+    seconds: float | None = read(lambda: run.cost.get("seconds"), None)
     return RunAnswer(
         name=name,
         method=printable(run.config["method"]),
         finished=run.finished,
-        verdict=UNREADABLE if damaged else verdict,
-        findings=[*damaged, *findings],
+        verdict=UNREADABLE if damaged else health[0],
+        findings=[*damaged, *health[1]],
         figures=figures,
         seconds=seconds,
         can=abilities(run) if run.finished else [],
@@ -132,7 +135,7 @@ def abilities(run: Run) -> list[str]:
         return []
 
 
-def health_of(run: Run) -> tuple[str | None, list[Finding]]:
+def health_of(run: Run) -> Health:
     """None where nothing was watched, as with a closed form. Raises UserError where the record is damaged."""
     if run.health is None:
         return None, []
@@ -143,7 +146,7 @@ def health_of(run: Run) -> tuple[str | None, list[Finding]]:
     ]
 
 
-def figures_of(report: Path) -> dict[str, list[float | None]]:
+def figures_of(report: Path) -> Figures:
     """name -> value, low, high, as report.json has them; empty where the run was not evaluated.
 
     Errors: UserError where the report is damaged.
