@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, get_args
 
 import numpy as np
+import torch
 
 from salience.errors import MissingPackage, UserError
 from salience.explorer.answers import Job
 from salience.explorer.items import MAPS
 from salience.store import Store
+from salience.training.machine import cores
 from salience.units import format_duration
 
 NAMES: tuple[Any, ...] = get_args(Job.model_fields["name"].annotation)
@@ -87,6 +89,7 @@ class Jobs:
             return self._jobs[name]
 
     def _run(self, name: str, work: Callable[[Report], None]) -> None:
+        torch.set_num_threads(cores())  # a new thread takes the number that was set last, be it the classifier's
         begun = time.monotonic()
 
         def report(share: float, said: str) -> None:
