@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from salience.drawing import drawable
 from salience.errors import UserError, naming
 from salience.evaluation.report import number
 from salience.files import write_text
@@ -184,7 +185,7 @@ def _plot(entries: Sequence[Entry]) -> str:
         for at, entry in enumerate(entries):
             spent: float = getattr(entry, cost)
             if spent:
-                _point(ax, spent, entry.qualities["linear"], figures.class_colours(10)[at % 10], entry.name)
+                _point(ax, spent, entry.qualities["linear"], figures.class_colours(10)[at % 10], drawable(entry.name))
         ax.set_xscale("log")
         ax.grid(color=figures.INK, alpha=0.12)
         figures.label_axes(ax, label, "linear probe accuracy")
