@@ -104,8 +104,7 @@ def check_config(config: Mapping[Any, Any]) -> None:
 
 def check_given(config: Mapping[Any, Any]) -> None:
     """The same of a file that may leave out what `fit` decides: the options of `fit` check their values themselves."""
-    for name in ("method", "source", "options"):
-        kind = optional(CONFIG[name])
+    for name, kind in (("method", NAME), ("source", CONFIG["source"]), ("options", optional(MAPPING))):
         if name in config and not kind.fits(config[name]):
             raise Damaged(f"{name}: expected {kind.expected}, got {shown(config[name])}")
     for name, value in [*config.items(), *(config.get("options") or {}).items()]:

@@ -16,7 +16,8 @@ import yaml
 
 from salience.units import printable
 
-MOST_BYTES = 16 * 2**20  # of a file; the config of a table with 100,000 columns has ten million
+MOST_BYTES = 8 * 2**20  # of a file; the config of a table with 50,000 columns has five million
+NODE = 8  # bytes that each value of a YAML file counts for, beside its characters
 MOST_DEPTH = 50  # lists within lists
 LONGEST_NUMBER = 320  # characters; a double has no more digits before its point
 LONGEST_SHOWN = 80  # characters of a value in a message
@@ -112,13 +113,13 @@ def _measure(text: str) -> None:
                 raise Damaged("an alias in it has no anchor, or is inside its own")
             size += sizes[event.anchor]
         elif isinstance(event, yaml.ScalarEvent):
-            size += len(event.value) + 1
+            size += len(event.value) + NODE
             if event.anchor is not None:
-                sizes[event.anchor] = len(event.value) + 1
+                sizes[event.anchor] = len(event.value) + NODE
         elif isinstance(event, yaml.CollectionStartEvent):
             path.append((event.anchor, size))
             sizes.pop(event.anchor or "", None)
-            size += 1
+            size += NODE
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before = path.pop()
             if anchor is not None:
@@ -126,7 +127,7 @@ def _measure(text: str) -> None:
         if len(path) > MOST_DEPTH:
             raise Damaged(f"it is nested more than {MOST_DEPTH} levels deep")
         if size > MOST_BYTES:
-            raise Damaged(f"it has more than {MOST_BYTES / 2**20:g} MB with its aliases written out")
+            raise Damaged(f"it is larger than {MOST_BYTES / 2**20:g} MB with its aliases written out")
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

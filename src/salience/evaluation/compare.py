@@ -185,7 +185,13 @@ def _plot(entries: Sequence[Entry]) -> str:
         for at, entry in enumerate(entries):
             spent: float = getattr(entry, cost)
             if spent:
-                _point(ax, spent, entry.qualities["linear"], figures.class_colours(10)[at % 10], drawable(entry.name))
+                _point(
+                    ax,
+                    spent,
+                    entry.qualities["linear"],
+                    figures.class_colours(10)[at % 10],
+                    drawable(entry.name, figures.LONGEST_CLASS),
+                )
         ax.set_xscale("log")
         ax.grid(color=figures.INK, alpha=0.12)
         figures.label_axes(ax, label, "linear probe accuracy")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 INK = "#0a0b0c"
 COLOURS = {"representation": "#2f7fd6", "raw": "#d9822b", "pca": "#1f9e78", "untrained": "#b15fc0"}
 MARKS = {"representation": "o", "raw": "s", "pca": "^", "untrained": "D"}
-LONGEST_CLASS = 40  # letters of a class's name in a figure
+LONGEST_CLASS, LETTER = 40, 0.06  # letters of a class's name in a figure; inches that one needs beside the matrix
 MOST_NAMED = 20  # classes that get a name beside their row or a colour of their own
 TILE = 64  # pixels a side of a picture in the gallery
 RIGHT, WRONG, QUERY = (31, 158, 120), (214, 68, 68), (47, 127, 214)
@@ -129,7 +129,8 @@ def projection(points: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> str:
     """Shares of each true class.  counts: [classes classes], rows are the truth"""
     named = len(classes) <= MOST_NAMED
-    side = min(8.0, 2.2 + 0.42 * len(classes)) if named else 6.0
+    names = [drawable(name, LONGEST_CLASS) for name in classes]
+    side = min(8.0, 2.2 + 0.42 * len(classes)) + LETTER * max(map(len, names), default=0) if named else 6.0
     figure, (ax,) = new_figure(side, side)
     share = counts / counts.sum(1, keepdims=True).clip(1)
     tint = np.zeros((*share.shape, 4))
@@ -140,8 +141,7 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> str:
     ax.spines[:].set_visible(False)
     if not named:
         return to_svg(figure, "confusion matrix")
-    turned: dict[str, Any] = {"rotation": 90} if max(map(len, classes)) > 3 else {}
-    names = [drawable(name, LONGEST_CLASS) for name in classes]
+    turned: dict[str, Any] = {"rotation": 90} if max(map(len, names)) > 3 else {}
     ax.set_xticks(range(len(classes)), names, **turned)
     ax.set_yticks(range(len(classes)), names)
     for truth, said in zip(*np.nonzero(counts), strict=True):
