@@ -41,8 +41,7 @@ def test_a_training_is_bounded_whatever_the_labels(rows, dim, classes, labelled,
         return found
 
     monkeypatch.setattr(logistic, "weighted_cross_entropy", counting)
-    for module in ("head",):
-        monkeypatch.setattr(f"salience.evaluation.{module}.fit", counted)
+    monkeypatch.setattr("salience.evaluation.head.fit", counted)
     codes = np.full(rows, -1)
     codes[:labelled] = np.arange(labelled) % classes
     learnt = learner(rows, dim).learn(1, [f"c{code:03}" for code in range(classes)], codes)
@@ -71,9 +70,12 @@ def test_where_not_all_are_learnt_from_every_class_is():
 
 def test_it_learns_on_one_thread(client, monkeypatch):
     used = []
-    monkeypatch.setattr(
-        Learner, "learn", lambda self, version, *rest: used.append(torch.get_num_threads()) or self.nothing(version)
-    )
+
+    def learn(self, version, classes, codes):
+        used.append(torch.get_num_threads())
+        return self.nothing(version)
+
+    monkeypatch.setattr(Learner, "learn", learn)
     client.post("/labels", json={"rows": [0], "label": "0"})
     until(lambda: used)
     assert set(used) == {THREADS} == {1}
@@ -110,6 +112,6 @@ def test_a_request_that_waits_for_a_training_ends_with_the_server(served, monkey
     live = client.app.app.state.explorer.classifier
     until(lambda: live._changed._waiters)
     live.close()
-    asking.join(60)
+    asking.join(600)
     assert answers[0].status_code == 409
     gate.set()

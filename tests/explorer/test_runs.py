@@ -87,7 +87,7 @@ def test_another_damaged_file_is_named_and_the_rest_is_told(served, folder, name
 
 
 def test_odd_names_and_odd_folders_hide_nothing(served, folder):
-    os.rename(os.fsencode(folder / "a-bad"), os.fsencode(folder) + b"/caf\xe9\n")
+    (folder / "a-bad").rename(folder / os.fsdecode(b"caf\xe9\n"))
     (folder / "no-run").mkdir()
     (folder / "file").write_text("x")
     (folder / "loop").symlink_to(folder / "loop")

@@ -23,15 +23,17 @@ def test_without_the_token_nothing_is_answered(served, url):
 
 
 NEAR = (
-    "",
-    TOKEN[:-1],
-    TOKEN[1:],
-    f"{TOKEN}x",
-    f"x{TOKEN}",
-    TOKEN.upper(),
-    "correct-tokem",
-    "corr\u00e9ct-token",
-    "None",
+    *(
+        "",
+        TOKEN[:-1],
+        TOKEN[1:],
+        f"{TOKEN}x",
+        f"x{TOKEN}",
+        TOKEN.upper(),
+        "correct-tokem",
+        "corr\u00e9ct-token",
+        "None",
+    ),
 )
 
 
@@ -100,6 +102,7 @@ FOREIGN = (
         "localhost:80:80",
     ),
     *("127.0.0.1.evil", "127.0.0.11", "27.0.0.1", "127.0.0.1@evil.example", "evil.example#127.0.0.1", "0.0.0.0"),
+    "localhost:80:80",
 )
 
 

@@ -83,10 +83,11 @@ class Jobs:
     def _start(self, name: str, work: Callable[[Report], None]) -> Job:
         """Where it is running already, it is not started again."""
         with self._lock:
-            if self._jobs[name].state != "running":
-                self._jobs[name] = Job(name=name, state="running", said="starting")  # type: ignore[arg-type]
+            job = self._jobs[name]
+            if job.state != "running":
+                job = self._jobs[name] = Job(name=name, state="running", said="starting")  # type: ignore[arg-type]
                 threading.Thread(target=self._run, args=(name, work), name=name, daemon=True).start()
-            return self._jobs[name]
+            return job  # as it was started: it may have ended since
 
     def _run(self, name: str, work: Callable[[Report], None]) -> None:
         torch.set_num_threads(cores())  # a new thread takes the number that was set last, be it the classifier's

@@ -63,7 +63,20 @@ def serve(
                 super().handle_exit(sig, frame)
 
         told(uri, listener, host, token)
-        Server(config).run(sockets=[listener])
+        try:
+            Server(config).run(sockets=[listener])
+        except KeyboardInterrupt:
+            if ends_process:
+                leave()
+            raise
+
+
+def leave() -> None:
+    """End the process at once, as after Ctrl-C. An ordinary end would wait for requests that still run."""
+    print("interrupted", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(128 + signal.SIGINT)
 
 
 def end_soon(number: int) -> None:
