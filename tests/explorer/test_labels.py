@@ -183,7 +183,7 @@ def test_many_quick_labels_do_not_each_start_a_training(client, monkeypatch):
 
     def slow(self, version, classes, codes):
         trained.append(version)
-        assert gate.wait(30)
+        assert gate.wait(600)
         return learn(self, version, classes, codes)
 
     monkeypatch.setattr(Learner, "learn", slow)
@@ -263,7 +263,7 @@ def test_a_killed_server_has_kept_what_it_answered(path, tmp_path):
     url = process.stdout.readline().partition(": ")[2].strip()
     try:
         for row in range(5):
-            answer = httpx.post(f"{url}labels", json={"rows": [row], "label": f"l{row}"}, timeout=60)
+            answer = httpx.post(f"{url}labels", json={"rows": [row], "label": f"l{row}"}, timeout=600)
             assert answer.status_code == 200
         process.send_signal(signal.SIGKILL)
     finally:

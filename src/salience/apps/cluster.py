@@ -32,11 +32,12 @@ from salience.apps.stores import (
     unit,
     unit_blocks,
 )
+from salience.drawing import drawable
 from salience.errors import UserError
 from salience.evaluation.clustering import clustering_metrics
 from salience.evaluation.threads import threads_for
 from salience.store import Store
-from salience.units import check_whole, printable
+from salience.units import check_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -335,6 +336,6 @@ def map_of(store: Store, found: np.ndarray) -> Figure | None:
     for number in np.unique(groups[inside])[:DRAWN]:
         here = groups == number
         axes.text(np.median(x[here]), np.median(y[here]), str(number), fontsize=8, ha="center", va="center")
-    axes.set_title(printable(f"{store.name}: clusters on the first two principal components"), fontsize=10)
+    axes.set_title(drawable(f"{store.name}: clusters on the first two principal components"), fontsize=10)
     axes.set_axis_off()
     return figure

@@ -13,6 +13,7 @@ from salience import catalogue
 from salience.apps.pictures import pictures, set_title, table_figure
 from salience.batch import Batch, Progress
 from salience.data import Dataset, open_data
+from salience.drawing import drawable
 from salience.errors import UserError
 from salience.files import atomic, require_free
 from salience.methods import Context, method_class
@@ -92,7 +93,7 @@ def _image_figure(drawn: list[tuple[str, Tensor]]) -> Figure:
     figure = Figure(figsize=(1.1 * columns, 1.1 * rows + 0.5), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for column, (name, x) in enumerate(drawn):
-        axes[0, column].set_title(name, fontsize=8)
+        axes[0, column].set_title(drawable(name), fontsize=8)
         for row, picture in enumerate(pictures(x)):
             axes[row, column].imshow(picture, cmap="gray", vmin=0, vmax=1)
             axes[row, column].set_axis_off()

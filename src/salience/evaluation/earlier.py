@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from salience.files import atomic
+from salience.untrusted import read_json
 
 LATEST = "report"
 
@@ -34,7 +35,7 @@ def keep_earlier(folder: Path, about: Mapping[str, Any]) -> str | None:
 def read_about(path: Path) -> dict[str, Any] | None:
     """None where there is no report that can be read: a damaged one is not worth keeping."""
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))["about"]
+        about = read_json(path)["about"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return about if isinstance(about, dict) else None
