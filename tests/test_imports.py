@@ -11,7 +11,18 @@ import salience
 
 SOURCE = Path(salience.__file__).parent
 LAYERS = (
-    ("errors", "units", "batch", "distributed", "files", "allocator", "catalogue", "source_names", "store_names"),
+    (
+        "errors",
+        "units",
+        "batch",
+        "distributed",
+        "files",
+        "allocator",
+        "processors",
+        "catalogue",
+        "source_names",
+        "store_names",
+    ),
     ("views",),
     ("nets",),
     ("modalities",),

@@ -28,7 +28,7 @@ from salience.files import atomic
 from salience.methods import ClosedForm, Context, Method, method_class
 from salience.nets import Encoder
 from salience.run import Run
-from salience.units import check_whole
+from salience.units import check_seed, check_whole
 
 FIXED = 256  # rows a forward pass; the last batch is padded to it
 PASS_PIXELS = 2**16  # of small images in a forward pass that enlarges them
@@ -84,6 +84,7 @@ class Representation:
         Errors: UserError where the data is not what the run was trained on.
         """
         keep_freed_memory()
+        batch_size = check_whole("batch_size", batch_size, 1)
         dataset = self.open(source)
         parts = [self._embed_batch(batch, batch_size) for batch in _with_bar(dataset, batch_size, progress)]
         return np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
@@ -121,7 +122,7 @@ class Representation:
         Errors: UserError where the method does not draw samples.
         """
         sample = self.require("sample", "sample")
-        check_whole("n", n, 1)
+        n, seed = check_whole("n", n, 1), check_seed(seed)
         with torch.inference_mode(), self._drawing(seed):
             parts = [sample(FIXED).cpu().numpy() for _ in range(-(-n // FIXED))]
         return np.concatenate(parts)[:n]

@@ -74,7 +74,7 @@ def test_resuming_a_finished_run_changes_nothing(done: Representation) -> None:
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_keeps_what_was_done_and_resume_ends_alike(done: Representation, number: int, tmp_path: Path) -> None:
     source = done.config["source"]
     whole = Checkpointer.on_train_batch_end
@@ -86,13 +86,110 @@ def test_a_signal_keeps_what_was_done_and_resume_ends_alike(done: Representation
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Checkpointer, "on_train_batch_end", interrupted)
-        with pytest.raises(Interrupted, match="stopped at step 4"):
+        with pytest.raises(Interrupted, match="stopped at step 4") as stopped:
             fit("simclr", source, out=tmp_path / "run", temperature=0.3, **QUICK)
+    assert stopped.value.number == number
     with pytest.warns(UserWarning, match="unfinished"):
         assert load(tmp_path / "run").embed(ARRAY).shape == (ROWS, 256)
     resume(tmp_path / "run", progress=False)
     assert Run(tmp_path / "run").weights.read_bytes() == Run(done.run or "").weights.read_bytes()
     assert Run(tmp_path / "run").metrics.read_text() == Run(done.run or "").metrics.read_text()
+
+
+class Pressed:
+    """A checkpointer that stands in training, and what is sent to its process."""
+
+    def __init__(self, path: Path) -> None:
+        self.saver = Checkpointer(path / "last.ckpt", every=1e9, ask_every=1)
+        self.saver.on_train_start(SimpleNamespace(), None)
+
+    def __enter__(self) -> Pressed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.saver.on_exception(SimpleNamespace(), None, KeyboardInterrupt())
+
+    def asked_to_stop(self) -> bool:
+        trainer = SimpleNamespace(world_size=1, global_step=1, save_checkpoint=lambda path: None)
+        self.saver.on_train_batch_end(trainer, None)
+        return self.saver.stopped
+
+
+def test_a_second_ctrl_c_stops_at_once_and_no_other_pair_of_signals_does(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Pressed(tmp_path) as pressed:
+        assert not pressed.asked_to_stop()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert "Ctrl-C again stops at once" in capfd.readouterr().err
+        os.kill(os.getpid(), signal.SIGTERM)  # is no second Ctrl-C
+        assert pressed.asked_to_stop()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert pressed.saver.number == signal.SIGINT  # the first that came
+    with Pressed(tmp_path) as pressed:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)  # the first Ctrl-C: nothing was said of a second yet
+        assert "Ctrl-C again stops at once" in capfd.readouterr().err
+        assert pressed.saver.number == signal.SIGTERM
+
+
+def test_a_hang_up_that_is_ignored_stays_so(tmp_path: Path) -> None:
+    """As nohup asks; the handlers of before are back when training has ended."""
+    before = {number: signal.getsignal(number) for number in checkpoints.SIGNALS}
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Pressed(tmp_path) as pressed:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not pressed.asked_to_stop()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before[signal.SIGHUP])
+    assert {number: signal.getsignal(number) for number in before} == before
+
+
+def test_ctrl_c_works_after_a_training_that_it_ended(tmp_path: Path) -> None:
+    """Lightning leaves SIGINT ignored where it was pressed before the first step."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def pressed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpointer, "on_train_start", pressed)
+        with pytest.raises(Interrupted, match="continue with: salience fit --resume") as stopped:
+            fit("simclr", ARRAY, out=tmp_path / "run", **QUICK)
+    assert stopped.value.number == signal.SIGINT
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_numbers_of_numpy_are_taken_as_plain_ones(done: Representation, tmp_path: Path) -> None:
+    given = {
+        "epochs": np.int64(3),
+        "batch_size": np.int32(32),
+        "seed": np.uint8(0),
+        "devices": np.int64(1),
+        "checkpoint_every": np.int64(120),
+        "use_labels": np.False_,
+        "stop_when_collapsed": np.False_,
+        "temperature": np.float64(0.3),
+        "dim": np.int16(128),
+        "learning_rate": np.float64(done.config["learning_rate"]),
+        "compile": np.False_,
+        "threads": np.int64(1),
+        "resolution": np.int64(8),
+    }
+    rep = fit("simclr", ARRAY, out=tmp_path / "run", progress=False, **given)
+    assert Run(rep.run or "").weights.read_bytes() == Run(done.run or "").weights.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name", ["epochs", "batch_size", "seed", "resolution", "learning_rate", "devices", "threads", "budget", "dim"]
+)
+def test_a_flag_is_no_number(name: str, tmp_path: Path) -> None:
+    for flag in (True, np.True_):
+        with pytest.raises(UserError, match=f"^{name}: '?True'? is not"):
+            fit("simclr", ARRAY, out=tmp_path / "run", progress=False, **{name: flag})
 
 
 def test_a_run_without_a_checkpoint_resumes_from_its_config_alone(done: Representation, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def anomalies(
     -> table: rank, item, score, and label where there are any;  figures: auroc with `held_out`, with a 95 % interval
     Errors: UserError where the method lacks what the score needs, there is no such class, or `out` exists.
     """
-    check_whole("k", k, 1)
+    k = check_whole("k", k, 1)
     held_out = None if held_out is None else str(held_out)
     if isinstance(run, str | Path) and names_store(run):
         run = open_store(run)

@@ -36,7 +36,7 @@ from salience.errors import UserError
 from salience.evaluation.clustering import clustering_metrics
 from salience.evaluation.threads import threads_for
 from salience.store import Store
-from salience.units import printable
+from salience.units import check_seed, check_whole, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,6 +87,7 @@ def cluster(
     """
     if method not in FITTED:
         raise UserError(f"method: '{method}' is not one of {', '.join(FITTED)}")
+    k, seed = None if k is None else check_whole("k", k, 1), check_seed(seed)
     with placed(out) as place:
         store = as_store(store)
         _require(store, method, k)

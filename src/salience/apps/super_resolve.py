@@ -60,7 +60,7 @@ def super_resolve(
        intervals.  An image is shrunk by taking means of squares, as in training
     Errors: UserError where the method does not enlarge, the data does not fit, or `out` exists.
     """
-    check_seed(seed)
+    seed = check_seed(seed)
     with placed(out) as place:
         rep = as_run(run, "enlarge", "super-resolve")
         factor: int = rep.method.factor  # type: ignore[assignment]

@@ -23,6 +23,7 @@ ANY_KIND = (
     Option("config", "str", None, "A run's config.yaml: what is not said here is taken from it."),
     Option("labels", "str", None, "The column of labels, in a table."),
     Option("without", "str", None, "A class to leave out, which anomalies --held-out is to find later."),
+    Option("threads", "int", None, "Processor threads; by default the cores that other programs leave free.", ge=1),
     Option("use_labels", "bool", False, "Let the method see the labels, if it can use them."),
 )
 BY_GRADIENT = (

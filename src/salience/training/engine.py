@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -55,7 +57,7 @@ MEASURING_SHARE = 0.2  # of the time that is left of it
 def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None:
     """Trains to the end of the plan in `run.config`, from its last checkpoint where there is one.
 
-    Errors: Interrupted after Ctrl-C, when the checkpoint is written.
+    Errors: Interrupted after Ctrl-C, SIGTERM or SIGHUP, when the checkpoint is written.
     """
     config = run.config
     method.plan = plan_of(config)
@@ -81,13 +83,27 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None
             metrics.rewind(run.step)
         last = str(run.checkpoint) if run.checkpoint.exists() else None
         try:
-            trainer.fit(method, steps, ckpt_path=last, weights_only=True)
-        except SystemExit:  # Lightning's answer to a Ctrl-C that our handler does not see
-            raise Interrupted(f"continue with: salience fit --resume {run.path}") from None
+            with ctrl_c_kept():
+                trainer.fit(method, steps, ckpt_path=last, weights_only=True)
+        except SystemExit as ended:  # Lightning's answer to a Ctrl-C that our handler does not see
+            number = getattr(ended.__context__, "number", signal.SIGINT)
+            raise Interrupted(f"continue with: salience fit --resume {run.path}", number=number) from None
     if saver.stopped and trainer.global_step < config["steps"]:
-        raise Interrupted(f"stopped at step {trainer.global_step}; continue with: salience fit --resume {run.path}")
+        said = f"stopped at step {trainer.global_step}; continue with: salience fit --resume {run.path}"
+        raise Interrupted(said, number=saver.number)
     if trainer.is_global_zero:
         run.write_json("cost.json", _cost(config, meter))
+
+
+@contextmanager
+def ctrl_c_kept() -> Iterator[None]:
+    """Lightning ignores Ctrl-C from the first one on, and a program that goes on would never hear of it again."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 def plan_of(config: Mapping[str, Any]) -> Plan:

@@ -20,6 +20,7 @@ from salience.allocator import keep_freed_memory
 from salience.data import Dataset, open_data
 from salience.errors import UserError, naming
 from salience.methods import ClosedForm, Method, method_class
+from salience.processors import free_cores, limited
 from salience.representation import Representation, load, make_method, options_of, save_weights
 from salience.run import Run, next_free, refuse_existing
 from salience.training.checkpoints import Interrupted
@@ -28,7 +29,7 @@ from salience.training.engine import train
 from salience.training.plan import Wishes, make_plan
 from salience.training.processes import is_helper, was_started_here
 from salience.training.recipe import describe_data
-from salience.units import format_duration
+from salience.units import check_flag, format_duration
 
 Say = Callable[[str], None]
 P = ParamSpec("P")
@@ -71,6 +72,7 @@ def fit(
     without: str | int | None = None,
     precision: str = "auto",
     compile: bool | None = None,
+    threads: int | None = None,
     progress: bool = True,
     **options: Any,
 ) -> Representation:
@@ -88,6 +90,7 @@ def fit(
     use_labels: lets a method see the labels;  labels: the column that holds them, or as in `open_data`
     without: a class whose items are left out, to be found strange later; only scale and mean are still of all items
     precision: "auto", or Lightning's name;  compile: None decides by the length of the training
+    threads: of the processor, in each process; None takes one for tiny networks, else the cores that others leave free
     options: the method's hyper-parameters
     Errors: UserError for whatever the user can mend. Ctrl-C raises Interrupted; what was done is kept.
     """
@@ -97,9 +100,10 @@ def fit(
     options = entry.check(options)
     wishes = Wishes(
         epochs, budget, encoder, views, batch_size, learning_rate, init, logger, checkpoint_every, devices, precision,
-        compile, seed, started,
-    )  # fmt: skip
-    wishes.check(entry)
+        compile, threads, seed, started,
+    ).checked(entry)  # fmt: skip
+    use_labels = check_flag("use_labels", use_labels)
+    stop_when_collapsed = check_flag("stop_when_collapsed", stop_when_collapsed)
     say = _printer(progress)
     if out is not None and not is_helper():
         refuse_existing(Path(out))
@@ -107,8 +111,8 @@ def fit(
     without = None if without is None else str(without)
     dataset = _open(source, entry, without, resolution=resolution, labels=labels, progress=shown)
     use_labels = _whether_labelled(use_labels, method, dataset)
-    if devices > 1 and not isinstance(source, str | os.PathLike):
-        raise UserError(f"devices: {devices} processes cannot share data in memory; save it, and fit the file")
+    if wishes.devices > 1 and not isinstance(source, str | os.PathLike):
+        raise UserError(f"devices: {wishes.devices} processes cannot share data in memory; save it, and fit the file")
     for line in _about(method, dataset):
         say(line)
     config = {
@@ -116,7 +120,7 @@ def fit(
         "method": method,
         **_provenance(source, dataset, labels),
         "without": without,
-        "seed": seed,
+        "seed": wishes.seed,
         "options": options,
         "encoder": encoder,
         "views": views,
@@ -124,7 +128,7 @@ def fit(
         "stop_when_collapsed": stop_when_collapsed,
         "spec": dataset.spec.to_dict(),
     }
-    torch.manual_seed(seed)
+    torch.manual_seed(wishes.seed)
     module = make_method(config, dataset.spec)
     config["options"] = options_of(module, method)
     if isinstance(module, Method) and module.withheld:
@@ -133,7 +137,7 @@ def fit(
         if option.default == catalogue.AUTO and options.get(option.name, option.default) == catalogue.AUTO:
             say(f"  {option.name:<14} {config['options'][option.name]!s:<12} from the data and what else was chosen")
     if isinstance(module, ClosedForm):
-        return _solve(_create(out, config, dataset), module, dataset, say)
+        return _solve(_create(out, config, dataset), module, dataset, say, wishes.threads)
     initialise(module, init)
     if budget is not None:
         say("  measuring how long a step takes")
@@ -273,11 +277,14 @@ def _finish(run: Run, method: Method, dataset: Dataset, progress: bool, say: Say
     return load(run.path)
 
 
-def _solve(run: Run, method: ClosedForm, dataset: Dataset, say: Say) -> Representation:
-    rows = Rows(dataset, method)
+def _solve(run: Run, method: ClosedForm, dataset: Dataset, say: Say, threads: int | None = None) -> Representation:
+    rows, free = Rows(dataset, method), free_cores()
     say(f"  {rows.describe()}")
+    if threads is None and free.cores < free.of:
+        say(f"  threads        {free.cores:<12} {free}")
     started = time.monotonic()
-    method.fit_rows(rows, seed=run.config["seed"])
+    with limited(threads or min(free.cores, torch.get_num_threads())):
+        method.fit_rows(rows, seed=run.config["seed"])
     seconds = time.monotonic() - started
     run.write_json("cost.json", {"flops": None, "seconds": round(seconds, 3), "items_seen": len(dataset)})
     save_weights(method, run.weights)
