@@ -27,7 +27,6 @@ from salience.representation import Representation, load
 from salience.run import Run
 from salience.training import Interrupted, checkpoints, engine, fit, machine, recipe, resume
 from salience.training.checkpoints import Checkpointer
-from salience.training.engine import MEASURED_STEPS
 from salience.training.metrics import read_metrics
 from tests.contract import QUICK, ROWS, build, structured_images
 
@@ -236,49 +235,6 @@ def test_the_callers_randomness_is_left_alone(tmp_path: Path) -> None:
     before = torch.random.get_rng_state()
     fit("simclr", ARRAY, out=tmp_path / "run", **QUICK)
     assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_a_budget_becomes_steps_once(tmp_path: Path) -> None:
-    rep = fit("autoencoder", ARRAY, out=tmp_path / "run", budget="4s", batch_size=32, encoder="mlp", progress=False)
-    assert rep.config["steps"] >= 1
-    assert rep.config["budget"] == "4s"
-    assert int(read_metrics(Run(rep.run or "").metrics)[-1]["step"]) <= rep.config["steps"]
-
-
-@pytest.mark.parametrize(
-    ("left", "compiles", "steps"),
-    [
-        (1e9, False, 1 + 2 * MEASURED_STEPS),
-        (61.0, False, 1 + 1 + 1),  # 20 s are a third: one step each to warm up and to be timed
-        (59.0, False, 1),
-        (59.0, True, 1 + 1 + 1),  # the first has compiled
-    ],
-)
-def test_measuring_takes_no_more_of_a_budget_than_it_must(
-    monkeypatch: pytest.MonkeyPatch, left: float, compiles: bool, steps: int
-) -> None:
-    clock, taken = [0.0], []
-    monkeypatch.setattr(engine.time, "perf_counter", lambda: clock[0])
-
-    def step(number: int) -> None:
-        clock[0] += 20.0
-        taken.append(number)
-
-    assert engine._timed(step, left, compiles=compiles) == 20.0
-    assert len(taken) == steps
-
-
-def test_a_step_that_takes_all_of_a_budget_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "seconds_per_step", lambda *_: 3600.0)
-    monkeypatch.setattr(engine, "seconds_watching", lambda *_: pytest.fail("there is no time for it"))
-    with pytest.raises(UserError, match=r"over before the first step; a step takes 1 ?h and .*smaller --batch-size$"):
-        fit("autoencoder", ARRAY, out=tmp_path / "run", budget="10min", batch_size=32, encoder="mlp", progress=False)
-
-
-def test_a_budget_leaves_time_for_watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "seconds_watching", lambda *_: 3600.0)  # a huge data set on a slow machine
-    with pytest.raises(UserError, match=r"over before the first step.*watching its health 1 ?h"):
-        fit("autoencoder", ARRAY, out=tmp_path / "run", budget="10min", batch_size=32, encoder="mlp", progress=False)
 
 
 def test_init_starts_from_another_runs_encoder(done: Representation, tmp_path: Path) -> None:

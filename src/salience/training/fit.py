@@ -23,6 +23,7 @@ from salience.methods import ClosedForm, Method, method_class
 from salience.processors import free_cores, limited
 from salience.representation import Representation, load, make_method, options_of, save_weights
 from salience.run import Run, next_free, refuse_existing
+from salience.training import budget as budgets
 from salience.training.checkpoints import Interrupted
 from salience.training.closed_form import Rows
 from salience.training.engine import train
@@ -94,7 +95,7 @@ def fit(
     options: the method's hyper-parameters
     Errors: UserError for whatever the user can mend. Ctrl-C raises Interrupted; what was done is kept.
     """
-    started = time.monotonic()
+    started = budgets.clock()
     keep_freed_memory()
     entry = catalogue.find(method)
     options = entry.check(options)

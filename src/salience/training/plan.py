@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,20 +15,20 @@ from salience.catalogue import Entry
 from salience.data import Dataset
 from salience.errors import UserError
 from salience.methods import Method
-from salience.training import engine, machine, recipe
+from salience.training import budget, engine, machine, recipe
 from salience.training.cost import step_flops
+from salience.training.health import PROBES
 from salience.units import check_flag, check_real, check_seed, check_whole, format_duration, parse_duration
 from salience.views import Views, default_policy
 
 BY_GRADIENT = ("epochs", "budget", "encoder", "views", "batch_size", "learning_rate", "init", "logger")
-BUDGET_SHARE = 0.85  # of the time left: the rest is for saving, and for what a measured step leaves out
 WEIGHT_DECAY = 1e-4
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """What `fit` was given, as it was given; None where it may decide. `started`: when, by time.monotonic."""
+    """What `fit` was given, as it was given; None where it may decide. `started`: when, by the budget's clock."""
 
     epochs: int | None
     budget: str | float | None
@@ -172,22 +171,11 @@ def _speed(
 def _within(
     choices: recipe.Choices, method: Method, dataset: Dataset, wishes: Wishes, config: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """As many steps as the time allows: counted once, before the first."""
-    budget = parse_duration(wishes.budget or 0)
-    loader = dataset.loader(config["batch_size"], config["seed"])
-    with engine.threads(config["threads"]):
-        engine.prepare(method, config)
-        left = budget - (time.monotonic() - wishes.started)
-        each = engine.seconds_per_step(method, loader, config, left)
-        left = budget - (time.monotonic() - wishes.started)
-        watching = engine.seconds_watching(method, dataset, config) if left > each else 0.0
-    passed = time.monotonic() - wishes.started
-    steps = int(BUDGET_SHARE * (budget - passed - watching) / each)
-    if steps < 1:
-        health = f", watching its health {format_duration(watching)}" if watching else ""
-        raise UserError(
-            f"budget: {format_duration(budget)} is over before the first step; a step takes {format_duration(each)} "
-            f"and the start-up took {format_duration(passed)}{health}; give more, or a smaller --batch-size"
-        )
-    choices.decide("steps", steps, f"{each * 1000:.0f} ms each, within {format_duration(budget)}")
-    return {"steps": steps}
+    """As many steps as the time allows, and fewer looks at the run's health where it is short."""
+    seconds = parse_duration(wishes.budget or 0)
+    steps, probes, each = budget.steps_within(budget.Time(seconds, wishes.started), method, dataset, config)
+    choices.decide("steps", steps, f"{each * 1000:.0f} ms each, within {format_duration(seconds)}")
+    if probes == PROBES:
+        return {"steps": steps}
+    choices.decide("probes", probes, f"looks at its health, for which there is time; otherwise {PROBES}")
+    return {"steps": steps, "probes": probes}
