@@ -23,6 +23,7 @@ from salience import catalogue
 from salience.allocator import keep_freed_memory
 from salience.batch import Batch, Spec
 from salience.data import Dataset, open_data
+from salience.data.progress import progress_bar
 from salience.errors import Note, UserError, naming
 from salience.files import atomic
 from salience.methods import ClosedForm, Context, Method, method_class
@@ -344,12 +345,10 @@ def _stored(spec: Spec) -> tuple[Any, ...]:
 
 
 def _with_bar(dataset: Dataset, size: int, progress: bool) -> Iterator[Batch]:
-    from tqdm import tqdm
-
-    total = -(-len(dataset) // size)
-    yield from tqdm(
-        dataset.chunks(size), "embedding", total, unit="batch", disable=None if progress else True, leave=False
-    )
+    with progress_bar(len(dataset), "embedding", progress) as bar:
+        for batch in dataset.chunks(size):
+            yield batch
+            bar.update(len(batch))
 
 
 def _device_of(method: nn.Module) -> torch.device:

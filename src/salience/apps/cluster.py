@@ -32,6 +32,7 @@ from salience.apps.stores import (
     unit,
     unit_blocks,
 )
+from salience.data.progress import progress_bar
 from salience.errors import UserError
 from salience.evaluation.clustering import clustering_metrics
 from salience.evaluation.threads import threads_for
@@ -93,7 +94,8 @@ def cluster(
         _require(store, method, k)
         rows = sample_rows(store, FITTED[method], seed)
         with threads_for(len(rows) * store.dim):
-            grouping = METHODS[method](unit(store.vectors(rows)).numpy(), k, seed)
+            with progress_bar(None, "finding groups", progress, ""):
+                grouping = METHODS[method](unit(store.vectors(rows)).numpy(), k, seed)
             blocks = unit_blocks(store, "assigning", progress)
             found = by_size(np.concatenate([grouping.assign(block.numpy()) for _, block in blocks]))
         store.write_columns({COLUMN: numbers(found)})

@@ -11,6 +11,7 @@ import numpy as np
 from salience.batch import Spec
 from salience.data import Dataset, open_data
 from salience.data.duplicates import MOST_PAIRS, content_hashes, equal_groups, near_pairs
+from salience.data.progress import progress_bar
 from salience.errors import UserError, naming
 from salience.units import counted, printable
 
@@ -157,8 +158,9 @@ def describe(
     Errors: UserError where a source cannot be opened, or the two do not fit each other.
     """
     dataset = open_data(source, labels=labels, resolution=resolution, progress=progress)
-    hashes = content_hashes(dataset)
-    equal = equal_groups(hashes)
+    with progress_bar(None, "looking for equal items", progress, ""):
+        hashes = content_hashes(dataset)
+        equal = equal_groups(hashes)
     leakage = None
     if other is not None:
         with naming("other", "source"):

@@ -49,7 +49,8 @@ def plain_notes() -> Iterator[None]:
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if issubclass(category, Note):
-            print(f"note: {message}", file=sys.stderr)
+            with suppress(OSError):  # of a terminal that has hung up, in the midst of a training
+                print(f"note: {message}", file=sys.stderr)
         else:
             shown(message, category, *where, **more)
 

@@ -18,6 +18,7 @@ import torch
 from salience import catalogue
 from salience.allocator import keep_freed_memory
 from salience.data import Dataset, open_data
+from salience.data.progress import progress_bar
 from salience.errors import UserError, naming
 from salience.methods import ClosedForm, Method, method_class
 from salience.processors import free_cores, limited
@@ -138,7 +139,7 @@ def fit(
         if option.default == catalogue.AUTO and options.get(option.name, option.default) == catalogue.AUTO:
             say(f"  {option.name:<14} {config['options'][option.name]!s:<12} from the data and what else was chosen")
     if isinstance(module, ClosedForm):
-        return _solve(_create(out, config, dataset), module, dataset, say, wishes.threads)
+        return _solve(_create(out, config, dataset), module, dataset, progress, wishes.threads)
     initialise(module, init)
     if budget is not None:
         say("  measuring how long a step takes")
@@ -175,7 +176,7 @@ def resume(run: Path | str, source: Any = None, *, progress: bool = True) -> Rep
     begun = folder.checkpoint.exists()
     method = make_method(config, dataset.spec, fetch=not begun)
     if isinstance(method, ClosedForm):
-        return _solve(folder, method, dataset, say)
+        return _solve(folder, method, dataset, progress)
     initialise(method, None if begun else config["init"])
     if progress and not is_helper():
         print(f"resumed at step {folder.step} of {config['steps']}", flush=True)
@@ -278,13 +279,16 @@ def _finish(run: Run, method: Method, dataset: Dataset, progress: bool, say: Say
     return load(run.path)
 
 
-def _solve(run: Run, method: ClosedForm, dataset: Dataset, say: Say, threads: int | None = None) -> Representation:
-    rows, free = Rows(dataset, method), free_cores()
+def _solve(
+    run: Run, method: ClosedForm, dataset: Dataset, progress: bool, threads: int | None = None
+) -> Representation:
+    rows, free, say = Rows(dataset, method), free_cores(), _printer(progress)
     say(f"  {rows.describe()}")
     if threads is None and free.cores < free.of:
         say(f"  threads        {free.cores:<12} {free}")
     started = time.monotonic()
-    with limited(threads or min(free.cores, torch.get_num_threads())):
+    count = threads or min(free.cores, torch.get_num_threads())
+    with limited(count), progress_bar(None, "solving", progress and not is_helper(), ""):
         method.fit_rows(rows, seed=run.config["seed"])
     seconds = time.monotonic() - started
     run.write_json("cost.json", {"flops": None, "seconds": round(seconds, 3), "items_seen": len(dataset)})
