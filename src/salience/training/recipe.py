@@ -71,7 +71,7 @@ def choose_learning_rate(
     if given is not None:
         choices.decide("learning_rate", given, "as given")
         return given
-    base = usual or (5e-4 if "vit" in encoder else 2e-3)
+    base = usual or (5e-4 if "vit" in encoder.partition(":")[0] else 2e-3)
     rate = round(base * (batch / BATCH) ** 0.5, 6)
     choices.decide("learning_rate", rate, f"{base:g} at batch {BATCH}, with the square root of the batch size")
     return rate
