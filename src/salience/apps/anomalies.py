@@ -22,6 +22,7 @@ from salience.evaluation.detection import auroc
 from salience.evaluation.fidelity import squared_error
 from salience.evaluation.protocol import open_for
 from salience.representation import Representation
+from salience.source_names import with_split
 from salience.store import Store, open_store
 from salience.store_names import names_store
 from salience.units import check_whole, printable
@@ -93,7 +94,7 @@ def anomalies(
         used = {"score": score, "means": SCORES[score][1].format(k=k), "held_out": held_out}
         outcome = Outcome(
             "anomalies",
-            about(rep, ranked, ordinary=f"{data.name}:{data.split}", **used),
+            about(rep, ranked, ordinary=with_split(data.name, data.split), **used),
             units={"auroc": "AUROC"},
             said=(f"score: {used['means']}", _strangest(ranked, values, order)),
             table=_table(ranked, values, order),

@@ -201,7 +201,7 @@ def predict(run: Run, source: Source, /, *, labels: Path, out: Path | None = Non
     Parameters
     ----------
     labels
-        CSV of item,label: the item's relative path or row number.
+        A CSV file whose first line is "item,label"; an item is named by its relative path or row number.
     out
         The CSV file to write; otherwise the table is printed.
     """
