@@ -19,7 +19,7 @@ import yaml
 
 from salience import catalogue
 from salience.errors import UserError
-from salience.methods import Context
+from salience.methods import ClosedForm, Context, Method, method_class
 from salience.methods.adamw import AdamW
 from salience.methods.contrastive.byol import BYOL
 from salience.methods.contrastive.simclr import SimCLR
@@ -461,8 +461,14 @@ def test_a_net_is_tiny_by_its_work_in_all_and_in_a_layer(flops: int, layers: int
     assert recipe.is_tiny(flops, layers) is tiny
 
 
-def test_every_method_has_a_file_and_a_class() -> None:
-    assert {"pca", "kmeans", "autoencoder", "simclr"} <= set(catalogue.names())
+@pytest.mark.parametrize("name", catalogue.names())
+def test_every_method_is_one_file_with_one_class_that_can_be_built(name: str) -> None:
+    entry, kind = catalogue.find(name), method_class(name)
+    assert kind.__name__ == entry.class_name
+    assert kind.__module__ == f"salience.methods.{entry.family}.{name}"
+    assert issubclass(kind, ClosedForm if entry.kind == "ClosedForm" else Method)
+    assert set(kind.modalities) == set(entry.modality)
+    assert not getattr(kind, "__abstractmethods__", None)
 
 
 @pytest.mark.parametrize(
