@@ -12,24 +12,14 @@ import salience
 
 SOURCE = Path(salience.__file__).parent
 LAYERS = (
-    (
-        "errors",
-        "units",
-        "batch",
-        "distributed",
-        "files",
-        "allocator",
-        "catalogue",
-        "source_names",
-        "store_names",
-        "reading",
-    ),
+    ("errors", "units", "batch", "distributed", "files", "locks", "untrusted", "allocator", "processors"),
+    ("catalogue", "source_names", "store_names", "reading", "csv_text", "drawing"),
     ("views",),
     ("nets",),
     ("modalities",),
     ("data",),
     ("methods",),
-    ("run", "representation"),
+    ("run_records", "run_metrics", "run", "representation"),
     ("store",),
     ("evaluation",),
     ("training",),

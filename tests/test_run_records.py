@@ -20,9 +20,10 @@ from salience.evaluation.compare import compare
 from salience.evaluation.gallery import training_curves
 from salience.representation import load
 from salience.run import Run
+from salience.run_metrics import read_numbers
 from salience.run_records import CONFIG
 from salience.training import fit, resume
-from salience.training.metrics import MetricsCSV, read_numbers
+from salience.training.metrics import MetricsCSV
 from salience.untrusted import Damaged
 from tests.test_untrusted import BAD_YAML
 

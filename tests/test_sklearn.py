@@ -53,6 +53,16 @@ def test_scikit_learn_accepts_it(estimator, check):
     check(estimator)
 
 
+def test_numbers_of_numpy_are_parameters(table):
+    given = {"epochs": np.int64(2), "batch_size": np.int64(16), "random_state": np.int64(3)}
+    plain = {name: int(value) for name, value in given.items()}
+    codes = [
+        RepresentationLearner("simclr", options={"dim": kind(8)}, learning_rate=rate, **settings).fit_transform(table)
+        for kind, rate, settings in ((np.int64, np.float32(0.5), given), (int, 0.5, plain))
+    ]
+    np.testing.assert_array_equal(*codes)
+
+
 # --- pipelines and searches
 
 

@@ -58,7 +58,7 @@ def test_a_run_is_explored_by_embedding_its_own_source(tmp_path, capsys):
     salience.fit("pca", "digits", out=tmp_path / "run", dim=4, progress=False)
     store = serve.store_at(tmp_path / "run")
     assert store == str(tmp_path / "run" / "embeddings.lance")
-    assert "embedding digits:train into" in capsys.readouterr().err
+    assert "embedding digits into" in capsys.readouterr().err
     assert len(serve.open_store(store)) == 1797
     assert serve.store_at(tmp_path / "run") == store
     assert capsys.readouterr().err == ""

@@ -32,12 +32,13 @@ from salience.apps.stores import (
     unit,
     unit_blocks,
 )
+from salience.data.progress import progress_bar
 from salience.drawing import drawable
 from salience.errors import UserError
 from salience.evaluation.clustering import clustering_metrics
 from salience.evaluation.threads import threads_for
 from salience.store import Store
-from salience.units import check_whole
+from salience.units import check_seed, check_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,12 +89,14 @@ def cluster(
     """
     if method not in FITTED:
         raise UserError(f"method: '{method}' is not one of {', '.join(FITTED)}")
+    k, seed = None if k is None else check_whole("k", k, 1), check_seed(seed)
     with placed(out) as place:
         store = as_store(store)
         _require(store, method, k)
         rows = sample_rows(store, FITTED[method], seed)
         with threads_for(len(rows) * store.dim):
-            grouping = METHODS[method](unit(store.vectors(rows)).numpy(), k, seed)
+            with progress_bar(None, "finding groups", progress, ""):
+                grouping = METHODS[method](unit(store.vectors(rows)).numpy(), k, seed)
             blocks = unit_blocks(store, "assigning", progress)
             found = by_size(np.concatenate([grouping.assign(block.numpy()) for _, block in blocks]))
         store.write_columns({COLUMN: numbers(found)})

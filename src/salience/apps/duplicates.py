@@ -27,7 +27,7 @@ from salience.apps.stores import BLOCK, TILE, about_store, as_store, caption, sa
 from salience.data.progress import progress_bar
 from salience.errors import UserError
 from salience.store import Store
-from salience.units import counted
+from salience.units import check_real, counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,6 +75,7 @@ def duplicates(
         "same group", where both name the same item; "chained", where they belong to different groups
     Errors: UserError where the threshold is none, or `out` exists.
     """
+    threshold = None if threshold is None else check_real("threshold", threshold)
     if threshold is not None and not 0 <= threshold < 1:
         raise UserError(f"threshold: {threshold} is none; take a distance from 0 to below 1, such as 0.01")
     with placed(out) as place:

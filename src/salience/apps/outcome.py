@@ -20,6 +20,7 @@ from salience.evaluation.intervals import Metric
 from salience.evaluation.report import plain
 from salience.files import atomic, new_folder, write_text
 from salience.representation import Representation
+from salience.source_names import with_split
 from salience.units import counted, printable
 from salience.views.unit import column_widths
 
@@ -135,7 +136,7 @@ def about(rep: Representation, data: Dataset | None = None, **used: Any) -> dict
     """What was used, for the report."""
     run: dict[str, Any] = {"method": rep.method_name, "run": None if rep.run is None else str(rep.run)}
     if data is not None:
-        run |= {"on": f"{data.name}:{data.split}", "items": len(data), "fingerprint": data.fingerprint}
+        run |= {"on": with_split(data.name, data.split), "items": len(data), "fingerprint": data.fingerprint}
     return run | used
 
 

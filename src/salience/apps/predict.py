@@ -41,6 +41,7 @@ def predict(
     out: Path | str | None = None,
     *,
     reading: Reading = AS_FOUND,
+    progress: bool = True,
 ) -> pd.DataFrame:
     """Learns a classifier from a few labelled items and says what every item is.
 
@@ -58,7 +59,7 @@ def predict(
     path = readable(labels)
     data = rep.open(source, reading=reading)
     known = read_labels(path, data)
-    x = torch.from_numpy(np.ascontiguousarray(rep.embed(data), dtype=np.float32))
+    x = torch.from_numpy(np.ascontiguousarray(rep.embed(data, progress=progress), dtype=np.float32))
     head = fit_head(x, torch.from_numpy(known.rows), torch.from_numpy(known.y), len(known.classes))
     confidence, best = head.probabilities(x).max(1)
     items = [item.encode(errors="backslashreplace").decode() for item in data.ids]  # a file's name need not be UTF-8

@@ -18,6 +18,7 @@ from salience.errors import UserError
 from salience.files import atomic, require_free
 from salience.methods import Context, method_class
 from salience.reading import AS_FOUND, Reading
+from salience.units import check_seed, check_whole
 from salience.views import Views, make_views
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def preview(
     seed: of the items and of the draws;  reading: how the source is read, see `Reading`
     Errors: UserError for an unknown method or policy, data the method does not take, or a file that exists.
     """
-    entry = catalogue.find(method)
+    entry, seed = catalogue.find(method), check_seed(seed)
+    items, draws = check_whole("items", items, 1), check_whole("draws", draws, 1)
     path = _picture_path(out, method, source)
     dataset = source if isinstance(source, Dataset) else open_data(source, resolution=resolution, reading=reading)
     if dataset.spec.modality not in entry.modality:

@@ -23,14 +23,20 @@ ANY_KIND = (
     Option("resolution", "int", None, "Height and width images are brought to.", ge=4),
     Option("seed", "int", 0, "Of everything random: equal seeds, equal weights.", ge=0),
     Option("config", "str", None, "A run's config.yaml: what is not said here is taken from it."),
-    Option("labels", "str", None, "The column of labels, in a table."),
+    Option("labels", "str", None, "The column of labels, in a table; for a folder of images a CSV file: item,label."),
     Option("without", "str", None, "A class to leave out, which anomalies --held-out is to find later."),
+    Option("threads", "int", None, "Processor threads; by default the cores that other programs leave free.", ge=1),
     Option("use_labels", "bool", False, "Let the method see the labels, if it can use them."),
 )
 BY_GRADIENT = (
     Option("epochs", "int", None, "Passes over the data.", ge=1),
     Option("budget", "str", None, "Train for so long: 90s, 10min, 2h. Instead of --epochs."),
-    Option("encoder", "str", None, "convnet, mlp, linear, or a timm model; NAME:pretrained for its weights."),
+    Option(
+        "encoder",
+        "str",
+        None,
+        "convnet, mlp, linear, or a timm model; NAME:pretrained or NAME:FILE.safetensors for its weights.",
+    ),
     Option("views", "str", None, "The view policy: natural, grey, crops, glyphs, medical, table, identity."),
     Option("batch_size", "int", None, "Items in one step.", ge=1),
     Option("learning_rate", "float", None, "The highest one, after the warm-up.", gt=0),

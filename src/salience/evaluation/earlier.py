@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from salience.files import atomic
+from salience.source_names import with_split
 from salience.untrusted import read_json
 
 LATEST = "report"
@@ -54,4 +55,4 @@ def _number(folder: Path, about: Mapping[str, Any]) -> int:
 def _subject(about: Mapping[str, Any]) -> str:
     test = about.get("test")
     name, split = (test.get("name"), test.get("split")) if isinstance(test, Mapping) else (None, None)
-    return f"{name}:{split}" if name and split else str(about.get("on"))
+    return with_split(str(name), split) if name and split else str(about.get("on"))

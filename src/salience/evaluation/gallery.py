@@ -14,6 +14,7 @@ from salience.evaluation.knn import neighbours
 from salience.evaluation.report import Gallery
 from salience.evaluation.rows import labels_of
 from salience.evaluation.split import sample
+from salience.run_metrics import read_numbers
 from salience.untrusted import Damaged
 from salience.views.unit import unit_images
 
@@ -67,8 +68,6 @@ def pictures(data: Dataset, rows: np.ndarray | list[int]) -> np.ndarray:
 
 def training_curves(run: Path | None) -> dict[str, np.ndarray]:
     """The numeric columns of metrics.csv with two points or more, `step` among them; empty where there is none."""
-    from salience.training.metrics import read_numbers
-
     if run is None:
         return {}
     try:

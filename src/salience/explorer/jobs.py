@@ -17,8 +17,8 @@ import torch
 from salience.errors import MissingPackage, UserError
 from salience.explorer.answers import Job
 from salience.explorer.items import MAPS
+from salience.processors import cores
 from salience.store import Store
-from salience.training.machine import cores
 from salience.units import format_duration
 
 NAMES: tuple[Any, ...] = get_args(Job.model_fields["name"].annotation)

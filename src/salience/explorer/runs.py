@@ -20,7 +20,7 @@ from salience.explorer.answers import Curve, Finding, RunAnswer
 from salience.explorer.model import able
 from salience.explorer.refusals import Unknown
 from salience.run import Run
-from salience.training.metrics import read_numbers
+from salience.run_metrics import read_numbers
 from salience.units import printable
 from salience.untrusted import Damaged, read_json
 

@@ -14,6 +14,7 @@ from types import FrameType
 
 from salience.errors import MissingPackage, UserError
 from salience.run import Run
+from salience.source_names import with_split
 from salience.store import open_store
 from salience.store_names import require_store
 
@@ -126,8 +127,7 @@ def store_at(target: Path | str) -> str:
 
 def source_of(run: Run) -> str:
     """What the run was fitted to, as it is typed."""
-    source, split = str(run.config["source"]), run.config.get("split")
-    return source if not split or source.endswith(f":{split}") else f"{source}:{split}"
+    return with_split(str(run.config["source"]), run.config.get("split"))
 
 
 def listening(host: str | None, port: int | None) -> socket.socket:

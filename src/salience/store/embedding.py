@@ -242,7 +242,7 @@ def finish(store: LanceStore, progress: bool) -> None:
     if "x" not in store.columns or np.isnan(store.column("x")).any():
         store.write_columns(coordinates(store))
     if len(store) >= INDEXED and store.indexed < COVERED * len(store):
-        with progress_bar(None, "building the index", progress):
+        with progress_bar(None, "building the index", progress, ""):
             store.build_index()
 
 

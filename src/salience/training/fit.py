@@ -19,8 +19,10 @@ from salience import catalogue
 from salience.allocator import keep_freed_memory
 from salience.csv_text import is_formula, safe, tell
 from salience.data import Dataset, open_data
+from salience.data.progress import progress_bar
 from salience.errors import UserError, naming
 from salience.methods import ClosedForm, Method, method_class
+from salience.processors import free_cores, limited
 from salience.reading import AS_FOUND, Reading
 from salience.representation import (
     DamagedWeights,
@@ -32,13 +34,14 @@ from salience.representation import (
     weights_match,
 )
 from salience.run import Run, next_free, refuse_existing
+from salience.training import budget as budgets
 from salience.training.checkpoints import Interrupted, training_alone
 from salience.training.closed_form import Rows
 from salience.training.engine import train
 from salience.training.plan import Wishes, make_plan
 from salience.training.processes import is_helper, was_started_here
 from salience.training.recipe import describe_data
-from salience.units import format_duration
+from salience.units import check_flag, format_duration
 
 Say = Callable[[str], None]
 P = ParamSpec("P")
@@ -82,6 +85,7 @@ def fit(
     reading: Reading = AS_FOUND,
     precision: str = "auto",
     compile: bool | None = None,
+    threads: int | None = None,
     progress: bool = True,
     **options: Any,
 ) -> Representation:
@@ -100,18 +104,20 @@ def fit(
     reading: how the source is read, as in `open_data`; kept in the run
     without: a class whose items are left out, to be found strange later; only scale and mean are still of all items
     precision: "auto", or Lightning's name;  compile: None decides by the length of the training
+    threads: of the processor, in each process; None takes one for tiny networks, else the cores that others leave free
     options: the method's hyper-parameters
     Errors: UserError for whatever the user can mend. Ctrl-C raises Interrupted; what was done is kept.
     """
-    started = time.monotonic()
+    started = budgets.clock()
     keep_freed_memory()
     entry = catalogue.find(method)
     options = entry.check(options)
     wishes = Wishes(
         epochs, budget, encoder, views, batch_size, learning_rate, init, logger, checkpoint_every, devices, precision,
-        compile, seed, started,
-    )  # fmt: skip
-    wishes.check(entry)
+        compile, threads, seed, started,
+    ).checked(entry)  # fmt: skip
+    use_labels = check_flag("use_labels", use_labels)
+    stop_when_collapsed = check_flag("stop_when_collapsed", stop_when_collapsed)
     say = _printer(progress)
     if out is not None and not is_helper():
         refuse_existing(Path(out))
@@ -119,8 +125,8 @@ def fit(
     without = None if without is None else str(without)
     dataset = _open(source, entry, without, resolution=resolution, labels=labels, reading=reading, progress=shown)
     use_labels = _whether_labelled(use_labels, method, dataset)
-    if devices > 1 and not isinstance(source, str | os.PathLike):
-        raise UserError(f"devices: {devices} processes cannot share data in memory; save it, and fit the file")
+    if wishes.devices > 1 and not isinstance(source, str | os.PathLike):
+        raise UserError(f"devices: {wishes.devices} processes cannot share data in memory; save it, and fit the file")
     for line in _about(method, dataset):
         say(line)
     config = {
@@ -129,7 +135,7 @@ def fit(
         **_provenance(source, dataset, labels),
         "reading": reading.to_dict(),
         "without": without,
-        "seed": seed,
+        "seed": wishes.seed,
         "options": options,
         "encoder": encoder,
         "views": views,
@@ -137,7 +143,7 @@ def fit(
         "stop_when_collapsed": stop_when_collapsed,
         "spec": dataset.spec.to_dict(),
     }
-    torch.manual_seed(seed)
+    torch.manual_seed(wishes.seed)
     module = make_method(config, dataset.spec)
     config["options"] = options_of(module, method)
     if isinstance(module, Method) and module.withheld:
@@ -148,7 +154,7 @@ def fit(
     if isinstance(module, ClosedForm):
         run = _create(out, config, dataset)
         with training_alone(run):
-            return _solve(run, module, dataset, say)
+            return _solve(run, module, dataset, progress, wishes.threads)
     initialise(module, init)
     if budget is not None:
         say("  measuring how long a step takes")
@@ -214,7 +220,7 @@ def _resume(folder: Run, source: Any, progress: bool, say: Say, said: str) -> Re
     begun = folder.checkpoint.exists()
     method = make_method(config, dataset.spec, fetch=not begun)
     if isinstance(method, ClosedForm):
-        return _solve(folder, method, dataset, say)
+        return _solve(folder, method, dataset, progress)
     initialise(method, None if begun else config["init"])
     if progress and not is_helper():
         print(f"resumed at step {folder.step} of {config['steps']}", flush=True)
@@ -321,11 +327,17 @@ def _finish(run: Run, method: Method, dataset: Dataset, progress: bool, say: Say
     return load(run.path)
 
 
-def _solve(run: Run, method: ClosedForm, dataset: Dataset, say: Say) -> Representation:
-    rows = Rows(dataset, method)
+def _solve(
+    run: Run, method: ClosedForm, dataset: Dataset, progress: bool, threads: int | None = None
+) -> Representation:
+    rows, free, say = Rows(dataset, method), free_cores(), _printer(progress)
     say(f"  {rows.describe()}")
+    if threads is None and free.cores < free.of:
+        say(f"  threads        {free.cores:<12} {free}")
     started = time.monotonic()
-    method.fit_rows(rows, seed=run.config["seed"])
+    count = threads or min(free.cores, torch.get_num_threads())
+    with limited(count), progress_bar(None, "solving", progress and not is_helper(), ""):
+        method.fit_rows(rows, seed=run.config["seed"])
     seconds = time.monotonic() - started
     run.require_held()
     run.write_json("cost.json", {"flops": None, "seconds": round(seconds, 3), "items_seen": len(dataset)})
