@@ -188,6 +188,7 @@ def test_a_folder_that_passed_to_another_run_gets_no_part_from_the_first(
     ):
         embed_while(monkeypatch, taken_over, pca, data, path)
     assert json.loads((folder / "plan.json").read_text())["weights"] == weights_hash(other)
+    assert len(list(folder.glob("*.arrow"))) == 2 + 1  # theirs, and the one that was computed; no further one
     embed(other, data, path, "1/2")
     assert_holds(path, other, data)
 
