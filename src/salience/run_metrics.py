@@ -1,4 +1,4 @@
-"""A run's metrics.csv, read within limits: it may have been edited, damaged, or left half-written by a killed process."""
+"""A run's metrics.csv, read within limits: it may be edited, damaged, or left half-written by a killed process."""
 
 from __future__ import annotations
 

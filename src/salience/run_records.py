@@ -69,6 +69,7 @@ CONFIG: Mapping[str, Kind] = {
     "resolution": optional(COUNT),
     "labels": optional(TEXT),
     "without": optional(TEXT),
+    "reading": MAPPING,
     "seed": whole(0),
     "options": MAPPING,
     "withheld": TEXTS,
