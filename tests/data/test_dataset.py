@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -95,3 +97,14 @@ def test_the_loader_gives_full_batches_of_it(data):
     assert [len(batch) for batch in batches] == [6, 6, 6]
     for batch in batches:
         np.testing.assert_array_equal(batch.x.numpy(), data.x[batch.index.numpy()])
+
+
+def test_labels_are_a_quantity_where_all_names_are_numbers(data):
+    data = replace(data.subset(range(4)), labels=np.array([1, 0, -1, 1]), classes=("-2", "10"))
+    np.testing.assert_array_equal(data.quantity, [10, -2, np.nan, 10])
+    assert not data.measured
+    assert replace(data, classes=("-2", "0.5")).measured
+    for classes in (("a", "1"), ("1", "inf"), ("1", "nan")):
+        assert replace(data, classes=classes).quantity is None
+        assert not replace(data, classes=classes).measured
+    assert replace(data, labels=None, classes=()).quantity is None

@@ -82,7 +82,7 @@ def interpolate(
         outcome = _judged(outcome, rep, data, judge, pairs, progress)
         if place.folder is not None:
             shown = np.concatenate([pair, pairs[: DRAWN - 1].ravel()]).reshape(-1, 2)
-            place.write(outcome, _picture(rep, data, shown, t))
+            place.write(outcome, lambda: _picture(rep, data, shown, t))
     return finished(outcome, out)
 
 

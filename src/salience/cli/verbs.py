@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from textwrap import indent
+from typing import Literal
 
 from cyclopts import App
 
@@ -149,7 +150,16 @@ def embed(run: Run, source: Source, /, *, out: Path, shard: str | None = None) -
     return print_text(str(out))
 
 
-def evaluate(run: Run, /, *, on: Source, test: str | None = None, labels: str | None = None, json: Json = False) -> int:
+def evaluate(
+    run: Run,
+    /,
+    *,
+    on: Source,
+    test: str | None = None,
+    labels: str | None = None,
+    target: Literal["classification", "regression"] | None = None,
+    json: Json = False,
+) -> int:
     """Measure what a representation knows, beside raw input, PCA and the untrained encoder.
 
     Parameters
@@ -157,12 +167,14 @@ def evaluate(run: Run, /, *, on: Source, test: str | None = None, labels: str | 
     test
         Held-out data; otherwise a fifth of SOURCE is held out.
     labels
-        The column that holds the classes, in a table; otherwise the one the run was told of.
+        The column that holds the labels, in a table; otherwise the one the run was told of.
+    target
+        What labels are predicted as. Otherwise measurements, and many different whole numbers, are a quantity (R²).
     """
     from salience.evaluation import evaluate as measure
 
     with output_kept_for(json):
-        report = measure(run, on, test, labels=labels)
+        report = measure(run, on, test, labels=labels, target=target)
     return print_json(report.to_dict()) if json else print_text(f"{report.text()}\n\nreport: {run / 'report.html'}")
 
 
