@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from textwrap import indent
 from typing import Literal
@@ -216,6 +217,10 @@ def predict(run: Run, source: Source, /, *, labels: Path, out: Path | None = Non
     from salience.apps import predict as predict_classes
 
     predicted = predict_classes(run, source, labels, out)
+    if predicted.attrs["calibration"] is not None:
+        from salience.evaluation.calibration import Calibration
+
+        print(f"note: {Calibration(**predicted.attrs['calibration']).text()}", file=sys.stderr)
     return print_text(predicted.to_csv(index=False, float_format="%.4f").rstrip() if out is None else str(out))
 
 

@@ -1,17 +1,19 @@
 """A classifier on a few labels of a frozen representation: penalty and scaling chosen by cross-validation.
 
-Chosen by held-out likelihood, not accuracy: its confidences are to be believed. Where a class has a single label
-nothing can be held out, and the penalty is the few-label curve's.
+Chosen by held-out likelihood, not accuracy: its confidences are to be believed. They are calibrated on the same
+held-out rows (see evaluation.calibration). Where a class has a single label nothing can be held out: the penalty is the
+few-label curve's, and confidences are not calibrated.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from salience.evaluation.calibration import Calibration, calibrate
 from salience.evaluation.few_label import span
 from salience.evaluation.logistic import Linear, fit
 from salience.evaluation.probe import PENALTIES, UNCHOSEN, Scaling
@@ -21,15 +23,21 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Head:
-    """A linear classifier.  mean, scale: [d] or [], what features are shifted and divided by"""
+    """A linear classifier.
+
+    mean, scale: [d] or [], what features are shifted and divided by
+    calibration: of its confidences, None where nothing could be held out
+    """
 
     mean: Tensor
     scale: Tensor
     linear: Linear
+    calibration: Calibration | None = None
 
     def probabilities(self, x: Tensor) -> Tensor:
         """x: [n d] -> [n c]"""
-        return self.linear.scores((x - self.mean) / self.scale)[0].softmax(0).T
+        temperature = 1.0 if self.calibration is None else self.calibration.temperature
+        return (self.linear.scores((x - self.mean) / self.scale)[0] / temperature).softmax(0).T
 
 
 def fit_head(x: Tensor, rows: Tensor, y: Tensor, classes: int) -> Head:
@@ -39,9 +47,10 @@ def fit_head(x: Tensor, rows: Tensor, y: Tensor, classes: int) -> Head:
     folds = make_folds(y.numpy())
     if folds is None:
         return _fit(x[rows], y, classes, scaling.mean, scaling.scale, UNCHOSEN / len(y))
-    tried = [(*cross_validate((x[rows] - scaling.mean) / s, y, classes, folds), s) for s in (scaling.scale, each)]
-    _, penalty, scale = max(tried, key=lambda one: one[0])
-    return _fit(x[rows], y, classes, scaling.mean, scale, penalty)
+    tried = [(cross_validate((x[rows] - scaling.mean) / s, y, classes, folds), s) for s in (scaling.scale, each)]
+    chosen, scale = max(tried, key=lambda one: one[0].likelihood)
+    head = _fit(x[rows], y, classes, scaling.mean, scale, chosen.penalty)
+    return replace(head, calibration=calibrate(chosen.scores, y, folds))
 
 
 def make_folds(y: np.ndarray, seed: int = 0) -> Tensor | None:
@@ -57,18 +66,30 @@ def make_folds(y: np.ndarray, seed: int = 0) -> Tensor | None:
     return torch.from_numpy(fold == np.arange(count)[:, None])
 
 
-def cross_validate(x: Tensor, y: Tensor, classes: int, folds: Tensor) -> tuple[float, float]:
-    """Best mean held-out log-likelihood, and its penalty.  x: [m d], y: [m], folds: [f m] bool"""
+@dataclass(frozen=True)
+class CrossValidated:
+    """The best mean held-out log-likelihood, its penalty, and what each row got while it was held out, [m c]."""
+
+    likelihood: float
+    penalty: float
+    scores: Tensor
+
+
+def cross_validate(x: Tensor, y: Tensor, classes: int, folds: Tensor) -> CrossValidated:
+    """Try all penalties.  x: [m d], y: [m], folds: [f m] bool"""
     x = _within(x)[0]
     fitting = (~folds).to(x.dtype)
     fitting = fitting / fitting.sum(1, keepdim=True)
-    linear, found = None, []
+    linear, best = None, None
     for penalty in PENALTIES:
         strength = x.new_full((len(folds), x.shape[1]), penalty)
         linear = fit(x, y, classes, strength, weights=fitting, start=linear, tolerance=1e-5)
-        likelihood = linear.scores(x).log_softmax(1)[:, y, torch.arange(len(y))]  # [f m]
-        found.append((float(likelihood[folds].mean()), penalty))
-    return max(found)
+        scores = linear.scores(x)  # [f c m]
+        likelihood = float(scores.log_softmax(1)[:, y, torch.arange(len(y))][folds].mean())
+        if best is None or likelihood >= best.likelihood:
+            best = CrossValidated(likelihood, penalty, (scores * folds[:, None]).sum(0).T)
+    assert best is not None
+    return best
 
 
 def _fit(x: Tensor, y: Tensor, classes: int, mean: Tensor, scale: Tensor, penalty: float) -> Head:

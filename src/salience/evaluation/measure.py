@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from salience.evaluation import intervals
+from salience.evaluation.calibration import calibration_error
 from salience.evaluation.clustering import cluster, clustering_metrics
 from salience.evaluation.few_label import draw_labels, few_label_predictions, label_counts
 from salience.evaluation.geometry import geometry_metrics
@@ -141,14 +142,19 @@ def _few_label(
     x: Tensor, y: Tensor, held: Tensor, truth: np.ndarray, rows: np.ndarray, classes: int
 ) -> tuple[dict[str, Metric], np.ndarray]:
     """The mean over draws, and each draw's accuracy [draws]."""
-    right = few_label_predictions(x, y, held, rows, classes).numpy() == truth
+    said, confidence = few_label_predictions(x, y, held, rows, classes)
+    right = said.numpy() == truth
     share = np.eye(classes)[truth] / np.bincount(truth, minlength=classes).clip(1)  # [m c]
     present = len(np.unique(truth))
     accuracy, balanced = right.mean(1), (right @ share).sum(1) / present
-    return {
-        "accuracy": intervals.mean(accuracy, 0.0, 1.0),
-        "balanced_accuracy": intervals.mean(balanced, 0.0, 1.0),
-    }, accuracy
+    errors = [calibration_error(*draw) for draw in zip(confidence, torch.from_numpy(right), strict=True)]
+    values = {
+        "accuracy": accuracy,
+        "balanced_accuracy": balanced,
+        "confidence": confidence.double().mean(1).numpy(),
+        "calibration_error": np.array(errors),
+    }
+    return {name: intervals.mean(found, 0.0, 1.0) for name, found in values.items()}, accuracy
 
 
 def geometry(features: np.ndarray) -> dict[str, Metric]:

@@ -42,6 +42,10 @@ tr.family th { padding-top: 1rem; font-weight: 600; } tr.family th span { font-w
   white-space: normal; } td small { color: var(--soft); } td.best { background: var(--good); font-weight: 600; }
 td.best small { font-weight: 400; }
 """
+CALIBRATED = (
+    "how far confidences are from the accuracy, on average: 0 is best; with two labels or more per class they are "
+    "calibrated on the labels of each draw, by cross-validation"
+)
 NO_BEST = ("geometry", "codes")  # families where more is not simply better
 
 
@@ -184,7 +188,11 @@ def summary(report: Report) -> str:
     called = report.called
     columns = {key: measures for key, measures in report.columns.items() if measures}
     head = "".join(f"<th>{escape(called[key])}</th>" for key in columns)
-    body = "".join(_family(family, columns) for family in FAMILIES if report.representation.get(family))
+    body = "".join(
+        _family(family, columns) + _calibration(columns) * (family == "few_label")
+        for family in FAMILIES
+        if report.representation.get(family)
+    )
     caption = "Value and 95 % interval. Shaded: the best of the row, and whatever its interval does not exclude."
     return (
         f'<div class="scroll"><table><caption>{caption}</caption>'
@@ -196,6 +204,19 @@ def _family(family: str, columns: Mapping[str, Any]) -> str:
     head = f'<tr class="family"><th colspan="{len(columns) + 1}">{FAMILIES[family]} '
     head += f"<span>{escape(INTERVALS[family])}</span></th></tr>"
     return head + "".join(_row(family, key, columns) for key in columns["representation"][family])
+
+
+def _calibration(columns: Mapping[str, Any]) -> str:
+    """What remains of the calibration error in the few-label curve; less is better, so nothing is marked."""
+    curves = [measures.get("few_label", {}) for measures in columns.values()]
+    head = f'<tr class="family"><th colspan="{len(columns) + 1}">labels per class: calibration error '
+    head += f"<span>{escape(CALIBRATED)}</span></th></tr>"
+    rows = {key: [curve.get(key, {}).get("calibration_error") for curve in curves] for key in curves[0]}
+    return head + "".join(
+        f"<tr><th>{escape(key)}</th>{''.join(_cell(metric, False) for metric in row)}</tr>"
+        for key, row in rows.items()
+        if any(row)
+    )
 
 
 def _row(family: str, key: str, columns: Mapping[str, Any]) -> str:

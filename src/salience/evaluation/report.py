@@ -24,6 +24,9 @@ FAMILIES = {
 }
 
 
+OF_FEW = ("accuracy", "calibration_error")  # of a few-label curve, in the table
+
+
 @dataclass(frozen=True)
 class Gallery:
     """Items and their nearest neighbours, to look at.
@@ -170,7 +173,8 @@ def flatten(measures: Measures) -> dict[str, Metric]:
             if isinstance(inner, Metric):
                 flat[f"{FAMILIES[family]} {words(key)}"] = inner
             else:
-                flat[f"{key} label{'s' * (key != '1')} per class accuracy"] = inner["accuracy"]
+                counted = f"{key} label{'s' * (key != '1')} per class"
+                flat |= {f"{counted} {words(one)}": inner[one] for one in OF_FEW if one in inner}
     return flat
 
 
