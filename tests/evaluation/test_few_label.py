@@ -87,8 +87,8 @@ def clusters(n=1500, d=40, spread=0.35, classes=4):
 
 
 def test_confidence_is_calibrated_on_the_labels_of_the_draw_alone():
-    x, y = clusters()
-    rows = draw_labels(y[:500].numpy(), 20)
+    x, y = clusters(d=100, spread=0.15)
+    rows = draw_labels(y[:500].numpy(), 40)
     said, confidence = few_label_predictions(x[:500], y[:500], x[500:], rows, 4)
     right = (said == y[500:]).double().mean()
     scaling = Scaling.of(x[:500])

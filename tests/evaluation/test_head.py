@@ -56,25 +56,25 @@ def test_confidence_is_about_as_often_right():
 
 
 def test_confidences_are_those_of_the_scores_over_the_temperature():
-    x, y = problem(300, d=60, spread=0.35)
-    head = fit_head(x, torch.arange(45), y[:45], 3)
+    x, y = problem(300, d=40, spread=0.2, classes=4)
+    head = fit_head(x, torch.arange(60), y[:60], 4)
     assert head.calibration.temperature > 1.05  # sharpened by few labels in many dimensions
     scores = head.linear.scores((x - head.mean) / head.scale)[0].T
     torch.testing.assert_close(head.probabilities(x), (scores / head.calibration.temperature).softmax(1))
 
 
 def test_the_temperature_is_fitted_to_scores_of_rows_that_were_held_out():
-    x, y = problem(60)
-    folds = make_folds(y[:30].numpy())
-    head = fit_head(x, torch.arange(30), y[:30], 3)
-    z = (x[:30] - head.mean) / head.scale
-    found = cross_validate(z, y[:30], 3, folds)
-    assert head.calibration == calibrate(found.scores, y[:30], folds)
+    x, y = problem(300, d=40, spread=0.2, classes=4)
+    few, folds = y[:60], make_folds(y[:60].numpy())
+    head = fit_head(x, torch.arange(60), few, 4)
+    z = (x[:60] - head.mean) / head.scale
+    found = cross_validate(z, few, 4, folds)
+    assert head.calibration == calibrate(found.scores, few, folds)
     for fold in folds:  # within the span of the rows, a fit without them
         rows = int((~fold).sum())
-        model = LogisticRegression(C=1 / (rows * found.penalty), tol=1e-8, max_iter=2000).fit(z[~fold], y[:30][~fold])
+        model = LogisticRegression(C=1 / (rows * found.penalty), tol=1e-8, max_iter=2000).fit(z[~fold], few[~fold])
         np.testing.assert_allclose(
-            found.scores[fold].softmax(1), model.predict_proba(z[fold]), atol=0.02, err_msg="scores of held-out rows"
+            found.scores[fold].softmax(1), model.predict_proba(z[fold]), atol=0.03, err_msg="scores of held-out rows"
         )
 
 
