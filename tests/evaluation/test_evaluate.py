@@ -307,7 +307,7 @@ def white(n=240, classes=30):
     """Faint patterns on a white ground, eight rows a class: all cosines of the pixels are nearly one."""
     generator = np.random.default_rng(0)
     y, patterns = np.arange(n) % classes, generator.uniform(0, 16, (classes, 1, 4, 4))
-    x = 240 - patterns[y] + generator.normal(0, 8, (n, 1, 4, 4))
+    x = 240 - patterns[y] + generator.normal(0, 12, (n, 1, 4, 4))
     return replace(blobs(n, classes), stored=x.clip(0, 255).astype(np.uint8))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from salience.batch import Spec
 from salience.data import Dataset, open_data
 from salience.data.duplicates import MOST_PAIRS, content_hashes, equal_groups, near_pairs
+from salience.data.target import guess_target
 from salience.errors import UserError, naming
 from salience.units import counted, printable
 
@@ -182,7 +183,7 @@ def describe(
         conflicting=_conflicting(dataset, equal),
         near=_near(dataset),
         leakage=leakage,
-        notes=dataset.notes,
+        notes=(*dataset.notes, *(f"evaluate: {note}" for note in guess_target(dataset)[1])),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from salience.data import Dataset
 from salience.data.progress import progress_bar
+from salience.data.target import Target
 from salience.errors import UserError, naming, noting_failure
 from salience.evaluation import baselines, gallery
 from salience.evaluation.codes import codes_told
@@ -32,7 +33,6 @@ from salience.evaluation.measure import (
 from salience.evaluation.report import Evidence, Report
 from salience.evaluation.rows import Rows, choose_rows, labels_of, seen_in_training, shared_rows, values_of
 from salience.evaluation.split import sample
-from salience.evaluation.target import Target
 from salience.evaluation.threads import threads_for
 from salience.representation import Representation, load
 from salience.run import Run

@@ -15,9 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.linalg import LinAlgWarning
-from sklearn.linear_model import Ridge as Fitted
-from sklearn.linear_model import RidgeCV
-from sklearn.model_selection import GroupKFold, KFold
 
 from salience.evaluation.intervals import Metric, spread
 from salience.evaluation.probe import Scaling
@@ -58,6 +55,8 @@ def fit_ridge(x: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) ->
 
     x: [n d], y: [n] float64; groups: [n] or None
     """
+    from sklearn.linear_model import Ridge as Fitted
+
     scaling = Scaling.of(torch.from_numpy(np.ascontiguousarray(x, np.float64)))
     overall = scaling.scale.numpy()
     each = overall * scaling.variance.clamp(min=1e-6).sqrt().numpy()
@@ -75,12 +74,16 @@ def fit_ridge(x: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) ->
 
 def choose_penalty(z: np.ndarray, y: np.ndarray, folds: Folds) -> tuple[float, float]:
     """Least cross-validated mean squared error, and its penalty.  z: [n d] scaled, y: [n]"""
+    from sklearn.linear_model import RidgeCV
+
     chosen = RidgeCV(np.array(PENALTIES) * len(z), cv=folds, scoring="neg_mean_squared_error").fit(z, y)
     return -float(chosen.best_score_), float(chosen.alpha_) / len(z)
 
 
 def make_folds(y: np.ndarray, groups: np.ndarray | None) -> Folds:
     """(rows to fit, rows to judge) of each fold, whole groups together.  y: [n] -> at most FOLDS pairs of [.] rows"""
+    from sklearn.model_selection import GroupKFold, KFold
+
     if groups is not None and 1 < (count := len(np.unique(groups))) < len(groups):
         return list(GroupKFold(min(FOLDS, count), shuffle=True, random_state=0).split(y, groups=groups))
     return list(KFold(min(FOLDS, len(y)), shuffle=True, random_state=0).split(y))

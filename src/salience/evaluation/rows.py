@@ -11,10 +11,10 @@ import numpy as np
 
 from salience.data import Dataset
 from salience.data.duplicates import content_hashes
+from salience.data.target import Target, choose_target
 from salience.errors import UserError, naming
 from salience.evaluation.regression import strata
 from salience.evaluation.split import held_out, sample
-from salience.evaluation.target import Target, choose_target
 from salience.units import printable
 
 MOST_TRAINED = 50_000

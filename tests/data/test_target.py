@@ -4,10 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from salience.data.target import choose_target
 from salience.errors import UserError
-from salience.evaluation.target import choose_target
-
-from .conftest import blobs
+from tests.evaluation.conftest import blobs
 
 
 def labelled(names, n=120):

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from salience.data import Dataset
+from salience.data.dataset import Dataset
 from salience.errors import UserError
 from salience.units import printable
 
