@@ -24,7 +24,7 @@ BEHIND = {  # the function behind a verb, and how it is called: with the verb's 
     "doctor": ("salience.apps.doctor", "doctor", "RUN"),
     "compare": ("salience.evaluation", "compare", "RUN RUN"),
     "predict": ("salience.apps", "predict", "RUN digits --labels few.csv"),
-    "explore": ("salience.explorer", "explore", "RUN"),
+    "explore": ("salience.explorer.serve", "serve", "RUN"),
     "demo": ("salience.apps.demo", "demo", ""),
     "reconstruct": ("salience.apps.reconstruct", "reconstruct", "RUN digits"),
     "denoise": ("salience.apps.denoise", "denoise", "RUN digits"),

@@ -6,7 +6,8 @@ A message begins with the Python name of the argument, "batch_size: ..."; the co
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -40,3 +41,18 @@ def naming(argument: str, of: str) -> Iterator[None]:
         if message.startswith(f"{of}: "):
             problem.args = (argument + message.removeprefix(of),)
         raise
+
+
+@contextmanager
+def noting_failure(what: str, kept: str, tell: Callable[[str], object] | None = None) -> Iterator[None]:
+    """Turn any failure within into a note: results are complete, and only a picture of them is being made.
+
+    what: subject of the note, "the picture of sample";  kept: what the reader still has, "the results are complete"
+    tell: what is done with the note; by default a `Note` warning
+    """
+    try:
+        yield
+    except Exception as problem:  # whatever a drawing library raises
+        reason = "".join(sign if sign.isprintable() else " " for sign in str(problem))
+        said = f"{what} could not be drawn ({type(problem).__name__}: {' '.join(reason.split())[:160]}); {kept}"
+        warnings.warn(said, Note, stacklevel=3) if tell is None else tell(said)

@@ -128,3 +128,12 @@ def test_names_stay_in_their_line_and_single_things_are_singular(tmp_path):
     table = pd.DataFrame({"a": [1.0], "b": ["x"]})
     assert "1 row of 2 columns" in describe(table, progress=False).text()
     assert "b: 1 category" in describe(table, progress=False).text()
+
+
+def test_numeric_labels_that_are_a_quantity_are_said_and_how_to_say_otherwise():
+    table = pd.DataFrame({"x": range(100), "age": np.arange(100) % 40 + 17})
+    said = (
+        "note: evaluate: labels are 40 different whole numbers, taken as a quantity: regression (R²); if they are 40 "
+    )
+    assert f"{said}classes, give --target classification" in describe(table, labels="age", progress=False).text()
+    assert "evaluate:" not in describe(table.assign(age=table["age"] % 5), labels="age", progress=False).text()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from salience.apps.paths import lerp, log_reach, slerp
+from salience.apps.paths import brought_to, directions, lerp, log_reach, slerp
 
 T = torch.linspace(0, 1, 5)
 
@@ -75,3 +75,21 @@ def test_real_items_have_density_0_and_farther_ones_less_by_the_logarithm():
     farther = log_reach(np.e * 1e6 * np.ones((1, 2)), real, own[:1])
     assert (reference - log_reach(real, real, own)).mean() == pytest.approx(0)
     assert (farther - far).item() == pytest.approx(1, abs=1e-4)
+
+
+def test_directions_are_of_length_1_and_leave_the_length_aside():
+    x, centre = np.array([[4.0, 1.0], [7.0, 5.0], [1.0, 1.0]]), np.array([1.0, 1.0])
+    found = directions(x, centre)
+    np.testing.assert_allclose(found, [[1, 0], [np.sqrt(0.6923076923), 4 / np.hypot(6, 4)], [0, 0]], atol=1e-9)
+    np.testing.assert_allclose(directions(centre + 0.1 * (x - centre), centre), found)
+
+
+def test_items_are_brought_to_one_brightness_and_contrast():
+    x = torch.rand(5, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = brought_to(x, torch.tensor(0.3), torch.tensor(0.2))
+    assert found.shape == x.shape
+    torch.testing.assert_close(found.mean((1, 2, 3)), torch.full((5,), 0.3, dtype=torch.float64))
+    torch.testing.assert_close(found.std((1, 2, 3), correction=0), torch.full((5,), 0.2, dtype=torch.float64))
+    torch.testing.assert_close(brought_to(0.5 * x + 0.1, torch.tensor(0.3), torch.tensor(0.2)), found)
+    flat = brought_to(torch.full((1, 1, 2, 2), 0.7), torch.tensor(0.3), torch.tensor(0.2))
+    torch.testing.assert_close(flat, torch.full((1, 1, 2, 2), 0.3))

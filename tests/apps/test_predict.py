@@ -1,16 +1,21 @@
 import io
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 from salience.apps.predict import find_item, predict
 from salience.data import BadItem, open_data
-from salience.errors import UserError
+from salience.errors import Note, UserError
+from salience.evaluation.head import fit_head
 from tests.evaluation.conftest import Projection, blobs
+
+uncalibrated = pytest.mark.filterwarnings("ignore:confidences are not calibrated:salience.errors.Note")
 
 
 @pytest.fixture
@@ -36,6 +41,7 @@ def test_every_item_gets_a_class_and_a_confidence(labels, tmp_path):
     np.testing.assert_allclose(stored["confidence"], found["confidence"], atol=1e-4)
 
 
+@uncalibrated
 def test_row_numbers_white_space_quotes_marks_and_column_order(labels):
     path = labels('\ufeff Label , ITEM ,note\n "a, b" , 0 ,x\n\n c , 1.png , "y, z" \n c, ./4.png,\n')
     found = predict(Projection(), blobs(60, noise=5.0), path)
@@ -43,6 +49,7 @@ def test_row_numbers_white_space_quotes_marks_and_column_order(labels):
     assert list(found["predicted"][:2]) == ["a, b", "c"]
 
 
+@uncalibrated
 def test_the_same_label_twice_is_no_conflict(labels):
     found = predict(Projection(), blobs(), labels("item,label\n0,a\n0.png,a\n1,b\n"))
     assert set(found["predicted"]) == {"a", "b"}
@@ -142,8 +149,54 @@ def test_names_in_messages_stay_in_their_line(labels):
         predict(Projection(), data, labels("item,label\n1,a\n0\x1b[1J.png,b\n"))
 
 
+@uncalibrated
 def test_an_item_whose_name_is_no_utf8_is_written_all_the_same(labels, tmp_path):
     data = blobs()
     object.__setattr__(data, "ids", ["caf\udce9.png", *data.ids[1:]])
     predict(Projection(), data, labels("item,label\n1,a\n2,b\n"), tmp_path / "out.csv")
     assert pd.read_csv(tmp_path / "out.csv")["item"][0] == r"caf\udce9.png"
+
+
+def noisy(n=900):
+    """Three classes of images that overlap, and a labels file of the first 30."""
+    data = blobs(n, noise=100.0)
+    return data, "item,label\n" + "".join(f"{row}.png,{data.labels[row]}\n" for row in range(30))
+
+
+def test_confidence_is_as_often_right_as_it_says(labels):
+    data, text = noisy()
+    found = predict(Projection(), data, labels(text)).iloc[30:]
+    right = found["predicted"].astype(int) == data.labels[30:]
+    assert 0.4 < right.mean() < 0.9
+    assert abs(found["confidence"].mean() - right.mean()) < 0.1
+
+
+def test_the_calibration_is_told(labels):
+    data, text = noisy()
+    found = predict(Projection(), data, labels(text)).attrs["calibration"]
+    x = torch.from_numpy(Projection().embed(data))
+    head = fit_head(x, torch.arange(30), torch.from_numpy(data.labels[:30]), 3)
+    assert found == asdict(head.calibration)
+    assert found["rows"] == 30
+    said = head.calibration.text()
+    assert said.startswith("confidences are calibrated on the 30 labelled items, each held out in turn: temperature ")
+    assert f"expected calibration error {found['error']:.3f}, {found['before']:.3f} without" in said
+
+
+def test_confidence_that_could_not_be_calibrated_is_told(labels):
+    with pytest.warns(Note, match="for want of a second label of 'b': .* label two items or more of every class"):
+        found = predict(Projection(), blobs(60), labels("item,label\n0,a\n3,a\n1,b\n"))
+    assert found.attrs["calibration"] is None
+
+
+def test_the_classifier_is_fitted_to_the_labelled_items_and_asked_of_each_item(labels):
+    """Against scikit-learn, on the same features and at the penalty that was chosen."""
+    data, text = noisy(90)
+    found = predict(Projection(), data, labels(text))
+    x = torch.from_numpy(Projection().embed(data))
+    head = fit_head(x, torch.arange(30), torch.from_numpy(data.labels[:30]), 3)
+    np.testing.assert_allclose(found["confidence"], head.probabilities(x).amax(1), atol=1e-6)
+    np.testing.assert_array_equal(found["predicted"], head.probabilities(x).argmax(1).numpy().astype(str))
+    shuffled = text.splitlines()
+    again = predict(Projection(), data, labels("\n".join([shuffled[0], *shuffled[:0:-1]]) + "\n"))
+    assert (again["predicted"] == found["predicted"]).mean() > 0.9  # other folds, the same labels

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -130,3 +132,14 @@ def test_the_loader_draws_by_its_seed_and_its_share(data):
     first, second = rows(1, rank=0, world=2), rows(1, rank=1, world=2)
     assert len(first) == len(second) == 2
     assert sorted(row for batch in first + second for row in batch) == list(range(20))
+
+
+def test_labels_are_a_quantity_where_all_names_are_numbers(data):
+    data = replace(data.subset(range(4)), labels=np.array([1, 0, -1, 1]), classes=("-2", "10"))
+    np.testing.assert_array_equal(data.quantity, [10, -2, np.nan, 10])
+    assert not data.measured
+    assert replace(data, classes=("-2", "0.5")).measured
+    for classes in (("a", "1"), ("1", "inf"), ("1", "nan")):
+        assert replace(data, classes=classes).quantity is None
+        assert not replace(data, classes=classes).measured
+    assert replace(data, labels=None, classes=()).quantity is None

@@ -83,9 +83,28 @@ def test_a_label_column_of_measurements_is_no_class(tmp_path):
     frame = pd.DataFrame({"x": [1.0, 2.0], "label": [0.5, 0.7]})
     data = open_data(frame)
     assert data.labels is None
-    assert data.notes == ("column 'label' is left out: it holds measurements, not classes",)
-    with pytest.raises(UserError, match="measurements; classes are needed"):
-        open_data(frame, labels="label")
+    assert data.notes == (
+        "column 'label' is left out: it holds measurements, not classes; name it with --labels to predict it",
+    )
+
+
+def test_measurements_named_as_labels_are_kept_to_the_digit(tmp_path):
+    values = [0.1, -1.0, np.nan, 1 / 3, 0.1]
+    frame = pd.DataFrame({"x": range(5), "price": values})
+    for source in (frame, written(frame, tmp_path / "t.parquet"), written(frame, tmp_path / "t.csv")):
+        data = open_data(source, labels="price")
+        np.testing.assert_array_equal(data.quantity, values)
+        assert data.measured
+        assert [column.name for column in data.spec.columns] == ["x"]
+        with pytest.raises(
+            UserError, match=r"has measurements as labels \(-1.0 and the like\), and SupCon needs classes"
+        ):
+            data.require_labels("SupCon")
+
+
+def test_measurements_given_as_values_are_labels():
+    for source in (np.zeros((3, 2)), pd.DataFrame({"x": range(3)})):
+        np.testing.assert_array_equal(open_data(source, labels=[0.5, 2.0, 0.25]).quantity, [0.5, 2.0, 0.25])
 
 
 def test_numeric_labels_in_csv_are_sorted_as_numbers(tmp_path):

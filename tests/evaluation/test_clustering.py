@@ -56,3 +56,12 @@ def test_interval_is_the_bootstraps():
         rows = generator.integers(0, 200, 200)
         again.append(matched_accuracy(contingency(CASES[0][rows], LABELS[rows])))
     np.testing.assert_allclose((found.low, found.high), np.quantile(again, [0.025, 0.975]), atol=0.02)
+
+
+def test_intervals_of_clusters_are_of_200_draws(monkeypatch):
+    from salience.evaluation import clustering
+
+    asked, plain = [], clustering.nmi
+    monkeypatch.setattr(clustering, "nmi", lambda table: asked.append(table.sum()) or plain(table))
+    clustering.clustering_metrics(np.arange(30) % 3, np.arange(30) % 2)
+    assert asked == [30] * 201  # and the rows themselves

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from salience.errors import UserError
-from salience.evaluation import compare
+from salience.errors import Note, UserError
+from salience.evaluation import Comparison, compare
 
 
 def make_run(folder, linear=0.9, fingerprint="f", flops=1e12, labels=True):
@@ -59,3 +59,10 @@ def test_errors_name_the_remedy(tmp_path):
     (run / "report.json").unlink()
     with pytest.raises(UserError, match="salience evaluate"):
         compare([run])
+
+
+def test_a_plot_that_fails_does_not_lose_the_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(Comparison, "plot", lambda self: 1 / 0)
+    with pytest.warns(Note, match=r"compare\.svg could not be drawn .* the table is complete"):
+        compare([make_run(tmp_path / "a")], tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"compare.json", "compare.html"}

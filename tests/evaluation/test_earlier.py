@@ -68,16 +68,17 @@ def test_a_page_of_the_users_own_is_not_overwritten(run):
     assert (run / "report-7.html").read_text() == "mine"
 
 
-def test_killed_between_the_two_nothing_is_lost(run, monkeypatch):
+def test_killed_while_drawing_nothing_is_lost(run, monkeypatch):
     measured(run, HERE)
     monkeypatch.setattr(page, "draw", lambda report: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        measured(run, THERE)
-    assert reports(run) == {"report.json": "here", "report-1.json": "here"}
-    monkeypatch.undo()
-    with pytest.warns(Note, match="report-1"):
+    with pytest.raises(KeyboardInterrupt), pytest.warns(Note, match="report-1"):
         measured(run, THERE)
     assert reports(run) == {"report.json": "there", "report-1.json": "here"}
+    assert "What projection on there has learnt" in (run / "report.html").read_text()
+    monkeypatch.undo()
+    measured(run, THERE)  # the same data: a Note would be an error
+    assert reports(run) == {"report.json": "there", "report-1.json": "here"}
+    assert "<svg" in (run / "report.html").read_text()
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"about": 3}', '{"representation": {}}'])

@@ -5,10 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import PCA
+from sklearn.neighbors import KNeighborsClassifier
 
 from salience.batch import Column
 from salience.errors import UserError
-from salience.evaluation import evaluate
+from salience.evaluation import baselines, evaluate, figures, gallery, protocol
+from salience.evaluation.geometry import effective_rank
+from salience.evaluation.retrieval import retrieval_values
+from salience.evaluation.rows import choose_rows
 
 from .conftest import Projection, blobs
 
@@ -240,3 +245,126 @@ def test_refusals_name_the_argument_of_evaluate():
 def test_one_class_is_a_plain_error():
     with pytest.raises(UserError, match="one class only"):
         evaluate(Projection(), replace(blobs(), labels=np.zeros(120, np.int64)), progress=False)
+
+
+# --- results come before pictures ----------------------------------------------------------------------------------
+
+
+def broken(*args, **options):
+    raise ValueError(r"\bad{$ is no text")
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "name"),
+    [
+        (figures, "confusion_matrix", "figures/confusion.svg"),
+        (figures, "few_label_curve", "figures/few_label.svg"),
+        (figures, "gallery_png", "figures/neighbours.png"),
+        (gallery, "project", "the projection of the test rows"),
+        (gallery, "neighbour_gallery", "the nearest neighbours"),
+        (gallery, "training_curves", "the course of the training"),
+        (protocol, "confusion", "the predictions of the probe"),
+    ],
+)
+def test_a_picture_that_fails_is_a_note_and_loses_nothing_else(tmp_path, monkeypatch, module, function, name):
+    run = make_run(tmp_path)
+    monkeypatch.setattr(module, function, broken)
+    report = evaluate(Projection(run=run), blobs(60), progress=False)
+    (note,) = [note for note in report.notes if "could not be drawn" in note]
+    assert note.startswith(f"{name} could not be drawn (ValueError: \\bad{{$ is no text); ")
+    stored = json.loads((run / "report.json").read_text())
+    assert stored["representation"] == json.loads(json.dumps(report.to_dict()))["representation"]
+    assert note in stored["notes"]
+    drawn = {path.name for path in (run / "figures").iterdir()}
+    assert len(drawn) == 4
+    page = (run / "report.html").read_text()
+    assert "kNN" in page
+    assert page.count("<figure>") == 4
+
+
+def test_the_measures_are_written_before_anything_is_drawn(tmp_path, monkeypatch):
+    run = make_run(tmp_path)
+    monkeypatch.setattr(figures, "new_figure", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(Projection(run=run), blobs(60), progress=False)
+    assert "knn" in json.loads((run / "report.json").read_text())["representation"]
+    assert "kNN" in (run / "report.html").read_text()
+
+
+def test_what_is_damaged_in_the_run_is_said_before_the_work(tmp_path):
+    run, rep = make_run(tmp_path), Projection()
+    rep.run = run
+    (run / "cost.json").write_text("{")
+    with pytest.raises(UserError, match=r"cost\.json is damaged"):
+        evaluate(rep, blobs(60), progress=False)
+    assert rep.embedded == []
+
+
+# --- baselines -----------------------------------------------------------------------------------------------------
+
+
+def white(n=240, classes=30):
+    """Faint patterns on a white ground, eight rows a class: all cosines of the pixels are nearly one."""
+    generator = np.random.default_rng(0)
+    y, patterns = np.arange(n) % classes, generator.uniform(0, 16, (classes, 1, 4, 4))
+    x = 240 - patterns[y] + generator.normal(0, 12, (n, 1, 4, 4))
+    return replace(blobs(n, classes), stored=x.clip(0, 255).astype(np.uint8))
+
+
+def knn_accuracy(train, test, y, truth):
+    model = KNeighborsClassifier(20, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.1))
+    return model.fit(train, y).score(test, truth)
+
+
+def test_similarities_of_raw_pixels_are_around_the_mean_of_the_training_rows():
+    data = white()
+    rows = choose_rows(data, None)
+    (train, test), (y, truth) = map(baselines.raw, (rows.train, rows.test)), (rows.train.labels, rows.test.labels)
+    mean = train.mean(0)
+    report = evaluate(Projection(), data, progress=False)
+    found = report.baselines["raw"]["knn"]["accuracy"].value
+    centred, plain = knn_accuracy(train - mean, test - mean, y, truth), knn_accuracy(train, test, y, truth)
+    assert centred > plain + 0.1
+    assert found == pytest.approx(centred)
+    asked = retrieval_values(torch.from_numpy(test - mean), torch.from_numpy(truth))
+    assert report.baselines["raw"]["retrieval"]["map_at_r"].value == pytest.approx(asked["map_at_r"].mean(), abs=1e-6)
+    shape = effective_rank(torch.from_numpy(test))  # of the pixels as they are
+    assert report.baselines["raw"]["geometry"]["effective_rank"].value == pytest.approx(float(shape), rel=1e-4)
+
+
+def test_a_representation_is_not_centred():
+    """Its similarities are its own: where an encoder puts its origin is part of what it learnt."""
+    data, same = white(), Projection(16)
+    same.matrix = np.eye(16, dtype=np.float32)
+    rows = choose_rows(data, None)
+    train, test = map(baselines.raw, (rows.train, rows.test))
+    found = evaluate(same, data, progress=False).representation["knn"]["accuracy"].value
+    assert found == pytest.approx(knn_accuracy(train, test, rows.train.labels, rows.test.labels))
+
+
+def test_baselines_are_fitted_to_the_training_rows():
+    data = blobs(240, noise=60.0)
+    rows = choose_rows(data, None)
+    train, test = map(baselines.raw, (rows.train, rows.test))
+    pca = PCA(8, random_state=0).fit(train)
+    found = evaluate(Projection(), data, progress=False)
+    expected = knn_accuracy(pca.transform(train), pca.transform(test), rows.train.labels, rows.test.labels)
+    assert found.baselines["pca"]["knn"]["accuracy"].value == pytest.approx(expected)
+    rank = effective_rank(torch.from_numpy(pca.transform(test)))
+    assert found.baselines["pca"]["geometry"]["effective_rank"].value == pytest.approx(float(rank), rel=1e-4)
+    fresh = Projection(seed=50)
+    expected = knn_accuracy(fresh.embed(rows.train), fresh.embed(rows.test), rows.train.labels, rows.test.labels)
+    assert found.baselines["untrained"]["knn"]["accuracy"].value == pytest.approx(expected)
+
+
+def test_for_pca_itself_pca_is_no_baseline():
+    rep = Projection(trains=False)
+    rep.method_name = "pca"
+    report = evaluate(rep, blobs(), progress=False)
+    assert report.to_dict()["baselines"]["pca"] is None
+    assert report.gains["pca"] is None
+    assert "the run is PCA itself, so PCA is no baseline for it" in report.notes
+    assert (
+        "the run is PCA itself, so PCA is no baseline for it"
+        not in evaluate(Projection(), blobs(), progress=False).notes
+    )

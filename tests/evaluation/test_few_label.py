@@ -3,7 +3,16 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from salience.evaluation.few_label import DRAWS, draw_labels, few_label_predictions, fit_few, label_counts
+from salience.evaluation.calibration import fit_temperature
+from salience.evaluation.few_label import (
+    DRAWS,
+    draw_labels,
+    few_label_predictions,
+    fit_few,
+    fold_of,
+    label_counts,
+    temperatures,
+)
 from salience.evaluation.probe import UNCHOSEN, Scaling
 
 LABELS = np.repeat(np.arange(4), [30, 30, 30, 3])
@@ -41,7 +50,7 @@ def test_equals_scikit_learn_draw_by_draw(d):
     x = centres[y] + torch.randn(150, d, generator=generator)
     train, test = x[:90], x[90:]
     rows = draw_labels(y[:90].numpy(), 4)
-    found = few_label_predictions(train, y[:90], test, rows, 3)
+    found, _ = few_label_predictions(train, y[:90], test, rows, 3)
     scaling = Scaling.of(train)
     for at in range(5):
         model = LogisticRegression(C=1 / UNCHOSEN, max_iter=2000, tol=1e-8)
@@ -65,5 +74,57 @@ def test_blocks_of_draws_change_nothing():
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(60, 5, generator=generator), torch.arange(60) % 3
     rows = draw_labels(y.numpy(), 2)
-    whole = few_label_predictions(x, y, x, rows, 3)
-    assert (few_label_predictions(x, y, x, rows, 3, block=200) == whole).double().mean() > 0.995
+    whole, confidence = few_label_predictions(x, y, x, rows, 3)
+    said, sure = few_label_predictions(x, y, x, rows, 3, block=200)
+    assert (said == whole).double().mean() > 0.995
+    torch.testing.assert_close(sure, confidence, atol=0.01, rtol=0)
+
+
+def clusters(n=1500, d=40, spread=0.35, classes=4):
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(n) % classes
+    return spread * torch.randn(classes, d, generator=generator)[y] + torch.randn(n, d, generator=generator), y
+
+
+def test_confidence_is_calibrated_on_the_labels_of_the_draw_alone():
+    x, y = clusters(d=100, spread=0.15)
+    rows = draw_labels(y[:500].numpy(), 40)
+    said, confidence = few_label_predictions(x[:500], y[:500], x[500:], rows, 4)
+    right = (said == y[500:]).double().mean()
+    scaling = Scaling.of(x[:500])
+    raw = fit_few(scaling(x[:500])[torch.from_numpy(rows)], y[:500][torch.from_numpy(rows)], 4).scores(scaling(x[500:]))
+    assert raw.softmax(1).amax(1).mean() > right + 0.1  # as it comes: too sure
+    assert abs(confidence.mean() - right) < 0.04
+    other = y[:500].clone()
+    other[np.setdiff1d(np.arange(500), rows)] = 0  # labels outside the draws
+    again = few_label_predictions(x[:500], other, x[500:], rows, 4)
+    torch.testing.assert_close(again, (said, confidence))
+
+
+def test_one_label_per_class_leaves_confidence_as_it_is():
+    x, y = clusters()
+    rows = draw_labels(y[:500].numpy(), 1)
+    _, confidence = few_label_predictions(x[:500], y[:500], x[500:], rows, 4)
+    scaling, picked = Scaling.of(x[:500]), torch.from_numpy(rows)
+    expected = fit_few(scaling(x[:500])[picked], y[:500][picked], 4).scores(scaling(x[500:])).softmax(1).amax(1)
+    torch.testing.assert_close(confidence, expected)
+
+
+def test_folds_hold_out_each_class_in_turn_but_never_its_only_row():
+    np.testing.assert_array_equal(fold_of(np.array([0, 0, 0, 1, 2, 2])), [0, 1, 2, -1, 0, 1])
+    np.testing.assert_array_equal(np.bincount(fold_of(np.zeros(12, int))), [3, 3, 2, 2, 2])
+    assert fold_of(np.arange(3)).max() == -1
+
+
+@pytest.mark.parametrize(("k", "folds"), [(2, 2), (5, 5), (50, 3), (200, 1)])  # 100 rows held out are enough
+def test_a_draw_s_temperature_is_that_of_its_rows_while_held_out(k, folds):
+    x, y = clusters(2000)
+    rows = torch.from_numpy(draw_labels(y.numpy(), k, draws=2))
+    fold = fold_of(y[rows[0]].numpy())
+    for at, found in enumerate(temperatures(x, y, rows, 4)):
+        scores, truth = [], []
+        for one in range(folds):
+            held, kept = rows[at, fold == one], rows[at, fold != one]
+            scores.append(fit_few(x[kept][None], y[kept][None], 4).scores(x[held])[0].T)
+            truth.append(y[held])
+        assert float(found) == pytest.approx(fit_temperature(torch.cat(scores), torch.cat(truth)), rel=0.02)

@@ -2,8 +2,9 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from salience.evaluation.calibration import calibrate
 from salience.evaluation.head import cross_validate, fit_head, make_folds
-from salience.evaluation.probe import UNCHOSEN, Scaling
+from salience.evaluation.probe import PENALTIES, UNCHOSEN, Scaling
 
 
 def problem(n=200, d=30, classes=3, spread=0.7, seed=0):
@@ -26,7 +27,8 @@ def test_folds_hold_every_row_out_once_and_every_class_each_time():
 def test_cross_validation_equals_fits_without_the_held_out_rows():
     x, y = problem(24, 4)
     x, folds = x.double(), make_folds(y.numpy())
-    mark, penalty = cross_validate(x, y, 3, folds)
+    found = cross_validate(x, y, 3, folds)
+    mark, penalty = found.likelihood, found.penalty
     total = 0.0
     for fold in folds:
         rows = int((~fold).sum())
@@ -51,3 +53,42 @@ def test_confidence_is_about_as_often_right():
     right = (said == y[60:]).float()
     assert right.mean() > 0.85
     assert abs(float(confidence.mean() - right.mean())) < 0.08
+
+
+def test_confidences_are_those_of_the_scores_over_the_temperature():
+    x, y = problem(300, d=40, spread=0.2, classes=4)
+    head = fit_head(x, torch.arange(60), y[:60], 4)
+    assert head.calibration.temperature > 1.05  # sharpened by few labels in many dimensions
+    scores = head.linear.scores((x - head.mean) / head.scale)[0].T
+    torch.testing.assert_close(head.probabilities(x), (scores / head.calibration.temperature).softmax(1))
+
+
+def test_the_temperature_is_fitted_to_scores_of_rows_that_were_held_out():
+    x, y = problem(300, d=40, spread=0.2, classes=4)
+    few, folds = y[:60], make_folds(y[:60].numpy())
+    head = fit_head(x, torch.arange(60), few, 4)
+    z = (x[:60] - head.mean) / head.scale
+    found = cross_validate(z, few, 4, folds)
+    assert head.calibration == calibrate(found.scores, few, folds)
+    for fold in folds:  # within the span of the rows, a fit without them
+        rows = int((~fold).sum())
+        model = LogisticRegression(C=1 / (rows * found.penalty), tol=1e-8, max_iter=2000).fit(z[~fold], few[~fold])
+        np.testing.assert_allclose(
+            found.scores[fold].softmax(1), model.predict_proba(z[fold]), atol=0.03, err_msg="scores of held-out rows"
+        )
+
+
+def test_the_penalty_of_least_held_out_loss_is_chosen():
+    x, y = problem(40, 6)
+    folds = make_folds(y.numpy())
+    found = cross_validate(x, y, 3, folds)
+    loss = {}
+    for penalty in PENALTIES:
+        total = 0.0
+        for fold in folds:
+            rows = int((~fold).sum())
+            model = LogisticRegression(C=1 / (rows * penalty), tol=1e-6, max_iter=3000).fit(x[~fold], y[~fold])
+            total -= np.log(model.predict_proba(x[fold])[range(int(fold.sum())), y[fold]]).sum()
+        loss[penalty] = total
+    assert found.penalty == min(loss, key=loss.get)
+    assert PENALTIES[-1] < found.penalty < PENALTIES[0]

@@ -84,3 +84,19 @@ def test_the_bootstrap_stays_within_the_figure_s_range():
     found = intervals.bootstrap(values, np.max, 0.0, 1.0)
     assert (found.value, found.high) == (1.0, 1.0)
     assert found.low >= 0
+
+
+def test_the_bootstrap_draws_whole_samples_300_times():
+    drawn = []
+    intervals.bootstrap(np.arange(7.0), lambda values: drawn.append(len(values)) or float(values.mean()))
+    assert drawn == [7] * 301  # and the sample itself
+
+
+def test_both_ends_of_the_bootstrap_are_quantiles_of_its_draws():
+    values = np.random.default_rng(3).exponential(size=50)
+    draws = [np.var(values[np.random.default_rng(9).integers(0, 50, (4000, 50))], 1)][0]
+    low, high = np.quantile(draws - draws.mean(), [0.025, 0.975])
+    found = intervals.bootstrap(values, lambda some: float(np.var(some)), draws=4000)
+    assert found.low - found.value == pytest.approx(low, rel=0.06)
+    assert found.high - found.value == pytest.approx(high, rel=0.06)
+    assert high > 1.15 * -low  # skewed: ends that were swapped would be noticed

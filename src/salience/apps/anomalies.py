@@ -110,7 +110,7 @@ def anomalies(
             figures = {"auroc": auroc(values[judged], strange[judged])}
             outcome = replace(outcome, figures=figures, said=(*outcome.said, *notes))
         if place.folder is not None:
-            place.write(outcome, _picture(rep, ranked, score, values, order))
+            place.write(outcome, lambda: _picture(rep, ranked, score, values, order))
     return finished(outcome, out)
 
 

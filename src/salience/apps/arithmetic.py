@@ -90,7 +90,9 @@ def arithmetic(
             {"vector": vector.numpy()},
         )
         if place.folder is not None:
-            place.write(outcome, _picture(rep, data, changed[:DRAWN], vector, f"codes + '{add}' - '{subtract}'"))
+            place.write(
+                outcome, lambda: _picture(rep, data, changed[:DRAWN], vector, f"codes + '{add}' - '{subtract}'")
+            )
     return finished(outcome, out)
 
 

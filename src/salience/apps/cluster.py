@@ -110,7 +110,7 @@ def cluster(
             (*_told(store, found, grouping, len(rows)), *notes),
             _table(groups),
         )
-        place.write(outcome, None if place.folder is None else picture_of(store, groups, found))
+        place.write(outcome, lambda: picture_of(store, groups, found))
     return finished(outcome, out)
 
 

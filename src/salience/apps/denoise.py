@@ -136,7 +136,7 @@ def _judgement(
         pd.DataFrame({"item": item_names(data, judged), **columns}),
     )
     if place.folder is not None:
-        place.write(outcome, _picture(rep, data, judged[:DRAWN], noise, denoisers))
+        place.write(outcome, lambda: _picture(rep, data, judged[:DRAWN], noise, denoisers))
     return outcome
 
 
@@ -233,5 +233,5 @@ def _results(place: Place, rep: Representation, data: Dataset, progress: bool) -
         save_items(place.folder / "denoised", clean, data, progress)
         rows = np.arange(len(x))
         drawn = [(NAMES["noisy"], x), (NAMES["run"], torch.from_numpy(clean[rows]))]
-        place.write(outcome, _drawn(data, rows, drawn, f"{rep.method_name} denoises {data.name}"))
+        place.write(outcome, lambda: _drawn(data, rows, drawn, f"{rep.method_name} denoises {data.name}"))
     return outcome

@@ -12,6 +12,7 @@ from salience.batch import Spec
 from salience.data import Dataset, open_data
 from salience.data.duplicates import MOST_PAIRS, content_hashes, equal_groups, near_pairs
 from salience.data.progress import progress_bar
+from salience.data.target import guess_target
 from salience.errors import UserError, naming
 from salience.reading import AS_FOUND, Reading
 from salience.source_names import with_split
@@ -193,7 +194,7 @@ def describe(
         conflicting=_conflicting(dataset, equal),
         near=_near(dataset),
         leakage=leakage,
-        notes=dataset.notes,
+        notes=(*dataset.notes, *(f"evaluate: {note}" for note in guess_target(dataset)[1])),
     )
 
 

@@ -97,7 +97,7 @@ def duplicates(
             said=tuple(told(store, found, firsts, limit, len(rows), threshold is None)),
             table=table_of(store, found, firsts),
         )
-        place.write(outcome, None if place.folder is None else picture_of(store, found))
+        place.write(outcome, lambda: picture_of(store, found))
     return finished(outcome, out)
 
 

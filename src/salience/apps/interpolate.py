@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from salience.apps.judge import Judge, make_judge
 from salience.apps.outcome import Outcome, about, finished, placed
-from salience.apps.paths import NEIGHBOURS, lerp, log_reach, slerp
+from salience.apps.paths import NEIGHBOURS, brought_to, directions, lerp, log_reach, slerp
 from salience.apps.pictures import Strip, sheet
 from salience.apps.streams import as_run, find_row, require_images, units_of, within
 from salience.data import Dataset
@@ -85,7 +85,7 @@ def interpolate(
         outcome = _judged(outcome, rep, data, judge, pairs, progress)
         if place.folder is not None:
             shown = np.concatenate([pair, pairs[: DRAWN - 1].ravel()]).reshape(-1, 2)
-            place.write(outcome, _picture(rep, data, shown, t))
+            place.write(outcome, lambda: _picture(rep, data, shown, t))
     return finished(outcome, out)
 
 
@@ -131,8 +131,9 @@ def _judged(
     apart = intervals.mean(_apart(rep, units_of(rep, data, pairs.ravel())), 0.0)
     used = {"features": judge.name, "pairs": len(pairs), "between": BETWEEN, "neighbours": NEIGHBOURS, "real": real}
     said = (
-        f"path density: by the distance to the {NEIGHBOURS}th nearest of {real:,} real items in features of "
-        f"{judge.name}; 0 for real items, less for less ordinary ones; {BETWEEN} items on each of {len(pairs)} paths",
+        f"path density: by the angle to the {NEIGHBOURS}th nearest of {real:,} real items in features of {judge.name}, "
+        "seen from their mean and at equal brightness and contrast; 0 for real items, less for less ordinary ones; "
+        f"{BETWEEN} items on each of {len(pairs)} paths",
         "ends apart: how far the rebuilt ends are from each other, as a share of how far the originals are",
         _verdict(values, apart),
     )
@@ -154,17 +155,26 @@ def _densities(
     width = int(np.prod(data.spec.shape))
     base = sample(np.arange(len(data)), max(10 * NEIGHBOURS, min(MOST_REAL, MOST_VALUES // width)))
     base = np.union1d(base, pairs)
-    real, own = judge(units_of(rep, data, base)), np.searchsorted(base, pairs)
+    see, real = _seen_by(judge, units_of(rep, data, base))
+    own = np.searchsorted(base, pairs)
     reference = log_reach(real, real, np.arange(len(base))[:, None]).mean()
     values: dict[str, list[np.ndarray]] = {name: [] for name in NAMES}
     with progress_bar(len(pairs), "density", progress, unit="pairs") as bar:
         for first in range(0, len(pairs), TOGETHER):
             group = slice(first, first + TOGETHER)
             for name, x in _along(rep, units_of(rep, data, pairs[group].ravel())).items():
-                reach = log_reach(judge(x.flatten(0, 1)), real, np.repeat(own[group], x.shape[1], axis=0))
+                reach = log_reach(see(x.flatten(0, 1)), real, np.repeat(own[group], x.shape[1], axis=0))
                 values[name].append(reference - reach.reshape(x.shape[:2]).mean(axis=1))
             bar.update(len(pairs[group]))
     return {name: np.concatenate(found) for name, found in values.items()}, len(base)
+
+
+def _seen_by(judge: Judge, real: Tensor) -> tuple[Callable[[Tensor], np.ndarray], np.ndarray]:
+    """How items are compared (see apps.paths), and the real ones so seen.  real: [n c h w] -> function, [n d]"""
+    std, mean = torch.std_mean(real, correction=0)
+    features = judge(brought_to(real, mean, std))
+    centre = features.mean(axis=0)
+    return lambda x: directions(judge(brought_to(x, mean, std)), centre), directions(features, centre)
 
 
 def _along(rep: Representation, ends: Tensor) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from salience.batch import Spec
 from salience.csv_text import write_csv
 from salience.data import Dataset
 from salience.data.progress import progress_bar
+from salience.errors import noting_failure
 from salience.evaluation.intervals import Metric
 from salience.evaluation.report import plain
 from salience.files import atomic, new_folder, write_text
@@ -99,8 +100,11 @@ class Place:
             return np.empty(shape, np.float32)
         return np.lib.format.open_memmap(self.folder / f"{name}.npy", "w+", np.float32, tuple(shape))
 
-    def write(self, outcome: Outcome, picture: Figure | None) -> None:
-        """VERB.json, items.csv, the arrays and the picture, as far as there are such."""
+    def write(self, outcome: Outcome, picture: Callable[[], Figure | None]) -> None:
+        """Writes VERB.json, items.csv and the arrays, as far as there are such, then the picture.
+
+        picture: draws it. A failure there is told by a Note: it must not take the results with it.
+        """
         if self.folder is None:
             return
         text = json.dumps(outcome.to_dict(), indent=2, allow_nan=False)
@@ -111,10 +115,11 @@ class Place:
             if not (self.folder / f"{name}.npy").exists():
                 with atomic(self.folder / f"{name}.npy") as temporary, temporary.open("wb") as file:
                     np.save(file, values)
-        if picture is not None:
+        with noting_failure(f"the picture of {outcome.verb}", "the results are complete"):
             from salience.apps.pictures import save
 
-            save(picture, self.folder / PICTURE)
+            if (figure := picture()) is not None:
+                save(figure, self.folder / PICTURE)
 
 
 @contextmanager

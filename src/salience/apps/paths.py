@@ -9,7 +9,10 @@ https://doi.org/10.1214/aoms/1177700079): log p = -D log d_k + a constant. Per d
 
     path density = mean log d_k(real) - mean log d_k(item)        0: as ordinary as real items; below 0: less
 
-in a judge's features, the same for every run, so that two runs can be compared on the same data and pairs.
+in a judge's features, the same for every run, so that two runs can be compared on the same data and pairs. Every
+item is first brought to the brightness and contrast of the real ones, and compared are directions from the mean of the
+real items' features: what is pale or averaged lies near that mean, hence near to everything, and a cross-fade of two
+items would pass for more ordinary than real ones.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from torch import Tensor
 PARALLEL = 1e-4  # radians from the same or the opposite direction
 NEIGHBOURS = 5
 LEAST_DISTANCE = 1e-12
+FLAT = 1e-3  # standard deviation of an item's values, on the unit scale, that counts as contrast
 
 
 def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
@@ -42,6 +46,22 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     from_a, from_b = torch.sin((1 - s) * safe) / torch.sin(safe), torch.sin(s * safe) / torch.sin(safe)
     arc = from_a[..., None] * a.double()[:, None] + from_b[..., None] * b.double()[:, None]
     return torch.where(straight[:, None, None], lerp(a, b, t), arc.to(a.dtype))
+
+
+def brought_to(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Bring each item to this mean and standard deviation of its values; a flat one stays flat.
+
+    x: [n ...], mean, std: [] -> [n ...]
+    """
+    values = x.flatten(1)
+    spread, middle = torch.std_mean(values, dim=1, keepdim=True, correction=0)
+    return ((values - middle) / spread.clamp(min=FLAT) * std + mean).view_as(x)
+
+
+def directions(x: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """Unit vectors from the centre; zero for what lies at it.  x: [n d], centre: [d] -> [n d]"""
+    away = x - centre
+    return away / np.linalg.norm(away, axis=1, keepdims=True).clip(LEAST_DISTANCE)
 
 
 def log_reach(x: np.ndarray, real: np.ndarray, without: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 
 from salience.csv_text import original, write_csv
 from salience.data import Dataset
-from salience.errors import UserError
+from salience.errors import Note, UserError
 from salience.evaluation.head import fit_head
 from salience.files import require_free
 from salience.reading import AS_FOUND, Reading
@@ -50,7 +51,9 @@ def predict(
     reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     labels: CSV with the columns item,label; an item is a relative path as in the source, or a row number
     out: a CSV file to write, which must not exist
-    -> columns item, predicted, confidence (the classifier's probability); one row an item, in the source's order
+    -> columns item, predicted, confidence (the classifier's probability); one row an item, in the source's order;
+       `attrs["calibration"]`: temperature, before, error, rows of the labels that confidences were calibrated on (see
+       evaluation.calibration), None where a class has one label alone, which a Note says
     Errors: UserError that names the line, for what the labels file has wrong; or the path, where `out` exists.
     """
     if out is not None:
@@ -61,14 +64,29 @@ def predict(
     known = read_labels(path, data)
     x = torch.from_numpy(np.ascontiguousarray(rep.embed(data, progress=progress), dtype=np.float32))
     head = fit_head(x, torch.from_numpy(known.rows), torch.from_numpy(known.y), len(known.classes))
+    if head.calibration is None:
+        note_uncalibrated(known)
     confidence, best = head.probabilities(x).max(1)
     items = [item.encode(errors="backslashreplace").decode() for item in data.ids]  # a file's name need not be UTF-8
     table = pd.DataFrame(
         {"item": items, "predicted": np.array(known.classes)[best.numpy()], "confidence": confidence.numpy()}
     )
+    table.attrs["calibration"] = None if head.calibration is None else asdict(head.calibration)
     if out is not None:
         write_csv(out, table, "%.4f", make_folder=True)
     return table
+
+
+def note_uncalibrated(known: Labelled) -> None:
+    alone = [known.classes[y] for y in np.flatnonzero(np.bincount(known.y) == 1)]
+    more = f" and {len(alone) - 5} more" if len(alone) > 5 else ""
+    named = ", ".join(f"'{printable(name)}'" for name in alone[:5])
+    warnings.warn(
+        f"confidences are not calibrated, for want of a second label of {named}{more}: they may be far from how often "
+        "predictions are right; label two items or more of every class",
+        Note,
+        stacklevel=3,
+    )
 
 
 def readable(labels: Path | str) -> Path:

@@ -67,7 +67,7 @@ def _write(place: Place, outcome: Outcome, rep: Representation, data: Dataset, s
     if data.spec.modality == "image":
         strips = [Strip("original", x), Strip("rebuilt", rebuilt(rep, x))]
         strips += [Strip("worst: original", far, apart=True), Strip("rebuilt", rebuilt(rep, far))]
-        place.write(outcome, sheet(strips, title))
+        place.write(outcome, lambda: sheet(strips, title))
     else:
         drawn = [("original", x), ("rebuilt", rebuilt(rep, x))]
-        place.write(outcome, table_figure(drawn, title, item_names(data, some), unit_columns(data.spec)))
+        place.write(outcome, lambda: table_figure(drawn, title, item_names(data, some), unit_columns(data.spec)))

@@ -77,7 +77,7 @@ def sample(
         if place.folder is not None:
             if rep.spec.modality == "table":
                 write_table(place.folder / "samples.csv", as_frame(made.numpy(), rep.spec))
-            place.write(outcome, _picture(rep, data, made))
+            place.write(outcome, lambda: _picture(rep, data, made))
     return finished(outcome, out)
 
 

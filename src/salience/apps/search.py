@@ -76,7 +76,7 @@ def search(
             said=(told(store, hits, asked, k, where),),
             table=table_of(store, hits),
         )
-        place.write(outcome, None if place.folder is None else picture_of(store, asked, hits))
+        place.write(outcome, lambda: picture_of(store, asked, hits))
     return finished(outcome, out)
 
 

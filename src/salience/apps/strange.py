@@ -58,7 +58,7 @@ def strange_items(
             tuple(told(store, values, order, means, len(others), asked)),
             table_of(store, values, order),
         )
-        place.write(outcome, None if place.folder is None else picture_of(store, values, order))
+        place.write(outcome, lambda: picture_of(store, values, order))
     return finished(outcome, out)
 
 

@@ -109,7 +109,7 @@ def _compared(
     )
     if place.folder is not None:
         rows = np.sort(np.random.default_rng(seed).permutation(len(data))[:DRAWN])
-        place.write(outcome, _picture(rep, data, rows, factor))
+        place.write(outcome, lambda: _picture(rep, data, rows, factor))
     return outcome
 
 
@@ -175,7 +175,9 @@ def _enlarged(place: Place, rep: Representation, data: Originals, factor: int, p
             outcome = replace(outcome, said=(*notes, told))
         files = [f"{FILES}/{row:06d}.png" for row in range(len(data))]
         write_table(place.folder / f"{FILES}.csv", pd.DataFrame({"item": item_names(data), "file": files}))
-        place.write(outcome, sheet(shown.strips(), f"{rep.method_name} enlarges {data.name} {factor}-fold", tile=TILE))
+        place.write(
+            outcome, lambda: sheet(shown.strips(), f"{rep.method_name} enlarges {data.name} {factor}-fold", tile=TILE)
+        )
     return outcome
 
 

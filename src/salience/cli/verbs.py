@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import indent
+from typing import Literal
 
 from cyclopts import App
 
@@ -166,6 +168,7 @@ def evaluate(
     test: str | None = None,
     labels: str | None = None,
     read: Read = AS_FOUND,
+    target: Literal["classification", "regression"] | None = None,
     json: Json = False,
 ) -> int:
     """Measure what a representation knows, beside raw input, PCA and the untrained encoder.
@@ -175,12 +178,14 @@ def evaluate(
     test
         Held-out data; otherwise a fifth of SOURCE is held out.
     labels
-        The column that holds the classes, in a table; otherwise the one the run was told of.
+        The column that holds the labels, in a table; otherwise the one the run was told of.
+    target
+        What labels are predicted as. Otherwise measurements, and many different whole numbers, are a quantity (R²).
     """
     from salience.evaluation import evaluate as measure
 
     with output_kept_for(json):
-        report = measure(run, on, test, labels=labels, reading=read)
+        report = measure(run, on, test, labels=labels, target=target, reading=read)
     return print_json(report.to_dict()) if json else print_text(f"{report.text()}\n\nreport: {run / 'report.html'}")
 
 
@@ -223,6 +228,10 @@ def predict(run: Run, source: Source, /, *, labels: Path, out: Path | None = Non
     from salience.csv_text import as_csv, tell
 
     predicted = predict_classes(run, source, labels, out, reading=read)
+    if predicted.attrs["calibration"] is not None:
+        from salience.evaluation.calibration import Calibration
+
+        print(f"note: {Calibration(**predicted.attrs['calibration']).text()}", file=sys.stderr)
     if out is not None:
         return print_text(str(out))
     text, count = as_csv(predicted, "%.4f")

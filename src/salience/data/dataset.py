@@ -110,6 +110,27 @@ class Dataset:
             fingerprint=self._fingerprint_of(rows),
         )
 
+    @cached_property
+    def numbers(self) -> np.ndarray | None:
+        """[classes] float64, the classes' names as numbers; None where one of them is none."""
+        try:
+            numbers = np.array([float(name) for name in self.classes])
+        except ValueError:
+            return None
+        return numbers if len(numbers) and np.isfinite(numbers).all() else None
+
+    @property
+    def quantity(self) -> np.ndarray | None:
+        """[n] float64, the labels as numbers, NaN where unknown; None where there are none, or some are no numbers."""
+        if self.labels is None or self.numbers is None:
+            return None
+        return np.append(self.numbers, np.nan)[self.labels]
+
+    @property
+    def measured(self) -> bool:
+        """Whether labels are measurements, numbers that are not all whole, and so no classes."""
+        return self.numbers is not None and bool((self.numbers % 1 != 0).any())
+
     def loader(self, batch_size: int, seed: int = 0, *, rank: int = 0, world: int = 1) -> Loader:
         """Full batches in a new order each epoch, from wherever its `state_dict` says."""
         from salience.data.sampling import Loader
@@ -117,11 +138,16 @@ class Dataset:
         return Loader(self, batch_size, seed, rank=rank, world=world)
 
     def require_labels(self, what_for: str) -> np.ndarray:
-        """labels [n] int64. Raises UserError where there are none, or of one class alone."""
+        """labels [n] int64. Raises UserError where there are none, of one class alone, or measurements."""
         if self.labels is None or not len(self.classes):
             raise UserError(
                 f"source: {self.name} has no labels, and {what_for} needs them; "
                 "put the images into one folder per class, name the label column, or give an array's labels"
+            )
+        if self.measured:
+            raise UserError(
+                f"source: {self.name} has measurements as labels ({printable(self.classes[0])} and the like), and "
+                f"{what_for} needs classes; name a column of classes"
             )
         known = np.unique(self.labels[self.labels != UNKNOWN])
         if len(known) < 2:

@@ -11,11 +11,14 @@ from salience.errors import UserError
 from salience.units import counted
 
 
-def encode_labels(values: Any, argument: str = "labels") -> tuple[np.ndarray, tuple[str, ...]]:
+def encode_labels(
+    values: Any, argument: str = "labels", *, measurements: bool = False
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """Class numbers [n] int64, -1 where unknown, and the name of each class, in sorted order.
 
     values: [n] texts, booleans or whole numbers; missing ones, and the number -1, are unknown.
-    Raises UserError where they are measurements (numbers that are not whole).
+    measurements: numbers that are not whole are labels too, as the user named them; each different one has its text as
+        its name, from which `Dataset.quantity` recovers it. Otherwise a UserError is raised.
     """
     import pandas as pd  # here, because opening prepared data needs none of it
 
@@ -24,6 +27,8 @@ def encode_labels(values: Any, argument: str = "labels") -> tuple[np.ndarray, tu
     if pd.api.types.is_numeric_dtype(series.dtype) and not pd.api.types.is_bool_dtype(series.dtype):
         numbers = series.to_numpy(dtype=np.float64, na_value=np.nan)
         if (numbers[known] % 1 != 0).any():
+            if measurements:
+                return _encode_measurements(numbers)
             raise UserError(f"{argument}: {numbers[known][0]:g} and the like are measurements; classes are needed")
         known = known & (numbers != -1)
         found, codes = np.unique(numbers[known].astype(np.int64), return_inverse=True)
@@ -35,6 +40,15 @@ def encode_labels(values: Any, argument: str = "labels") -> tuple[np.ndarray, tu
     labels = np.full(len(series), -1, dtype=np.int64)
     labels[known] = codes
     return labels, names
+
+
+def _encode_measurements(numbers: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """numbers: [n] float64. Only NaN and infinity are unknown: -1 is a measurement as well as any."""
+    known = np.isfinite(numbers)
+    found, codes = np.unique(numbers[known], return_inverse=True)
+    labels = np.full(len(numbers), -1, dtype=np.int64)
+    labels[known] = codes
+    return labels, tuple(repr(value) for value in found.tolist())
 
 
 def encode_known(values: Any, names: Sequence[str], argument: str) -> np.ndarray:

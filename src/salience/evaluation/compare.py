@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from salience.drawing import drawable
-from salience.errors import UserError, naming
+from salience.errors import UserError, naming, noting_failure
 from salience.evaluation.report import number
 from salience.files import write_text
 from salience.representation import Representation
@@ -21,6 +21,7 @@ from salience.units import format_duration, printable
 from salience.untrusted import read_json
 
 QUALITIES = {"linear": "linear probe", "knn": "kNN", "1": "1 label", "10": "10 labels"}
+OF_VALUES = {"r2": "R²"}  # beside them where a run was judged by it
 Quality = Mapping[str, Any]  # {"value": v, "interval": [low, high]}
 
 
@@ -37,7 +38,8 @@ class Entry:
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        shown = {name: self.qualities.get(key) for key, name in QUALITIES.items()}
+        of_values = {key: name for key, name in OF_VALUES.items() if key in self.qualities}
+        shown = {name: self.qualities.get(key) for key, name in (QUALITIES | of_values).items()}
         about = {"run": self.name, "method": self.method, "on": self.on}
         return {**about, **shown, "flops": self.flops or None, "seconds": self.seconds or None}
 
@@ -49,10 +51,17 @@ class Comparison:
     entries: tuple[Entry, ...]
     notes: tuple[str, ...]
 
+    @property
+    def shown(self) -> dict[str, str]:
+        """The qualities that have a column: key -> name."""
+        return QUALITIES | {
+            key: name for key, name in OF_VALUES.items() if any(key in e.qualities for e in self.entries)
+        }
+
     def table(self) -> str:
         """Quality with its interval, and cost."""
-        head = ["run", "method", "on", *QUALITIES.values(), "FLOPs", "time"]
-        lines = [head, *([*_about(entry), *_qualities(entry), *_costs(entry)] for entry in self.entries)]
+        head = ["run", "method", "on", *self.shown.values(), "FLOPs", "time"]
+        lines = [head, *([*_about(entry), *_qualities(entry, self.shown), *_costs(entry)] for entry in self.entries)]
         widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
         return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
@@ -69,9 +78,11 @@ class Comparison:
 
     def write(self, folder: Path | str) -> None:
         """compare.json, compare.html and compare.svg into the folder."""
-        folder, svg = Path(folder), self.plot()
+        folder, svg = Path(folder), ""
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "compare.json", json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
+        with noting_failure("compare.svg", "the table is complete"):
+            svg = self.plot()
         write_text(folder / "compare.html", _page(self, svg))
         if svg:
             write_text(folder / "compare.svg", svg)
@@ -119,9 +130,10 @@ def read_entry(path: Path) -> Entry:
     try:
         report = read_json(file)
         found, about = report["representation"], report["about"]
+        values = {k: found["regression"][k] for k in OF_VALUES if k in found.get("regression", {})}
         few = {k: found["few_label"][k]["accuracy"] for k in QUALITIES if k in found.get("few_label", {})}
         named = few | {family: found[family]["accuracy"] for family in ("linear", "knn") if family in found}
-        qualities = {name: _read_quality(quality) for name, quality in named.items()}
+        qualities = {name: _read_quality(quality) for name, quality in (named | values).items()}
         cost = report.get("cost") or {}
         return Entry(
             run.path.name,
@@ -155,15 +167,16 @@ def _text(value: Any) -> str:
 
 
 def _rank(entry: Entry) -> float:
-    return -entry.qualities["linear"]["value"] if "linear" in entry.qualities else 0.0
+    first = entry.qualities.get("linear") or entry.qualities.get("r2")
+    return -first["value"] if first else 0.0
 
 
 def _about(entry: Entry) -> list[str]:
     return [entry.name, entry.method, entry.on]
 
 
-def _qualities(entry: Entry) -> list[str]:
-    return [_cell(entry.qualities.get(key)) for key in QUALITIES]
+def _qualities(entry: Entry, shown: Iterable[str]) -> list[str]:
+    return [_cell(entry.qualities.get(key)) for key in shown]
 
 
 def _cell(quality: Quality | None) -> str:
@@ -209,8 +222,8 @@ def _point(ax: Any, spent: float, quality: Quality, colour: Any, name: str) -> N
 def _page(comparison: Comparison, svg: str) -> str:
     from salience.evaluation.page import STYLE
 
-    head = ["run", "method", "on", *QUALITIES.values(), "FLOPs", "time"]
-    rows = [[*_about(entry), *_qualities(entry), *_costs(entry)] for entry in comparison.entries]
+    head = ["run", "method", "on", *comparison.shown.values(), "FLOPs", "time"]
+    rows = [[*_about(entry), *_qualities(entry, comparison.shown), *_costs(entry)] for entry in comparison.entries]
     title = "".join(f"<th>{escape(name)}</th>" for name in head)
     body = "".join(
         f"<tr><th>{escape(first)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in rest)}</tr>"

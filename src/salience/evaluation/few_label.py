@@ -2,19 +2,26 @@
 
 Every representation meets the same draws, so their differences are paired. All draws are fitted at once; with fewer
 labelled rows than dimensions the weights lie in the span of the rows, and the fit happens there, exactly.
+Confidences are calibrated draw by draw on the labels of the draw alone, by cross-validation (see
+evaluation.calibration); with one label per class nothing can be held out, and they stay as they are.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from salience.evaluation.calibration import fit_temperature
 from salience.evaluation.logistic import Linear, fit
 from salience.evaluation.probe import UNCHOSEN, Scaling
 
 PER_CLASS = (1, 2, 5, 10, 20, 50, 100)
 DRAWS = 20
+FOLDS = 5  # of a draw, for its calibration
+ENOUGH = 100  # rows held out, after which no further fold is fitted
 MOST_ROWS = 2_000  # labelled rows in one draw; beyond, it is no few-label task and the linear probe says it better
 
 
@@ -36,16 +43,52 @@ def draw_labels(labels: np.ndarray, per_class: int, draws: int = DRAWS, seed: in
 
 def few_label_predictions(
     train: Tensor, labels: Tensor, test: Tensor, rows: np.ndarray, classes: int, block: int = 1 << 25
-) -> Tensor:
-    """What classifiers trained on each draw's rows alone say of the test rows.
+) -> tuple[Tensor, Tensor]:
+    """What classifiers trained on each draw's rows alone say of the test rows, and how sure they are.
 
-    train: [n d], labels: [n], test: [t d], rows: [draws m] -> [draws t] int64
+    train: [n d], labels: [n], test: [t d], rows: [draws m] -> classes [draws t] int64, confidences [draws t]
     """
     scaling = Scaling.of(train)  # of all training rows: their values need no labels
     train, test, picked = scaling(train), scaling(test), torch.from_numpy(rows)
     size = max(1, block // (len(test) * classes))
-    parts = [fit_few(train[some], labels[some], classes).scores(test).argmax(1) for some in picked.split(size)]
-    return torch.cat(parts)
+    temperature = temperatures(train, labels, picked, classes)
+    confidence, said = [], []
+    for some, divisor in zip(picked.split(size), temperature.split(size), strict=True):
+        scores = fit_few(train[some], labels[some], classes).scores(test)  # [draws c t]
+        best = (scores / divisor[:, None, None]).softmax(1).max(1)
+        confidence.append(best.values)
+        said.append(best.indices)
+    return torch.cat(said), torch.cat(confidence)
+
+
+def temperatures(train: Tensor, labels: Tensor, rows: Tensor, classes: int) -> Tensor:
+    """Each draw's temperature, from its own labels; 1 where nothing can be held out.
+
+    train: [n d] scaled, labels: [n], rows: [draws m], every draw with the same labels in the same order -> [draws]
+    """
+    fold = fold_of(labels[rows[0]].numpy())
+    count = int(fold.max()) + 1
+    if count < 2:
+        return train.new_ones(len(rows))
+    used = range(min(count, math.ceil(ENOUGH / max(1, (fold == 0).sum()))))  # of many rows the first fold is enough
+    scores, truth = [], []
+    for at in used:
+        held, kept = rows[:, fold == at], rows[:, fold != at]
+        scores.append(fit_few(train[kept], labels[kept], classes).scores(train[held]).mT)  # [draws h c]
+        truth.append(labels[held])
+    of_draws = zip(torch.cat(scores, 1), torch.cat(truth, 1), strict=True)
+    return train.new_tensor([fit_temperature(held, y) for held, y in of_draws])
+
+
+def fold_of(y: np.ndarray) -> np.ndarray:
+    """Which fold each row is held out with: the rows of a class in turn, -1 for a class of one row.  y: [m] -> [m]"""
+    fold = np.full(len(y), -1)
+    count = min(FOLDS, int(np.bincount(y).max()))
+    for label in np.unique(y):
+        members = np.flatnonzero(y == label)
+        if len(members) > 1:
+            fold[members] = np.arange(len(members)) % count
+    return fold
 
 
 def fit_few(x: Tensor, y: Tensor, classes: int, strength: float = UNCHOSEN) -> Linear:

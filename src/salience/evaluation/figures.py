@@ -108,9 +108,21 @@ def class_colours(classes: int) -> np.ndarray:
     return matplotlib.colormaps["hsv"](np.linspace(0, 0.95, classes))
 
 
-def projection(points: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> str:
-    """points: [m 2], labels: [m], -1 where unknown"""
+def projection(points: np.ndarray, labels: np.ndarray, classes: Sequence[str], values: np.ndarray | None = None) -> str:
+    """points: [m 2], labels: [m], -1 where unknown;  values: [m], which colour the points in place of labels"""
     figure, (ax,) = new_figure(7, 5)
+    if values is None:
+        _classes_as_colours(ax, points, labels, classes)
+    else:
+        shown = ax.scatter(points[:, 0], points[:, 1], s=12, c=values, cmap="viridis", alpha=0.75, linewidth=0)
+        figure.colorbar(shown, ax=ax).ax.tick_params(colors=INK, labelsize=9)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    label_axes(ax, "first principal component", "second")
+    return to_svg(figure, "test rows on the plane of their two leading principal components")
+
+
+def _classes_as_colours(ax: Axes, points: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> None:
     palette = class_colours(max(1, len(classes)))
     unknown = labels < 0
     ax.scatter(points[unknown, 0], points[unknown, 1], s=9, color=INK, alpha=0.35, linewidth=0)
@@ -118,12 +130,19 @@ def projection(points: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -
         here = labels == label
         name = drawable(classes[label], LONGEST_CLASS) if len(classes) <= MOST_NAMED else None
         ax.scatter(points[here, 0], points[here, 1], s=12, color=palette[label], alpha=0.75, linewidth=0, label=name)
-    ax.set_xticks([])
-    ax.set_yticks([])
-    label_axes(ax, "first principal component", "second")
     if (~unknown).any() and len(classes) <= MOST_NAMED:
         legend(ax, loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=1.8, handletextpad=0.2)
-    return to_svg(figure, "test rows on the plane of their two leading principal components")
+
+
+def predicted_against_true(values: np.ndarray) -> str:
+    """values: [m 2], true and predicted numbers of test rows"""
+    figure, (ax,) = new_figure(5.5, 5)
+    ends = [values.min(), values.max()]
+    ax.plot(ends, ends, color=INK, alpha=0.5, linewidth=1)
+    ax.scatter(values[:, 0], values[:, 1], s=12, color=COLOURS["representation"], alpha=0.6, linewidth=0)
+    ax.grid(color=INK, alpha=0.12)
+    label_axes(ax, "true", "predicted by ridge regression")
+    return to_svg(figure, "predicted against true numbers of test rows")
 
 
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> str:

@@ -30,17 +30,20 @@ def project(x: np.ndarray) -> np.ndarray:
     return np.pad(plane, ((0, 0), (0, 2 - plane.shape[1])))
 
 
-def neighbour_gallery(train: Dataset | None, test: Dataset, x: np.ndarray | None, held: np.ndarray) -> Gallery | None:
+def neighbour_gallery(
+    train: Dataset | None, test: Dataset, x: np.ndarray | None, held: np.ndarray, *, classes: bool = True
+) -> Gallery | None:
     """Test items of different classes with their nearest training items; without labels, among themselves.
 
     x: [n d], held: [m d] features of train and test; None for tables, and where there are too few rows
+    classes: whether labels are classes, which frames compare
     """
     alone = train is None or x is None
     base, known = (test, held) if train is None or x is None else (train, x)
     k = min(SHOWN, len(base) - 1)
     if test.spec.modality != "image" or k < 1:
         return None
-    queries = spread(test.labels, len(test))
+    queries = spread(test.labels if classes else None, len(test))
     similar = neighbours(torch.from_numpy(held[queries]).float(), torch.from_numpy(known).float(), k + alone)
     found = torch.cat([rows for _, rows in similar]).numpy()
     if alone:  # a query's first neighbour is itself, or its twin
@@ -48,7 +51,7 @@ def neighbour_gallery(train: Dataset | None, test: Dataset, x: np.ndarray | None
     shown = list(zip(queries, found, strict=True))
     images = np.stack([np.concatenate([pictures(test, [query]), pictures(base, rows)]) for query, rows in shown])
     labels = np.stack([np.append(labels_of(test)[query], labels_of(base)[rows]) for query, rows in shown])
-    return Gallery(images, labels)
+    return Gallery(images, labels if classes else np.full_like(labels, -1))
 
 
 def spread(labels: np.ndarray | None, n: int) -> np.ndarray:

@@ -1,7 +1,8 @@
 """A classifier on a few labels of a frozen representation: penalty and scaling chosen by cross-validation.
 
-Chosen by held-out likelihood, not accuracy: its confidences are to be believed. Where a class has a single label
-nothing can be held out, and the penalty is the few-label curve's.
+Chosen by held-out likelihood, not accuracy: its confidences are to be believed. They are calibrated on the same
+held-out rows (see evaluation.calibration). Where a class has a single label nothing can be held out: the penalty is the
+few-label curve's, and confidences are not calibrated.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from salience.evaluation.calibration import Calibration, calibrate
 from salience.evaluation.few_label import span
 from salience.evaluation.logistic import Linear, fit
 from salience.evaluation.probe import PENALTIES, UNCHOSEN, Scaling
@@ -23,15 +25,21 @@ STEPS = 100  # iterations of one fit, at most
 
 @dataclass(frozen=True)
 class Head:
-    """A linear classifier.  mean, scale: [d] or [], what features are shifted and divided by"""
+    """A linear classifier.
+
+    mean, scale: [d] or [], what features are shifted and divided by
+    calibration: of its confidences, None where nothing could be held out
+    """
 
     mean: Tensor
     scale: Tensor
     linear: Linear
+    calibration: Calibration | None = None
 
     def probabilities(self, x: Tensor) -> Tensor:
         """x: [n d] -> [n c]"""
-        return self.linear.scores((x - self.mean) / self.scale)[0].softmax(0).T
+        temperature = 1.0 if self.calibration is None else self.calibration.temperature
+        return (self.linear.scores((x - self.mean) / self.scale)[0] / temperature).softmax(0).T
 
 
 @dataclass(frozen=True)
@@ -39,11 +47,13 @@ class Choice:
     """How a head is fitted.
 
     mean, scale: [d] or [], what features are shifted and divided by;  strength: the penalty times the labelled rows
+    calibration: of the confidences, where cross-validation could find one
     """
 
     mean: Tensor
     scale: Tensor
     strength: float
+    calibration: Calibration | None = None
 
 
 def fit_head(x: Tensor, rows: Tensor, y: Tensor, classes: int) -> Head:
@@ -72,10 +82,9 @@ def choose(
     each = scaling.scale * scaling.variance.clamp(min=1e-6).sqrt()
     tried = []
     for scale in (scaling.scale, each):
-        mark, penalty = cross_validate((x - scaling.mean) / scale, y, classes, held_out, penalties, steps)
-        tried.append((mark, penalty, scale))
-    _, penalty, scale = max(tried, key=lambda one: one[0])
-    return Choice(scaling.mean, scale, penalty * len(y))
+        tried.append((cross_validate((x - scaling.mean) / scale, y, classes, held_out, penalties, steps), scale))
+    best, scale = max(tried, key=lambda one: one[0].likelihood)
+    return Choice(scaling.mean, scale, best.penalty * len(y), calibrate(best.scores, y, held_out))
 
 
 def fit_chosen(x: Tensor, y: Tensor, classes: int, choice: Choice, steps: int = STEPS) -> Head:
@@ -83,7 +92,8 @@ def fit_chosen(x: Tensor, y: Tensor, classes: int, choice: Choice, steps: int = 
     within, basis = _within((x - choice.mean) / choice.scale)
     penalty = x.new_full((1, within.shape[1]), choice.strength / len(y))
     linear = fit(within, y, classes, penalty, steps=steps)
-    return Head(choice.mean, choice.scale, linear if basis is None else Linear(linear.weight @ basis.T, linear.bias))
+    whole = linear if basis is None else Linear(linear.weight @ basis.T, linear.bias)
+    return Head(choice.mean, choice.scale, whole, choice.calibration)
 
 
 def make_folds(y: np.ndarray, seed: int = 0, most: int = FOLDS) -> Tensor | None:
@@ -99,6 +109,15 @@ def make_folds(y: np.ndarray, seed: int = 0, most: int = FOLDS) -> Tensor | None
     return torch.from_numpy(fold == np.arange(count)[:, None])
 
 
+@dataclass(frozen=True)
+class CrossValidated:
+    """The best mean held-out log-likelihood, its penalty, and what each row got while it was held out, [m c]."""
+
+    likelihood: float
+    penalty: float
+    scores: Tensor
+
+
 def cross_validate(
     x: Tensor,
     y: Tensor,
@@ -106,18 +125,21 @@ def cross_validate(
     folds: Tensor,
     penalties: Sequence[float] = PENALTIES,
     steps: int = STEPS,
-) -> tuple[float, float]:
-    """Best mean held-out log-likelihood, and its penalty.  x: [m d], y: [m], folds: [f m] bool"""
+) -> CrossValidated:
+    """Try all penalties.  x: [m d], y: [m], folds: [f m] bool"""
     x = _within(x)[0]
     fitting = (~folds).to(x.dtype)
     fitting = fitting / fitting.sum(1, keepdim=True)
-    linear, found = None, []
+    linear, best = None, None
     for penalty in penalties:
         strength = x.new_full((len(folds), x.shape[1]), penalty)
         linear = fit(x, y, classes, strength, weights=fitting, start=linear, tolerance=1e-5, steps=steps)
-        likelihood = linear.scores(x).log_softmax(1)[:, y, torch.arange(len(y))]  # [f m]
-        found.append((float(likelihood[folds].mean()), penalty))
-    return max(found)
+        scores = linear.scores(x)  # [f c m]
+        likelihood = float(scores.log_softmax(1)[:, y, torch.arange(len(y))][folds].mean())
+        if best is None or likelihood >= best.likelihood:
+            best = CrossValidated(likelihood, penalty, (scores * folds[:, None]).sum(0).T)
+    assert best is not None
+    return best
 
 
 def _within(x: Tensor) -> tuple[Tensor, Tensor | None]:

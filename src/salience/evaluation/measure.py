@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from salience.evaluation import intervals
+from salience.evaluation.calibration import calibration_error
 from salience.evaluation.clustering import cluster, clustering_metrics
 from salience.evaluation.few_label import draw_labels, few_label_predictions, label_counts
 from salience.evaluation.geometry import geometry_metrics
 from salience.evaluation.intervals import Metric
 from salience.evaluation.knn import knn_scores
 from salience.evaluation.probe import fit_probe
+from salience.evaluation.regression import fit_ridge, r2_gain, r2_metric
 from salience.evaluation.retrieval import retrieval_metrics
 from salience.evaluation.split import held_out, sample
 
@@ -34,6 +36,7 @@ INTERVALS = {
     "few_label": "95% of the mean over label draws (Student's t), the test rows as they are",
     "clustering": "95% bootstrap over test rows, the clusters as they are",
     "retrieval": "95% of the mean over test rows as queries (Student's t)",
+    "regression": "95% bootstrap over test rows, the probe as fitted",
     "geometry": "95% over rows: infinitesimal jackknife; of alignment, Student's t",
     "codes": "95% over test rows: Student's t; of active dimensions, bootstrap; the error of log Z is counted in",
 }
@@ -67,7 +70,8 @@ class Task:
 class Measured:
     """The measures, and what figures and paired comparisons need beside them.
 
-    predicted: [m] by the linear probe; right: labels per class -> [draws], the accuracy of each draw
+    predicted: [m] by the linear probe, or by ridge regression
+    right: labels per class -> [draws], the accuracy of each draw
     """
 
     measures: Measures
@@ -75,12 +79,39 @@ class Measured:
     right: Mapping[int, np.ndarray] = field(default_factory=dict)
 
 
-def measure(train: np.ndarray, test: np.ndarray, task: Task, say: Say) -> Measured:
+@dataclass(frozen=True)
+class ValueTask:
+    """What every representation is measured by where labels are numbers.
+
+    train_values: [n], test_values: [m] float64;  groups: [n] of the training rows, or None
+    """
+
+    train_values: np.ndarray
+    test_values: np.ndarray
+    groups: np.ndarray | None
+
+
+def measure_values(train: np.ndarray, test: np.ndarray, task: ValueTask, say: Say) -> Measured:
     """train: [n d], test: [m d] features"""
+    say("ridge regression")
+    probe = fit_ridge(np.asarray(train, np.float64), task.train_values, task.groups)
+    predicted = probe.predict(np.asarray(test, np.float64))
+    measures = {"regression": {"r2": r2_metric(task.test_values, predicted)}, "geometry": geometry(test)}
+    return Measured(measures, predicted)
+
+
+def measure(train: np.ndarray, test: np.ndarray, task: Task, say: Say, *, centred: bool = False) -> Measured:
+    """Measure features by classes.
+
+    train: [n d], test: [m d] features
+    centred: whether similarities are cosines around the mean of the training rows. Raw input has a large mean that says
+        nothing: on a white ground all cosines are nearly one
+    """
     x, held = as_features(train), as_features(test)
     y, truth = torch.from_numpy(task.train_labels), task.test_labels
+    origin = x.mean(0) if centred else x.new_zeros(())
     say("kNN")
-    neighbours = knn_scores(x, y, held, task.classes).argmax(1).numpy()
+    neighbours = knn_scores(x - origin, y, held - origin, task.classes).argmax(1).numpy()
     say("linear probe")
     probe = fit_probe(x, y, task.classes, torch.from_numpy(task.validation))
     predicted = probe.scores(held).argmax(0).numpy()
@@ -95,7 +126,7 @@ def measure(train: np.ndarray, test: np.ndarray, task: Task, say: Say) -> Measur
         "linear": classification(predicted, truth),
         "few_label": {str(k): metrics for k, (metrics, _) in few.items()},
         "clustering": clustering_metrics(found, truth),
-        "retrieval": retrieval_metrics(held[queries], torch.from_numpy(truth)[queries]),
+        "retrieval": retrieval_metrics(held[queries] - origin, torch.from_numpy(truth)[queries]),
         "geometry": geometry(test),
     }
     return Measured(measures, predicted, {k: right for k, (_, right) in few.items()})
@@ -111,14 +142,19 @@ def _few_label(
     x: Tensor, y: Tensor, held: Tensor, truth: np.ndarray, rows: np.ndarray, classes: int
 ) -> tuple[dict[str, Metric], np.ndarray]:
     """The mean over draws, and each draw's accuracy [draws]."""
-    right = few_label_predictions(x, y, held, rows, classes).numpy() == truth
+    said, confidence = few_label_predictions(x, y, held, rows, classes)
+    right = said.numpy() == truth
     share = np.eye(classes)[truth] / np.bincount(truth, minlength=classes).clip(1)  # [m c]
     present = len(np.unique(truth))
     accuracy, balanced = right.mean(1), (right @ share).sum(1) / present
-    return {
-        "accuracy": intervals.mean(accuracy, 0.0, 1.0),
-        "balanced_accuracy": intervals.mean(balanced, 0.0, 1.0),
-    }, accuracy
+    errors = [calibration_error(*draw) for draw in zip(confidence, torch.from_numpy(right), strict=True)]
+    values = {
+        "accuracy": accuracy,
+        "balanced_accuracy": balanced,
+        "confidence": confidence.double().mean(1).numpy(),
+        "calibration_error": np.array(errors),
+    }
+    return {name: intervals.mean(found, 0.0, 1.0) for name, found in values.items()}, accuracy
 
 
 def geometry(features: np.ndarray) -> dict[str, Metric]:
@@ -126,11 +162,15 @@ def geometry(features: np.ndarray) -> dict[str, Metric]:
     return geometry_metrics(as_features(features[sample(np.arange(len(features)), MOST_SHAPED)]))
 
 
-def gain(ours: Measured, theirs: Measured) -> Measures:
+def gain(ours: Measured, theirs: Measured, task: Task | ValueTask) -> Measures:
     """How much more of the test rows the same label draws get right; paired, so its interval is narrower.
 
-    -> labels per class -> {"accuracy": Metric of the difference}
+    -> labels per class -> {"accuracy": Metric of the difference}; of values {"r2": Metric of the difference}
     """
+    if isinstance(task, ValueTask):
+        assert ours.predicted is not None
+        assert theirs.predicted is not None
+        return {"r2": r2_gain(task.test_values, ours.predicted, theirs.predicted)}
     return {str(k): {"accuracy": intervals.mean(ours.right[k] - theirs.right[k], -1.0, 1.0)} for k in ours.right}
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from salience.errors import Note
+from salience.errors import Note, noting_failure
 from salience.evaluation import figures
 from salience.evaluation.diagnosis import Diagnosis
 from salience.evaluation.earlier import keep_earlier
@@ -40,42 +42,69 @@ tr.family th { padding-top: 1rem; font-weight: 600; } tr.family th span { font-w
   white-space: normal; } td small { color: var(--soft); } td.best { background: var(--good); font-weight: 600; }
 td.best small { font-weight: 400; }
 """
+CALIBRATED = (
+    "how far confidences are from the accuracy, on average: 0 is best; with two labels or more per class they are "
+    "calibrated on the labels of each draw, by cross-validation"
+)
 NO_BEST = ("geometry", "codes")  # families where more is not simply better
 
 
-def write_report(report: Report, folder: Path) -> None:
-    """report.json, report.html and figures/, each whole or not at all.
+def write_report(report: Report, folder: Path) -> Report:
+    """Write report.json, report.html and figures/, each whole or not at all, the figures last.
 
     An earlier report about other data is kept under a number, which a Note says; its figures are in its page.
+    Returns: the report, with a note for each figure that could not be drawn.
     """
-    kept, drawn = keep_earlier(folder, report.about), draw(report)
+    kept = keep_earlier(folder, report.about)
     (folder / "figures").mkdir(exist_ok=True)
-    for name in set(CAPTIONS) - set(drawn):
+    for name in CAPTIONS:
         (folder / "figures" / name).unlink(missing_ok=True)
+    _write(report, {}, folder)  # before anything is drawn: a figure that fails must not take the work with it
+    if kept is not None:
+        warnings.warn(kept, Note, stacklevel=3)
+    drawn, failed = draw(report)
+    report = replace(report, notes=(*report.notes, *failed))
     for name, figure in drawn.items():
         with atomic(folder / "figures" / name) as temporary:
             temporary.write_bytes(figure)
+    _write(report, drawn, folder)
+    return report
+
+
+def _write(report: Report, drawn: Mapping[str, bytes], folder: Path) -> None:
     write_text(folder / "report.html", page(report, drawn))
     write_text(folder / "report.json", json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n")
-    if kept is not None:
-        warnings.warn(kept, Note, stacklevel=3)
 
 
-def draw(report: Report) -> dict[str, bytes]:
-    """Every figure the evidence allows: file name -> content."""
-    evidence, drawn = report.evidence, {}
+def draw(report: Report) -> tuple[dict[str, bytes], list[str]]:
+    """Every figure the evidence allows, file name -> content; and a note for each that could not be drawn."""
+    drawn: dict[str, bytes] = {}
+    failed: list[str] = []
+    for name, make in drawable(report).items():
+        with noting_failure(f"figures/{name}", "the table is complete", failed.append):
+            figure = make()
+            drawn[name] = figure.encode() if isinstance(figure, str) else figure
+    return drawn, failed
+
+
+def drawable(report: Report) -> dict[str, Callable[[], str | bytes]]:
+    """file name -> what draws it, as far as the evidence allows"""
+    shown = report.evidence
+    found: dict[str, Callable[[], str | bytes]] = {}
     if report.representation.get("few_label"):
-        drawn["few_label.svg"] = figures.few_label_curve(report.columns, report.called).encode()
-    drawn["projection.svg"] = figures.projection(
-        evidence.projection, evidence.projected_labels, report.classes
-    ).encode()
-    if evidence.confusion is not None:
-        drawn["confusion.svg"] = figures.confusion_matrix(evidence.confusion, report.classes).encode()
-    if evidence.gallery is not None:
-        drawn["neighbours.png"] = figures.gallery_png(evidence.gallery)
-    if len(set(evidence.training) - {"step", "epoch"}):
-        drawn["training.svg"] = figures.training_curves(evidence.training).encode()
-    return drawn
+        found["few_label.svg"] = partial(figures.few_label_curve, report.columns, report.called)
+    if len(shown.projection):
+        of = shown.projection, shown.projected_labels, report.classes, shown.projected_values
+        found["projection.svg"] = partial(figures.projection, *of)
+    if shown.confusion is not None:
+        found["confusion.svg"] = partial(figures.confusion_matrix, shown.confusion, report.classes)
+    if shown.predicted is not None:
+        found["predicted.svg"] = partial(figures.predicted_against_true, shown.predicted)
+    if shown.gallery is not None:
+        found["neighbours.png"] = partial(figures.gallery_png, shown.gallery)
+    if len(set(shown.training) - {"step", "epoch"}):
+        found["training.svg"] = partial(figures.training_curves, shown.training)
+    return found
 
 
 def page(report: Report, drawn: Mapping[str, bytes]) -> str:
@@ -87,7 +116,7 @@ def page(report: Report, drawn: Mapping[str, bytes]) -> str:
     notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
     parts = [
         f"<h1>What {title} has learnt</h1>",
-        f'<p class="soft">{rows}{about["test_rows"]:,} rows to judge by, {len(report.classes)} classes.</p>',
+        f'<p class="soft">{rows}{about["test_rows"]:,} rows to judge by{of_classes(report)}.</p>',
         verdict,
         f"<ul>{notes}</ul>" if notes else "",
         summary(report),
@@ -102,6 +131,10 @@ def page(report: Report, drawn: Mapping[str, bytes]) -> str:
     )
 
 
+def of_classes(report: Report) -> str:
+    return ", numbers to predict" if "regression" in report.representation else f", {len(report.classes)} classes"
+
+
 CAPTIONS = {
     "few_label.svg": (
         "How few labels suffice",
@@ -113,10 +146,15 @@ CAPTIONS = {
         "Test rows on their two leading principal components. What overlaps here may well be apart in the others.",
     ),
     "confusion.svg": ("What is mistaken for what", "Test rows, by the linear probe. The darker, the larger the share."),
+    "predicted.svg": (
+        "Predicted against true values",
+        "Test rows, by ridge regression on the representation. On the line, a prediction is exact.",
+    ),
     "neighbours.png": (
         "Nearest neighbours",
         "First in each row a test image, then the training images most similar to it by cosine. "
-        "Green frame: the same class; red: another. Without labels, neighbours are among the test images and blue.",
+        "Green frame: the same class; red: another; blue: without classes. Without labels, neighbours are among the "
+        "test images.",
     ),
     "training.svg": ("The training", "As metrics.csv has it."),
 }
@@ -151,7 +189,11 @@ def summary(report: Report) -> str:
     called = report.called
     columns = {key: measures for key, measures in report.columns.items() if measures}
     head = "".join(f"<th>{escape(called[key])}</th>" for key in columns)
-    body = "".join(_family(family, columns) for family in FAMILIES if report.representation.get(family))
+    body = "".join(
+        _family(family, columns) + _calibration(columns) * (family == "few_label")
+        for family in FAMILIES
+        if report.representation.get(family)
+    )
     caption = "Value and 95 % interval. Shaded: the best of the row, and whatever its interval does not exclude."
     return (
         f'<div class="scroll"><table><caption>{caption}</caption>'
@@ -163,6 +205,19 @@ def _family(family: str, columns: Mapping[str, Any]) -> str:
     head = f'<tr class="family"><th colspan="{len(columns) + 1}">{FAMILIES[family]} '
     head += f"<span>{escape(INTERVALS[family])}</span></th></tr>"
     return head + "".join(_row(family, key, columns) for key in columns["representation"][family])
+
+
+def _calibration(columns: Mapping[str, Any]) -> str:
+    """What remains of the calibration error in the few-label curve; less is better, so nothing is marked."""
+    curves = [measures.get("few_label", {}) for measures in columns.values()]
+    head = f'<tr class="family"><th colspan="{len(columns) + 1}">labels per class: calibration error '
+    head += f"<span>{escape(CALIBRATED)}</span></th></tr>"
+    rows = {key: [curve.get(key, {}).get("calibration_error") for curve in curves] for key in curves[0]}
+    return head + "".join(
+        f"<tr><th>{escape(key)}</th>{''.join(_cell(metric, False) for metric in row)}</tr>"
+        for key, row in rows.items()
+        if any(row)
+    )
 
 
 def _row(family: str, key: str, columns: Mapping[str, Any]) -> str:

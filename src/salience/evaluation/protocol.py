@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,16 +11,28 @@ import numpy as np
 
 from salience.data import Dataset
 from salience.data.progress import progress_bar
-from salience.errors import Note, UserError, naming
+from salience.data.target import Target
+from salience.errors import Note, UserError, naming, noting_failure
 from salience.evaluation import baselines, gallery
 from salience.evaluation.codes import codes_told
 from salience.evaluation.diagnosis import Diagnosis, diagnose_run
 from salience.evaluation.geometry import alignment
 from salience.evaluation.intervals import Metric
 from salience.evaluation.limits import MOST_PROJECTED, note_limits
-from salience.evaluation.measure import STAGES, Measured, Say, Task, as_features, gain, geometry, measure
+from salience.evaluation.measure import (
+    STAGES,
+    Measured,
+    Say,
+    Task,
+    ValueTask,
+    as_features,
+    gain,
+    geometry,
+    measure,
+    measure_values,
+)
 from salience.evaluation.report import Evidence, Report
-from salience.evaluation.rows import Rows, choose_rows, labels_of, seen_in_training, shared_rows
+from salience.evaluation.rows import Rows, choose_rows, labels_of, seen_in_training, shared_rows, values_of
 from salience.evaluation.split import sample
 from salience.evaluation.threads import threads_for
 from salience.reading import AS_FOUND, Reading
@@ -29,6 +41,7 @@ from salience.run import Run
 
 T = TypeVar("T")
 BASELINES = ("raw", "pca", "untrained")
+COMPLETE = "the figures in the table are complete"
 
 Features = tuple[np.ndarray | None, np.ndarray]  # [n d] of the training rows, [m d] of the test rows
 
@@ -39,6 +52,7 @@ def evaluate(
     test: Any = None,
     *,
     labels: str | None = None,
+    target: Target | None = None,
     reading: Reading = AS_FOUND,
     progress: bool = True,
     write: bool = True,
@@ -48,22 +62,26 @@ def evaluate(
     run: a Representation or a run folder
     on: anything `open_data` takes, or a Dataset; without `test` a fifth of it is held out (stratified, seed 0)
     test: held-out data, whose classes match by name
-    labels: the column that holds the classes, in a table; by default the one the run was told of
+    labels: the column that holds the labels, in a table; by default the one the run was told of
+    target: what labels are predicted as: "classification", or "regression" for numbers (R² of ridge regression). By
+        default measurements, and many different whole numbers, are a quantity; the report says what was chosen
     reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     write: report.json, report.html and figures/ into the run folder, where there is one; an earlier report about other
         data is kept beside them as report-N
-    Errors: UserError for labels of one class alone, groups that cannot be split, data that do not fit the run.
+    Errors: UserError for labels of one class alone or that are no `target`, groups that cannot be split, data that do
+        not fit the run.
     """
     rep = load(run) if isinstance(run, str | Path) else run
     with naming("on", "source"):
         data = open_for(rep, on, labels, reading)
     with naming("test", "source"):
         held = None if test is None else open_for(rep, test, labels, reading)
-    rows = choose_rows(data, held)
+    rows = choose_rows(data, held, target)
     judged, source = (data, on) if held is None else (held, test)
     seen = seen_in_training(rep.trained_on, judged, source, bool(rep.config.get("use_labels")))
     notes = [*dict.fromkeys(data.notes + judged.notes), *rows.notes]
     notes += seen or shared_rows(rep.trained_on, rows, rep.open_trained)
+    watched = health_of(rep), cost_of(rep)
     with progress_bar((1 + len(BASELINES)) * STAGES, "evaluate", progress, unit="steps") as bar:
 
         def say(what: str) -> None:
@@ -71,14 +89,13 @@ def evaluate(
             bar.update(1)
 
         found = measure_all(rep, rows, say)
+    notes += note_baselines(rep, found)
     notes += [*note_limits(rows, told="codes" in found["representation"][0].measures), *note_unfinished(rep)]
-    if "untrained" not in found:
-        notes.append(f"{rep.method_name} is solved, not trained: there is no untrained encoder to compare with")
-    report = make_report(rep, rows, found, notes)
+    report = make_report(rep, rows, found, notes, watched)
     if write and rep.run is not None:
         from salience.evaluation.page import write_report
 
-        write_report(report, Path(rep.run))
+        report = write_report(report, Path(rep.run))
     return report
 
 
@@ -104,6 +121,15 @@ def note_unfinished(rep: Representation) -> list[str]:
     return [f"the run is unfinished: measured is its checkpoint of step {run.step:,} of {run.config['steps']:,}"]
 
 
+def note_baselines(rep: Representation, found: Collection[str]) -> list[str]:
+    """Why a baseline is left out.  found: what was measured"""
+    why = {
+        "pca": "the run is PCA itself, so PCA is no baseline for it",
+        "untrained": f"{rep.method_name} is solved, not trained: there is no untrained encoder to compare with",
+    }
+    return [reason for name, reason in why.items() if name not in found]
+
+
 def measure_all(rep: Representation, rows: Rows, say: Say) -> dict[str, tuple[Measured, Features]]:
     """The representation, then each baseline that applies; features are computed once for each."""
     task = make_task(rows)
@@ -114,7 +140,7 @@ def measure_all(rep: Representation, rows: Rows, say: Say) -> dict[str, tuple[Me
         train, test = raw if name == "raw" else features_of(embed, rows)
         require_finite(train, name)
         require_finite(test, name)
-        measured = measure_one((train, test), task, say)
+        measured = measure_one((train, test), task, say, centred=name == "raw")
         measured.measures["geometry"] |= view_alignment(rep, embed, rows.test)
         if name == "representation" and (told := codes_told(rep, rows.test)):
             measured.measures["codes"] = told
@@ -122,30 +148,32 @@ def measure_all(rep: Representation, rows: Rows, say: Say) -> dict[str, tuple[Me
     return found
 
 
-def measure_one(features: Features, task: Task | None, say: Say) -> Measured:
+def measure_one(features: Features, task: Task | ValueTask | None, say: Say, *, centred: bool) -> Measured:
     train, test = features
     with threads_for(test.size if train is None else train.size):
         if task is None or train is None:
             return Measured({"geometry": geometry(test)})
-        return measure(train, test, task, say)
+        if isinstance(task, ValueTask):
+            return measure_values(train, test, task, say)
+        return measure(train, test, task, say, centred=centred)
 
 
-def make_task(rows: Rows) -> Task | None:
+def make_task(rows: Rows) -> Task | ValueTask | None:
     """None without labels. Classes are those the training rows have, numbered without gaps."""
     if rows.train is None:
         return None
+    if rows.target == "regression":
+        return ValueTask(values_of(rows.train), values_of(rows.test), rows.train.groups)
     present, train = np.unique(labels_of(rows.train), return_inverse=True)
     return Task.of(train, np.searchsorted(present, labels_of(rows.test)), len(present), rows.train.groups)
 
 
 def embedders(rep: Representation, rows: Rows, raw: Features) -> dict[str, baselines.Embed]:
     """Everything that is measured, as functions of data."""
-    project = baselines.principal_components(raw[1] if raw[0] is None else raw[0], rep.dim)
-    found: dict[str, baselines.Embed] = {
-        "representation": rep.embed,
-        "raw": baselines.raw,
-        "pca": lambda data: project(baselines.raw(data)),
-    }
+    found: dict[str, baselines.Embed] = {"representation": rep.embed, "raw": baselines.raw}
+    if rep.method_name != "pca":
+        project = baselines.principal_components(raw[1] if raw[0] is None else raw[0], rep.dim)
+        found["pca"] = lambda data: project(baselines.raw(data))
     untrained = rep.untrained(rows.train or rows.test)
     return found if untrained is None else found | {"untrained": untrained.embed}
 
@@ -174,26 +202,39 @@ def view_alignment(rep: Representation, embed: baselines.Embed, data: Dataset) -
 
 
 def make_report(
-    rep: Representation, rows: Rows, found: Mapping[str, tuple[Measured, Features]], notes: list[str]
+    rep: Representation,
+    rows: Rows,
+    found: Mapping[str, tuple[Measured, Features]],
+    notes: list[str],
+    watched: tuple[Diagnosis | None, Mapping[str, Any]],
 ) -> Report:
+    """watched: the health of the training and what it cost"""
     ours, features = found["representation"]
+    task, notes = make_task(rows), list(notes)
+    shown = evidence(rep, rows, ours, features, notes.append)
     others = {name: found[name][0] if name in found else None for name in BASELINES}
     return Report(
         ours.measures,
         {name: other.measures if other else None for name, other in others.items()},
-        {name: gain(ours, other) if other and other.right else None for name, other in others.items()},
-        told_or({}, lambda: Run(rep.run).cost if rep.run else {}),
+        {name: gain(ours, other, task) if other and task else None for name, other in others.items()},
+        watched[1],
         describe(rep, rows, features),
         tuple(notes),
-        rows.test.classes,
-        evidence(rep, rows, ours, features),
-        health_of(rep),
+        () if rows.target == "regression" else rows.test.classes,
+        shown,
+        watched[0],
     )
 
 
 def health_of(rep: Representation) -> Diagnosis | None:
     """None where no training was watched, or its record is damaged, which is warned of."""
     return told_or(None, lambda: diagnose_run(Run(rep.run)) if rep.run else None)
+
+
+def cost_of(rep: Representation) -> dict[str, Any]:
+    """Empty where no training was measured, or its record is damaged, which is warned of."""
+    nothing: dict[str, Any] = {}
+    return told_or(nothing, lambda: Run(rep.run).cost if rep.run else nothing)
 
 
 def told_or(otherwise: T, read: Callable[[], T]) -> T:
@@ -207,6 +248,7 @@ def told_or(otherwise: T, read: Callable[[], T]) -> T:
 
 def describe(rep: Representation, rows: Rows, features: Features) -> dict[str, Any]:
     """What was measured, on what."""
+    regression = rows.target == "regression"
     return {
         "method": rep.method_name,
         "dim": int(features[1].shape[1]),
@@ -215,7 +257,8 @@ def describe(rep: Representation, rows: Rows, features: Features) -> dict[str, A
         "test_rows": len(rows.test),
         "train": None if rows.train is None else _identity(rows.train),
         "test": _identity(rows.test),
-        "classes": [] if rows.train is None else list(rows.test.classes),
+        "classes": [] if rows.train is None or regression else list(rows.test.classes),
+        **({"target": rows.target} if regression else {}),
         "trained_on": dict(rep.trained_on),
     }
 
@@ -224,17 +267,38 @@ def _identity(data: Dataset) -> dict[str, str]:
     return {"name": data.name, "split": data.split, "fingerprint": data.fingerprint}
 
 
-def evidence(rep: Representation, rows: Rows, ours: Measured, features: Features) -> Evidence:
-    """What the figures show."""
+def evidence(
+    rep: Representation, rows: Rows, ours: Measured, features: Features, tell: Callable[[str], object]
+) -> Evidence:
+    """What the figures show. What cannot be made is left out and told: it must not take the measures with it."""
     train, test = features
-    chosen = sample(np.arange(len(test)), MOST_PROJECTED)
-    return Evidence(
-        gallery.project(test[chosen]),
-        labels_of(rows.test)[chosen],
-        None if ours.predicted is None else confusion(rows, ours.predicted),
-        gallery.neighbour_gallery(rows.train, rows.test, train, test),
-        gallery.training_curves(rep.run),
-    )
+    values = rows.target == "regression"
+
+    def projection() -> dict[str, Any]:
+        chosen = sample(np.arange(len(test)), MOST_PROJECTED)
+        shown = {"projection": gallery.project(test[chosen]), "projected_labels": labels_of(rows.test)[chosen]}
+        return shown | ({"projected_values": values_of(rows.test)[chosen]} if values else {})
+
+    def predictions() -> dict[str, Any]:
+        if ours.predicted is None:
+            return {}
+        if values:
+            return {"predicted": np.stack([values_of(rows.test), ours.predicted], 1)}
+        return {"confusion": confusion(rows, ours.predicted)}
+
+    def neighbours() -> dict[str, Any]:
+        return {"gallery": gallery.neighbour_gallery(rows.train, rows.test, train, test, classes=not values)}
+
+    found: dict[str, Any] = {"projection": np.zeros((0, 2)), "projected_labels": np.zeros(0, int)}
+    for what, make in (
+        ("the projection of the test rows", projection),
+        ("the predictions of the probe", predictions),
+        ("the nearest neighbours", neighbours),
+        ("the course of the training", lambda: {"training": gallery.training_curves(rep.run)}),
+    ):
+        with noting_failure(what, COMPLETE, tell):
+            found |= make()
+    return Evidence(**found)
 
 
 def confusion(rows: Rows, predicted: np.ndarray) -> np.ndarray:

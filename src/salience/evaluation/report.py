@@ -15,12 +15,16 @@ from salience.evaluation.measure import INTERVALS, Measures
 FAMILIES = {
     "knn": "kNN",
     "linear": "linear probe",
+    "regression": "ridge regression",
     "few_label": "labels per class",
     "clustering": "clusters",
     "retrieval": "retrieval",
     "geometry": "geometry",
     "codes": "codes",
 }
+
+
+OF_FEW = ("accuracy", "calibration_error")  # of a few-label curve, in the table
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ class Evidence:
     """What the figures are drawn from, beside the measures.
 
     projection: [m 2] leading principal components of test rows;  projected_labels: [m], -1 where unknown
-    confusion: [classes classes], rows are the truth
+    projected_values: [m], where labels are numbers
+    confusion: [classes classes], rows are the truth;  predicted: [m 2], true and predicted numbers of all test rows
     training: column of metrics.csv -> [points], `step` among them
     """
 
@@ -48,6 +53,8 @@ class Evidence:
     confusion: np.ndarray | None = None
     gallery: Gallery | None = None
     training: Mapping[str, np.ndarray] = field(default_factory=dict)
+    projected_values: np.ndarray | None = None
+    predicted: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class Report:
     """The measures of a representation and its baselines on held-out rows.
 
     baselines, gains: "raw", "pca", "untrained" -> measures, None where one does not apply;  gains: the representation's
-        few-label accuracy minus the baseline's, paired over label draws
+        few-label accuracy minus the baseline's, paired over label draws; of numbers its R², paired over test rows
     health: of the training, None where there was none to watch
     cost: of the training;  about: method, data and rows;  notes: what a reader must know
     """
@@ -102,10 +109,12 @@ class Report:
         return [(name, [column.get(name) for column in columns]) for name in names]
 
     def verdict(self) -> str:
-        """Did learning help? In one sentence, from the paired few-label gains."""
+        """Did learning help? In one sentence, from the paired gains: few-label accuracy, or R²."""
         gains = {name: gain for name, gain in self.gains.items() if gain}
         if not gains:
             return ""
+        if "regression" in self.representation:
+            return self._verdict_on_values({name: gain["r2"] for name, gain in gains.items()})
         counts = list(next(iter(gains.values())))
         better = [k for k in counts if all(gain[k]["accuracy"].low > 0 for gain in gains.values())]
         worse = [k for k in counts if any(gain[k]["accuracy"].high < 0 for gain in gains.values())]
@@ -119,6 +128,16 @@ class Report:
             )
         rest = f"a baseline is better with {listing(worse)}" if worse else "undecided with the rest"
         return f"Learning helped with {listing(better)} label{'s' * (better != ['1'])} per class; {rest}."
+
+    def _verdict_on_values(self, gains: Mapping[str, Metric]) -> str:
+        """gains: baseline -> how much higher our R² is"""
+        worse = [self.called[name] for name, gain in gains.items() if gain.high < 0]
+        undecided = [self.called[name] for name, gain in gains.items() if gain.low <= 0 <= gain.high]
+        if not worse and not undecided:
+            return "Learning helped: on these test rows R² is higher than every baseline's."
+        rest = [f"{listing(worse)} {'have' if len(worse) > 1 else 'has'} a higher R²"] if worse else []
+        rest += [f"the difference to {listing(undecided)} is undecided"] if undecided else []
+        return f"Learning did not help: on these test rows {'; '.join(rest)}."
 
     def table(self) -> str:
         """Value and interval of every figure, the baselines beside."""
@@ -154,15 +173,21 @@ def flatten(measures: Measures) -> dict[str, Metric]:
             if isinstance(inner, Metric):
                 flat[f"{FAMILIES[family]} {words(key)}"] = inner
             else:
-                flat[f"{key} label{'s' * (key != '1')} per class accuracy"] = inner["accuracy"]
+                counted = f"{key} label{'s' * (key != '1')} per class"
+                flat |= {f"{counted} {words(one)}": inner[one] for one in OF_FEW if one in inner}
     return flat
 
 
 def words(key: str) -> str:
     """balanced_accuracy -> balanced accuracy"""
-    return {"nmi": "NMI", "ari": "ARI", "precision_at_1": "P@1", "r_precision": "R-precision", "map_at_r": "MAP@R"}.get(
-        key, key.replace("_", " ")
-    )
+    return {
+        "r2": "R²",
+        "nmi": "NMI",
+        "ari": "ARI",
+        "precision_at_1": "P@1",
+        "r_precision": "R-precision",
+        "map_at_r": "MAP@R",
+    }.get(key, key.replace("_", " "))
 
 
 def cell(metric: Metric | None) -> str:

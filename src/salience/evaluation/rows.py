@@ -11,7 +11,9 @@ import numpy as np
 
 from salience.data import Dataset
 from salience.data.duplicates import content_hashes
+from salience.data.target import Target, choose_target
 from salience.errors import UserError, naming
+from salience.evaluation.regression import strata
 from salience.evaluation.split import held_out, sample
 from salience.units import printable
 
@@ -26,11 +28,13 @@ class Rows:
 
     train: labelled rows for the probes; None where there are no labels
     test: rows that judge;  notes: what a reader must know of the choice
+    target: what the labels are predicted as
     """
 
     train: Dataset | None
     test: Dataset
     notes: tuple[str, ...]
+    target: Target = "classification"
 
 
 def labels_of(data: Dataset) -> np.ndarray:
@@ -38,15 +42,19 @@ def labels_of(data: Dataset) -> np.ndarray:
     return np.full(len(data), -1) if data.labels is None else data.labels
 
 
-def choose_rows(data: Dataset, held: Dataset | None) -> Rows:
+def choose_rows(data: Dataset, held: Dataset | None, target: Target | None = None) -> Rows:
     """Training and test rows, at most MOST_TRAINED and MOST_JUDGED, labelled where there are labels.
 
-    data: to train on, and to judge by where `held` is None
-    Errors: UserError for one class alone, or where no row is left to judge by.
+    data: to train on, and to judge by where `held` is None;  target: None leaves the choice to the data
+    Errors: UserError for one class or value alone, labels that are no target, or where no row is left to judge by.
     """
-    notes: list[str] = []
     if (labels_of(data) < 0).all():
+        if target is not None:
+            raise UserError(f"target: {data.name} has no labels to predict; name their column with --labels")
         return _without_labels(data if held is None else held)
+    chosen, notes = choose_target(data, target)
+    if chosen == "regression":
+        return _rows_with_values(data, held, notes)
     with naming("on", "source"):
         data.require_labels("evaluation")
     known = _labelled(data, "", notes)
@@ -61,6 +69,34 @@ def choose_rows(data: Dataset, held: Dataset | None) -> Rows:
         raise UserError(f"test: {test.name} leaves one row to judge by, and a figure needs two; give more rows")
     _note_small_classes(train, notes)
     return Rows(train, test.subset(_limited(rows, MOST_JUDGED, "test ", notes)), tuple(notes))
+
+
+def _rows_with_values(data: Dataset, held: Dataset | None, notes: list[str]) -> Rows:
+    """Rows whose labels are numbers: values of the test rows need not be among those of the training rows."""
+    if held is None:
+        known = _labelled(data, "", notes)
+        train, test = _divided(known, held_out(strata(values_of(known)), known.groups))
+        notes.append("a fifth of the labelled rows is held out, stratified by tenths of their values, seed 0")
+    else:
+        if held.quantity is None:
+            raise UserError(
+                f"test: the labels of {held.name} are no numbers, and regression needs them; label its items"
+            )
+        train, test = _labelled(data, "", notes), _labelled(held, "test ", notes)
+    train = train.subset(_limited(np.arange(len(train)), MOST_TRAINED, "training ", notes))
+    test = test.subset(_limited(np.arange(len(test)), MOST_JUDGED, "test ", notes))
+    for argument, part in (("on", train), ("test", test)):
+        if len(np.unique(values_of(part))) < 2:
+            raise UserError(
+                f"{argument}: {part.name} has one value alone as its labels, and R² needs two; give more rows"
+            )
+    return Rows(train, test, tuple(notes), "regression")
+
+
+def values_of(data: Dataset) -> np.ndarray:
+    """[n] float64, the labels as numbers, NaN where unknown. Only of data whose labels are numbers."""
+    assert data.quantity is not None
+    return data.quantity
 
 
 def _without_labels(data: Dataset) -> Rows:
@@ -86,7 +122,11 @@ def _alike(data: Dataset, held: Dataset) -> Dataset:
 
 
 def _split(data: Dataset) -> tuple[Dataset, Dataset]:
-    chosen = held_out(labels_of(data), data.groups)
+    return _divided(data, held_out(labels_of(data), data.groups))
+
+
+def _divided(data: Dataset, chosen: np.ndarray) -> tuple[Dataset, Dataset]:
+    """The rows that are not chosen, and those that are.  chosen: [n] bool"""
     if not chosen.any():
         raise UserError(f"on: {data.name} has one labelled row a class, so none can be held out; give --test")
     return data.subset(np.flatnonzero(~chosen)), data.subset(np.flatnonzero(chosen))

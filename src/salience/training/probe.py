@@ -118,8 +118,8 @@ def unexplained(x: Tensor, rebuilt: Tensor) -> dict[str, Tensor]:
 
 
 def _labelled(dataset: Dataset, rows: np.ndarray) -> Dataset | None:
-    """Some of these rows that have labels; None where they are too few, or of one class."""
-    if dataset.labels is None:
+    """Some of these rows that have labels; None where they are too few, of one class, or measurements."""
+    if dataset.labels is None or dataset.measured:
         return None
     known = rows[dataset.labels[rows] >= 0][:LABELLED]
     if len(known) < LEAST_LABELLED or len(np.unique(dataset.labels[known])) < 2:

@@ -122,7 +122,7 @@ def found_array(
         given = values_for(y, len(x), "labels")
         if classes:
             return Found(x, None, encode_known(given, classes, "labels"), classes, group_codes, views=views)
-    labels, names = (None, ()) if given is None else encode_labels(given)
+    labels, names = (None, ()) if given is None else encode_labels(given, measurements=query.labels is not None)
     return Found(_content(x), None, labels, names, group_codes, views=views)
 
 

@@ -107,16 +107,18 @@ def _column(table: Table, name: str, argument: str) -> str:
 def _labels(table: Table, column: str | None, query: Query) -> tuple[Any, tuple[str, ...], tuple[str, ...]]:
     if column is None:
         given = None if query.labels is None else values_for(query.labels, _count(table), "labels")
-        return (None, (), ()) if given is None else (*encode_labels(given), ())
+        return (None, (), ()) if given is None else (*encode_labels(given, measurements=True), ())
     values = _values(table.verbatim or table.frames, column)
     if names := _class_names(table, column):
         return encode_known(values, names, f"labels: column '{column}'"), tuple(names), ()
+    named = isinstance(query.labels, str)  # by the user, who may want a regression target
     try:
-        return (*encode_labels(_parsed(values) if table.texts else values), ())
+        return (*encode_labels(_parsed(values) if table.texts else values, measurements=named), ())
     except UserError:
-        if isinstance(query.labels, str):
+        if named:
             raise
-        return None, (), (f"column '{column}' is left out: it holds measurements, not classes",)
+        told = f"column '{column}' is left out: it holds measurements, not classes; name it with --labels to predict it"
+        return None, (), (told,)
 
 
 def _groups(table: Table, column: str | None, query: Query) -> Any:

@@ -1,0 +1,67 @@
+"""What labels are predicted as: classes, or a number on a scale.
+
+A column of whole numbers can be either: ages on a scale, or the numbers of a hundred classes. What is chosen here is
+always told, with how to say otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+
+from salience.data.dataset import Dataset
+from salience.errors import UserError
+from salience.units import printable
+
+Target = Literal["classification", "regression"]
+MOST_CLASSES = 20  # different whole numbers that are taken as classes without a word
+
+
+def choose_target(data: Dataset, asked: Target | None) -> tuple[Target, list[str]]:
+    """Decide what the labels of `data` are, and say so where it was a choice.
+
+    asked: what the user wants; None leaves it to the data
+    Returns: the target, and notes for the report.
+    Raises: UserError where the labels cannot be what was asked for.
+    """
+    if asked is not None and asked not in get_args(Target):
+        raise UserError(f"target: expected classification or regression, got '{printable(str(asked))}'")
+    if asked == "regression" and data.labels is not None and data.numbers is None:
+        other = next(name for name in data.classes if not _is_number(name))
+        raise UserError(
+            f"target: regression needs numbers as labels, and '{printable(other)}' of {data.name} is none; "
+            "name a column of numbers with --labels, or leave --target out"
+        )
+    if asked == "classification" and data.measured:
+        raise UserError(
+            f"target: the labels of {data.name} are measurements ({data.classes[0]} and the like), no classes; "
+            "give --target regression"
+        )
+    if asked is not None:
+        return asked, []
+    return guess_target(data)
+
+
+def guess_target(data: Dataset) -> tuple[Target, list[str]]:
+    """Regression for measurements, and for many different whole numbers that do not just number classes."""
+    numbers, different = data.numbers, len(data.classes)
+    if data.labels is None or numbers is None:
+        return "classification", []
+    if data.measured:
+        return "regression", [f"labels are measurements, {different:,} different ones: regression (R²), no classes"]
+    if different <= MOST_CLASSES:
+        return "classification", []
+    first = int(numbers.min())
+    if first in (0, 1) and np.array_equal(np.sort(numbers), np.arange(first, first + different)):
+        told = f"labels are the whole numbers from {first} to {first + different - 1}, taken as {different} classes"
+        return "classification", [f"{told}; if they are a quantity, give --target regression"]
+    told = f"labels are {different:,} different whole numbers, taken as a quantity: regression (R²)"
+    return "regression", [f"{told}; if they are {different:,} classes, give --target classification"]
+
+
+def _is_number(name: str) -> bool:
+    try:
+        return bool(np.isfinite(float(name)))
+    except ValueError:
+        return False
