@@ -145,3 +145,9 @@ def test_the_statistics_of_a_run_stay_its_own(tmp_path):
     table = pd.DataFrame({"a": [1.0, 2, 3], "b": ["x", "y", "x"]})
     spec = open_data(table).spec
     assert open_data(table.assign(a=7.0), spec=spec).spec == spec
+
+
+def test_the_shape_and_type_of_items_are_part_of_the_fingerprint():
+    x = np.zeros((6, 2, 3), np.uint8)
+    same = [open_data(x), open_data(x.reshape(6, 3, 2)), open_data(x.reshape(6, 6)), open_data(x.astype(np.float32))]
+    assert len({data.fingerprint for data in same}) == 4
