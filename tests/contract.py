@@ -20,6 +20,8 @@ from salience.training import fit
 
 ROWS, SIZE, CLASSES = 96, 8, 3
 QUICK: dict[str, Any] = {"epochs": 3, "batch_size": 32, "progress": False}
+SLOW = {"moco": 20, "crvae": 6}  # epochs of those whose loss is mostly the luck of their views
+DRAWS = 8
 
 
 COLOUR = ("cmc",)  # methods that need it
@@ -59,9 +61,9 @@ def build(name: str, dataset: Dataset, *, encoder: str | None = None, **options:
     return method_class(name).build(Context(dataset.spec, len(dataset), encoder), **options)
 
 
-def fitted(name: str, out: Path) -> Representation:
-    settings = QUICK if catalogue.find(name).kind != "ClosedForm" else {"progress": False}
-    return fit(name, dataset_for(name), out=out, **settings)
+def fitted(name: str, out: Path, **settings: Any) -> Representation:
+    quick = QUICK if catalogue.find(name).kind != "ClosedForm" else {"progress": False}
+    return fit(name, dataset_for(name), out=out, **{**quick, **settings})
 
 
 def other_value(option: catalogue.Option) -> Any:
@@ -135,23 +137,27 @@ def check_same_seed_same_weights(name: str, tmp_path: Path) -> None:
 
 
 def check_training_lowers_the_loss(rep: Representation) -> None:
-    """On the same views, against the same method before training: a loss with a wrong sign would have risen.
+    """On the same views, against the same method before training, with the same buffers: a queue is part of the task.
 
-    With the same buffers, as a queue of old keys is part of the task.
+    By more than four standard errors, over the views that several epochs would draw.
     """
     dataset = dataset_for(rep.method_name)
     fresh = build(rep.method_name, dataset)
     fresh.load_state_dict(dict(rep.method.named_buffers()), strict=False)
-    batch, at = dataset.batch(np.arange(ROWS)), Progress(total=10, seed=1)
+    batch = dataset.batch(np.arange(ROWS))
     assert isinstance(rep.method, Method)
     assert isinstance(fresh, Method)
-    with torch.no_grad():
-        before, after = (method.train().yardstick(batch, at) for method in (fresh, rep.method))
+    falls = []
+    for epoch in range(DRAWS):
+        at = Progress(total=10, epoch=epoch, seed=1)
+        with torch.no_grad():
+            before, after = (method.train().yardstick(batch, at) for method in (fresh, rep.method))
+        if before is None or after is None:
+            assert isinstance(rep.method, Adversarial)  # whose players' losses tell nothing; the method's own tests do
+            break
+        falls.append(float(before) - float(after))
     rep.method.eval()
-    if before is None or after is None:
-        assert isinstance(rep.method, Adversarial)  # whose players' losses tell nothing; the method's own tests do
-    else:
-        assert float(after) < float(before)
+    assert not falls or np.mean(falls) > 4 * np.std(falls, ddof=1) / DRAWS**0.5
 
 
 def check_tells_classes_apart(rep: Representation) -> None:

@@ -3,6 +3,7 @@ import typing
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
+import numpy as np
 import pytest
 
 from salience import catalogue
@@ -109,6 +110,32 @@ def test_find_suggests_the_nearest_name(tmp_path):
 def test_text_is_read_by_type(option, text, value):
     assert option.read(text) == value
     assert type(option.read(text)) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "value"),
+    [
+        (Option("n", "int", 1), np.int64(12), 12),
+        (Option("n", "float", 1.0), np.float32(0.5), 0.5),
+        (Option("n", "float", 1.0), np.int64(2), 2.0),
+        (Option("n", "bool", False), np.True_, True),
+        (Option("n", "str", "a"), np.str_("b"), "b"),
+        (Option("n", "str", "a", choices=("a", "b")), np.str_("b"), "b"),
+        (Option("n", "int", 1, choices=(1, 2)), np.int64(2), 2),
+    ],
+)
+def test_values_of_numpy_become_plain_ones_that_a_config_can_hold(option, given, value):
+    assert option.check(given) == value
+    assert type(option.check(given)) is type(value)
+
+
+@pytest.mark.parametrize("given", [True, np.True_])
+@pytest.mark.parametrize(
+    "option", [Option("n", "int", 1), Option("n", "float", 1.0), Option("n", "int", 1, choices=(1, 2))]
+)
+def test_a_flag_is_no_number(option, given):
+    with pytest.raises(ValueError, match="is not"):
+        option.check(given)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from salience import catalogue
 from salience.cli import main
 from salience.cli.fit import BY_GRADIENT, fit_options
 from salience.errors import UserError
+from salience.training import Interrupted
 
 
 @pytest.fixture
@@ -343,12 +344,39 @@ def test_a_reader_that_goes_away_is_no_error():
     assert done.stderr == ""
 
 
-def test_sigint_ends_a_process_with_130():
+def ended_by(number: int, before: str = "pass") -> subprocess.CompletedProcess[str]:
     script = (
-        "import os, signal, sys; from salience import catalogue; from salience.cli import main\n"
-        "catalogue.entries = lambda: os.kill(os.getpid(), signal.SIGINT)\n"
+        f"import os, signal, sys; {before}; from salience import catalogue; from salience.cli import main\n"
+        f"catalogue.entries = lambda: os.kill(os.getpid(), {int(number)}) or ()\n"
         "sys.exit(main(['methods']))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 128 + signal.SIGINT
-    assert done.stderr == "interrupted\n"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [
+        (signal.SIGINT, 130, "interrupted\n"),
+        (signal.SIGTERM, 143, "terminated\n"),
+        (signal.SIGHUP, 129, "hung up\n"),
+    ],
+)
+def test_a_signal_ends_a_process_with_its_own_code(number, code, said):
+    done = ended_by(number)
+    assert (done.returncode, done.stderr) == (code, said)
+
+
+def test_a_hang_up_that_nohup_ignores_ends_nothing():
+    done = ended_by(signal.SIGHUP, before="signal.signal(signal.SIGHUP, signal.SIG_IGN)")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_training_that_a_signal_stopped_says_which(monkeypatch, capsys, number, code, said):
+    raising(monkeypatch, Interrupted("stopped at step 7", number=number))
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["fit", "pca", "digits"]) == code
+    assert capsys.readouterr().err == f"{said}: stopped at step 7\n"
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,24 +12,14 @@ import salience
 
 SOURCE = Path(salience.__file__).parent
 LAYERS = (
-    (
-        "errors",
-        "units",
-        "batch",
-        "distributed",
-        "files",
-        "allocator",
-        "catalogue",
-        "source_names",
-        "store_names",
-        "reading",
-    ),
+    ("errors", "units", "batch", "distributed", "files", "locks", "untrusted", "allocator", "processors"),
+    ("catalogue", "source_names", "store_names", "reading", "csv_text", "drawing"),
     ("views",),
     ("nets",),
     ("modalities",),
     ("data",),
     ("methods",),
-    ("run", "representation"),
+    ("run_records", "run_metrics", "run", "representation"),
     ("store",),
     ("evaluation",),
     ("training",),
@@ -125,3 +116,18 @@ def test_the_version_is_that_of_the_package():
     from importlib.metadata import version
 
     assert salience.__version__ == version("salience")
+
+
+VERBS = (
+    "anomalies", "arithmetic", "cluster", "denoise", "duplicates", "interpolate", "reconstruct", "sample", "search",
+    "super_resolve",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted({*salience.PUBLIC, *VERBS}))
+def test_what_is_public_is_what_its_module_has_under_that_name(name):
+    assert name in salience.__all__
+    where = f"salience.apps.{name}" if name in VERBS else salience.PUBLIC[name]
+    found = getattr(salience, name)
+    assert found is getattr(import_module(where), name)
+    assert found.__name__ == name

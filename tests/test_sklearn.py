@@ -53,6 +53,16 @@ def test_scikit_learn_accepts_it(estimator, check):
     check(estimator)
 
 
+def test_numbers_of_numpy_are_parameters(table):
+    given = {"epochs": np.int64(2), "batch_size": np.int64(16), "random_state": np.int64(3)}
+    plain = {name: int(value) for name, value in given.items()}
+    codes = [
+        RepresentationLearner("simclr", options={"dim": kind(8)}, learning_rate=rate, **settings).fit_transform(table)
+        for kind, rate, settings in ((np.int64, np.float32(0.5), given), (int, 0.5, plain))
+    ]
+    np.testing.assert_array_equal(*codes)
+
+
 # --- pipelines and searches
 
 
@@ -157,6 +167,53 @@ def test_types_follow_the_input(table, images):
     assert RepresentationLearner().fit_transform(table.astype(int)).dtype == np.float64
     assert RepresentationLearner().fit_transform(images).dtype == np.float32
     assert RepresentationLearner().fit_transform(images / 255).dtype == np.float64
+
+
+# --- every argument of the constructor
+
+
+ARGUMENTS = {  # a value that is not the default, for "simclr" on a table
+    "method": "vicreg",
+    "options": {"temperature": 0.05},
+    "random_state": 5,
+    "epochs": 3,
+    "batch_size": 8,
+    "learning_rate": 3e-2,
+    "encoder": "linear",
+    "views": "identity",
+}
+
+
+def test_no_argument_is_left_out():
+    assert set(ARGUMENTS) == set(RepresentationLearner().get_params(deep=False))
+
+
+PLAIN = {"method": "simclr", "random_state": 0, "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """One that has the defaults, fitted to the same table."""
+    return RepresentationLearner(**PLAIN).fit(np.random.default_rng(0).normal(3, [1, 5, 0.1, 2], (40, 4)))
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_every_argument_does_what_it_does_in_fit(name, table, plain, tmp_path):
+    """To the bit; another value of it changes the codes, and the run says which it was."""
+    given = {**PLAIN, name: ARGUMENTS[name]}
+    learner = RepresentationLearner(**given)
+    codes = learner.fit_transform(table)
+    arguments = {{"random_state": "seed"}.get(key, key): value for key, value in given.items() if key != "options"}
+    rep = salience.fit(source=table, out=tmp_path / "run", progress=False, **arguments, **given.get("options", {}))
+    np.testing.assert_array_equal(codes, rep.embed(table))
+    assert not np.array_equal(codes, plain.transform(table))
+    assert learner.representation_.config != plain.representation_.config
+
+
+@pytest.mark.parametrize(("rows", "epochs"), [(20, 10), (60, 15)])
+def test_few_rows_are_seen_for_a_quarter_of_them_and_at_least_ten_times(rows, epochs):
+    x = np.random.default_rng(0).normal(size=(rows, 3))
+    assert RepresentationLearner("simclr").fit(x).representation_.config["epochs"] == epochs
 
 
 # --- images

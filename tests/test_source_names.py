@@ -2,7 +2,7 @@ import pytest
 
 from salience.data.sources import builtin
 from salience.errors import UserError
-from salience.source_names import BUILT_IN, require_there, without_split
+from salience.source_names import BUILT_IN, require_there, with_split, without_split
 
 
 def test_built_in_names_are_those_that_can_be_opened():
@@ -40,3 +40,17 @@ def test_a_split_is_cut_off_unless_the_whole_is_a_path(tmp_path):
     assert without_split(f"{tmp_path}/a:c") == (f"{tmp_path}/a", "c")
     assert without_split("digits:test") == ("digits", "test")
     assert without_split("C:/data") == ("C:/data", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "shown"),
+    [
+        ("test", "train", "test"),  # a folder of that name
+        ("digits", "train", "digits"),
+        ("fashion-mnist", "test", "fashion-mnist:test"),
+        ("fashion-mnist:test", "test", "fashion-mnist:test"),
+        ("x.npz", None, "x.npz"),
+    ],
+)
+def test_a_source_is_shown_as_it_is_typed(name, split, shown):
+    assert with_split(name, split) == shown

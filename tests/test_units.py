@@ -1,7 +1,21 @@
+import math
+
+import numpy as np
 import pytest
 
 from salience.errors import UserError
-from salience.units import counted, format_duration, format_size, parse_duration, parse_size, printable
+from salience.units import (
+    check_flag,
+    check_real,
+    check_seed,
+    check_whole,
+    counted,
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_size,
+    printable,
+)
 
 
 @pytest.mark.parametrize(
@@ -17,7 +31,9 @@ def test_a_bare_number_is_seconds(value):
     assert parse_duration(value) == 30
 
 
-@pytest.mark.parametrize("text", ["", "soon", "10 parsecs", "-5s", "0s", "nan", "inf", "10min or so", "min", -1, 1e999])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "10 parsecs", "-5s", "0s", "nan", "inf", "10min or so", "min", -1, 1e999, True]
+)
 def test_what_is_no_duration_is_refused_with_a_remedy(text):
     with pytest.raises(UserError, match=r"--budget: '.*' is not a duration; write it like 90s, 10min"):
         parse_duration(text, "--budget")
@@ -75,3 +91,49 @@ def test_counts_come_with_the_right_form_of_the_noun(words, text):
 )
 def test_names_are_printed_in_one_line_whatever_is_in_them(name, text):
     assert printable(name) == text
+
+
+@pytest.mark.parametrize("kind", [int, np.int8, np.int64, np.uint16])
+def test_whole_numbers_of_any_library_become_plain_ones(kind):
+    for check in (lambda value: check_whole("k", value, 3), check_seed):
+        assert check(kind(3)) == 3
+        assert type(check(kind(3))) is int
+
+
+@pytest.mark.parametrize("value", [True, np.True_, 3.0, np.float64(3), "3", None, 2, np.int64(11), math.nan])
+def test_what_is_no_whole_number_in_range_is_refused(value):
+    with pytest.raises(UserError, match=r"^k: .* is not a whole number from 3 to 10$"):
+        check_whole("k", value, 3, 10)
+
+
+def test_both_ends_of_a_range_are_in_it():
+    assert [check_whole("k", value, 3, 10) for value in (3, 10)] == [3, 10]
+    assert [check_seed(value) for value in (0, 2**32 - 1)] == [0, 2**32 - 1]
+    for seed in (-1, 2**32):
+        with pytest.raises(UserError, match="seed"):
+            check_seed(seed)
+
+
+@pytest.mark.parametrize("value", [2, 2.0, np.float32(2), np.float64(2), np.int64(2)])
+def test_numbers_of_any_library_become_plain_ones(value):
+    assert check_real("level", value) == 2.0
+    assert type(check_real("level", value)) is float
+
+
+@pytest.mark.parametrize("value", [True, np.True_, "2", None, math.nan, math.inf, np.float32("-inf")])
+def test_what_is_no_finite_number_is_refused(value):
+    with pytest.raises(UserError, match=r"^level: .* is not a finite number$"):
+        check_real("level", value)
+
+
+def test_flags_are_neither_numbers_nor_texts():
+    assert check_flag("compile", np.True_) is True
+    assert check_flag("compile", False) is False
+    for value in (0, 1, np.int64(1), "no", None):
+        with pytest.raises(UserError, match=r"^compile: .* is not True or False$"):
+            check_flag("compile", value)
+
+
+@pytest.mark.parametrize("seconds", [np.int64(90), np.float32(90)])
+def test_durations_in_numbers_of_numpy(seconds):
+    assert parse_duration(seconds) == 90

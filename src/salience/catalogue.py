@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from salience.errors import UserError
+from salience.units import is_flag
 
 METHODS = Path(__file__).parent / "methods"
 KINDS = ("Method", "ClosedForm", "Adversarial", "Staged")
@@ -84,16 +85,15 @@ class Option:
         if self.choices:
             return self._choice(value)
         if self.type not in ("int", "float"):
-            if not isinstance(value, bool if self.type == "bool" else str):
-                raise ValueError(f"{value!r} is not {'true or false' if self.type == 'bool' else 'text'}")
-            return value
+            return _flag(value) if self.type == "bool" else _text(value)
         return self._within(_whole(value) if self.type == "int" else _finite(value))
 
     def _choice(self, value: Any) -> Any:
-        if value not in self.choices:
+        found = [choice for choice in self.choices if choice == value and isinstance(choice, bool) == is_flag(value)]
+        if not found:
             known = ", ".join(map(str, self.choices))
             raise ValueError(f"'{value}' is not one of {known}{nearest(str(value), map(str, self.choices))}")
-        return value
+        return found[0]
 
     def _within(self, value: float) -> float:
         limits = (self.gt, self.ge, self.lt, self.le)
@@ -330,6 +330,18 @@ def _number(text: str, type_: str) -> float:
         return int(text) if type_ == "int" else float(text)
     except ValueError:
         raise ValueError(f"'{text}' is not a {'whole ' if type_ == 'int' else ''}number") from None
+
+
+def _flag(value: Any) -> bool:
+    if not is_flag(value):
+        raise ValueError(f"{value!r} is not true or false")
+    return bool(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not text")
+    return str(value)
 
 
 def _whole(value: Any) -> int:

@@ -5,6 +5,7 @@ A message begins with the Python name of the argument, "batch_size: ..."; the co
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,14 @@ class UserError(ValueError):
 
 class Note(UserWarning):
     """Something the user should know and need not mend. The command line prints it as one line."""
+
+
+class Stopped(KeyboardInterrupt):
+    """The work was ended by Ctrl-C or by another signal.  number: of the signal"""
+
+    def __init__(self, message: str = "", *, number: int = signal.SIGINT):
+        super().__init__(*([message] if message else []))
+        self.number = number
 
 
 class MissingPackage(UserError, ImportError):  # noqa: N818 - says what is wrong

@@ -13,10 +13,16 @@ from salience.errors import UserError
 
 
 @contextmanager
-def atomic(path: Path | str) -> Iterator[Path]:
-    """Gives a temporary path beside `path`; it takes `path`'s place on a clean exit, else it is removed."""
+def atomic(path: Path | str, *, make_folder: bool = False) -> Iterator[Path]:
+    """Gives a temporary path beside `path`; it takes `path`'s place on a clean exit, else it is removed.
+
+    make_folder: makes the folders above, for a path that the user has named. Without it a missing folder is an error:
+        one that was removed, or has passed to another process, must not come back with half of its files.
+    Errors: FileNotFoundError where the folder is not there.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if make_folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -30,9 +36,9 @@ def atomic(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path | str, text: str) -> None:
+def write_text(path: Path | str, text: str, *, make_folder: bool = False) -> None:
     """In UTF-8; what of a file's name is none is written as an escape, such as \\udce9."""
-    with atomic(path) as temporary:
+    with atomic(path, make_folder=make_folder) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
@@ -61,10 +67,13 @@ def new_folder(path: Path | str) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Deletes what a killed process left half-written in `folder`."""
-    for leftover in folder.glob(".*.part"):
-        leftover.unlink(missing_ok=True)
+def remove_leftovers(folder: Path, pattern: str = ".*.part") -> None:
+    """Deletes what a killed process left half-written in `folder`, or half-removed."""
+    for leftover in folder.glob(pattern):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -23,13 +23,14 @@ from salience import catalogue
 from salience.allocator import keep_freed_memory
 from salience.batch import Batch, Spec
 from salience.data import Dataset, open_data
+from salience.data.progress import progress_bar
 from salience.errors import Note, UserError, naming
 from salience.files import atomic
 from salience.methods import ClosedForm, Context, Method, method_class
 from salience.nets import Encoder
 from salience.reading import AS_FOUND, Reading
 from salience.run import Run
-from salience.units import check_whole
+from salience.units import check_seed, check_whole
 
 FIXED = 256  # rows a forward pass; the last batch is padded to it
 PASS_PIXELS = 2**16  # of small images in a forward pass that enlarges them
@@ -85,6 +86,7 @@ class Representation:
         Errors: UserError where the data is not what the run was trained on.
         """
         keep_freed_memory()
+        batch_size = check_whole("batch_size", batch_size, 1)
         dataset = self.open(source)
         parts = [self._embed_batch(batch, batch_size) for batch in _with_bar(dataset, batch_size, progress)]
         return np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
@@ -122,7 +124,7 @@ class Representation:
         Errors: UserError where the method does not draw samples.
         """
         sample = self.require("sample", "sample")
-        check_whole("n", n, 1)
+        n, seed = check_whole("n", n, 1), check_seed(seed)
         with torch.inference_mode(), self._drawing(seed):
             parts = [sample(FIXED).cpu().numpy() for _ in range(-(-n // FIXED))]
         return np.concatenate(parts)[:n]
@@ -271,12 +273,36 @@ def save_weights(method: nn.Module, path: Path) -> None:
         temporary.write_bytes(save(tensors))
 
 
+class DamagedWeights(UserError):  # noqa: N818 - says what is wrong
+    """A run's weights cannot be used.  reason: why, in the message without its remedy"""
+
+    def __init__(self, run: Run, problem: Exception):
+        why = " ".join(str(problem).split())[:160]
+        self.reason = f"the weights in {run.path} are damaged or do not fit its config ({why})"
+        super().__init__(f"run: {self.reason}; make them again with: salience fit --resume {run.path}")
+
+
 def load_weights(method: nn.Module, run: Run) -> None:
     try:
         method.load_state_dict(_read_weights(run))
     except (RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"run: the weights in {run.path} are damaged or do not fit its config ({reason})") from None
+        raise DamagedWeights(run, error) from None
+
+
+def weights_match(run: Run) -> bool:
+    """Whether a finished run's weights are those of its last checkpoint, True where that is missing or damaged too."""
+    try:
+        last = run.read_checkpoint() if run.checkpoint.exists() else None
+    except UserError:
+        return True
+    if last is None or last["global_step"] != run.config.get("steps"):
+        return True
+    found, kept = load_file(run.weights), last["state_dict"]
+    return found.keys() == kept.keys() and all(_bits(found[name]) == _bits(kept[name]) for name in found)
+
+
+def _bits(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.dtype, tensor.shape, tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def _read_weights(run: Run) -> dict[str, Tensor]:
@@ -352,12 +378,10 @@ def _stored(spec: Spec) -> tuple[Any, ...]:
 
 
 def _with_bar(dataset: Dataset, size: int, progress: bool) -> Iterator[Batch]:
-    from tqdm import tqdm
-
-    total = -(-len(dataset) // size)
-    yield from tqdm(
-        dataset.chunks(size), "embedding", total, unit="batch", disable=None if progress else True, leave=False
-    )
+    with progress_bar(len(dataset), "embedding", progress) as bar:
+        for batch in dataset.chunks(size):
+            yield batch
+            bar.update(len(batch))
 
 
 def _device_of(method: nn.Module) -> torch.device:

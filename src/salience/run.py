@@ -4,7 +4,8 @@
     health.json  report.json  report.html  figures/
 
 It appears by rename with a complete config.yaml, so every folder resumes, even one killed before its first checkpoint.
-It is finished when model.safetensors is there. Reading it executes nothing from it.
+It is finished when model.safetensors is there. Reading it executes nothing from it. While it trains, the process that
+writes to it holds the lock .training.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,12 @@ import yaml
 
 from salience.errors import UserError
 from salience.files import write_text
+from salience.locks import Held, hold
+from salience.run_records import RECORDS, check_config
+from salience.untrusted import Damaged, read_json, read_yaml
 
 FORMAT = 1
+FILES = ("config.yaml", "metrics.csv", "model.safetensors", "checkpoints/last.ckpt", "cost.json", "health.json")
 NEEDED = ("method", "options", "spec", "source", "seed", "rows")
 HEADER = "# How this run was made. Use it again: salience fit --config FILE\n"
 
@@ -39,7 +44,9 @@ class Run:
         if not self.path.is_dir():
             what = "is a file" if self.path.exists() else "does not exist"
             raise UserError(f"run: {self.path} {what}; give the folder that a fit wrote (runs/METHOD-SOURCE-N)")
+        require_plain_files(self.path)
         self.config = read_config(self.path / "config.yaml")
+        self._held: Held | None = None
 
     @classmethod
     def create(cls, path: Path | str, config: Mapping[str, Any], texts: Mapping[str, str]) -> Run:
@@ -58,6 +65,23 @@ class Run:
             raise
         return cls(path)
 
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """While it lasts, no other process can hold this run. Raises UserError where one does."""
+        refusal = f"run: another process trains {self.path}; wait until it ends or stop it, then give the command again"
+        with hold(self.path / ".training", refusal) as self._held:
+            try:
+                yield
+            finally:
+                self._held = None
+
+    def require_held(self) -> None:
+        """Raises UserError where this process held the folder and it was removed or replaced since."""
+        if self._held is not None and not self._held.intact:
+            raise UserError(
+                f"run: {self.path} was removed or replaced while it trained; nothing more is written there, fit again"
+            )
+
     @property
     def weights(self) -> Path:
         return self.path / "model.safetensors"
@@ -72,7 +96,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return self.weights.exists()
+        return self.weights.is_file()
 
     @property
     def cost(self) -> dict[str, Any]:
@@ -84,11 +108,12 @@ class Run:
         path = self.path / name
         if not path.exists():
             return None
-        with suppress(ValueError):
-            found = json.loads(path.read_text())
-            if isinstance(found, dict):
-                return found
-        raise UserError(f"run: {path} is damaged; delete it, nothing else needs it")
+        try:
+            found = read_json(path)
+            RECORDS[name](found)
+        except Damaged as problem:
+            raise UserError(f"run: {path} is damaged ({problem}); delete it, nothing else needs it") from None
+        return dict(found)
 
     @property
     def health(self) -> dict[str, Any] | None:
@@ -143,19 +168,32 @@ def dump_config(config: Mapping[str, Any]) -> str:
     return HEADER + yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, default_flow_style=None)
 
 
+def require_plain_files(folder: Path) -> None:
+    """Raises UserError where a file of a run is something else: a pipe would be waited for without end."""
+    for name in FILES:
+        try:
+            odd = (folder / name).exists() and not (folder / name).is_file()
+        except OSError as problem:
+            raise UserError(f"run: {folder} cannot be read ({problem.strerror})") from None
+        if odd:
+            raise UserError(f"run: {folder / name} is not a plain file; remove it, or restore the run")
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """A run's config.yaml. Raises UserError where it is missing, damaged, or of a newer version."""
     if not path.is_file():
         raise UserError(f"run: {path.parent} is not a run: it has no config.yaml")
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"run: {path} is damaged ({reason}); restore it or fit again") from None
+        config = read_yaml(path)
+    except Damaged as problem:
+        raise UserError(f"run: {path} is damaged ({problem}); restore it or fit again") from None
     if not isinstance(config, dict) or any(key not in config for key in NEEDED):
         raise UserError(f"run: {path} is not the config of a run, or damaged; it needs {', '.join(NEEDED)}")
-    if not isinstance(config.setdefault("format", 0), int):
-        raise UserError(f"run: {path} is damaged: its format is {config['format']!r}, not a number")
+    config.setdefault("format", 0)
+    try:
+        check_config(config)
+    except Damaged as problem:
+        raise UserError(f"run: {path} is damaged ({problem}); restore it or fit again") from None
     if config["format"] > FORMAT:
         raise UserError(
             f"run: {path} has format {config['format']}, this version reads up to {FORMAT}; upgrade salience"

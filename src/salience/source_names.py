@@ -8,6 +8,7 @@ from pathlib import Path
 
 from salience.errors import UserError
 
+TRAIN = "train"  # what a source alone means, and all that one without splits has
 BUILT_IN = ("digits", "fashion-mnist", "cifar10")
 
 
@@ -16,6 +17,11 @@ def without_split(text: str) -> tuple[str, str | None]:
     if not Path(text).exists() and (match := re.fullmatch(r"(.+):([A-Za-z]\w*)", text)):
         return match[1], match[2]
     return text, None
+
+
+def with_split(name: str, split: str | None) -> str:
+    """A source as it is typed: its name alone for the split that it is opened with alone, NAME:SPLIT for another."""
+    return name if split in (None, "", TRAIN) or name.endswith(f":{split}") else f"{name}:{split}"
 
 
 def require_there(text: str) -> None:

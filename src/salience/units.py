@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from numbers import Integral
+from numbers import Integral, Real
 from typing import NoReturn
 
 from salience.errors import UserError
@@ -29,6 +29,8 @@ def parse_duration(value: str | float, argument: str = "duration") -> float:
 
 
 def _seconds(value: str | float, argument: str) -> float:
+    if not isinstance(value, str | Real) or isinstance(value, bool):
+        _refuse_duration(value, argument)
     try:
         return float(value)
     except ValueError:
@@ -81,16 +83,43 @@ def format_size(size: float) -> str:
     return f"{size:.1f} TB"
 
 
-def check_seed(seed: object) -> None:
-    """Raises UserError for what NumPy, scikit-learn and PyTorch do not all take."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEEDS:
-        raise UserError(f"seed: {seed} is not a whole number from 0 to {SEEDS - 1}")
+def check_seed(seed: object) -> int:
+    """The seed as a Python integer. Raises UserError for what NumPy, scikit-learn and PyTorch do not all take."""
+    return check_whole("seed", seed, 0, SEEDS - 1)
 
 
-def check_whole(name: str, value: object, least: int) -> None:
-    """Raises UserError, about the argument of that name, for what is no whole number or a smaller one."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise UserError(f"{name}: {value} is not a whole number of at least {least}")
+def is_flag(value: object) -> bool:
+    """Whether it is a bool, of Python or of NumPy, which is not imported here."""
+    return isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")
+
+
+def check_flag(name: str, value: object) -> bool:
+    """The value as a Python bool. Raises UserError about the argument `name` for anything else, even 0 and 1."""
+    if not is_flag(value):
+        raise UserError(f"{name}: {value!r} is not True or False")
+    return bool(value)
+
+
+def check_whole(name: str, value: object, least: int, most: int | None = None) -> int:
+    """The value as a Python integer, which can be stored as YAML or JSON; NumPy's integers are taken too.
+
+    Errors: UserError about the argument `name` for a value that is no whole number (a bool is none), or out of range.
+    """
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if is_whole and least <= value and (most is None or value <= most):  # type: ignore[operator]
+        return int(value)  # type: ignore[call-overload]
+    limits = f"of at least {least}" if most is None else f"from {least} to {most}"
+    raise UserError(f"{name}: {value!s} is not a whole number {limits}")
+
+
+def check_real(name: str, value: object) -> float:
+    """The value as a Python float; NumPy's numbers are taken too.
+
+    Errors: UserError about the argument `name` for a value that is no number (a bool is none), infinite or NaN.
+    """
+    if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    raise UserError(f"{name}: {value!s} is not a finite number")
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

@@ -192,10 +192,6 @@ def test_a_held_out_class_needs_others_beside(pca, digits):
         anomalies(pca, digits.subset(np.flatnonzero(digits.labels == 1)), held_out="1", progress=False)
 
 
-def test_it_is_public():
-    assert salience.anomalies is anomalies
-
-
 # --- of a store -----------------------------------------------------------------------------------------------------
 
 

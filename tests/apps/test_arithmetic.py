@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import salience
 from salience.apps.arithmetic import Vote, arithmetic, attribute_vector, moved
 from salience.apps.judge import by_pixels
 from salience.data import open_data
@@ -99,7 +98,3 @@ def test_mistakes_name_the_argument(linear, options, complaint):
 def test_without_labels_there_is_nothing_to_add(linear):
     with pytest.raises(UserError, match=r"source: .* has no labels, and arithmetic needs them"):
         arithmetic(linear, open_data(planted().x, progress=False), add="a", subtract="b", progress=False)
-
-
-def test_it_is_public():
-    assert salience.arithmetic is arithmetic

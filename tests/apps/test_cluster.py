@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import salience
 from salience.apps import cluster as module
 from salience.apps.cluster import against_labels, by_size, cluster, clusters_of, summary
 from salience.cli import main
@@ -130,11 +129,18 @@ def test_numbered_by_size():
 
 
 def test_where_there_are_none(tmp_path):
-    x = np.random.default_rng(0).normal(size=(40, 5))
-    store = open_store(write_store(tmp_path / "noise.lance", vectors_table(x)))
+    """Eight items as far from each other as can be are no dense region of five."""
+    store = open_store(write_store(tmp_path / "apart.lance", vectors_table(np.eye(8))))
     outcome = cluster(store, "hdbscan", out=tmp_path / "out", progress=False)
-    assert outcome.about["clusters"] == len(summary(store))
-    assert "clusters" in outcome.text()
+    assert outcome.about["clusters"] == 0
+    assert outcome.text().splitlines()[1].startswith("0 clusters: dense regions of 5 items or more")
+    assert "8 items (100%) are in no cluster" in outcome.said
+    assert summary(store) == []
+    for one in (store, open_store(store.path)):
+        assert clusters_of(one).tolist() == [-1] * 8
+        assert np.isnan(one.column("cluster")).all()
+    assert len(outcome.table) == 0
+    assert not (tmp_path / "out" / "picture.png").exists()
 
 
 def test_equal_items_do_not_stop_it(tmp_path):
@@ -172,7 +178,8 @@ def test_an_interrupt_leaves_the_old_clusters(store, monkeypatch):
     [
         ("spectral", None, "method: 'spectral' is not one of kmeans, gmm, hdbscan"),
         ("hdbscan", 3, "k: hdbscan finds out how many clusters there are"),
-        ("kmeans", 1, "k: 1 clusters of 400 items; take from 2 to 399"),
+        ("kmeans", 1, "k: 1 is not a whole number of at least 2"),
+        ("kmeans", 2.5, "k: 2.5 is not a whole number of at least 2"),
         ("gmm", 400, "k: 400 clusters of 400 items"),
     ],
 )
@@ -199,7 +206,3 @@ def test_as_a_command(store, capsys, tmp_path, monkeypatch):
     assert main(["cluster", str(store.path), "-k", "1"]) == 2
     assert main(["cluster", "nowhere.lance"]) == 2
     assert "STORE: nowhere.lance does not exist" in capsys.readouterr().err
-
-
-def test_it_is_public():
-    assert salience.cluster is cluster

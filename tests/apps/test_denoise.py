@@ -8,9 +8,7 @@ import scipy.signal
 import torch
 from PIL import Image
 
-import salience
 from salience.apps.denoise import Noise, _split, denoise
-from salience.data import open_data
 from salience.errors import UserError
 from salience.evaluation.denoisers import (
     Projection,
@@ -215,8 +213,3 @@ def test_few_items_that_are_all_alike_are_judged_as_far_as_they_go(pca, digits, 
 def test_too_few_items_are_refused(pca, digits):
     with pytest.raises(UserError, match="source: digits has 2 items, too few"):
         denoise(pca, digits.subset([0, 10]), progress=False)
-
-
-def test_it_is_public():
-    assert salience.denoise is denoise
-    assert open_data is salience.open_data

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 import torch
 
-import salience
 from salience.apps import duplicates as module
 from salience.apps.duplicates import closest_pairs, duplicates, near_pairs, usual_threshold
 from salience.apps.stores import unit
@@ -48,6 +47,58 @@ def test_pairs_are_all_pairs(monkeypatch, block, threshold):
     assert np.all(np.diff(found.distances) >= 0)
 
 
+def on_a_circle(degrees):
+    """Unit vectors at these angles."""
+    angles = np.deg2rad(np.asarray(degrees, float))
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+def test_what_is_only_chained_is_told_apart(tmp_path):
+    """Ten items, 4 degrees between neighbours, and a threshold of 5 degrees: a chain of 36 degrees."""
+    store = open_store(write_store(tmp_path / "chain.lance", vectors_table(on_a_circle(4.0 * np.arange(10)))))
+    outcome = duplicates(store, 1 - np.cos(np.deg2rad(5)), progress=False)
+    expected = [None, "row-0", None, "row-2", None, "row-4", None, "row-6", None, "row-8"]
+    assert store.column("duplicate_of").tolist() == expected
+    relation = dict(zip(zip(outcome.table["item"], outcome.table["other"], strict=True), outcome.table["relation"],
+                        strict=True))  # fmt: skip
+    assert relation == {(f"row-{n}", f"row-{n + 1}"): "chained" if n % 2 else "repeats" for n in range(9)}
+    assert {name: outcome.about[name] for name in ("pairs", "duplicates", "chained")} == {
+        "pairs": 9, "duplicates": 5, "chained": 4,
+    }  # fmt: skip
+    assert outcome.said[0].endswith("5 groups: 5 items repeat an item within that distance")
+    assert outcome.said[1].startswith("chained: 4 items are near an item that repeats another, and not near that other")
+
+
+def test_an_item_repeats_the_nearest_that_repeats_none(tmp_path):
+    """The third lies between the first two, nearer to the second; the fourth is nearest to the third, which repeats."""
+    store = open_store(write_store(tmp_path / "near.lance", vectors_table(on_a_circle([0, 10, 6, 7, 50, 53]))))
+    outcome = duplicates(store, 1 - np.cos(np.deg2rad(8)), progress=False)
+    assert store.column("duplicate_of").tolist() == [None, None, "row-1", "row-1", None, "row-4"]
+    told = {tuple(one[:2]): one[3] for one in outcome.table.itertuples(index=False)}
+    assert told == {
+        ("row-2", "row-3"): "same group", ("row-1", "row-3"): "repeats", ("row-4", "row-5"): "repeats",
+        ("row-1", "row-2"): "repeats", ("row-0", "row-2"): "chained", ("row-0", "row-3"): "chained",
+    }  # fmt: skip
+    assert outcome.about["chained"] == 1  # the first
+
+
+@pytest.mark.parametrize("threshold", [0.03, 0.08, 0.15])
+def test_every_flagged_item_is_within_the_threshold_of_the_item_it_names(store, threshold):
+    """Digits make long chains; what is dropped with the flagged rows has a stand-in that stays."""
+    outcome = duplicates(store, threshold, progress=False)
+    distance = pairs_by_loops(store.vectors(), 2)
+    names = {row: store.find(id) for row, id in enumerate(store.column("duplicate_of")) if id is not None}
+    assert len(names) == outcome.about["duplicates"] > 5
+    for row, named in names.items():
+        assert named < row
+        assert named not in names
+        assert distance[named, row] <= threshold + 1e-6
+        nearer = [one for one in range(row) if one not in names and distance[one, row] < distance[named, row] - 1e-6]
+        assert not nearer
+    for row in set(range(len(store))) - set(names):
+        assert not [one for one in range(row) if one not in names and distance[one, row] <= threshold - 1e-6]
+
+
 def test_the_others_name_the_first_of_their_group(planted):
     outcome = duplicates(planted, progress=False)
     column = open_store(planted.path).column("duplicate_of")
@@ -55,7 +106,7 @@ def test_the_others_name_the_first_of_their_group(planted):
         250: "row-20", 260: "row-30", 270: "row-30", 271: "row-30",
     }  # fmt: skip
     assert outcome.about["duplicates"] == sum(id is not None for id in column)
-    assert outcome.table.iloc[0].tolist() == ["row-20", "row-250", 0.0]
+    assert outcome.table.iloc[0].tolist() == ["row-20", "row-250", 0.0, "repeats"]
     assert outcome.about["threshold"] < 0.05
 
 
@@ -147,7 +198,3 @@ def test_as_a_command(store, capsys, tmp_path, monkeypatch):
     assert json.loads(capsys.readouterr().out)["about"]["column"] == "duplicate_of"
     assert main(["duplicates", str(store.path), "--threshold", "2"]) == 2
     assert "--threshold: 2.0 is none" in capsys.readouterr().err
-
-
-def test_it_is_public():
-    assert salience.duplicates is duplicates

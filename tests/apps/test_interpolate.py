@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-import salience
 from salience.apps.interpolate import decoded, interpolate, random_pairs
 from salience.apps.paths import lerp
 from salience.errors import UserError
@@ -135,7 +134,3 @@ def test_a_table_is_refused(tmp_path):
     run = fit("pca", table, out=tmp_path / "run", progress=False)
     with pytest.raises(UserError, match=r"source: interpolate is for images, .* is table data"):
         interpolate(run, table, progress=False)
-
-
-def test_it_is_public():
-    assert salience.interpolate is interpolate

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-import salience
 from salience.apps.reconstruct import reconstruct
 from salience.data import open_data
 from salience.errors import UserError
@@ -125,7 +124,3 @@ def test_what_a_method_lacks_is_refused_by_the_representation(autoencoder):
         autoencoder.sample(3)
     with pytest.raises(UserError, match="run: autoencoder cannot rate"):
         autoencoder.log_likelihood("digits")
-
-
-def test_it_is_public():
-    assert salience.reconstruct is reconstruct

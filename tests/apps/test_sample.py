@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 import torch
 
-import salience
 from salience.apps.judge import make_judge
 from salience.apps.sample import _picture, gaussian_like, nearest, sample, shuffled
 from salience.errors import UserError
@@ -129,7 +128,3 @@ def test_mistakes_name_the_argument(vae, autoencoder, digits, tmp_path):
     other = fit("pca", np.random.default_rng(0).random((20, 4, 4)), out=tmp_path / "other", progress=False)
     with pytest.raises(UserError, match=r"features: .* is of other data than digits"):
         sample(vae, digits, features=other, progress=False)
-
-
-def test_it_is_public():
-    assert salience.sample is sample

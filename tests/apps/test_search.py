@@ -6,7 +6,6 @@ import pytest
 import torch
 from PIL import Image
 
-import salience
 from salience.apps import embed_to
 from salience.apps.search import as_list, near, search
 from salience.cli import main
@@ -137,7 +136,8 @@ def test_items_without_pictures_leave_a_table(make_store, tmp_path):
         ("[1, two]", {}, r"query: '\[1, two\]' is no vector; write numbers like"),
         ({"a": 1}, {}, "query: dict is no query"),
         ([float("inf")] * 64, {}, "query: a vector with a value that is no number"),
-        ("digit-0001", {"k": 0}, "k: 0 neighbours"),
+        ("digit-0001", {"k": 0}, "k: 0 is not a whole number of at least 1"),
+        ("digit-0001", {"k": 1.5}, "k: 1.5 is not a whole number of at least 1"),
         ("digit-0001", {"where": "lable = 3"}, "where: there is no column 'lable'; did you mean label"),
         ("image.png", {}, "run: the store does not say which run it is from"),
         ("folder", {}, "query: 'folder' is a folder; give a file of one item"),
@@ -202,7 +202,3 @@ def test_mistakes_on_the_command_line_are_one_line(store, capsys, tmp_path, monk
     assert complaint in said
     assert said.count("\n") == 1
     assert not list(tmp_path.glob("runs/*"))
-
-
-def test_it_is_public():
-    assert salience.search is search

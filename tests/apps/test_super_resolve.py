@@ -6,7 +6,6 @@ import pytest
 import torch
 from PIL import Image
 
-import salience
 from salience.apps.super_resolve import bicubic, shrunk, super_resolve
 from salience.data import open_data
 from salience.errors import UserError
@@ -135,7 +134,3 @@ def test_what_does_not_enlarge_is_told_who_does(pca, digits, enlarger):
         super_resolve(pca, digits, progress=False)
     with pytest.raises(UserError, match="source: array is table data, and these are to be images"):
         super_resolve(enlarger, np.zeros((30, 4)) + np.arange(30)[:, None], as_is=True, progress=False)
-
-
-def test_it_is_public():
-    assert salience.super_resolve is super_resolve

@@ -86,7 +86,7 @@ def test_classes_are_matched_by_name(data):
 
 
 def test_repr_says_what_it_is(data):
-    assert repr(data) == "Dataset(array:train, 20 x (3, 4, 4) uint8, 4 classes)"
+    assert repr(data) == "Dataset(array, 20 x (3, 4, 4) uint8, 4 classes)"
     assert isinstance(data, Dataset)
 
 

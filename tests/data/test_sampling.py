@@ -160,3 +160,49 @@ def test_a_batch_of_all_rows_is_fine_and_a_larger_one_is_refused():
         Loader(Rows(10), 0)
     with pytest.raises(ValueError, match="rank"):
         Loader(Rows(10), 2, rank=2, world=2)
+
+
+# --- more batches than are computed at once
+
+MANY = 3 * AHEAD + 1234  # rows: four blocks an epoch, the last a part of one
+
+
+@pytest.mark.parametrize(("world", "batch_size"), [(1, 7), (1, 1000), (2, 7), (3, 5)])
+def test_every_row_comes_once_an_epoch_and_each_epoch_has_another_order(world, batch_size):
+    loaders = [Loader(Rows(MANY), batch_size, seed=2, rank=rank, world=world) for rank in range(world)]
+    orders = []
+    for epoch in range(3):
+        first = epoch * len(loaders[0])
+        steps = range(first, first + len(loaders[0]))
+        orders.append(np.stack([[loader.rows_at(step) for step in steps] for loader in loaders]).ravel())
+        assert len(np.unique(orders[-1])) == len(orders[-1]) == MANY // (batch_size * world) * batch_size * world
+    for one, other in combinations(orders, 2):
+        assert (one == other).mean() < 0.01  # by chance 1 in 13,522
+
+
+def test_blocks_join_without_a_seam():
+    """The order is that of `permute`, whatever is computed at once."""
+    loader = Loader(Rows(MANY), 10, seed=4)
+    straight = permute(np.arange(MANY), MANY, 4, 0)[: len(loader) * 10].reshape(-1, 10)
+    assert np.array_equal([loader.rows_at(step) for step in range(len(loader))], straight)
+    second = permute(np.arange(MANY), MANY, 4, 1)[: len(loader) * 10].reshape(-1, 10)
+    assert np.array_equal([loader.rows_at(len(loader) + step) for step in range(len(loader))], second)
+
+
+@pytest.mark.parametrize("stop", [1, 585, 586, 1700, 1931, 1932, 2400])
+def test_a_loader_resumed_in_a_late_block_goes_on_exactly_there(stop):
+    straight = Loader(Rows(MANY), 7, seed=5)  # 585 batches a block, 1,931 an epoch
+    assert len(straight) == 1931
+    resumed = Loader(Rows(MANY), 7, seed=5)
+    resumed.load_state_dict({"epoch": stop // 1931, "position": stop % 1931})
+    rest = [batch.index.tolist() for batch, _ in zip(resumed, range(100), strict=False)]
+    assert rest == [straight.rows_at(step).tolist() for step in range(stop, stop + len(rest))]
+    assert len(rest) == min(100, 1931 - stop % 1931)
+
+
+def test_processes_together_draw_the_batch_of_one_in_late_blocks_too():
+    alone = Loader(Rows(MANY), 12, seed=3)
+    together = [Loader(Rows(MANY), 4, seed=3, rank=rank, world=3) for rank in range(3)]
+    for step in (0, 341, 342, 1024, 1025, len(alone) - 1, len(alone), 2 * len(alone) + 700):
+        merged = np.stack([loader.rows_at(step) for loader in together], axis=1).ravel()
+        assert np.array_equal(merged, alone.rows_at(step)), step

@@ -50,7 +50,7 @@ class Projection:
     def open_trained(self, source):
         return self.open(source)
 
-    def embed(self, data):
+    def embed(self, data, progress=False):
         self.embedded.append(len(data))
         return raw(data) @ self.matrix
 

@@ -30,7 +30,7 @@ def reports(run):
 def test_the_earlier_report_is_kept_whole_and_the_latest_keeps_its_name(run):
     measured(run, HERE)
     before = [(run / name).read_bytes() for name in ("report.html", "report.json")]
-    with pytest.warns(Note, match=r"the earlier report, on here:train, is kept as .*run/report-1\.html and \.json"):
+    with pytest.warns(Note, match=r"the earlier report, on here, is kept as .*run/report-1\.html and \.json"):
         measured(run, THERE)
     assert reports(run) == {"report.json": "there", "report-1.json": "here"}
     assert [(run / name).read_bytes() for name in ("report-1.html", "report-1.json")] == before

@@ -81,8 +81,8 @@ def truth(rows: int = ROWS) -> np.ndarray:
     return load_digits().target[:rows].astype(str)
 
 
-def until(true: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """What `true` gives, once it is true; a deadline for what never happens, not a measurement."""
+def until(true: Callable[[], Any], seconds: float = 1200.0) -> Any:
+    """What `true` gives, once it is true. The deadline is for what never happens: no machine is so busy."""
     end = time.monotonic() + seconds
     while not (found := true()):
         assert time.monotonic() < end, "it did not happen"

@@ -45,7 +45,7 @@ FLAGS = (
 )  # fmt: skip
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 FOLDER = Path(os.environ.get("SALIENCE_DATA", "nowhere"))
-PATIENCE = 60_000  # milliseconds; a busy machine is slow, and nothing here is about speed
+PATIENCE = 600_000  # milliseconds; a busy machine is slow, and nothing here is about speed
 
 
 def real_images(name: str) -> Dataset:
@@ -78,7 +78,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     process = start(store, port)
     yield Served(store, data, f"http://127.0.0.1:{port}/", process)
     process.terminate()
-    process.wait(30)
+    process.wait(600)
 
 
 def free_port() -> int:
@@ -90,9 +90,9 @@ def free_port() -> int:
 def start(store: Path, port: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "salience", "explore", str(store), "--port", str(port)]
     process = subprocess.Popen(command, cwd=store.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(600):
+    while process.poll() is None:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/store", timeout=1).read()
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/store", timeout=600).read()
             return process
         except OSError:
             time.sleep(0.1)

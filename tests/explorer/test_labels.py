@@ -183,7 +183,7 @@ def test_many_quick_labels_do_not_each_start_a_training(client, monkeypatch):
 
     def slow(self, version, classes, codes):
         trained.append(version)
-        assert gate.wait(30)
+        assert gate.wait(600)
         return learn(self, version, classes, codes)
 
     monkeypatch.setattr(Learner, "learn", slow)
@@ -232,6 +232,14 @@ def test_what_is_exported_can_be_read(client, format):
     np.testing.assert_allclose(predictions["confidence"], values(client, "confidence"), atol=1e-4)
 
 
+def test_a_label_that_a_spreadsheet_would_run_is_exported_as_text(client):
+    client.post("/labels", json={"rows": [0], "label": "=cmd|' /C calc'!A0"})
+    answer = client.get("/labels/export", params={"what": "labels", "format": "csv"})
+    assert answer.text.splitlines()[1].endswith(",'=cmd|' /C calc'!A0")
+    content = client.get("/labels/export", params={"what": "labels", "format": "parquet"}).content
+    assert pd.read_parquet(io.BytesIO(content))["label"].tolist() == ["=cmd|' /C calc'!A0"]
+
+
 def test_predictions_are_kept_in_the_store(served, path):
     client = served()
     label_some(client, 3)
@@ -255,7 +263,7 @@ def test_a_killed_server_has_kept_what_it_answered(path, tmp_path):
     url = process.stdout.readline().partition(": ")[2].strip()
     try:
         for row in range(5):
-            answer = httpx.post(f"{url}labels", json={"rows": [row], "label": f"l{row}"}, timeout=60)
+            answer = httpx.post(f"{url}labels", json={"rows": [row], "label": f"l{row}"}, timeout=600)
             assert answer.status_code == 200
         process.send_signal(signal.SIGKILL)
     finally:

@@ -36,6 +36,20 @@ def assert_same_value_and_gradient(ours: Tensor, theirs: Tensor, inputs: tuple[T
         torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
 
 
+def assert_gradient_stops(loss: Tensor, stopped: Tensor, through: Tensor, method: Method) -> None:
+    """The loss has the gradient of the formula whose targets are constants, not of the one where targets learn too."""
+    torch.testing.assert_close(loss, stopped, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(through, stopped, rtol=1e-9, atol=1e-9)
+    learning = [p for p in method.parameters() if p.requires_grad]
+    ours, kept, other = (
+        torch.autograd.grad(value, learning, retain_graph=True, allow_unused=True) for value in (loss, stopped, through)
+    )
+    for one, expected in zip(ours, kept, strict=True):
+        torch.testing.assert_close(one, expected, rtol=1e-7, atol=1e-10)
+    pairs = [(a, b) for a, b in zip(kept, other, strict=True) if a is not None and b is not None]
+    assert max((a - b).norm() / (1e-9 + b.norm()) for a, b in pairs) > 0.1
+
+
 def lightly_loss() -> ModuleType:
     """lightly.loss, without its question to a server; skips where it is not installed."""
     os.environ["LIGHTLY_DID_VERSION_CHECK"] = "True"

@@ -159,7 +159,7 @@ def test_fine_tuning_rebuilds_better_and_keeps_the_stack_for_samples() -> None:
     for step in (90, 120):
         method.load_state_dict(left[step])
         found.append(method.stage_loss(3, batch, Progress())["loss"].item())
-    assert found[1] < found[0] - 0.01
+    assert found[1] < found[0]
     assert found[1] == pytest.approx(method.yardstick(batch, Progress(59, 60)).item())  # type: ignore[union-attr]
     values = method.encoder.input.unit(batch.x).flatten(1)
     rebuilt = method.decode(method.embed(batch)).flatten(1)

@@ -359,17 +359,19 @@ def test_a_generator_of_few_of_the_digits_is_told_however_good_the_neighbours(
 
 
 def test_coverage_matches_a_loop_and_spread_too() -> None:
-    real, made = (scale * x.detach()[:, :2] for scale, x in zip((1, 3), random_views(9, 5, seed=3), strict=True))
+    (near_by, made), far = random_views(9, 2, seed=3), torch.tensor([100.0, 0.0], dtype=torch.float64)
+    real = torch.cat([near_by.detach(), near_by.detach() + far])  # nothing is made where the second nine are
+    made = made.detach()
     near = 0
     for i, x in enumerate(real):
         reach = sorted(float((x - other).norm()) for j, other in enumerate(real) if j != i)[4]
         near += min(float((x - other).norm()) for other in made) <= reach
-    assert 0 < near < 9
-    assert float(covered(real, made).mean()) == pytest.approx(near / 9)
+    assert 0 < near <= 9
+    assert float(covered(real, made).mean()) == pytest.approx(near / 18)
     line = torch.arange(6.0)[:, None]  # of 0 the fifth neighbour is 5; one made at -4.5 is near enough to 0 alone
     assert float(covered(line, torch.tensor([[-4.5]])).mean()) == pytest.approx(1 / 6)
     assert float(covered(line, torch.tensor([[-5.5]])).mean()) == 0
-    pairs = [float((real[i] - real[j]).norm()) for i in range(9) for j in range(i)]
+    pairs = [float((real[i] - real[j]).norm()) for i in range(18) for j in range(i)]
     assert float(spread(real)) == pytest.approx(sum(pairs) / len(pairs))
     told = rightness(torch.tensor([1.0, 2.0, -1.0]), torch.tensor([-1.0, 3.0]))
     assert (float(told["judged_real"]), float(told["judged_fake"])) == (pytest.approx(2 / 3), 0.5)

@@ -50,9 +50,11 @@ def test_the_error_left_is_the_sum_of_the_discarded_eigenvalues() -> None:
 
 
 def test_chunk_by_chunk_spans_nearly_the_same_subspace() -> None:
-    whole, _ = fitted(table(), dim=DIM)
-    parts, _ = fitted(table(), memory=1, dim=DIM)
-    reader = Rows(open_data(table(), progress=False), parts, memory=1, chunk=CHUNK)
+    generator = np.random.default_rng(0)
+    rows = 3 * generator.normal(size=(N, DIM)).repeat(WIDTH // DIM, axis=1) + generator.normal(size=(N, WIDTH))  # a gap
+    whole, _ = fitted(rows, dim=DIM)
+    parts, _ = fitted(rows, memory=1, dim=DIM)
+    reader = Rows(open_data(rows, progress=False), parts, memory=1, chunk=CHUNK)
     assert not reader.fits
     assert [len(chunk) for chunk in reader.chunks()] == [75] * 4
     overlap = torch.linalg.svdvals(whole.components @ parts.components.T)

@@ -195,7 +195,7 @@ def test_codes_start_small(penalty: str, mean: float) -> None:
     layer = last_layer(contract.Context(dataset.spec, 96, "mlp").make_encoder(dim=3))
     assert layer.out_features == 3
     method = built(dataset, encoder="convnet", dim=512, penalty=penalty, sparsity=0.05)
-    assert method.loss(dataset.batch(np.arange(96)), AT)["error"] < 3 * dataset.spec.std[0] ** 2
+    assert method.loss(dataset.batch(np.arange(96)), AT)["error"] < 6 * dataset.spec.std[0] ** 2
     if penalty == "kl":
         assert method.embed(dataset.batch(np.arange(96))).mean().item() == pytest.approx(0.05, abs=0.02)
 

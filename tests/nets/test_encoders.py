@@ -2,6 +2,7 @@
 
 import builtins
 import dataclasses
+import socket
 from itertools import pairwise
 
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 
 from salience.batch import Column, Spec
 from salience.errors import MissingPackage, UserError
-from salience.nets import ImageInput, TableInput, follow, head, make_encoder, teacher_of
+from salience.nets import ImageInput, TableInput, follow, head, make_encoder, teacher_of, timm_body
 
 IMAGES = Spec("image", (3, 32, 32), "uint8", 0, 255, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.0))
 DIGITS = Spec("image", (1, 8, 8), "uint8", 0, 255, mean=(0.3,), std=(0.3,))
@@ -137,10 +138,86 @@ def test_weights_that_cannot_be_fetched_are_a_users_error(monkeypatch, tmp_path)
         return create(name, **options)
 
     monkeypatch.setattr(timm, "create_model", offline)
+    monkeypatch.setattr(timm_body, "cached", lambda published: None)
+    monkeypatch.setattr(timm_body, "reachable", lambda url: True)
     with pytest.raises(UserError, match=r"weights cannot be fetched .no route to host"):
         make_encoder("resnet18:pretrained", IMAGES)
     with pytest.raises(UserError, match="'resnetblur18:pretrained' has no published weights; leave ':pretrained' out"):
         make_encoder("resnetblur18:pretrained", IMAGES)
+
+
+def test_without_a_network_it_is_said_at_once_how_to_bring_the_weights(monkeypatch):
+    import timm
+
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained=False, **options: create(name, **options))
+    monkeypatch.setattr(timm_body, "cached", lambda published: None)
+    asked = []
+    monkeypatch.setattr(timm_body, "reachable", lambda url: bool(asked.append(url)))
+    told = (
+        r"'resnet18:pretrained': huggingface\.co cannot be reached, and its weights are not in .*; fetch https://"
+        r"huggingface\.co/timm/resnet18\.\w+/resolve/main/model\.safetensors elsewhere, "
+        r"and give --encoder resnet18:FILE\.safetensors$"
+    )
+    with pytest.raises(UserError, match=told):
+        make_encoder("resnet18:pretrained", IMAGES)
+    assert len(asked) == 1
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A file of resnet18's weights, as it is published: all are 0.25."""
+    import timm
+    from safetensors.torch import save_file
+
+    state = {
+        name: torch.full_like(tensor, 0.25) if tensor.is_floating_point() else tensor
+        for name, tensor in timm.create_model("resnet18").state_dict().items()
+    }
+    save_file(state, tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"
+
+
+def test_weights_come_from_a_file_or_from_the_cache_without_a_network(monkeypatch, weights):
+    monkeypatch.setattr(timm_body, "reachable", lambda url: pytest.fail("asked the network"))
+    from_file = make_encoder(f"resnet18:{weights}", IMAGES)
+    monkeypatch.setattr(timm_body, "cached", lambda published: weights)
+    for encoder in (from_file, make_encoder("resnet18:pretrained", IMAGES)):
+        kernel = encoder.body.model.conv1.weight
+        assert kernel.shape == (64, 3, 7, 7)
+        assert (kernel == 0.25).all()
+        torch.testing.assert_close(encoder.input.mean.flatten(), torch.tensor([0.485, 0.456, 0.406]))
+    weights.unlink()
+    assert make_encoder(f"resnet18:{weights}", IMAGES, fetch=False).body.model.conv1.kernel_size == (7, 7)
+
+
+def test_a_file_that_holds_no_such_weights_is_told(weights, tmp_path):
+    with pytest.raises(UserError, match=r"encoder: .*model\.safetensors holds no weights of resnet34"):
+        make_encoder(f"resnet34:{weights}", IMAGES)
+    with pytest.raises(UserError, match="there is no such file of weights"):
+        make_encoder(f"resnet18:{tmp_path}/other.safetensors", IMAGES)
+
+
+def test_a_server_is_asked_for_once(monkeypatch):
+    monkeypatch.setattr(timm_body, "getproxies", dict)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/timm"
+        server.listen()
+        assert timm_body.reachable(url)
+    assert not timm_body.reachable(url)
+    monkeypatch.setattr(timm_body, "getproxies", lambda: {"https": "http://proxy"})
+    assert timm_body.reachable(url)  # who knows
+
+
+def test_the_cache_is_looked_into_under_the_published_name(monkeypatch):
+    import huggingface_hub
+    import timm
+
+    asked = []
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *what: asked.append(what))
+    assert timm_body.cached(timm.get_pretrained_cfg("resnet18")) is None
+    assert asked == [("timm/resnet18.a1_in1k", "model.safetensors")]
 
 
 @pytest.mark.parametrize(

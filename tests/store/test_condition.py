@@ -7,7 +7,7 @@ import pytest
 from salience.errors import UserError
 from salience.store.condition import DEEPEST, LONGEST, parse
 
-COLUMNS = {"id": "text", "label": "text", "x": "number", "cluster": "number", "two words": "text"}
+COLUMNS = {"id": "text", "label": "text", "x": "number", "cluster": "number", "two words": "text", "whole": "number"}
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,13 @@ COLUMNS = {"id": "text", "label": "text", "x": "number", "cluster": "number", "t
         ("label = 3", "(`label` = '3')"),
         ("LABEL<>-3.50", "(`label` != '-3.50')"),
         ("cluster=3", "(`cluster` = 3)"),
+        ("x > +1", "(`x` > 1)"),
+        ("x in (+1, -2)", "(`x` IN (1, -2))"),
+        ("label = +1", "(`label` = '+1')"),
+        ("whole >= +2 and whole < 2.5", "((`whole` >= 2) AND (CAST(`whole` AS DOUBLE) < 2.5))"),
+        ("whole in (1, 2.0)", "(CAST(`whole` AS DOUBLE) IN (1, 2.0))"),
+        ("whole = 9223372036854775808", "(CAST(`whole` AS DOUBLE) = 9223372036854775808)"),
+        ("whole between 1 and 9223372036854775807", "(`whole` BETWEEN 1 AND 9223372036854775807)"),
         ("x > -1.5e-3", "(`x` > -1.5e-3)"),
         ("x >= .5 and x<1.", "((`x` >= .5) AND (`x` < 1.))"),
         ("x > cluster", "(`x` > `cluster`)"),
@@ -32,7 +39,7 @@ COLUMNS = {"id": "text", "label": "text", "x": "number", "cluster": "number", "t
     ],
 )
 def test_what_can_be_said(expression, sql):
-    assert parse(expression, COLUMNS).sql == sql
+    assert parse(expression, COLUMNS, ["whole"]).sql == sql
 
 
 @pytest.mark.parametrize(
@@ -66,6 +73,10 @@ def test_what_can_be_said(expression, sql):
         ("x > 1 x", "cannot be read at 'x'; AND, OR, or the end"),
         ("x > ?", "cannot be read at '?'"),
         ("x > 1a", "cannot be read at '1a'"),
+        ("x > ١", "cannot be read at '١'"),
+        ("x > 1١", "cannot be read at '1١'"),
+        ("x > 1e١", "cannot be read at '1e١'"),
+        ("x > ++1", "cannot be read at '++1'"),
         ("(" * (DEEPEST + 2) + "x > 1" + ")" * (DEEPEST + 2), f"more than {DEEPEST} parentheses"),
         ("NOT " * 4000 + "x > 1", f"more than {DEEPEST} parentheses and NOTs"),
         ("x > 1 AND " * LONGEST, "write at most 20,000"),

@@ -170,7 +170,7 @@ def test_a_process_killed_after_the_parts_were_brought_in_repeats_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(embedding.shutil, "rmtree", die)
+        patch.setattr(embedding, "remove_parts", die)
         with pytest.raises(KeyboardInterrupt):
             embed(pca, data, path)
     assert (tmp_path / ".d.lance.parts").exists()

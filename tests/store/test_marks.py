@@ -88,7 +88,48 @@ def test_a_snapshot_belongs_to_its_version(marks):
     assert (version, labels) == (marks.version, {"a": "boot"})
 
 
-def test_a_failure_half_way_changes_nothing(marks):
+class StoppedError(BaseException):
+    """As Ctrl-C: no Exception."""
+
+
+@pytest.mark.parametrize("after", range(4))
+@pytest.mark.parametrize("undoing", [False, True])
+def test_a_stop_after_any_change_of_the_file_takes_all_of_it_back(marks, monkeypatch, after, undoing):
+    """The action, its changes, the labels and the version are written one after another; each time it stops there."""
+    marks.mark(["a", "c"], "boot")
+    marks.mark(["c"], "hat")
+    before = (marks.version, marks.all(), marks.last())
+    plain, written = sqlite3.connect, []
+
+    class Connection(sqlite3.Connection):
+        def execute(self, statement, *values):
+            done = super().execute(statement, *values)
+            self.count(statement)
+            return done
+
+        def executemany(self, statement, values):
+            done = super().executemany(statement, values)
+            self.count(statement)
+            return done
+
+        def count(self, statement):
+            if statement.startswith(("INSERT INTO actions", "INSERT INTO changes", "INSERT OR", "DELETE", "UPDATE")):
+                written.append(statement)
+                if len(written) == after + 1:
+                    raise StoppedError
+
+    monkeypatch.setattr(sqlite3, "connect", lambda *given, **named: plain(*given, **named, factory=Connection))
+    with pytest.raises(StoppedError):
+        marks.undo() if undoing else marks.mark(["b", "c"], "shoe")
+    monkeypatch.undo()
+    assert len(written) == after + 1
+    for reader in (marks, Marks(marks.path)):
+        assert (reader.version, reader.all(), reader.last()) == before
+    assert marks.mark(["b"], "shoe").count == 1  # nobody holds the file
+    assert marks.all() == {"a": "boot", "c": "hat", "b": "shoe"}
+
+
+def test_an_id_that_is_none_changes_nothing(marks):
     marks.mark(["a"], "boot")
     version = marks.version
     with pytest.raises(sqlite3.Error):

@@ -1,5 +1,6 @@
 """What a store promises, of the one in a folder."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -130,7 +131,9 @@ def test_a_vector_without_a_direction_is_as_far_from_all(tmp_path):
     [
         (np.ones(3), 1, "query: a vector of 3 numbers; digits.lance holds vectors of 64"),
         (np.full(64, np.nan), 1, "query: a vector with a value that is no number"),
-        (np.ones(64), 0, "k: 0 neighbours"),
+        (np.ones(64), 0, "k: 0 is not a whole number of at least 1"),
+        (np.ones(64), 2.5, "k: 2.5 is not a whole number of at least 1"),
+        (np.ones(64), True, "k: True is not a whole number of at least 1"),
     ],
 )
 def test_queries_that_are_none(store, query, k, complaint):
@@ -150,6 +153,9 @@ def test_queries_that_are_none(store, query, k, complaint):
         ("x BETWEEN -2 AND 2 AND label != 0", lambda y, x: (np.abs(x) <= 2) & (y != 0)),
         ("label LIKE '_' AND id LIKE 'digit-%'", lambda y, x: np.ones(400, bool)),
         ("label IS NULL", lambda y, x: np.zeros(400, bool)),
+        ("x > +1", lambda y, x: x > 1),
+        ("x IN (+1, -1.5, 2e0)", lambda y, x: np.isin(x, [1, 2])),
+        ("NOT x = y AND x BETWEEN -1 AND +1.5", lambda y, x: (x != DIGITS.data[:400, 30] - 8) & (x >= -1) & (x <= 1.5)),
         ("marked IS NULL", lambda y, x: np.ones(400, bool)),
     ],
 )
@@ -218,6 +224,78 @@ def test_a_column_is_replaced_and_its_kind_may_change(store):
     assert store.columns["cluster"] == "text"
     assert store.column("cluster", [7]).tolist() == ["a"]
     np.testing.assert_array_equal(store.vectors(), DIGITS.data[:400])
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("whole > 1.5", lambda whole: whole > 1.5),
+        ("whole >= +17", lambda whole: whole >= 17),
+        ("whole = 1e1", lambda whole: whole == 10),
+        ("whole = 10.5", lambda whole: whole == 10.5),
+        ("whole IN (3, 4.0, 5.5)", lambda whole: np.isin(whole, [3, 4])),
+        ("whole NOT BETWEEN 2.5 AND 397.5", lambda whole: (whole < 2.5) | (whole > 397.5)),
+        ("whole < 99999999999999999999 AND whole > -9223372036854775809", lambda whole: whole >= 0),
+        ("whole = 9223372036854775808", lambda whole: whole < 0),
+        ("whole < 9223372036854775807", lambda whole: whole >= 0),
+        ("even = 1", lambda whole: whole % 2 == 0),
+        ("even IN (0) AND whole > 3", lambda whole: (whole % 2 == 1) & (whole > 3)),
+        ("even != x", lambda whole: (whole % 2 == 0) != (DIGITS.data[:400, 20] - 8)),
+        ("`even` IS NOT NULL AND none IS NULL AND some = 0", lambda whole: whole % 3 == 0),
+    ],
+)
+def test_whole_numbers_and_booleans_compare_with_any_number(store, where, expected):
+    whole = np.arange(400)
+    some = [None if number % 3 == 1 else number % 3 == 2 for number in range(400)]
+    store.write_columns({"whole": whole, "even": whole % 2 == 0, "none": [None] * 400, "some": some})
+    assert store.where(where).tolist() == np.flatnonzero(expected(whole)).tolist()
+
+
+def test_a_condition_the_engine_refuses_does_not_show_its_query(store, monkeypatch):
+    def refusing(*_, **options):
+        raise ValueError(f"Invalid user input: Error resolving filter {options['filter']}, /home/lance.rs:3")
+
+    monkeypatch.setattr(lance.LanceDataset, "to_table", refusing)
+    with pytest.raises(UserError, match=r"^where: 'x > 1' cannot be evaluated on these columns; write one") as refused:
+        store.where("x > 1")
+    assert "`" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "free"),
+    [("sepal.length", "sepal_length"), ("a`b", "a_b"), ("_rowid", "column_rowid"), ("p__old", "p__old_")],
+)
+def test_a_name_that_a_column_cannot_have_is_refused_with_one_that_it_can(store, name, free):
+    with pytest.raises(UserError, match=f"^columns: a store cannot have a column '{name}'; name it '{free}'$"):
+        store.write_columns({name: np.zeros(400)})
+    store.write_columns({free: np.arange(400)})
+    assert store.where(f"{free} = 3").tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"weights": "1" * 64},
+        {"method": "vae"},
+        {"id": "another"},
+    ],
+)
+def test_a_store_that_was_replaced_is_not_written_to(store, changed):
+    """As many items of another run, or of another source, would take columns that were found on those before."""
+    shutil.rmtree(store.path)
+    write_store(store.path, digits_table(slice(400)), **changed)
+    write = {"cluster": np.zeros(400)}
+    for use in (lambda: store.write_columns(write), store.refresh, store.refresh_columns, store.build_index):
+        with pytest.raises(UserError, match=r"^store: .*digits.lance was replaced by another store .*; open it again"):
+            use()
+    assert "cluster" not in open_store(store.path).columns
+
+
+def test_a_store_that_was_removed_does_not_come_back(store):
+    shutil.rmtree(store.path)
+    with pytest.raises(UserError, match=r"^store: .*digits.lance does not exist"):
+        store.write_columns({"cluster": np.zeros(400)})
+    assert not store.path.exists()
 
 
 @pytest.mark.parametrize("name", ["id", "vector", "thumbnail", "content"])

@@ -19,7 +19,7 @@ import yaml
 
 from salience import catalogue
 from salience.errors import UserError
-from salience.methods import Context
+from salience.methods import ClosedForm, Context, Method, method_class
 from salience.methods.adamw import AdamW
 from salience.methods.contrastive.byol import BYOL
 from salience.methods.contrastive.simclr import SimCLR
@@ -27,7 +27,6 @@ from salience.representation import Representation, load
 from salience.run import Run
 from salience.training import Interrupted, checkpoints, engine, fit, machine, recipe, resume
 from salience.training.checkpoints import Checkpointer
-from salience.training.engine import MEASURED_STEPS
 from salience.training.metrics import read_metrics
 from tests.contract import QUICK, ROWS, build, structured_images
 
@@ -74,7 +73,7 @@ def test_resuming_a_finished_run_changes_nothing(done: Representation) -> None:
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_keeps_what_was_done_and_resume_ends_alike(done: Representation, number: int, tmp_path: Path) -> None:
     source = done.config["source"]
     whole = Checkpointer.on_train_batch_end
@@ -86,13 +85,110 @@ def test_a_signal_keeps_what_was_done_and_resume_ends_alike(done: Representation
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Checkpointer, "on_train_batch_end", interrupted)
-        with pytest.raises(Interrupted, match="stopped at step 4"):
+        with pytest.raises(Interrupted, match="stopped at step 4") as stopped:
             fit("simclr", source, out=tmp_path / "run", temperature=0.3, **QUICK)
+    assert stopped.value.number == number
     with pytest.warns(UserWarning, match="unfinished"):
         assert load(tmp_path / "run").embed(ARRAY).shape == (ROWS, 256)
     resume(tmp_path / "run", progress=False)
     assert Run(tmp_path / "run").weights.read_bytes() == Run(done.run or "").weights.read_bytes()
     assert Run(tmp_path / "run").metrics.read_text() == Run(done.run or "").metrics.read_text()
+
+
+class Pressed:
+    """A checkpointer that stands in training, and what is sent to its process."""
+
+    def __init__(self, path: Path) -> None:
+        self.saver = Checkpointer(path / "last.ckpt", every=1e9, ask_every=1)
+        self.saver.on_train_start(SimpleNamespace(), None)
+
+    def __enter__(self) -> Pressed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.saver.on_exception(SimpleNamespace(), None, KeyboardInterrupt())
+
+    def asked_to_stop(self) -> bool:
+        trainer = SimpleNamespace(world_size=1, global_step=1, save_checkpoint=lambda path: None)
+        self.saver.on_train_batch_end(trainer, None)
+        return self.saver.stopped
+
+
+def test_a_second_ctrl_c_stops_at_once_and_no_other_pair_of_signals_does(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Pressed(tmp_path) as pressed:
+        assert not pressed.asked_to_stop()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert "Ctrl-C again stops at once" in capfd.readouterr().err
+        os.kill(os.getpid(), signal.SIGTERM)  # is no second Ctrl-C
+        assert pressed.asked_to_stop()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert pressed.saver.number == signal.SIGINT  # the first that came
+    with Pressed(tmp_path) as pressed:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)  # the first Ctrl-C: nothing was said of a second yet
+        assert "Ctrl-C again stops at once" in capfd.readouterr().err
+        assert pressed.saver.number == signal.SIGTERM
+
+
+def test_a_hang_up_that_is_ignored_stays_so(tmp_path: Path) -> None:
+    """As nohup asks; the handlers of before are back when training has ended."""
+    before = {number: signal.getsignal(number) for number in checkpoints.SIGNALS}
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Pressed(tmp_path) as pressed:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not pressed.asked_to_stop()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before[signal.SIGHUP])
+    assert {number: signal.getsignal(number) for number in before} == before
+
+
+def test_ctrl_c_works_after_a_training_that_it_ended(tmp_path: Path) -> None:
+    """Lightning leaves SIGINT ignored where it was pressed before the first step."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def pressed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpointer, "on_train_start", pressed)
+        with pytest.raises(Interrupted, match="continue with: salience fit --resume") as stopped:
+            fit("simclr", ARRAY, out=tmp_path / "run", **QUICK)
+    assert stopped.value.number == signal.SIGINT
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_numbers_of_numpy_are_taken_as_plain_ones(done: Representation, tmp_path: Path) -> None:
+    given = {
+        "epochs": np.int64(3),
+        "batch_size": np.int32(32),
+        "seed": np.uint8(0),
+        "devices": np.int64(1),
+        "checkpoint_every": np.int64(120),
+        "use_labels": np.False_,
+        "stop_when_collapsed": np.False_,
+        "temperature": np.float64(0.3),
+        "dim": np.int16(128),
+        "learning_rate": np.float64(done.config["learning_rate"]),
+        "compile": np.False_,
+        "threads": np.int64(1),
+        "resolution": np.int64(8),
+    }
+    rep = fit("simclr", ARRAY, out=tmp_path / "run", progress=False, **given)
+    assert Run(rep.run or "").weights.read_bytes() == Run(done.run or "").weights.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name", ["epochs", "batch_size", "seed", "resolution", "learning_rate", "devices", "threads", "budget", "dim"]
+)
+def test_a_flag_is_no_number(name: str, tmp_path: Path) -> None:
+    for flag in (True, np.True_):
+        with pytest.raises(UserError, match=f"^{name}: '?True'? is not"):
+            fit("simclr", ARRAY, out=tmp_path / "run", progress=False, **{name: flag})
 
 
 def test_a_run_without_a_checkpoint_resumes_from_its_config_alone(done: Representation, tmp_path: Path) -> None:
@@ -139,49 +235,6 @@ def test_the_callers_randomness_is_left_alone(tmp_path: Path) -> None:
     before = torch.random.get_rng_state()
     fit("simclr", ARRAY, out=tmp_path / "run", **QUICK)
     assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_a_budget_becomes_steps_once(tmp_path: Path) -> None:
-    rep = fit("autoencoder", ARRAY, out=tmp_path / "run", budget="4s", batch_size=32, encoder="mlp", progress=False)
-    assert rep.config["steps"] >= 1
-    assert rep.config["budget"] == "4s"
-    assert int(read_metrics(Run(rep.run or "").metrics)[-1]["step"]) <= rep.config["steps"]
-
-
-@pytest.mark.parametrize(
-    ("left", "compiles", "steps"),
-    [
-        (1e9, False, 1 + 2 * MEASURED_STEPS),
-        (61.0, False, 1 + 1 + 1),  # 20 s are a third: one step each to warm up and to be timed
-        (59.0, False, 1),
-        (59.0, True, 1 + 1 + 1),  # the first has compiled
-    ],
-)
-def test_measuring_takes_no_more_of_a_budget_than_it_must(
-    monkeypatch: pytest.MonkeyPatch, left: float, compiles: bool, steps: int
-) -> None:
-    clock, taken = [0.0], []
-    monkeypatch.setattr(engine.time, "perf_counter", lambda: clock[0])
-
-    def step(number: int) -> None:
-        clock[0] += 20.0
-        taken.append(number)
-
-    assert engine._timed(step, left, compiles=compiles) == 20.0
-    assert len(taken) == steps
-
-
-def test_a_step_that_takes_all_of_a_budget_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "seconds_per_step", lambda *_: 3600.0)
-    monkeypatch.setattr(engine, "seconds_watching", lambda *_: pytest.fail("there is no time for it"))
-    with pytest.raises(UserError, match=r"over before the first step; a step takes 1 ?h and .*smaller --batch-size$"):
-        fit("autoencoder", ARRAY, out=tmp_path / "run", budget="10min", batch_size=32, encoder="mlp", progress=False)
-
-
-def test_a_budget_leaves_time_for_watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "seconds_watching", lambda *_: 3600.0)  # a huge data set on a slow machine
-    with pytest.raises(UserError, match=r"over before the first step.*watching its health 1 ?h"):
-        fit("autoencoder", ARRAY, out=tmp_path / "run", budget="10min", batch_size=32, encoder="mlp", progress=False)
 
 
 def test_init_starts_from_another_runs_encoder(done: Representation, tmp_path: Path) -> None:
@@ -408,8 +461,14 @@ def test_a_net_is_tiny_by_its_work_in_all_and_in_a_layer(flops: int, layers: int
     assert recipe.is_tiny(flops, layers) is tiny
 
 
-def test_every_method_has_a_file_and_a_class() -> None:
-    assert {"pca", "kmeans", "autoencoder", "simclr"} <= set(catalogue.names())
+@pytest.mark.parametrize("name", catalogue.names())
+def test_every_method_is_one_file_with_one_class_that_can_be_built(name: str) -> None:
+    entry, kind = catalogue.find(name), method_class(name)
+    assert kind.__name__ == entry.class_name
+    assert kind.__module__ == f"salience.methods.{entry.family}.{name}"
+    assert issubclass(kind, ClosedForm if entry.kind == "ClosedForm" else Method)
+    assert set(kind.modalities) == set(entry.modality)
+    assert not getattr(kind, "__abstractmethods__", None)
 
 
 @pytest.mark.parametrize(

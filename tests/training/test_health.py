@@ -150,7 +150,7 @@ def ends_at_a_loss_of_one_process(rank: int) -> str:
 
 
 def test_all_processes_end_when_the_loss_of_one_is_no_number() -> None:
-    first, second = two_processes(ends_at_a_loss_of_one_process)
+    first, second = two_processes(ends_at_a_loss_of_one_process, start="fork")
     assert "diverged: the loss is 1.0 at step 3" in first
     assert "diverged: the loss is nan at step 3" in second
 
@@ -192,6 +192,6 @@ def ends_at_what_the_first_has_seen(rank: int) -> str:
 
 
 def test_all_processes_end_at_what_only_the_first_has_seen() -> None:
-    first, second = two_processes(ends_at_what_the_first_has_seen)
+    first, second = two_processes(ends_at_what_the_first_has_seen, start="fork")
     assert "diverged: the representation is not finite at step 5" in first
     assert second == "run: the first process has ended the training; it says why"

@@ -23,6 +23,7 @@ from salience.evaluation.fidelity import squared_error
 from salience.evaluation.protocol import open_for
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation
+from salience.source_names import with_split
 from salience.store import Store, open_store
 from salience.store_names import names_store
 from salience.units import check_whole, printable
@@ -72,7 +73,7 @@ def anomalies(
     -> table: rank, item, score, and label where there are any;  figures: auroc with `held_out`, with a 95 % interval
     Errors: UserError where the method lacks what the score needs, there is no such class, or `out` exists.
     """
-    check_whole("k", k, 1)
+    k = check_whole("k", k, 1)
     held_out = None if held_out is None else str(held_out)
     if isinstance(run, str | Path) and names_store(run):
         run = open_store(run)
@@ -96,7 +97,7 @@ def anomalies(
         used = {"score": score, "means": SCORES[score][1].format(k=k), "held_out": held_out}
         outcome = Outcome(
             "anomalies",
-            about(rep, ranked, ordinary=f"{data.name}:{data.split}", **used),
+            about(rep, ranked, ordinary=with_split(data.name, data.split), **used),
             units={"auroc": "AUROC"},
             said=(f"score: {used['means']}", _strangest(ranked, values, order)),
             table=_table(ranked, values, order),

@@ -64,7 +64,7 @@ def arithmetic(
     The nearest neighbours' answer for real items of these classes is measured beside.
     Errors: UserError where the method does not decode, there is no such class or item, or `out` exists.
     """
-    check_seed(seed)
+    seed = check_seed(seed)
     if to is not None and item is not None:
         raise UserError("to, item: both were given; name the class of the items to change, or one item, not both")
     with placed(out) as place:

@@ -32,11 +32,13 @@ from salience.apps.stores import (
     unit,
     unit_blocks,
 )
+from salience.data.progress import progress_bar
+from salience.drawing import drawable
 from salience.errors import UserError
 from salience.evaluation.clustering import clustering_metrics
 from salience.evaluation.threads import threads_for
 from salience.store import Store
-from salience.units import printable
+from salience.units import check_seed, check_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,12 +89,14 @@ def cluster(
     """
     if method not in FITTED:
         raise UserError(f"method: '{method}' is not one of {', '.join(FITTED)}")
+    k, seed = None if k is None else check_whole("k", k, 1), check_seed(seed)
     with placed(out) as place:
         store = as_store(store)
         _require(store, method, k)
         rows = sample_rows(store, FITTED[method], seed)
         with threads_for(len(rows) * store.dim):
-            grouping = METHODS[method](unit(store.vectors(rows)).numpy(), k, seed)
+            with progress_bar(None, "finding groups", progress, ""):
+                grouping = METHODS[method](unit(store.vectors(rows)).numpy(), k, seed)
             blocks = unit_blocks(store, "assigning", progress)
             found = by_size(np.concatenate([grouping.assign(block.numpy()) for _, block in blocks]))
         store.write_columns({COLUMN: numbers(found)})
@@ -115,7 +119,9 @@ def _require(store: Store, method: str, k: int | None) -> None:
         raise UserError(f"store: {store.name} holds {len(store)} items; three or more can be clustered")
     if k is not None and method == "hdbscan":
         raise UserError("k: hdbscan finds out how many clusters there are; leave it out, or take kmeans or gmm")
-    if k is not None and not 2 <= k < len(store):
+    if k is not None:
+        check_whole("k", k, 2)
+    if k is not None and k >= len(store):
         raise UserError(f"k: {k} clusters of {len(store):,} items; take from 2 to {len(store) - 1:,}")
 
 
@@ -333,6 +339,6 @@ def map_of(store: Store, found: np.ndarray) -> Figure | None:
     for number in np.unique(groups[inside])[:DRAWN]:
         here = groups == number
         axes.text(np.median(x[here]), np.median(y[here]), str(number), fontsize=8, ha="center", va="center")
-    axes.set_title(printable(f"{store.name}: clusters on the first two principal components"), fontsize=10)
+    axes.set_title(drawable(f"{store.name}: clusters on the first two principal components"), fontsize=10)
     axes.set_axis_off()
     return figure

@@ -28,7 +28,7 @@ from salience.methods.autoencoders.denoising_autoencoder import LEVELS
 from salience.nets import input_width
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation
-from salience.units import check_seed, counted
+from salience.units import check_real, check_seed, counted
 from salience.views.corruption import corrupted
 from salience.views.random import Keys
 
@@ -87,7 +87,7 @@ def denoise(
     """
     if noisy and (noise is not None or level is not None):
         raise UserError(f"{'noise' if noise else 'level'}: nothing is added to a noisy source; leave it out")
-    check_seed(seed)
+    seed, level = check_seed(seed), None if level is None else check_real("level", level)
     with placed(out) as place:
         rep = as_run(run, "decode", "denoise")
         data = rep.open(source, reading=reading)

@@ -11,8 +11,10 @@ import numpy as np
 from salience.batch import Spec
 from salience.data import Dataset, open_data
 from salience.data.duplicates import MOST_PAIRS, content_hashes, equal_groups, near_pairs
+from salience.data.progress import progress_bar
 from salience.errors import UserError, naming
 from salience.reading import AS_FOUND, Reading
+from salience.source_names import with_split
 from salience.units import counted, printable
 
 LISTED = 1000  # of the near duplicates, in JSON
@@ -96,7 +98,7 @@ class Description:
         return f"{counted(self.items, 'image')}, {colours}, {height}x{width}, {self.dtype}"
 
     def _where(self) -> str:
-        return f"{printable(self.name)}:{self.split}"
+        return with_split(printable(self.name), self.split)
 
     def _label_lines(self) -> list[str]:
         if not self.classes:
@@ -165,8 +167,9 @@ def describe(
     Errors: UserError where a source cannot be opened, or the two do not fit each other.
     """
     dataset = open_data(source, labels=labels, resolution=resolution, reading=reading, progress=progress)
-    hashes = content_hashes(dataset)
-    equal = equal_groups(hashes)
+    with progress_bar(None, "looking for equal items", progress, ""):
+        hashes = content_hashes(dataset)
+        equal = equal_groups(hashes)
     leakage = None
     if other is not None:
         with naming("other", "source"):
@@ -248,7 +251,7 @@ def _leakage(dataset: Dataset, hashes: np.ndarray, test: Dataset) -> Leakage:
             if int(ours) not in equal:
                 near.setdefault(int(ours), (int(theirs), float(cosine)))
     return Leakage(
-        test=f"{test.name}:{test.split}",
+        test=with_split(test.name, test.split),
         items=len(test),
         equal=tuple((test.ids[ours], dataset.ids[theirs]) for ours, theirs in equal.items()),
         near=tuple((test.ids[ours], dataset.ids[theirs], cosine) for ours, (theirs, cosine) in near.items()),

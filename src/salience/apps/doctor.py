@@ -5,18 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from salience.errors import UserError
-from salience.evaluation.diagnosis import Diagnosis, diagnose
+from salience.evaluation.diagnosis import Diagnosis, diagnose_run
 from salience.run import Run
 
 
 def doctor(run: Path | str) -> Diagnosis:
     """The diagnosis of a run that is finished, stopped or diverged, from the signs its training left.
 
-    Errors: UserError where it is no run, or nothing was watched: a closed form, or a training not yet begun.
+    Errors: UserError where it is no run, its record is damaged, or nothing was watched: a closed form, or a training
+    not yet begun.
     """
     folder = Run(run)
-    record = folder.health
-    if record is None:
+    found = diagnose_run(folder)
+    if found is None:
         method = folder.config["method"]
         raise UserError(f"run: {folder.path} has no health.json; {method} was not trained step by step, or not yet")
-    return diagnose(record, folder.config)
+    return found

@@ -2,7 +2,11 @@
 
 Two items are near duplicates where their distance 1 - cos is within a threshold: by default a quarter of that at which
 an item of this data usually finds its nearest neighbour, which is half of it as lengths go, |a - b|^2 = 2 (1 - cos).
-Every pair is looked at, block by block. Of items joined by pairs the first stands for the others.
+Every pair is looked at, block by block.
+
+Groups are stars: an item repeats the nearest item before it that repeats none itself, if that is within the threshold.
+So every item that is flagged lies within the threshold of the one it names, which stays. Items that only a chain of
+others connects do not repeat each other, and their pairs are called chained.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from salience.apps.stores import BLOCK, TILE, about_store, as_store, caption, sa
 from salience.data.progress import progress_bar
 from salience.errors import UserError
 from salience.store import Store
-from salience.units import counted
+from salience.units import check_real, counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,14 +64,18 @@ def duplicates(
     *,
     progress: bool = True,
 ) -> Outcome:
-    """Finds items nearly the same, and writes the id of the first of each group to the others as `duplicate_of`.
+    """Finds items nearly the same, and writes the id of the item that each of them repeats to it as `duplicate_of`.
+
+    An item repeats the nearest item before it that repeats none itself, where that is within the threshold.
 
     store: a Store or its path
     threshold: the largest cosine distance between two of them; by default from the data's nearest neighbours
     out: a new folder for duplicates.json, items.csv and, of images, picture.png; None writes nothing
-    -> table: item, other, distance; the nearest first
+    -> table: item, other, distance, relation; the nearest first. relation: "repeats", where other names item;
+        "same group", where both name the same item; "chained", where they belong to different groups
     Errors: UserError where the threshold is none, or `out` exists.
     """
+    threshold = None if threshold is None else check_real("threshold", threshold)
     if threshold is not None and not 0 <= threshold < 1:
         raise UserError(f"threshold: {threshold} is none; take a distance from 0 to below 1, such as 0.01")
     with placed(out) as place:
@@ -78,14 +86,16 @@ def duplicates(
         found = near_pairs(x, limit, progress)
         del x
         found = Pairs(rows[found.first], rows[found.second], found.distances, found.complete)
-        firsts = first_of_group(found, len(store))
+        firsts = repeated_by(found, len(store))
         marked = np.flatnonzero(firsts != np.arange(len(store)))
         write(store, firsts, marked)
+        chained = chained_items(found, firsts)
+        counts = {"pairs": len(found), "duplicates": len(marked), "chained": len(chained)}
         outcome = Outcome(
             "duplicates",
-            about_store(store, threshold=limit, pairs=len(found), duplicates=len(marked), column=COLUMN),
-            said=tuple(told(store, found, len(marked), limit, len(rows), threshold is None)),
-            table=table_of(store, found),
+            about_store(store, threshold=limit, **counts, column=COLUMN),
+            said=tuple(told(store, found, firsts, limit, len(rows), threshold is None)),
+            table=table_of(store, found, firsts),
         )
         place.write(outcome, None if place.folder is None else picture_of(store, found))
     return finished(outcome, out)
@@ -131,16 +141,31 @@ def _close(x: Tensor, limit: float, progress: bool) -> Iterator[tuple[Tensor, Te
                 bar.update(len(a) * len(b))
 
 
-def first_of_group(found: Pairs, n: int) -> np.ndarray:
-    """[n] int64: the first row that an item is joined with by pairs, its own where there is none."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+def repeated_by(found: Pairs, n: int) -> np.ndarray:
+    """[n] int64: the row that each item repeats, its own where it repeats none.
 
-    joined = coo_array((np.ones(len(found), np.int8), (found.first, found.second)), shape=(n, n))
-    group = connected_components(joined, directed=False)[1]
-    first = np.full(n, n, np.int64)
-    np.minimum.at(first, group, np.arange(n))
-    return first[group]
+    By rows in order: the nearest of the rows before it that are within the threshold and repeat none themselves, of
+    equally near ones the first.
+    """
+    repeated = np.arange(n)
+    order = np.lexsort((found.first, found.distances, found.second))
+    for first, second in zip(found.first[order].tolist(), found.second[order].tolist(), strict=True):
+        if repeated[second] == second and repeated[first] == first:
+            repeated[second] = first
+    return repeated
+
+
+def relations(found: Pairs, repeated: np.ndarray) -> np.ndarray:
+    """[m] of each pair: "repeats", "same group" or "chained".  repeated: [n]"""
+    one, other = repeated[found.first], repeated[found.second]
+    return np.select([other == found.first, one == other], ["repeats", "same group"], "chained")
+
+
+def chained_items(found: Pairs, repeated: np.ndarray) -> np.ndarray:
+    """Rows that repeat none, though they are within the threshold of an item of another group."""
+    chained = relations(found, repeated) == "chained"
+    rows = np.unique(np.concatenate([found.first[chained], found.second[chained]]))
+    return rows[repeated[rows] == rows]
 
 
 def write(store: Store, firsts: np.ndarray, marked: np.ndarray) -> None:
@@ -151,7 +176,7 @@ def write(store: Store, firsts: np.ndarray, marked: np.ndarray) -> None:
 
 
 def closest_pairs(store: Store, n: int = 24) -> list[tuple[int, int, float]]:
-    """(row, row of the first of its group, distance), the nearest first, as the column has them.
+    """(row, row of the item it repeats, distance), the nearest first, as the column has them.
 
     Errors: UserError where there is no such column.
     """
@@ -173,10 +198,18 @@ def closest_pairs(store: Store, n: int = 24) -> list[tuple[int, int, float]]:
     return [(int(seconds[at]), int(firsts[at]), float(distance[at])) for at in np.argsort(distance, kind="stable")[:n]]
 
 
-def told(store: Store, found: Pairs, marked: int, limit: float, searched: int, usual: bool) -> Iterator[str]:
-    groups = len(np.unique(np.concatenate([found.first, found.second]))) - marked
-    pairs, items, of = counted(len(found), "pair"), counted(marked, "item"), counted(groups, "group")
-    yield f"{pairs} within {limit:.4g}, {of}: {items} repeat the first of theirs"
+def told(store: Store, found: Pairs, repeated: np.ndarray, limit: float, searched: int, usual: bool) -> Iterator[str]:
+    marked = np.flatnonzero(repeated != np.arange(len(repeated)))
+    groups, chained = len(np.unique(repeated[marked])), len(chained_items(found, repeated))
+    pairs, of = counted(len(found), "pair"), counted(groups, "group")
+    verb = "repeats" if len(marked) == 1 else "repeat"
+    yield f"{pairs} within {limit:.4g}, {of}: {counted(len(marked), 'item')} {verb} an item within that distance"
+    if chained:
+        verb = "is" if chained == 1 else "are"
+        yield (
+            f"chained: {counted(chained, 'item')} {verb} near an item that repeats another, and not near that other; "
+            "not counted as duplicates"
+        )
     if usual:
         yield "threshold: a quarter of the distance at which an item usually finds its nearest neighbour"
     if searched < len(store):
@@ -185,9 +218,11 @@ def told(store: Store, found: Pairs, marked: int, limit: float, searched: int, u
         yield f"stopped after {MOST_PAIRS:,} pairs; give a smaller threshold"
 
 
-def table_of(store: Store, found: Pairs) -> pd.DataFrame:
+def table_of(store: Store, found: Pairs, repeated: np.ndarray) -> pd.DataFrame:
     items, others = store.column("id", found.first), store.column("id", found.second)
-    return pd.DataFrame({"item": items, "other": others, "distance": found.distances.astype(np.float64).round(6)})
+    distances = found.distances.astype(np.float64).round(6)
+    columns = {"item": items, "other": others, "distance": distances, "relation": relations(found, repeated)}
+    return pd.DataFrame(columns)
 
 
 def picture_of(store: Store, found: Pairs) -> Figure | None:

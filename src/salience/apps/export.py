@@ -68,7 +68,7 @@ def embed_to(
     rep = load(run) if isinstance(run, str | Path) else run
     data = open_for(rep, source, None, reading)
     labelled = data.labels is not None and len(data.classes) > 0
-    with atomic(out) as temporary:
+    with atomic(out, make_folder=True) as temporary:
         write_parts(temporary, rep, data, labelled, progress)
     return out
 

@@ -68,8 +68,8 @@ def interpolate(
        originals: a decoder that makes one thing of all has ordinary items, and no path; means with 95 % intervals
     Errors: UserError where the method does not decode, the data are no images, an item is unknown, or `out` exists.
     """
-    check_whole("steps", steps, 3)  # one between the ends
-    check_seed(seed)
+    steps = check_whole("steps", steps, 3)  # one between the ends
+    seed = check_seed(seed)
     with placed(out) as place:
         rep = as_run(run, "decode", "interpolate")
         data = rep.open(source, reading=reading)

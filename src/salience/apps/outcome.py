@@ -13,12 +13,14 @@ import numpy as np
 import pandas as pd
 
 from salience.batch import Spec
+from salience.csv_text import write_csv
 from salience.data import Dataset
 from salience.data.progress import progress_bar
 from salience.evaluation.intervals import Metric
 from salience.evaluation.report import plain
 from salience.files import atomic, new_folder, write_text
 from salience.representation import Representation
+from salience.source_names import with_split
 from salience.units import counted, printable
 from salience.views.unit import column_widths
 
@@ -134,12 +136,12 @@ def about(rep: Representation, data: Dataset | None = None, **used: Any) -> dict
     """What was used, for the report."""
     run: dict[str, Any] = {"method": rep.method_name, "run": None if rep.run is None else str(rep.run)}
     if data is not None:
-        run |= {"on": f"{data.name}:{data.split}", "items": len(data), "fingerprint": data.fingerprint}
+        run |= {"on": with_split(data.name, data.split), "items": len(data), "fingerprint": data.fingerprint}
     return run | used
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    write_csv(path, table, "%.6g")
 
 
 def save_items(stem: Path, x: np.ndarray, data: Dataset, progress: bool) -> None:

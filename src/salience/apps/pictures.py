@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ import torch
 from torch import Tensor
 
 from salience.batch import Spec
+from salience.drawing import any_letters, drawable
 from salience.files import atomic
-from salience.units import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,10 +66,10 @@ def sheet(strips: Sequence[Strip], title: str, *, tile: int = TILE) -> Figure:
         canvas[top : top + len(row), : row.shape[1]] = row
     figure, axes = _framed(canvas, [strip.name for strip in strips], title)
     for top, strip in zip(tops, strips, strict=True):
-        axes.text(-2 * GAP, top + side / 2, printable(strip.name), fontsize=TEXT, ha="right", va="center")
+        axes.text(-2 * GAP, top + side / 2, drawable(strip.name), fontsize=TEXT, ha="right", va="center")
         for at, caption in enumerate(strip.captions):
             centre = at * (side + 2 + GAP) + side / 2
-            axes.text(centre, top + side + GAP, printable(caption), fontsize=TEXT - 1.5, ha="center", va="top")
+            axes.text(centre, top + side + GAP, drawable(caption), fontsize=TEXT - 1.5, ha="center", va="top")
     return figure
 
 
@@ -96,13 +95,13 @@ def table_figure(
     for at, (axis, item) in enumerate(zip(axes, stacked, strict=True)):
         shown = axis.imshow(item, cmap="coolwarm", vmin=-3, vmax=3, aspect="auto", interpolation="nearest")
         axis.set_yticks(range(len(drawn)) if any(name for name, _ in drawn) else [])
-        axis.set_yticklabels([name for name, _ in drawn][: len(axis.get_yticks())], fontsize=5)
+        axis.set_yticklabels([drawable(name) for name, _ in drawn][: len(axis.get_yticks())], fontsize=5)
         axis.set_xticks([])
         if names:
-            axis.set_title(printable(names[at]), fontsize=6, loc="left", pad=2)
+            axis.set_title(drawable(names[at]), fontsize=6, loc="left", pad=2)
     if len(columns) <= MOST_NAMED:
         axes[-1].set_xticks(
-            range(len(columns)), [short(printable(name)) for name in columns], fontsize=6, rotation=30, ha="right"
+            range(len(columns)), [drawable(short(name)) for name in columns], fontsize=6, rotation=30, ha="right"
         )
     bar = figure.colorbar(shown, ax=axes, fraction=0.03, pad=0.02, aspect=30)
     bar.set_label("standard deviations\nfrom the mean", fontsize=7)
@@ -125,14 +124,13 @@ def unit_columns(spec: Spec) -> list[str]:
 
 def set_title(figure: Figure, title: str) -> None:
     """Above the pictures; they get as wide a figure as the title needs."""
-    text = figure.suptitle(printable(title), fontsize=10)
-    needed = text.get_window_extent().width / figure.dpi + 2 * MARGIN
+    text = figure.suptitle(drawable(title), fontsize=10)
+    needed = _pixels(text)[0] / figure.dpi + 2 * MARGIN
     figure.set_figwidth(max(figure.get_figwidth(), needed))
 
 
 def save(figure: Figure, path: Path) -> None:
-    with atomic(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # drawn as a box
+    with atomic(path) as temporary, any_letters():
         figure.savefig(temporary, format=path.suffix[1:], dpi=DPI)
 
 
@@ -173,8 +171,8 @@ def _framed(canvas: np.ndarray, names: Sequence[str], title: str) -> tuple[Figur
     from matplotlib.figure import Figure
 
     figure, margin = Figure(dpi=DPI), round(MARGIN * DPI)
-    head = figure.suptitle(printable(title), fontsize=TITLE)
-    room = [_pixels(figure.text(0, 0, printable(name), fontsize=TEXT), remove=True)[0] for name in names]
+    head = figure.suptitle(drawable(title), fontsize=TITLE)
+    room = [_pixels(figure.text(0, 0, drawable(name), fontsize=TEXT), remove=True)[0] for name in names]
     left = margin + (max(room) + 2 * GAP if any(names) else 0)
     head_width, head_height = _pixels(head)
     height, width = canvas.shape[0] + head_height + 3 * margin, left + canvas.shape[1] + margin
@@ -189,7 +187,8 @@ def _framed(canvas: np.ndarray, names: Sequence[str], title: str) -> tuple[Figur
 
 def _pixels(text: Text, *, remove: bool = False) -> tuple[int, int]:
     """Width and height of a text as drawn."""
-    extent = text.get_window_extent()
+    with any_letters():
+        extent = text.get_window_extent()
     if remove:
         text.remove()
     return math.ceil(extent.width), math.ceil(extent.height)

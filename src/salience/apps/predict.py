@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from salience.csv_text import original, write_csv
 from salience.data import Dataset
 from salience.errors import UserError
 from salience.evaluation.head import fit_head
-from salience.files import require_free, write_text
+from salience.files import require_free
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, load
 from salience.units import counted, printable
@@ -40,6 +41,7 @@ def predict(
     out: Path | str | None = None,
     *,
     reading: Reading = AS_FOUND,
+    progress: bool = True,
 ) -> pd.DataFrame:
     """Learns a classifier from a few labelled items and says what every item is.
 
@@ -57,7 +59,7 @@ def predict(
     path = readable(labels)
     data = rep.open(source, reading=reading)
     known = read_labels(path, data)
-    x = torch.from_numpy(np.ascontiguousarray(rep.embed(data), dtype=np.float32))
+    x = torch.from_numpy(np.ascontiguousarray(rep.embed(data, progress=progress), dtype=np.float32))
     head = fit_head(x, torch.from_numpy(known.rows), torch.from_numpy(known.y), len(known.classes))
     confidence, best = head.probabilities(x).max(1)
     items = [item.encode(errors="backslashreplace").decode() for item in data.ids]  # a file's name need not be UTF-8
@@ -65,7 +67,7 @@ def predict(
         {"item": items, "predicted": np.array(known.classes)[best.numpy()], "confidence": confidence.numpy()}
     )
     if out is not None:
-        write_text(out, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+        write_csv(out, table, "%.4f", make_folder=True)
     return table
 
 
@@ -98,7 +100,10 @@ def read_labels(path: Path, data: Dataset) -> Labelled:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str, str]]:
-    """(line number, item, label) of each line that has something, white space around them removed."""
+    """(line number, item, label) of each line that has something, white space around them removed.
+
+    An apostrophe that was put before what looks like a formula is taken away.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -122,7 +127,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str, str]]:
         if not item or not label:
             missing = "label" if item else "item"
             raise UserError(f"labels: {path} line {reader.line_num} has no {missing}; fill it in or remove the line")
-        yield reader.line_num, item, label
+        yield reader.line_num, original(item), original(label)
 
 
 def read_header(cells: list[str], path: Path, line: int) -> list[str]:

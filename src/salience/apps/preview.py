@@ -13,10 +13,12 @@ from salience import catalogue
 from salience.apps.pictures import pictures, set_title, table_figure
 from salience.batch import Batch, Progress
 from salience.data import Dataset, open_data
+from salience.drawing import drawable
 from salience.errors import UserError
 from salience.files import atomic, require_free
 from salience.methods import Context, method_class
 from salience.reading import AS_FOUND, Reading
+from salience.units import check_seed, check_whole
 from salience.views import Views, make_views
 
 if TYPE_CHECKING:
@@ -44,7 +46,8 @@ def preview(
     seed: of the items and of the draws;  reading: how the source is read, see `Reading`
     Errors: UserError for an unknown method or policy, data the method does not take, or a file that exists.
     """
-    entry = catalogue.find(method)
+    entry, seed = catalogue.find(method), check_seed(seed)
+    items, draws = check_whole("items", items, 1), check_whole("draws", draws, 1)
     path = _picture_path(out, method, source)
     dataset = source if isinstance(source, Dataset) else open_data(source, resolution=resolution, reading=reading)
     if dataset.spec.modality not in entry.modality:
@@ -57,7 +60,7 @@ def preview(
     title = f"{method} on {dataset.name}: " + ("items as they are" if seen_by.policy == "identity" else seen_by.policy)
     figure = _image_figure(drawn) if dataset.spec.modality == "image" else table_figure(drawn)
     set_title(figure, f"{title}, seed {seed}")
-    with atomic(path) as temporary:
+    with atomic(path, make_folder=True) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], dpi=150)
     return path
 
@@ -92,7 +95,7 @@ def _image_figure(drawn: list[tuple[str, Tensor]]) -> Figure:
     figure = Figure(figsize=(1.1 * columns, 1.1 * rows + 0.5), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for column, (name, x) in enumerate(drawn):
-        axes[0, column].set_title(name, fontsize=8)
+        axes[0, column].set_title(drawable(name), fontsize=8)
         for row, picture in enumerate(pictures(x)):
             axes[row, column].imshow(picture, cmap="gray", vmin=0, vmax=1)
             axes[row, column].set_axis_off()

@@ -40,7 +40,7 @@ def reconstruct(
     Values of rebuilt images are kept within their range.
     Errors: UserError where the method does not decode, the data does not fit, or `out` exists.
     """
-    check_seed(seed)
+    seed = check_seed(seed)
     with placed(out) as place:
         rep = as_run(run, "decode", "reconstruct")
         data = rep.open(source, reading=reading)

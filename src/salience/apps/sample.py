@@ -64,7 +64,7 @@ def sample(
        values come each from another; means over draws of samples and halves with 95 % intervals
     Errors: UserError where the method does not sample, the data does not fit, or `out` exists.
     """
-    check_seed(seed)
+    seed = check_seed(seed)
     with placed(out) as place:
         rep = as_run(run, "sample", "sample")
         data = None if source is None else rep.open(source, reading=reading)

@@ -25,7 +25,7 @@ from salience.errors import UserError, naming
 from salience.representation import Representation
 from salience.store import Hits, Store
 from salience.store.embedding import representation_of, weights_hash
-from salience.units import printable
+from salience.units import check_whole, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,8 +64,7 @@ def search(
     -> table: rank, id, distance, and label, marked, cluster where the store has them
     Errors: UserError that names the query, the condition or the run, and the remedy.
     """
-    if k < 1:
-        raise UserError(f"k: {k} neighbours; ask for 1 or more")
+    check_whole("k", k, 1)
     with placed(out) as place:
         store = as_store(store)
         asked = understood(store, query, run)

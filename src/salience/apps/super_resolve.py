@@ -27,6 +27,7 @@ from salience.evaluation.fidelity import SHOWN, fidelity, means
 from salience.evaluation.intervals import Metric
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, enlarged_at_once
+from salience.source_names import with_split
 from salience.units import check_seed, counted
 from salience.views.unit import unit_images
 
@@ -63,7 +64,7 @@ def super_resolve(
        intervals.  An image is shrunk by taking means of squares, as in training
     Errors: UserError where the method does not enlarge, the data does not fit, or `out` exists.
     """
-    check_seed(seed)
+    seed = check_seed(seed)
     with placed(out) as place:
         rep = as_run(run, "enlarge", "super-resolve")
         factor: int = rep.method.factor  # type: ignore[assignment]
@@ -164,7 +165,7 @@ def _enlarged(place: Place, rep: Representation, data: Originals, factor: int, p
             save_image(made, place.folder / FILES / f"{row:06d}.png")
         if row < DRAWN:
             shown.add(x, torch.from_numpy(made))
-    used = about(rep, on=f"{data.name}:{data.split}", items=len(data), factor=factor, as_is=True)
+    used = about(rep, on=with_split(data.name, data.split), items=len(data), factor=factor, as_is=True)
     notes = tuple(f"note: {note}" for note in data.notes)
     outcome = Outcome("super-resolve", used, arrays={} if larger is None else {"enlarged": larger}, said=notes)
     if place.folder is not None:

@@ -10,23 +10,24 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from salience.cli.signals import ended_cleanly, number_of, told
 from salience.errors import Note, UserError
 
 USER_ERROR = 2
-INTERRUPTED = 130
+SIGNALLED = 128  # and the signal's number on top: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0, 2 for what the user can mend, 130 after Ctrl-C.
+    """Runs one command and returns its exit code: 0, 2 for what the user can mend, 128 + a signal's number.
 
     argv: the words after `salience`; None takes them from the process
     Any other exception is a mistake of ours and keeps its traceback.
     """
     try:
-        with plain_notes():
+        with ended_cleanly(), plain_notes():
             return _run(list(sys.argv[1:] if argv is None else argv))
     except BrokenPipeError:  # the reader of our output is gone (`salience methods | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -36,8 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as problem:
         return _report(_system_message(problem))
     except KeyboardInterrupt as interrupt:
-        print(f"interrupted{f': {interrupt}' if str(interrupt) else ''}", file=sys.stderr)
-        return INTERRUPTED
+        with suppress(OSError):  # of a terminal that has hung up
+            print(told(interrupt), file=sys.stderr)
+        return SIGNALLED + number_of(interrupt)
 
 
 @contextmanager
@@ -47,7 +49,8 @@ def plain_notes() -> Iterator[None]:
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if issubclass(category, Note):
-            print(f"note: {message}", file=sys.stderr)
+            with suppress(OSError):  # of a terminal that has hung up, in the midst of a training
+                print(f"note: {message}", file=sys.stderr)
         else:
             shown(message, category, *where, **more)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from salience.errors import naming
+from salience.errors import UserError, naming
 from salience.files import require_free
 from salience.source_names import require_there
 from salience.store_names import SUFFIX, names_store, require_store
+from salience.units import printable
 
 RUNS = ("run", "runs", "init", "resume", "features")
 SOURCES = ("source", "on", "test", "other")
@@ -21,6 +23,8 @@ WRITE_A_FOLDER = (
     *("search", "cluster", "duplicates"),
     *("reconstruct", "denoise", "sample", "interpolate", "arithmetic", "anomalies", "super-resolve"),
 )
+HEADER = {"item", "label"}
+SEPARATORS = ",;\t|"
 LAUNCHED = "LOCAL_RANK"  # set by torchrun, whose later processes find the run folder that the first has made
 
 
@@ -51,6 +55,8 @@ def _refuse(verb: str, argument: str, value: Any) -> None:
     elif argument in SOURCES:
         with naming(argument, "source"):
             require_there(value)
+    elif argument == "labels":
+        _require_header(verb, Path(value))
     elif argument == "out" and verb in WRITE_A_FILE and not is_store(value):
         require_free(value)
     elif argument == "out" and verb in WRITE_A_FOLDER:
@@ -59,3 +65,30 @@ def _refuse(verb: str, argument: str, value: Any) -> None:
         from salience.run import refuse_existing
 
         refuse_existing(Path(value))
+
+
+def _require_header(verb: str, path: Path) -> None:
+    """A file of labels begins with a line item,label. Of other verbs than `predict`, labels may be a column's name."""
+    if verb != "predict" and not (path.suffix.lower() == ".csv" and path.is_file()):
+        return
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise UserError(f"labels: {path} {what}; give a CSV file with the columns item,label")
+    number, first = _first_line(path)
+    cells = [{cell.strip().lower() for cell in next(csv.reader([first], delimiter=one))} for one in SEPARATORS]
+    if first and not any(names >= HEADER for names in cells):
+        raise UserError(
+            f"labels: {path} line {number} is '{printable(first)}', not the header; write 'item,label' above the items"
+        )
+
+
+def _first_line(path: Path) -> tuple[int, str]:
+    """(its number, text) of the first line with something in it; no text where that is for the reader to judge."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip(" \t\r\n,;|") and not line.startswith(("#", "sep=")):
+                    return number, line.strip("\r\n")[:1000]
+    except (OSError, UnicodeDecodeError):
+        pass
+    return 0, ""

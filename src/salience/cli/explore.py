@@ -28,8 +28,8 @@ def explore(
     port
         Otherwise the first one from 8300 on that is free.
     """
-    from salience.explorer import explore as serve
+    from salience.explorer.serve import serve
 
     with naming("target", "store"), naming("folder", "runs"):
-        serve(target, host=host, port=port, run=run, runs=folder)
+        serve(target, host=host, port=port, run=run, runs=folder, ends_process=True)
     return 0

@@ -15,21 +15,28 @@ from salience.catalogue import Entry, Option
 from salience.cli.options import command
 from salience.errors import UserError, naming
 from salience.reading import AS_FOUND, Reading
-from salience.units import parse_duration
+from salience.units import parse_duration, printable
+from salience.untrusted import shown
 
 ANY_KIND = (
     Option("out", "str", None, "The run's folder, new; otherwise runs/METHOD-SOURCE-N."),
     Option("resolution", "int", None, "Height and width images are brought to.", ge=4),
     Option("seed", "int", 0, "Of everything random: equal seeds, equal weights.", ge=0),
     Option("config", "str", None, "A run's config.yaml: what is not said here is taken from it."),
-    Option("labels", "str", None, "The column of labels, in a table."),
+    Option("labels", "str", None, "The column of labels, in a table; for a folder of images a CSV file: item,label."),
     Option("without", "str", None, "A class to leave out, which anomalies --held-out is to find later."),
+    Option("threads", "int", None, "Processor threads; by default the cores that other programs leave free.", ge=1),
     Option("use_labels", "bool", False, "Let the method see the labels, if it can use them."),
 )
 BY_GRADIENT = (
     Option("epochs", "int", None, "Passes over the data.", ge=1),
     Option("budget", "str", None, "Train for so long: 90s, 10min, 2h. Instead of --epochs."),
-    Option("encoder", "str", None, "convnet, mlp, linear, or a timm model; NAME:pretrained for its weights."),
+    Option(
+        "encoder",
+        "str",
+        None,
+        "convnet, mlp, linear, or a timm model; NAME:pretrained or NAME:FILE.safetensors for its weights.",
+    ),
     Option("views", "str", None, "The view policy: natural, grey, crops, glyphs, medical, table, identity."),
     Option("batch_size", "int", None, "Items in one step.", ge=1),
     Option("learning_rate", "float", None, "The highest one, after the warm-up.", gt=0),
@@ -150,17 +157,19 @@ def _reading_of(config: Mapping[str, Any]) -> Reading:
 
 def read_config(path: str | Path) -> dict[str, Any]:
     """A run's config.yaml. Raises UserError, naming the file, where it is none."""
-    import yaml
+    from salience.run_records import check_given
+    from salience.untrusted import Damaged, read_yaml
 
     try:
-        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as problem:
-        why = problem.strerror if isinstance(problem, OSError) else "it is no text"
-        raise UserError(f"--config: {path} cannot be read ({why}); give a run's config.yaml") from None
-    except yaml.YAMLError as problem:
-        raise UserError(f"--config: {path} is not valid YAML: {problem}") from None
+        config = read_yaml(Path(path))
+    except Damaged as problem:
+        raise UserError(f"--config: {path} cannot be read ({problem}); give a run's config.yaml") from None
     if not isinstance(config, dict) or not isinstance(config.get("method"), str):
         raise UserError(f"--config: {path} names no method; give a run's config.yaml, or a line 'method: NAME'")
+    try:
+        check_given(config)
+    except Damaged as problem:
+        raise UserError(f"--config: {path}: {problem}") from None
     return config
 
 
@@ -185,8 +194,10 @@ def _as_given(name: str, value: Any) -> Any:
 
 def _checked(known: Mapping[str, Option], name: str, value: Any) -> Any:
     if name not in known:
-        raise UserError(f"--config: there is no option {name}{catalogue.nearest(name, known)}")
+        raise UserError(f"--config: there is no option {printable(name)}{catalogue.nearest(name, known)}")
     try:
+        if isinstance(value, dict | list):
+            raise ValueError(f"{shown(value)} is no single value")
         return known[name].check(value)
     except ValueError as problem:
         raise UserError(f"--config: {name}: {problem}") from None

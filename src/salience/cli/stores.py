@@ -75,7 +75,7 @@ def cluster(
 
 
 def duplicates(store: StorePath, /, *, threshold: Threshold | None = None, out: Out = None, json: Json = False) -> int:
-    """Find items that are nearly the same, and write the first of each group to the others as duplicate_of."""
+    """Find items that are nearly the same, and write to each the item that it repeats as the column duplicate_of."""
     from salience.apps.duplicates import duplicates as verb
 
     with output_kept_for(json):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import indent
 
@@ -15,6 +16,7 @@ from salience.cli.generation import GENERATION
 from salience.cli.options import Json, Read, Resolution, Run, Seed, Source
 from salience.cli.output import output_kept_for, print_json, print_text, table
 from salience.cli.stores import STORES
+from salience.cli.threads import with_threads
 from salience.errors import UserError
 from salience.reading import AS_FOUND
 
@@ -40,7 +42,9 @@ def make_app(argv: list[str]) -> App:
     if fitting:
         argv[1:] = with_method(argv[1:])
     app.command(fit_app(argv[1:] if fitting else (), sort_key=VERBS.index("fit")))
-    for verb in (methods, views, data, embed, evaluate, doctor, compare, predict, *STORES, *GENERATION, explore, demo):
+    computing: list[Callable[..., int]] = [views, data, embed, evaluate, predict, *STORES, *GENERATION, explore, demo]
+    verbs: list[Callable[..., int]] = [methods, doctor, compare, *map(with_threads, computing)]
+    for verb in verbs:
         name = verb.__name__.replace("_", "-")
         app.command(verb, name=name, sort_key=VERBS.index(name))
     return app
@@ -211,14 +215,19 @@ def predict(run: Run, source: Source, /, *, labels: Path, out: Path | None = Non
     Parameters
     ----------
     labels
-        CSV of item,label: the item's relative path or row number.
+        A CSV file whose first line is "item,label"; an item is named by its relative path or row number.
     out
         The CSV file to write; otherwise the table is printed.
     """
     from salience.apps import predict as predict_classes
+    from salience.csv_text import as_csv, tell
 
     predicted = predict_classes(run, source, labels, out, reading=read)
-    return print_text(predicted.to_csv(index=False, float_format="%.4f").rstrip() if out is None else str(out))
+    if out is not None:
+        return print_text(str(out))
+    text, count = as_csv(predicted, "%.4f")
+    tell(count, "the table")
+    return print_text(text.rstrip())
 
 
 def demo(*, out: Path | None = None) -> int:

@@ -14,6 +14,7 @@ import torch
 from salience.batch import Batch, Spec
 from salience.data.ids import Ids
 from salience.errors import UserError
+from salience.source_names import with_split
 from salience.units import counted, printable
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class Dataset:
 
     def __repr__(self) -> str:
         labels = "no labels" if self.labels is None else counted(len(self.classes), "class", "classes")
-        return f"Dataset({self.name}:{self.split}, {len(self):,} x {self.spec.shape} {self.spec.dtype}, {labels})"
+        name = with_split(self.name, self.split)
+        return f"Dataset({name}, {len(self):,} x {self.spec.shape} {self.spec.dtype}, {labels})"
 
     @property
     def x(self) -> np.ndarray:

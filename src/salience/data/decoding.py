@@ -5,7 +5,6 @@ What cannot be read is left out, with a reason; nothing stops for it.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from salience.data.source import Encoded, Found
 from salience.errors import UserError
 from salience.modalities import image
 from salience.modalities.decode import Blob, Target, UnreadableError, decode, probe
+from salience.processors import cores
 from salience.units import printable
 
 TASK_ITEMS = 64
@@ -32,7 +32,7 @@ Answer = TypeVar("Answer")
 def build_encoded(encoded: Encoded, found: Found, options: Options, path: Path | None) -> Built:
     """Raises UserError where no item can be read."""
     want, reasons = options.spec, dict[int, str]()
-    with ThreadPoolExecutor(_workers()) as pool, warnings.catch_warnings():
+    with ThreadPoolExecutor(cores()) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # probing refuses those, with a reason
         headers = _probe_all(encoded, reasons, pool, options.progress)
         _require_some(encoded.count, reasons, found)
@@ -136,7 +136,3 @@ def _require_some(count: int, reasons: dict[int, str], found: Found) -> None:
     name = printable(found.ids[first]) if found.ids is not None else str(first)
     what = "the only item cannot be read" if count == 1 else f"none of the {count:,} items can be read; the first"
     raise UserError(f"source: {what}, {name}: {printable(reasons[first])}")
-
-
-def _workers() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

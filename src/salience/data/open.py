@@ -15,7 +15,7 @@ from salience.data.sources import find_source
 from salience.data.sources.query import Query
 from salience.errors import UserError
 from salience.reading import AS_FOUND, Reading
-from salience.units import counted, printable
+from salience.units import check_whole, counted, printable
 
 if TYPE_CHECKING:
     from salience.data.originals import Originals
@@ -55,8 +55,8 @@ def open_data(
     """
     if isinstance(source, Dataset):
         raise UserError("source: this is an opened Dataset already; use it as it is")
-    if resolution is not None and not (isinstance(resolution, int) and 1 <= resolution <= MAX_RESOLUTION):
-        raise UserError(f"resolution: {resolution!r} is not a whole number from 1 to {MAX_RESOLUTION}")
+    if resolution is not None:
+        resolution = check_whole("resolution", resolution, 1, MAX_RESOLUTION)
     folder = cache_folder(cache)
     found = find_source(source, Query(split, labels, groups, folder, progress, reading))
     dataset = prepare(

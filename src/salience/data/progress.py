@@ -1,13 +1,79 @@
-"""A progress bar with the time left, on a terminal's stderr and nowhere else."""
+"""Progress with the time left: a bar on a terminal; elsewhere, as in logs and pipes, a line every half minute."""
 
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Callable
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
+EVERY = 30.0  # seconds between two lines where there is no terminal
+COUNTED = "{desc}: {n_fmt} of {total_fmt}{unit} ({percentage:.0f} %), {remaining} left{postfix}"
+UNCOUNTED = "{desc}: {n_fmt}{unit} in {elapsed}{postfix}"
+UNKNOWN = "{desc}: {elapsed} so far"  # of work that cannot be counted
+Wait = Callable[[float], bool]
 
-def progress_bar(total: int | None, what: str, show: bool, unit: str = "items") -> tqdm:
-    """Use as a context manager and call `update(n)`. Silent where `show` is false or stderr is no terminal."""
-    hidden = not (show and sys.stderr.isatty())
-    return tqdm(total=total, desc=what, unit=f" {unit}", unit_scale=True, disable=hidden, leave=False, file=sys.stderr)
+
+def progress_bar(
+    total: int | None, what: str, show: bool, unit: str = "items", *, initial: int = 0, scale: bool = True
+) -> tqdm:
+    """Use as a context manager, or close it, and call `update(n)`. Silent where `show` is false.
+
+    total: None where it is not known;  unit: "" for work that cannot be counted;  initial: what was done before
+    scale: numbers as 1.2M
+    """
+    if not show:
+        return tqdm(disable=True)
+    known: dict[str, Any] = {
+        "desc": what,
+        "total": total,
+        "unit": f" {unit}",
+        "unit_scale": scale,
+        "initial": initial,
+        "leave": False,
+    }
+    if sys.stderr.isatty():
+        plain: dict[str, Any] = {} if unit else {"bar_format": UNKNOWN}
+        return tqdm(None, file=sys.stderr, mininterval=0.5, **known, **plain)
+    return InLines(**known)
+
+
+class InLines(tqdm):
+    """Told by a thread, so that work which cannot count, or hangs, is seen to go on or to hang."""
+
+    def __init__(self, *, wait: Wait | None = None, **known: Any):
+        form = UNKNOWN if known["unit"] == " " else UNCOUNTED if known["total"] is None else COUNTED
+        self.ended = threading.Event()
+        # An update asks the time, and writes nothing: that is the thread's part.
+        never: dict[str, Any] = {"mininterval": float("inf"), "delay": float("inf"), "miniters": 1}
+        super().__init__(None, file=Lines(sys.stderr), bar_format=form, **never, **known)
+        self._thread = threading.Thread(target=self._tell, args=(wait or self.ended.wait,), daemon=True)
+        self._thread.start()
+
+    def _tell(self, wait: Wait) -> None:
+        while not wait(EVERY):
+            self.refresh()
+
+    def close(self) -> None:
+        self.ended.set()
+        thread = getattr(self, "_thread", None)
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        super().close()
+
+
+class Lines:
+    """What tqdm writes to redraw a bar becomes a line of its own."""
+
+    def __init__(self, out: TextIO):
+        self.out = out
+
+    def write(self, text: str) -> None:
+        line = text.strip("\r\n\x1b[A ")
+        if line:
+            self.out.write(f"{line}\n")
+
+    def flush(self) -> None:
+        self.out.flush()

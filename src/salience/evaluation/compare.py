@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from salience.drawing import drawable
 from salience.errors import UserError, naming
 from salience.evaluation.report import number
 from salience.files import write_text
 from salience.representation import Representation
 from salience.run import Run
-from salience.units import format_duration
+from salience.run_records import LONGEST_TEXT
+from salience.units import format_duration, printable
+from salience.untrusted import read_json
 
 QUALITIES = {"linear": "linear probe", "knn": "kNN", "1": "1 label", "10": "10 labels"}
 Quality = Mapping[str, Any]  # {"value": v, "interval": [low, high]}
@@ -66,6 +70,7 @@ class Comparison:
     def write(self, folder: Path | str) -> None:
         """compare.json, compare.html and compare.svg into the folder."""
         folder, svg = Path(folder), self.plot()
+        folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "compare.json", json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
         write_text(folder / "compare.html", _page(self, svg))
         if svg:
@@ -112,22 +117,41 @@ def read_entry(path: Path) -> Entry:
     if not file.exists():
         raise UserError(f"runs: {path} has not been evaluated; first: salience evaluate {path} --on SOURCE")
     try:
-        report = json.loads(file.read_text())
+        report = read_json(file)
         found, about = report["representation"], report["about"]
         few = {k: found["few_label"][k]["accuracy"] for k in QUALITIES if k in found.get("few_label", {})}
-        qualities = few | {family: found[family]["accuracy"] for family in ("linear", "knn") if family in found}
+        named = few | {family: found[family]["accuracy"] for family in ("linear", "knn") if family in found}
+        qualities = {name: _read_quality(quality) for name, quality in named.items()}
         cost = report.get("cost") or {}
         return Entry(
             run.path.name,
-            about["method"],
-            about["on"],
-            about["test"]["fingerprint"],
+            printable(_text(about["method"])),
+            printable(_text(about["on"])),
+            _text(about["test"]["fingerprint"]),
             qualities,
-            float(cost.get("flops") or 0),
-            float(cost.get("seconds") or 0),
+            _finite(cost.get("flops") or 0),
+            _finite(cost.get("seconds") or 0),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         raise UserError(f"runs: {file} is damaged; write it anew: salience evaluate {path} --on SOURCE") from None
+
+
+def _read_quality(quality: Mapping[str, Any]) -> Quality:
+    """Raises what `read_entry` catches where it is no value with an interval."""
+    low, high = quality["interval"]
+    return {"value": _finite(quality["value"]), "interval": [_finite(low), _finite(high)]}
+
+
+def _finite(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError("a number is needed")
+    return float(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT:
+        raise TypeError("a text is needed")
+    return value
 
 
 def _rank(entry: Entry) -> float:
@@ -162,7 +186,13 @@ def _plot(entries: Sequence[Entry]) -> str:
         for at, entry in enumerate(entries):
             spent: float = getattr(entry, cost)
             if spent:
-                _point(ax, spent, entry.qualities["linear"], figures.class_colours(10)[at % 10], entry.name)
+                _point(
+                    ax,
+                    spent,
+                    entry.qualities["linear"],
+                    figures.class_colours(10)[at % 10],
+                    drawable(entry.name, figures.LONGEST_CLASS),
+                )
         ax.set_xscale("log")
         ax.grid(color=figures.INK, alpha=0.12)
         figures.label_axes(ax, label, "linear probe accuracy")

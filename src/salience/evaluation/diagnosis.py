@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from salience.errors import UserError
 from salience.evaluation.course import LIMITS, Course, Finding, Limits
 from salience.evaluation.signs import (
     ANY_METHOD,
@@ -28,6 +29,7 @@ from salience.evaluation.signs import (
     too_few_steps,
     under_trained,
 )
+from salience.run import Run
 
 HEALTHY = "healthy"
 MEND = "mend the settings above first"  # what else would help may be the opposite
@@ -101,6 +103,21 @@ def diagnose(record: Mapping[str, Any], config: Mapping[str, Any], limits: Limit
         if found.sign != "knn" or low:  # neighbours alone are a doubt at the end, beyond what they can err
             told.setdefault(found.sign, found)
     return Diagnosis(HEALTHY, tuple(told.values()))
+
+
+def diagnose_run(run: Run) -> Diagnosis | None:
+    """The diagnosis of a run on the disk; None where nothing was watched.
+
+    Errors: UserError where health.json, or an option in the config, holds what no training of ours writes.
+    """
+    record = run.health
+    if record is None:
+        return None
+    try:
+        return diagnose(record, run.config)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as problem:
+        path, reason = run.path / "health.json", type(problem).__name__
+        raise UserError(f"run: {path} is damaged ({reason}); delete it, nothing else needs it") from None
 
 
 def kinds(findings: Sequence[Finding]) -> int:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from salience.files import atomic
+from salience.source_names import with_split
+from salience.untrusted import read_json
 
 LATEST = "report"
 
@@ -34,7 +36,7 @@ def keep_earlier(folder: Path, about: Mapping[str, Any]) -> str | None:
 def read_about(path: Path) -> dict[str, Any] | None:
     """None where there is no report that can be read: a damaged one is not worth keeping."""
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))["about"]
+        about = read_json(path)["about"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return about if isinstance(about, dict) else None
@@ -53,4 +55,4 @@ def _number(folder: Path, about: Mapping[str, Any]) -> int:
 def _subject(about: Mapping[str, Any]) -> str:
     test = about.get("test")
     name, split = (test.get("name"), test.get("split")) if isinstance(test, Mapping) else (None, None)
-    return f"{name}:{split}" if name and split else str(about.get("on"))
+    return with_split(str(name), split) if name and split else str(about.get("on"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from salience.drawing import any_letters, drawable
 from salience.evaluation.measure import Measures
 from salience.evaluation.report import Gallery
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 INK = "#0a0b0c"
 COLOURS = {"representation": "#2f7fd6", "raw": "#d9822b", "pca": "#1f9e78", "untrained": "#b15fc0"}
 MARKS = {"representation": "o", "raw": "s", "pca": "^", "untrained": "D"}
+LONGEST_CLASS, LETTER = 40, 0.06  # letters of a class's name in a figure; inches that one needs beside the matrix
 MOST_NAMED = 20  # classes that get a name beside their row or a colour of their own
 TILE = 64  # pixels a side of a picture in the gallery
 RIGHT, WRONG, QUERY = (31, 158, 120), (214, 68, 68), (47, 127, 214)
@@ -49,7 +51,7 @@ def to_svg(figure: Figure, label: str) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     text = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}), any_letters():
         FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
@@ -57,8 +59,8 @@ def to_svg(figure: Figure, label: str) -> str:
 
 
 def label_axes(ax: Axes, x: str, y: str) -> None:
-    ax.set_xlabel(x, color=INK, fontsize=10)
-    ax.set_ylabel(y, color=INK, fontsize=10)
+    ax.set_xlabel(drawable(x), color=INK, fontsize=10)
+    ax.set_ylabel(drawable(y), color=INK, fontsize=10)
 
 
 def legend(ax: Axes, **options: Any) -> None:
@@ -114,7 +116,7 @@ def projection(points: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -
     ax.scatter(points[unknown, 0], points[unknown, 1], s=9, color=INK, alpha=0.35, linewidth=0)
     for label in np.unique(labels[~unknown]):
         here = labels == label
-        name = classes[label] if len(classes) <= MOST_NAMED else None
+        name = drawable(classes[label], LONGEST_CLASS) if len(classes) <= MOST_NAMED else None
         ax.scatter(points[here, 0], points[here, 1], s=12, color=palette[label], alpha=0.75, linewidth=0, label=name)
     ax.set_xticks([])
     ax.set_yticks([])
@@ -127,7 +129,8 @@ def projection(points: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> str:
     """Shares of each true class.  counts: [classes classes], rows are the truth"""
     named = len(classes) <= MOST_NAMED
-    side = min(8.0, 2.2 + 0.42 * len(classes)) if named else 6.0
+    names = [drawable(name, LONGEST_CLASS) for name in classes]
+    side = min(8.0, 2.2 + 0.42 * len(classes)) + LETTER * max(map(len, names), default=0) if named else 6.0
     figure, (ax,) = new_figure(side, side)
     share = counts / counts.sum(1, keepdims=True).clip(1)
     tint = np.zeros((*share.shape, 4))
@@ -138,9 +141,9 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> str:
     ax.spines[:].set_visible(False)
     if not named:
         return to_svg(figure, "confusion matrix")
-    turned: dict[str, Any] = {"rotation": 90} if max(map(len, classes)) > 3 else {}
-    ax.set_xticks(range(len(classes)), classes, **turned)
-    ax.set_yticks(range(len(classes)), classes)
+    turned: dict[str, Any] = {"rotation": 90} if max(map(len, names)) > 3 else {}
+    ax.set_xticks(range(len(classes)), names, **turned)
+    ax.set_yticks(range(len(classes)), names)
     for truth, said in zip(*np.nonzero(counts), strict=True):
         ax.text(said, truth, str(counts[truth, said]), ha="center", va="center", fontsize=8, color=INK)
     return to_svg(figure, "confusion matrix")

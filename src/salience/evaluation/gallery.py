@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from salience.data import Dataset
+from salience.errors import Note
 from salience.evaluation.knn import neighbours
 from salience.evaluation.report import Gallery
 from salience.evaluation.rows import labels_of
 from salience.evaluation.split import sample
+from salience.run_metrics import read_numbers
+from salience.untrusted import Damaged
 from salience.views.unit import unit_images
 
 QUERIES = 8
@@ -64,12 +68,13 @@ def pictures(data: Dataset, rows: np.ndarray | list[int]) -> np.ndarray:
 
 def training_curves(run: Path | None) -> dict[str, np.ndarray]:
     """The numeric columns of metrics.csv with two points or more, `step` among them; empty where there is none."""
-    import pandas as pd
-
-    path = None if run is None else Path(run) / "metrics.csv"
-    if path is None or not path.exists() or not path.stat().st_size:
+    if run is None:
         return {}
-    table = pd.read_csv(path).select_dtypes("number")
-    if "step" not in table:
+    try:
+        columns = read_numbers(Path(run) / "metrics.csv")
+    except Damaged as problem:
+        warnings.warn(
+            f"{run}: metrics.csv is damaged ({problem}); the report has no training curves", Note, stacklevel=2
+        )
         return {}
-    return {str(name): table[name].to_numpy(float) for name in table if table[name].count() > 1}
+    return {name: values for name, values in columns.items() if np.isfinite(values).sum() > 1}

@@ -6,6 +6,7 @@ nothing can be held out, and the penalty is the few-label curve's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from salience.evaluation.logistic import Linear, fit
 from salience.evaluation.probe import PENALTIES, UNCHOSEN, Scaling
 
 FOLDS = 5
+STEPS = 100  # iterations of one fit, at most
 
 
 @dataclass(frozen=True)
@@ -32,24 +34,64 @@ class Head:
         return self.linear.scores((x - self.mean) / self.scale)[0].softmax(0).T
 
 
+@dataclass(frozen=True)
+class Choice:
+    """How a head is fitted.
+
+    mean, scale: [d] or [], what features are shifted and divided by;  strength: the penalty times the labelled rows
+    """
+
+    mean: Tensor
+    scale: Tensor
+    strength: float
+
+
 def fit_head(x: Tensor, rows: Tensor, y: Tensor, classes: int) -> Head:
     """x: [n d] all features, the unlabelled too; rows: [m] the labelled ones; y: [m] in [0, classes)"""
-    scaling = Scaling.of(x)
+    return fit_chosen(x[rows], y, classes, choose(Scaling.of(x), x[rows], y, classes))
+
+
+def choose(
+    scaling: Scaling,
+    x: Tensor,
+    y: Tensor,
+    classes: int,
+    *,
+    folds: int = FOLDS,
+    penalties: Sequence[float] = PENALTIES,
+    steps: int = STEPS,
+) -> Choice:
+    """Choose penalty and scaling by cross-validation; the penalty is fixed where a class has but one row.
+
+    scaling: of all features;  x: [m d] labelled rows, y: [m] in [0, classes)
+    steps: iterations that a fit may take
+    """
+    held_out = make_folds(y.numpy(), most=folds)
+    if held_out is None:
+        return Choice(scaling.mean, scaling.scale, UNCHOSEN)
     each = scaling.scale * scaling.variance.clamp(min=1e-6).sqrt()
-    folds = make_folds(y.numpy())
-    if folds is None:
-        return _fit(x[rows], y, classes, scaling.mean, scaling.scale, UNCHOSEN / len(y))
-    tried = [(*cross_validate((x[rows] - scaling.mean) / s, y, classes, folds), s) for s in (scaling.scale, each)]
+    tried = []
+    for scale in (scaling.scale, each):
+        mark, penalty = cross_validate((x - scaling.mean) / scale, y, classes, held_out, penalties, steps)
+        tried.append((mark, penalty, scale))
     _, penalty, scale = max(tried, key=lambda one: one[0])
-    return _fit(x[rows], y, classes, scaling.mean, scale, penalty)
+    return Choice(scaling.mean, scale, penalty * len(y))
 
 
-def make_folds(y: np.ndarray, seed: int = 0) -> Tensor | None:
+def fit_chosen(x: Tensor, y: Tensor, classes: int, choice: Choice, steps: int = STEPS) -> Head:
+    """x: [m d], y: [m] in [0, classes)"""
+    within, basis = _within((x - choice.mean) / choice.scale)
+    penalty = x.new_full((1, within.shape[1]), choice.strength / len(y))
+    linear = fit(within, y, classes, penalty, steps=steps)
+    return Head(choice.mean, choice.scale, linear if basis is None else Linear(linear.weight @ basis.T, linear.bias))
+
+
+def make_folds(y: np.ndarray, seed: int = 0, most: int = FOLDS) -> Tensor | None:
     """[folds m] bool, which rows each fold holds out, stratified; None where a class has but one row."""
     fewest = int(np.bincount(y).min())
     if fewest < 2:
         return None
-    generator, count = np.random.default_rng(seed), min(FOLDS, fewest)
+    generator, count = np.random.default_rng(seed), min(most, fewest)
     fold = np.zeros(len(y), int)
     for label in np.unique(y):
         rows = generator.permutation(np.flatnonzero(y == label))
@@ -57,24 +99,25 @@ def make_folds(y: np.ndarray, seed: int = 0) -> Tensor | None:
     return torch.from_numpy(fold == np.arange(count)[:, None])
 
 
-def cross_validate(x: Tensor, y: Tensor, classes: int, folds: Tensor) -> tuple[float, float]:
+def cross_validate(
+    x: Tensor,
+    y: Tensor,
+    classes: int,
+    folds: Tensor,
+    penalties: Sequence[float] = PENALTIES,
+    steps: int = STEPS,
+) -> tuple[float, float]:
     """Best mean held-out log-likelihood, and its penalty.  x: [m d], y: [m], folds: [f m] bool"""
     x = _within(x)[0]
     fitting = (~folds).to(x.dtype)
     fitting = fitting / fitting.sum(1, keepdim=True)
     linear, found = None, []
-    for penalty in PENALTIES:
+    for penalty in penalties:
         strength = x.new_full((len(folds), x.shape[1]), penalty)
-        linear = fit(x, y, classes, strength, weights=fitting, start=linear, tolerance=1e-5)
+        linear = fit(x, y, classes, strength, weights=fitting, start=linear, tolerance=1e-5, steps=steps)
         likelihood = linear.scores(x).log_softmax(1)[:, y, torch.arange(len(y))]  # [f m]
         found.append((float(likelihood[folds].mean()), penalty))
     return max(found)
-
-
-def _fit(x: Tensor, y: Tensor, classes: int, mean: Tensor, scale: Tensor, penalty: float) -> Head:
-    within, basis = _within((x - mean) / scale)
-    linear = fit(within, y, classes, x.new_full((1, within.shape[1]), penalty))
-    return Head(mean, scale, linear if basis is None else Linear(linear.weight @ basis.T, linear.bias))
 
 
 def _within(x: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -49,6 +49,7 @@ def write_report(report: Report, folder: Path) -> None:
     An earlier report about other data is kept under a number, which a Note says; its figures are in its page.
     """
     kept, drawn = keep_earlier(folder, report.about), draw(report)
+    (folder / "figures").mkdir(exist_ok=True)
     for name in set(CAPTIONS) - set(drawn):
         (folder / "figures" / name).unlink(missing_ok=True)
     for name, figure in drawn.items():

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from salience.data import Dataset
 from salience.data.progress import progress_bar
-from salience.errors import UserError, naming
+from salience.errors import Note, UserError, naming
 from salience.evaluation import baselines, gallery
 from salience.evaluation.codes import codes_told
-from salience.evaluation.diagnosis import Diagnosis, diagnose
+from salience.evaluation.diagnosis import Diagnosis, diagnose_run
 from salience.evaluation.geometry import alignment
 from salience.evaluation.intervals import Metric
 from salience.evaluation.limits import MOST_PROJECTED, note_limits
@@ -26,6 +27,7 @@ from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, load
 from salience.run import Run
 
+T = TypeVar("T")
 BASELINES = ("raw", "pca", "untrained")
 
 Features = tuple[np.ndarray | None, np.ndarray]  # [n d] of the training rows, [m d] of the test rows
@@ -180,7 +182,7 @@ def make_report(
         ours.measures,
         {name: other.measures if other else None for name, other in others.items()},
         {name: gain(ours, other) if other and other.right else None for name, other in others.items()},
-        Run(rep.run).cost if rep.run else {},
+        told_or({}, lambda: Run(rep.run).cost if rep.run else {}),
         describe(rep, rows, features),
         tuple(notes),
         rows.test.classes,
@@ -190,9 +192,17 @@ def make_report(
 
 
 def health_of(rep: Representation) -> Diagnosis | None:
-    """None where no training was watched."""
-    record = Run(rep.run).health if rep.run else None
-    return None if record is None else diagnose(record, rep.config)
+    """None where no training was watched, or its record is damaged, which is warned of."""
+    return told_or(None, lambda: diagnose_run(Run(rep.run)) if rep.run else None)
+
+
+def told_or(otherwise: T, read: Callable[[], T]) -> T:
+    """What a file of the run tells. Where it is damaged a note says so: it must not cost what was measured."""
+    try:
+        return read()
+    except UserError as problem:
+        warnings.warn(f"{problem}; the report goes without", Note, stacklevel=2)
+        return otherwise
 
 
 def describe(rep: Representation, rows: Rows, features: Features) -> dict[str, Any]:

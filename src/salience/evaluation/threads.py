@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
-import torch
+from salience.processors import limited
 
 SMALL = 1 << 20  # values of all training rows
 
@@ -13,15 +13,5 @@ SMALL = 1 << 20  # values of all training rows
 @contextmanager
 def threads_for(values: int) -> Iterator[None]:
     """One thread while `values` are few; else as many as there are."""
-    from threadpoolctl import threadpool_limits
-
-    if values > SMALL:
+    with nullcontext() if values > SMALL else limited(1):
         yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)

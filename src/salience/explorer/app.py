@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 import salience
+from salience.csv_text import as_csv
 from salience.errors import UserError
 from salience.explorer import answers as a
 from salience.explorer.documentation import STYLE, as_page
@@ -241,10 +242,13 @@ def undo(here: Here) -> a.LabelsAnswer:
 def export(
     here: Here, what: Literal["labels", "predictions"] = "labels", format: Literal["csv", "parquet"] = "csv"
 ) -> Response:
-    """Columns item, label, as `salience predict` reads them; or item, predicted, confidence, as it writes them."""
+    """Columns item, label, as `salience predict` reads them; or item, predicted, confidence, as it writes them.
+
+    In CSV, a cell that a spreadsheet would run as a formula begins with an apostrophe, which `predict` takes away.
+    """
     table = pd.DataFrame(here.labels.table() if what == "labels" else here.prediction_table())
     if format == "csv":
-        content = table.to_csv(index=False, float_format="%.4f", lineterminator="\n").encode()
+        content = as_csv(table, "%.4f")[0].encode()
     else:
         written = io.BytesIO()
         table.to_parquet(written, index=False)

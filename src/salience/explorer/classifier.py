@@ -8,6 +8,7 @@ import time
 from typing import Literal
 
 import numpy as np
+import torch
 
 from salience.explorer.answers import ClassifierAnswer, CurvePoint
 from salience.explorer.labelling import Labels
@@ -16,7 +17,9 @@ from salience.explorer.refusals import NotYet
 from salience.store import Store
 
 REST = 15.0  # seconds between two writes of the predictions
-PATIENCE = 60.0  # seconds that a request waits for the training under way
+PATIENCE = 10.0  # seconds that a request waits for the training under way, which takes about one
+CLOSING = 0.5  # seconds that the end of the server waits for it; what it would have learnt can be learnt again
+THREADS = 1  # small products on several threads that others want too can take twenty times as long
 State = Literal["absent", "training", "ready"]
 COLUMNS = ("predicted", "confidence")
 log = logging.getLogger(__name__)
@@ -68,7 +71,7 @@ class Classifier:
         self.look()
         with self._changed:
             wanted = self._wanted
-            self._changed.wait_for(lambda: self.learnt.version >= wanted, PATIENCE)
+            self._changed.wait_for(lambda: self.learnt.version >= wanted or self._closing, PATIENCE)
             learnt = self.learnt
         if learnt.version < wanted:
             raise NotYet("labels: the classifier is still learning from them; ask again")
@@ -77,7 +80,7 @@ class Classifier:
         return learnt
 
     def keep(self) -> None:
-        """Writes the predictions to the store, if they are not there."""
+        """Write the predictions to the store, if they are not there."""
         with self._writing:
             learnt = self.learnt
             if learnt.version == self._written:
@@ -91,13 +94,16 @@ class Classifier:
             self._written, self._wrote_at = learnt.version, time.monotonic()
 
     def close(self) -> None:
+        """End the thread and keep the predictions. A training under way is left behind: the process ends soon."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._thread.join()
-        self.keep()
+        self._thread.join(CLOSING)
+        if not self._thread.is_alive():
+            self.keep()
 
     def _run(self) -> None:
+        torch.set_num_threads(THREADS)  # of this thread
         while not self._closing:
             if self.learnt.version != self._wanted:
                 self._train()

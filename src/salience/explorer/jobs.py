@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable
 from typing import Any, get_args
 
 import numpy as np
+import torch
 
 from salience.errors import MissingPackage, UserError
 from salience.explorer.answers import Job
 from salience.explorer.items import MAPS
+from salience.processors import cores
 from salience.store import Store
 from salience.units import format_duration
 
@@ -81,12 +83,14 @@ class Jobs:
     def _start(self, name: str, work: Callable[[Report], None]) -> Job:
         """Where it is running already, it is not started again."""
         with self._lock:
-            if self._jobs[name].state != "running":
-                self._jobs[name] = Job(name=name, state="running", said="starting")  # type: ignore[arg-type]
+            job = self._jobs[name]
+            if job.state != "running":
+                job = self._jobs[name] = Job(name=name, state="running", said="starting")  # type: ignore[arg-type]
                 threading.Thread(target=self._run, args=(name, work), name=name, daemon=True).start()
-            return self._jobs[name]
+            return job  # as it was started: it may have ended since
 
     def _run(self, name: str, work: Callable[[Report], None]) -> None:
+        torch.set_num_threads(cores())  # a new thread takes the number that was set last, be it the classifier's
         begun = time.monotonic()
 
         def report(share: float, said: str) -> None:

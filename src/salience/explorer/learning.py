@@ -21,7 +21,8 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor
 
 from salience.evaluation import intervals
-from salience.evaluation.head import Head, fit_head, make_folds
+from salience.evaluation.head import Choice, Head, choose, fit_chosen, make_folds
+from salience.evaluation.probe import PENALTIES, Scaling
 from salience.explorer.answers import CurvePoint, Suggestion
 from salience.explorer.items import Items
 from salience.explorer.points import MISSING, Encoded, encode_codes
@@ -29,7 +30,12 @@ from salience.store import Store
 
 SAMPLE = 20_000  # items that tell how features are distributed; their labels are not needed
 MOST_LEARNT = 5_000  # labelled items a classifier is fitted to; beyond, equally many of each class
-MOST_FOLDED = 500  # labelled items up to which every fold is held out in turn; beyond, one fold judges well enough
+MOST_WORK = 1.5e9  # multiply-adds of each of the three parts of a training: choose, fit, judge; a part of a second
+EXPECTED_STEPS, MOST_STEPS = 10, 30  # iterations of a fit
+SOFTMAX = 40  # multiply-adds that an entry of it is worth
+FOLDS = 3  # of the cross-validation that chooses
+TRIED = PENALTIES[::2]  # penalties
+CHOOSING = 2 * FOLDS * len(TRIED)  # fits that choose: two scalings, each fold, each penalty
 SUGGESTED, UNCERTAIN = 24, 10  # items to label next, chosen among so many times as many of the least certain
 Judged = Literal["source labels", "cross-validation"]
 
@@ -123,12 +129,13 @@ class Learner:
         if len(present) < 2:
             return self.nothing(version, len(rows), classes)
         names, y = [classes[code] for code in present], np.searchsorted(present, codes[rows])
-        some = balanced(y)
+        some = balanced(y, min(MOST_LEARNT, rows_within(1, len(names), self.store.dim)))
         x = torch.tensor(self.store.vectors(rows[some]))
-        head = self._head(x, y[some], len(names))
+        choice = self._choose(x, y[some], len(names))
+        head = fit_chosen(x, torch.from_numpy(y[some]), len(names), choice, MOST_STEPS)
         predicted, confidence, margin = self._predictions(head)
         margin[rows] = np.inf  # they are labelled
-        verdict = self._judge(names, predicted, rows, x, y[some])
+        verdict = self._judge(names, predicted, rows, (x, y[some]), choice)
         return Learnt(
             version,
             len(rows),
@@ -141,10 +148,16 @@ class Learner:
             "" if verdict is None else verdict.confused(names),
         )
 
-    def _head(self, x: Tensor, y: np.ndarray, classes: int) -> Head:
-        """x: [m d], y: [m]"""
-        everything = torch.cat([x, self.sample])
-        return fit_head(everything, torch.arange(len(x)), torch.from_numpy(y), classes)
+    @cached_property
+    def scaling(self) -> Scaling:
+        """Of all items: what features are like needs no labels."""
+        return Scaling.of(self.sample)
+
+    def _choose(self, x: Tensor, y: np.ndarray, classes: int) -> Choice:
+        """Penalty and scaling, chosen with as many of the rows as the work allows.  x: [m d], y: [m]"""
+        some = balanced(y, rows_within(CHOOSING, classes, x.shape[1]))
+        few = torch.from_numpy(y[some])
+        return choose(self.scaling, x[some], few, classes, folds=FOLDS, penalties=TRIED, steps=MOST_STEPS)
 
     def _predictions(self, head: Head) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of every item: class, confidence, and how far it is ahead of the next class.  [n] each"""
@@ -172,12 +185,18 @@ class Learner:
         ]
 
     def _judge(
-        self, names: Sequence[str], predicted: np.ndarray, rows: np.ndarray, x: Tensor, y: np.ndarray
+        self,
+        names: Sequence[str],
+        predicted: np.ndarray,
+        rows: np.ndarray,
+        learnt: tuple[Tensor, np.ndarray],
+        choice: Choice,
     ) -> Verdict | None:
         """By the source's labels of all other items where these are its classes, else by what is held out in turn.
 
-        rows: [r] labelled items;  x: [m d], y: [m] those that were learnt from
+        rows: [r] labelled items;  learnt: [m d] and [m], those that were learnt from
         """
+        x, y = learnt
         labels, known = self.source
         called = np.array(names, object)
         if known.issuperset(names):
@@ -189,11 +208,32 @@ class Learner:
         if folds is None:
             return None
         truth, said = [], []
-        for fold in folds.numpy() if len(y) <= MOST_FOLDED else folds.numpy()[:1]:
-            head = self._head(x[~fold], y[~fold], len(names))
+        all_fit = len(y) <= rows_within(len(folds), len(names), x.shape[1])
+        for fold in folds.numpy()[: None if all_fit else 1]:
+            head = fit_chosen(x[~fold], torch.from_numpy(y[~fold]), len(names), choice, MOST_STEPS)
             truth.append(y[fold])
             said.append(head.probabilities(x[fold]).argmax(1).numpy())
         return Verdict(called[np.concatenate(truth)], called[np.concatenate(said)], "cross-validation")
+
+
+def work(rows: int, classes: int, dim: int) -> float:
+    """Multiply-adds of a fit: EXPECTED_STEPS products with the rows and softmaxes, the factors of one matrix.
+
+    Rows that are fewer than the dimensions are fitted within their span, which is found first.
+    """
+    within = min(rows, dim)
+    step = rows * classes * (2 * within + SOFTMAX)
+    span = 2 * rows * rows * dim if rows < dim else 0
+    return EXPECTED_STEPS * step + 1.5 * within**3 + span
+
+
+def rows_within(fits: float, classes: int, dim: int) -> int:
+    """The most rows with which so many fits stay within MOST_WORK."""
+    low, high = 1, MOST_LEARNT
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits * work(middle, classes, dim) <= MOST_WORK else (low, middle - 1)
+    return low
 
 
 def balanced(y: np.ndarray, most: int = MOST_LEARNT) -> np.ndarray:

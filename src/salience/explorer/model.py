@@ -124,10 +124,8 @@ class Model:
 def able(config: Mapping[str, Any]) -> list[str]:
     """ "decode", "sample", as far as the run's method can and its options left it.
 
-    config: of the run.  Errors: UserError where this version knows no such method, or the file is damaged.
+    config: of the run.  Errors: UserError where this version knows no such method.
     """
-    method, withheld = config["method"], config.get("withheld", [])
-    if not isinstance(method, str) or not isinstance(withheld, list):
-        raise UserError(f"run: its config.yaml is damaged: method {method!r}, withheld {withheld!r}")
-    capabilities = catalogue.find(method).capabilities
+    withheld = config.get("withheld", [])
+    capabilities = catalogue.find(config["method"]).capabilities
     return [name for capability, name in CAN.items() if capability in capabilities and name not in withheld]

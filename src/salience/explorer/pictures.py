@@ -20,18 +20,21 @@ from salience.errors import UserError, naming
 from salience.modalities.decode import UnreadableError, probe
 from salience.representation import Representation
 
-MOST_PIXELS = 50_000_000  # a camera's; decoded they take 150 MB
+MOST_PIXELS = 50_000_000  # of a JPEG, as cameras make them: it is shrunk while it is decoded
+MOST_WHOLE = 12_500_000  # of any other kind, which is decoded whole: some forty bytes a pixel with transparency
+JPEG = b"\xff\xd8"  # how such a file begins
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")  # what cameras and browsers make
 
 
 def verify(data: bytes) -> None:
     """Raises UserError for what is no image, damaged, or of more pixels than are decoded. Decodes nothing."""
     try:
+        most = MOST_PIXELS if data.startswith(JPEG) else MOST_WHOLE
         header = probe(data)
-        _require_size(header.width, header.height)
+        _require_size(header.width, header.height, most)
         Image.init()
         with Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN]) as image:
-            _require_size(*image.size)
+            _require_size(*image.size, most)
             image.verify()
     except UserError:
         raise
@@ -43,9 +46,9 @@ def verify(data: bytes) -> None:
         raise UserError(f"image: {said}; send JPEG or PNG") from None
 
 
-def _require_size(width: int, height: int) -> None:
-    if width * height > MOST_PIXELS:
-        raise UserError(f"image: {width}x{height} pixels are more than {MOST_PIXELS:,}; send a smaller one")
+def _require_size(width: int, height: int, most: int) -> None:
+    if width * height > most:
+        raise UserError(f"image: {width}x{height} pixels are more than {most:,}; send a smaller one")
 
 
 def opened(data: bytes, rep: Representation) -> Dataset:
@@ -76,4 +79,4 @@ def in_base64(file: bytes) -> str:
 
 def media_type(file: bytes) -> str:
     """Of a thumbnail."""
-    return "image/jpeg" if file.startswith(b"\xff\xd8") else "image/png"
+    return "image/jpeg" if file.startswith(JPEG) else "image/png"

@@ -1,14 +1,17 @@
-"""Runs to look at beside the store: training curves, health, what was measured."""
+"""Runs to look at beside the store: training curves, health, what was measured.
+
+The folder of runs may hold anything. What cannot be read is listed with the reason; it does not hide the others.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import logging
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-import pandas as pd
 
 from salience.apps.doctor import doctor
 from salience.errors import UserError
@@ -17,10 +20,19 @@ from salience.explorer.answers import Curve, Finding, RunAnswer
 from salience.explorer.model import able
 from salience.explorer.refusals import Unknown
 from salience.run import Run
+from salience.run_metrics import read_numbers
 from salience.units import printable
+from salience.untrusted import Damaged, read_json
 
+T = TypeVar("T")
+Health = tuple[str | None, list[Finding]]  # verdict, findings
+Figures = dict[str, list[float | None]]  # name -> value, low, high
 POINTS = 500  # of a curve, at most
+MOST_FIGURES = 100  # of a report
 FOLDER = Path("runs")
+UNREADABLE = "unreadable"  # in the place of a verdict
+REMEDY = "restore the file, or move the folder elsewhere"
+log = logging.getLogger(__name__)
 
 
 class Runs:
@@ -31,97 +43,158 @@ class Runs:
         self.this = this
 
     def all(self) -> list[RunAnswer]:
-        """The store's own first. A folder that is no run is passed over."""
-        return [described(name, run, self._is_this(run.path)) for name, run in self._known().items()]
+        """The store's own first. A folder without a config.yaml is passed over; a damaged run is told as such."""
+        return [listed(name, path, self._is_this(path)) for name, path in self._folders().items()]
 
     def curves(self, name: str) -> dict[str, Curve]:
         """Raises Unknown where there is no such run: a name is looked up, never opened."""
-        run = self._known().get(name)
-        if run is None:
+        path = self._folders().get(name)
+        if path is None:
             raise Unknown(f"name: there is no run '{printable(name)[:80]}'; ask for the runs")
-        return curves_of(run.metrics)
+        return curves_of(Run(path).metrics)
 
-    def _known(self) -> dict[str, Run]:
-        """name -> run, as they are on the disk now."""
+    def _folders(self) -> dict[str, Path]:
+        """name -> folder, as they are on the disk now."""
         folders = [] if self.this is None else [self.this]
         if self.folder is not None and self.folder.is_dir():
-            inside = sorted(path for path in self.folder.iterdir() if (path / "config.yaml").is_file())
+            inside = sorted(path for path in self.folder.iterdir() if is_candidate(path))
             folders += [path for path in inside if not self._is_this(path)]
-        found = {}
-        for path in folders:
-            try:
-                found[str(path)] = Run(path)
-            except UserError:
-                continue
-        return found
+        return {printable(str(path)): path for path in folders}
 
     def _is_this(self, path: Path) -> bool:
         return self.this is not None and path.resolve() == self.this.resolve()
 
 
-def described(name: str, run: Run, this: bool) -> RunAnswer:
-    verdict, findings = health_of(run)
+def is_candidate(path: Path) -> bool:
+    """Whether a folder presents itself as a run. One that may not be looked into does: it is listed with the reason."""
     try:
-        can, seconds = able(run.config), run.cost.get("seconds")
-    except UserError:  # a method of another version, or a damaged file
-        can, seconds = [], None
+        return path.is_dir() and (path / "config.yaml").exists()
+    except OSError:
+        return True
+
+
+def listed(name: str, path: Path, this: bool) -> RunAnswer:
+    """A run; what cannot be read of it is told in the place of its health."""
+    try:
+        return described(name, Run(path), this)
+    except UserError as problem:
+        return unreadable(name, str(problem), this)
+    except Exception as problem:  # one bad folder must not hide the others, whatever is wrong with it
+        log.exception("the run %s could not be read", name)
+        return unreadable(name, f"run: it cannot be read ({type(problem).__name__})", this)
+
+
+def unreadable(name: str, why: str, this: bool) -> RunAnswer:
+    finding = Finding(what="the run cannot be read", why=printable(why), change=REMEDY)
     return RunAnswer(
         name=name,
-        method=str(run.config["method"]),
-        finished=run.finished,
-        verdict=verdict,
-        findings=findings,
-        figures=figures_of(run.path / "report.json"),
-        seconds=seconds,
-        can=can if run.finished else [],
+        method="",
+        finished=False,
+        verdict=UNREADABLE,
+        findings=[finding],
+        figures={},
+        seconds=None,
+        can=[],
         this=this,
     )
 
 
-def health_of(run: Run) -> tuple[str | None, list[Finding]]:
-    """None where nothing was watched, as with a closed form."""
+def described(name: str, run: Run, this: bool) -> RunAnswer:
+    """What its files tell. One that is damaged is named among the findings; the others are told all the same."""
+    damaged: list[Finding] = []
+
+    def read(part: Callable[[], T], otherwise: T) -> T:
+        try:
+            return part()
+        except UserError as problem:
+            damaged.append(Finding(what="a file of the run is damaged", why=printable(str(problem)), change=REMEDY))
+            return otherwise
+
+    nothing: Health = (None, [])
+    health = read(lambda: health_of(run), nothing)
+    figures: Figures = read(lambda: figures_of(run.path / "report.json"), {})
+    seconds: float | None = read(lambda: run.cost.get("seconds"), None)
+    return RunAnswer(
+        name=name,
+        method=printable(run.config["method"]),
+        finished=run.finished,
+        verdict=UNREADABLE if damaged else health[0],
+        findings=[*damaged, *health[1]],
+        figures=figures,
+        seconds=seconds,
+        can=abilities(run) if run.finished else [],
+        this=this,
+    )
+
+
+def abilities(run: Run) -> list[str]:
+    """Nothing, of a method that this version does not know."""
     try:
-        found = doctor(run.path).to_dict()
-    except (UserError, KeyError, TypeError):
+        return able(run.config)
+    except UserError:
+        return []
+
+
+def health_of(run: Run) -> Health:
+    """None where nothing was watched, as with a closed form. Raises UserError where the record is damaged."""
+    if run.health is None:
         return None, []
-    return found["verdict"], [Finding(**finding) for finding in found["findings"]]
+    found = doctor(run.path)
+    told = [(one.what, one.why, one.change) for one in found.findings]
+    return found.verdict, [
+        Finding(what=printable(what), why=printable(why), change=printable(change)) for what, why, change in told
+    ]
 
 
-def figures_of(report: Path) -> dict[str, list[float | None]]:
-    """name -> value, low, high, as report.json has them; empty where the run was not evaluated."""
+def figures_of(report: Path) -> Figures:
+    """name -> value, low, high, as report.json has them; empty where the run was not evaluated.
+
+    Errors: UserError where the report is damaged.
+    """
+    if not report.exists():
+        return {}
     try:
-        measures = json.loads(report.read_text())["representation"]
+        measures = read_json(report)["representation"]
         named = [
-            (f"{FAMILIES.get(family, family)} {words(key)}", key, inner)
+            (printable(f"{FAMILIES.get(family, family)} {words(key)}"), printable(key), inner)
             for family, metrics in measures.items()
             for key, inner in metrics.items()
         ]
-        return dict(figure for name, key, inner in named for figure in flat(name, key, inner))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+        found = dict(figure for name, key, inner in named[:MOST_FIGURES] for figure in flat(name, key, inner))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"run: {report} is damaged; write it anew: salience evaluate {report.parent}") from None
+    return found
 
 
 def flat(name: str, key: str, inner: Mapping[str, Any]) -> list[tuple[str, list[float | None]]]:
     """A figure; of a few-label curve the accuracy with each number of labels."""
     if "value" in inner:
-        return [(name, [inner["value"], *inner["interval"]])]
-    accuracy = inner["accuracy"]
-    return [(f"{key} label{'s' * (key != '1')} per class", [accuracy["value"], *accuracy["interval"]])]
+        return [(name, figure(inner))]
+    return [(f"{key} label{'s' * (key != '1')} per class", figure(inner["accuracy"]))]
+
+
+def figure(metric: Mapping[str, Any]) -> list[float | None]:
+    """value, low, high. Raises TypeError or ValueError where one is neither a finite number nor null."""
+    low, high = metric["interval"]
+    found = [metric["value"], low, high]
+    if not all(one is None or (isinstance(one, int | float) and math.isfinite(one)) for one in found):
+        raise ValueError("numbers are needed")
+    return found
 
 
 def curves_of(metrics: Path) -> dict[str, Curve]:
-    """Every column of a metrics.csv over steps, with at most POINTS points; empty where there is none."""
-    if not metrics.is_file():
-        return {}
+    """Every column of a metrics.csv over steps, with at most POINTS points; empty where there is none.
+
+    Errors: UserError where the file is damaged.
+    """
     try:
-        frame = pd.read_csv(metrics, on_bad_lines="skip").apply(pd.to_numeric, errors="coerce")
-    except (ValueError, pd.errors.ParserError):  # half a file, of a run that has only begun
-        return {}
+        columns = read_numbers(metrics)
+    except Damaged as problem:
+        raise UserError(f"run: {metrics} is damaged ({problem}); delete it, nothing else needs it") from None
     found = {}
-    for name in frame.columns.difference(["step", "epoch"], sort=False):
-        known = frame[np.isfinite(frame[name]) & np.isfinite(frame["step"])] if "step" in frame else frame[:0]
-        at = np.unique(np.linspace(0, len(known) - 1, min(POINTS, len(known))).round().astype(int))
-        if len(known):
-            thin = known.iloc[at]
-            found[str(name)] = Curve(step=thin["step"].tolist(), value=thin[name].tolist())
+    for name, values in columns.items():
+        known = np.flatnonzero(np.isfinite(values))
+        if name not in ("step", "epoch"):
+            at = known[np.unique(np.linspace(0, len(known) - 1, min(POINTS, len(known))).round().astype(int))]
+            found[printable(name)] = Curve(step=columns["step"][at].tolist(), value=values[at].tolist())
     return found

@@ -10,7 +10,6 @@ import hashlib
 import secrets
 from collections.abc import Iterable, MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -18,6 +17,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MOST_BYTES = 32 * 2**20  # of a request's body
+MOST_DIGITS = 20  # of a length; more cannot be a number of bytes
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 EVERYWHERE = ("0.0.0.0", "::", "[::]")  # reached by names nobody can list here; the token keeps others out
 HEADERS = {
@@ -86,7 +86,8 @@ class Guard:
         if self.token is not None and not any(self._is_token(given) for given in self._given(request)):
             return refused(401, "token: none, or not this server's; open the address that was printed with its token")
         origin = request.headers.get("origin")
-        if request.method not in READING and origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        own = (f"http://{host}".lower(), f"https://{host}".lower())  # compared whole: what is not parsed cannot mislead
+        if request.method not in READING and origin is not None and origin.lower() not in own:
             return refused(403, f"origin: a request from {origin[:80]} changes nothing here")
         return None
 
@@ -116,7 +117,7 @@ class Guard:
     async def _body(self, request: Request, receive: Receive) -> bytes | None:
         """All of it; None where it is too large, whatever it said of its length."""
         length = request.headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self.most_bytes:
+        if not length.isdecimal() or len(length) > MOST_DIGITS or int(length) > self.most_bytes:
             return None
         body, more = bytearray(), True
         while more:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import errno
+import os
 import secrets
+import signal
 import socket
 import sys
+import threading
 from pathlib import Path
+from types import FrameType
 
 from salience.errors import MissingPackage, UserError
 from salience.run import Run
+from salience.source_names import with_split
 from salience.store import open_store
 from salience.store_names import require_store
 
 FIRST_PORT, PORTS = 8300, 100
+GRACE = 1  # seconds that requests have to end in, after Ctrl-C or SIGTERM
+LATEST = 1.6  # seconds after which the process ends with whatever still runs
 LOOPBACK = "127.0.0.1"
 EMBEDDINGS = "embeddings.lance"
 
@@ -25,8 +32,12 @@ def serve(
     port: int | None = None,
     run: Path | str | None = None,
     runs: Path | str | None = None,
+    ends_process: bool = False,
 ) -> None:
-    """See salience.explore."""
+    """See salience.explore.
+
+    ends_process: whether nothing else runs in this process, so that a signal may end it with all that runs
+    """
     require_packages()
     uri = store_at(target)
     if runs is not None and not Path(runs).is_dir():
@@ -43,10 +54,43 @@ def serve(
         )
         app = make_app(explorer, token=token, host=host)
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=3
+            app, log_level="warning", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=GRACE
         )
+
+        class Server(uvicorn.Server):
+            def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+                if ends_process:
+                    end_soon(sig)
+                super().handle_exit(sig, frame)
+
         told(uri, listener, host, token)
-        uvicorn.Server(config).run(sockets=[listener])
+        try:
+            Server(config).run(sockets=[listener])
+        except KeyboardInterrupt:
+            if ends_process:
+                leave()
+            raise
+
+
+def leave() -> None:
+    """End the process at once, as after Ctrl-C. An ordinary end would wait for requests that still run."""
+    print("interrupted", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(128 + signal.SIGINT)
+
+
+def end_soon(number: int) -> None:
+    """End the process LATEST seconds after a signal, whatever runs in it: requests and jobs cannot be interrupted.
+
+    What was answered is saved by then, and what is written appears whole or not at all.
+    """
+    timer = threading.Timer(LATEST, os._exit, [128 + number])
+    timer.daemon = True
+    timer.start()
+    if hasattr(signal, "setitimer"):  # by the system, for a library that lets no other thread run
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, LATEST + 0.3)
 
 
 def require_packages() -> None:
@@ -83,8 +127,7 @@ def store_at(target: Path | str) -> str:
 
 def source_of(run: Run) -> str:
     """What the run was fitted to, as it is typed."""
-    source, split = str(run.config["source"]), run.config.get("split")
-    return source if not split or source.endswith(f":{split}") else f"{source}:{split}"
+    return with_split(str(run.config["source"]), run.config.get("split"))
 
 
 def listening(host: str | None, port: int | None) -> socket.socket:

@@ -15,7 +15,7 @@ def make_encoder(name: str | None, spec: Spec, *, dim: int | None = None, fetch:
     """An encoder for this data.
 
     name: "convnet" (default for images), "mlp" (default for tables), "linear", a timm model such as "resnet18", or
-        "NAME:pretrained" for its published weights
+        "NAME:pretrained" for its published weights, "NAME:FILE.safetensors" for those in a file
     dim: width of the representation; None takes the network's own, otherwise a linear layer is added, even where the
         widths agree, so that a code may have any values (in "convnet" in place of the mean over positions: a code to
         rebuild an item from must say where things are)

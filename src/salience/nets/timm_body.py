@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import difflib
 import re
+import socket
+import threading
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from salience.batch import Spec
@@ -16,6 +23,8 @@ from salience.nets.inputs import ImageInput
 SMALL = 64  # up to this resolution a ResNet's stem (7x7, stride 2, max-pool) would throw most of the image away
 PATCHES = 7  # a side, at least, that a transformer of our own making cuts a small image into
 OWN = ("convnet", "mlp", "linear")
+WEIGHTS = ".safetensors"  # no other kind of file: a pickle may run what is in it
+PATIENCE = 5.0  # seconds for a server to answer
 TRANSFORMERS = ("vit_", "test_vit", "deit_")
 _UNFIT = (ValueError, AssertionError, ZeroDivisionError, RuntimeError, TypeError)  # what models say to a wrong size
 
@@ -32,7 +41,9 @@ class TimmBody(nn.Module):
 
 
 def timm_body(name: str, spec: Spec, *, fetch: bool) -> tuple[ImageInput, TimmBody, int, int | None]:
-    """`resnet18`, or `resnet18:pretrained` with published weights.  Gives input layer, body, width and stride.
+    """`resnet18`, `resnet18:pretrained` with published weights, or `resnet18:FILE.safetensors` with these.
+
+    Gives input layer, body, width and stride.
 
     Images up to 64 pixels a side get a ResNet with a 3x3 stem, or a vision transformer of at least 7x7 patches, unless
     its weights are published ones.
@@ -43,16 +54,17 @@ def timm_body(name: str, spec: Spec, *, fetch: bool) -> tuple[ImageInput, TimmBo
     name, _, tag = name.partition(":")
     if name in OWN:
         raise UserError(f"encoder: '{name}:{tag}' has no published weights; leave ':{tag}' out")
-    if tag not in ("", "pretrained"):
-        raise UserError(f"encoder: '{name}:{tag}' has an unknown ending ':{tag}'; only ':pretrained' is known")
+    if tag not in ("", "pretrained") and not tag.endswith(WEIGHTS):
+        ways = f"':pretrained' is known, and a file of weights, ':NAME{WEIGHTS}'"
+        raise UserError(f"encoder: '{name}:{tag}' has an unknown ending ':{tag}'; only {ways}")
     timm = _import_timm(name)
     if not timm.is_model(name):
         raise UserError(_unknown(name, [*OWN, *timm.list_models()]))
-    model = _create(timm, name, spec, tag == "pretrained" and fetch)
+    model = _create(timm, name, spec, tag if fetch else "")
     _require_whole_patches(name, model, spec.resolution)
-    if tag != "pretrained" and spec.resolution <= SMALL:
+    if not tag and spec.resolution <= SMALL:
         _shrink_stem(model)
-    inputs = _published_input(model, spec) if tag == "pretrained" else ImageInput(spec)
+    inputs = _published_input(model, spec) if tag else ImageInput(spec)
     return inputs, TimmBody(model), _tried_width(name, model, spec), _stride(model, spec)
 
 
@@ -73,7 +85,8 @@ def _unknown(name: str, known: list[str] | tuple[str, ...]) -> str:
     return f"encoder: {name!r} is not known; {hint}"
 
 
-def _create(timm: Any, name: str, spec: Spec, pretrained: bool) -> Any:
+def _create(timm: Any, name: str, spec: Spec, weights: str) -> Any:
+    """weights: "pretrained", a file of them, or "" for fresh ones"""
     published = timm.get_pretrained_cfg(name)
     options: dict[str, Any] = {"num_classes": 0, "in_chans": spec.channels}
     if published is not None and published.fixed_input_size:  # a ViT's positions belong to one image size
@@ -81,13 +94,13 @@ def _create(timm: Any, name: str, spec: Spec, pretrained: bool) -> Any:
     if name.startswith(TRANSFORMERS):
         options["dynamic_img_size"] = True  # positions are interpolated for local crops
         patch = _patch_side(name, spec.resolution)
-        if patch is not None and not pretrained:
+        if patch is not None and not weights:
             options["patch_size"] = patch
     try:
         model = timm.create_model(name, **options)
     except _UNFIT as error:
         raise _unfit(name, spec, error) from error
-    return _fetched(timm, name, options) if pretrained else model
+    return _with_weights(timm, name, weights, options) if weights else model
 
 
 def _patch_side(name: str, resolution: int) -> int | None:
@@ -117,13 +130,88 @@ def _stride(model: Any, spec: Spec) -> int | None:
     return stride
 
 
-def _fetched(timm: Any, name: str, options: dict[str, Any]) -> Any:
+def _with_weights(timm: Any, name: str, weights: str, options: dict[str, Any]) -> Any:
+    if weights != "pretrained":
+        return _loaded(timm, name, Path(weights).expanduser(), options)
     if not timm.is_model_pretrained(name):
         raise UserError(f"encoder: '{name}:pretrained' has no published weights; leave ':pretrained' out")
+    published = timm.get_pretrained_cfg(name)
+    kept = cached(published)
+    if kept is not None:  # the hub's own client asks for news first, for most of a minute where there is no network
+        return _loaded(timm, name, kept, options)
+    _require_network(name, published)
     try:
         return timm.create_model(name, pretrained=True, **options)
     except Exception as error:  # each of the hub's clients has errors of its own
         raise UserError(f"encoder: '{name}:pretrained': weights cannot be fetched ({_first_line(error)})") from error
+
+
+def _loaded(timm: Any, name: str, path: Path, options: dict[str, Any]) -> Any:
+    if not path.is_file():
+        raise UserError(f"encoder: '{name}:{path}': there is no such file of weights")
+    try:
+        model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path)}, **options)
+        _require_same_names(model, path)
+    except Exception as error:  # whatever a damaged file, or one of another network, provokes
+        raise UserError(f"encoder: {path} holds no weights of {name} ({_first_line(error)})") from error
+    return model
+
+
+def _require_same_names(model: Any, path: Path) -> None:
+    """timm leaves out in silence what a file lacks, or has beyond the network."""
+    classifier = tuple(f"{name}." for name in _names(model.pretrained_cfg.get("classifier")))
+    with safe_open(path, "pt") as file:
+        given = {name for name in file.keys() if not name.startswith(classifier)}  # noqa: SIM118 - it is no mapping
+    odd = given.symmetric_difference(model.state_dict())
+    if odd:
+        raise ValueError(f"{min(odd)} is {'not in the network' if min(odd) in given else 'missing'}")
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value or ())
+
+
+def cached(published: Any) -> Path | None:
+    """The published weights, where Hugging Face's cache has them already."""
+    if not published.hf_hub_id:
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(published.hf_hub_id, published.hf_hub_filename or f"model{WEIGHTS}")
+    return Path(found) if isinstance(found, str) else None
+
+
+def _require_network(name: str, published: Any) -> None:
+    """One line at once, in place of the hub's retries for most of a minute."""
+    from huggingface_hub import constants
+
+    page = f"{constants.ENDPOINT}/{published.hf_hub_id}" if published.hf_hub_id else published.url
+    if reachable(page):
+        return
+    file = f"{page}/resolve/main/model{WEIGHTS}" if published.hf_hub_id else page
+    raise UserError(
+        f"encoder: '{name}:pretrained': {urlsplit(page).hostname} cannot be reached, and its weights are not in "
+        f"{constants.HF_HUB_CACHE}; fetch {file} elsewhere, and give --encoder {name}:FILE{WEIGHTS}"
+    )
+
+
+def reachable(url: str) -> bool:
+    """Whether its server answers within some seconds. Behind a proxy nobody can tell; it is then taken to."""
+    if getproxies():
+        return True
+    place = urlsplit(url)
+    answered = threading.Event()
+
+    def ask() -> None:
+        port = place.port or (443 if place.scheme == "https" else 80)
+        with suppress(OSError), socket.create_connection((place.hostname or "", port), PATIENCE):
+            answered.set()
+
+    # In a thread: without a network, finding the address of a name has a patience of its own.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(PATIENCE)
+    return answered.is_set()
 
 
 def _require_whole_patches(name: str, model: Any, resolution: int) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -21,11 +21,12 @@ from salience.units import printable
 
 LONGEST = 20_000  # characters
 DEEPEST = 20  # parentheses and NOTs within each other
+LARGEST = 2**63  # of a column of integers, and one beyond it
 EXAMPLE = "write one like: label = 'shirt' AND x > 0"
 SIGNS = {"=": "=", "==": "=", "!=": "!=", "<>": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 TOKEN = re.compile(
     r"""\s*(?: (?P<text>'(?:[^']|'')*') | (?P<quoted>"[^"]*"|`[^`]*`)
-    | (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?!\w)) | (?P<word>[^\W\d]\w*)
+    | (?P<number>[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?!\w)) | (?P<word>[^\W\d]\w*)
     | (?P<sign><=|>=|<>|!=|==|[=<>(),]) )""",
     re.VERBOSE,
 )
@@ -39,8 +40,10 @@ class Condition:
     columns: frozenset[str]
 
 
-def parse(expression: str, columns: Mapping[str, str]) -> Condition:
+def parse(expression: str, columns: Mapping[str, str], whole: Collection[str] = ()) -> Condition:
     """columns: name -> "text" or "number". A number beside a column of text is compared as it is written, as text.
+
+    whole: columns of numbers that the engine keeps as integers; to compare one with 1.5 it has to be converted
 
     Errors: UserError that begins with "where: " and quotes what cannot be read.
     """
@@ -48,7 +51,7 @@ def parse(expression: str, columns: Mapping[str, str]) -> Condition:
         raise UserError(f"where: '{expression}' is no condition; {EXAMPLE}")
     if len(expression) > LONGEST:
         raise UserError(f"where: a condition of {len(expression):,} characters; write at most {LONGEST:,}")
-    reader = _Reader(expression, columns)
+    reader = _Reader(expression, columns, whole)
     sql = reader.any_of(0)
     if reader.kind is not None:
         reader.refuse("AND, OR, or the end")
@@ -58,9 +61,10 @@ def parse(expression: str, columns: Mapping[str, str]) -> Condition:
 class _Reader:
     """Goes from token to token.  kind, value: of the one it stands at; None, "" at the end"""
 
-    def __init__(self, expression: str, columns: Mapping[str, str]):
+    def __init__(self, expression: str, columns: Mapping[str, str], whole: Collection[str]):
         self.expression = expression
         self.columns = columns
+        self.whole = whole
         self.used: set[str] = set()
         self.end = 0
         self.next()
@@ -105,6 +109,7 @@ class _Reader:
 
     def comparison(self) -> str:
         column = self.column()
+        self.fits = True  # whether the values after it are such as the column is kept in
         quoted = f"`{column}`"
         if self.took("IS"):
             negated = "NOT " * self.took("NOT")
@@ -112,17 +117,23 @@ class _Reader:
             return f"({quoted} IS {negated}NULL)"
         negated = "NOT " * self.took("NOT")
         if self.took("IN"):
-            return f"({quoted} {negated}IN ({', '.join(self.values(column))}))"
+            values = ", ".join(self.values(column))
+            return f"({self.converted(quoted)} {negated}IN ({values}))"
         if self.took("BETWEEN"):
             low = self.term(column)
             self.expect("AND")
-            return f"({quoted} {negated}BETWEEN {low} AND {self.term(column)})"
+            high = self.term(column)
+            return f"({self.converted(quoted)} {negated}BETWEEN {low} AND {high})"
         if self.columns[column] == "text" and self.took("LIKE"):
             return f"({quoted} {negated}LIKE {self.text()})"
         if negated or self.value not in SIGNS:
             like = "LIKE, " * (self.columns[column] == "text")
             self.refuse(f"{like}IN or BETWEEN" if negated else f"{like}IN, BETWEEN, IS NULL, =, !=, <, <=, > or >=")
-        return f"({quoted} {SIGNS[self.next()]} {self.term(column)})"
+        sign, value = SIGNS[self.next()], self.term(column)
+        return f"({self.converted(quoted)} {sign} {value})"
+
+    def converted(self, quoted: str) -> str:
+        return quoted if self.fits else f"CAST({quoted} AS DOUBLE)"
 
     def values(self, column: str) -> list[str]:
         self.expect("(")
@@ -159,13 +170,20 @@ class _Reader:
         if self.kind == "word" or (self.kind == "quoted" and self.named(self.value[1:-1]) is not None):
             return f"`{self.column()}`"
         if self.kind == "number":
-            return f"'{self.next()}'" if text else self.next()
+            return f"'{self.next()}'" if text else self.number(column)
         if self.kind not in ("text", "quoted"):
             self.refuse("a value, such as 3 or 'shirt'")
         if not text:
             came = printable(self.value)
             raise UserError(f"where: {column} holds numbers, and {came} is none; compare it with a number")
         return self.text()
+
+    def number(self, column: str) -> str:
+        """As the engine reads it, which knows no sign +."""
+        written = self.next().removeprefix("+")
+        whole = re.fullmatch("-?[0-9]+", written) is not None and -LARGEST <= int(written) < LARGEST
+        self.fits = self.fits and (whole or column not in self.whole)
+        return written
 
     def text(self) -> str:
         if self.kind not in ("text", "quoted"):

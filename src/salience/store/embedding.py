@@ -3,7 +3,10 @@
 What is new is cut into parts of equal size. A part is a file that appears whole, and so its own marker that it is done;
 whoever finishes the last one brings all of them into the store at once, in the source's order.
 
-    NAME.lance   .NAME.lance.parts/  plan.json  00000.arrow 00001.arrow ...  shard-2-of-8.done
+    NAME.lance   .NAME.lance.lock   .NAME.lance.parts/  plan.json  000000-KEY.arrow ...  shard-2-of-8.done
+
+The lock of the store is held while a plan is made and while parts are brought in; each shard of a plan has a lock of
+its own. KEY is the plan's: a process never takes the parts of another plan for its own.
 """
 
 from __future__ import annotations
@@ -11,26 +14,27 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from filelock import FileLock
 from safetensors.torch import save
 
 from salience.data import Dataset
+from salience.data.duplicates import content_hashes
 from salience.data.progress import progress_bar
 from salience.errors import UserError, naming
+from salience.locks import hold
 from salience.representation import Representation, load
 from salience.store.lance_store import ABOUT, FORMAT, LanceStore, lance_package
-from salience.store.parts import Incoming, Parts, remove_leftover
+from salience.store.parts import Incoming, Parts, remove_leftover, remove_parts, stored_names
 from salience.store.store import Store
 from salience.store_names import CLUSTERS, SUFFIX, require_store
-from salience.units import counted
+from salience.units import counted, printable
 
 INDEXED = 100_000  # items from which an index is built; below it, looking at all of them takes milliseconds
 COVERED = 0.9  # of the items, else the index is built again
@@ -39,13 +43,22 @@ SAMPLE = 100_000  # rows that the two directions of the first map are fitted to
 
 @dataclass(frozen=True)
 class Added:
-    """What an embedding came to.  new: items it had to embed;  left: of them, those of shards that are not done yet"""
+    """What an embedding came to.
+
+    new: items it had to embed;  left: of them, those of shards that are not done yet
+    renamed: columns of a table that have another name in the store
+    """
 
     store: Path
     new: int
     left: int
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
+        renamed = [f"{printable(old)} is called {printable(new)}" for old, new in self.renamed.items()]
+        return "\n".join([self._counts(), *(f"note: in the store the column {one}" for one in renamed)])
+
+    def _counts(self) -> str:
         if self.left:
             done = self.new - self.left
             return (
@@ -62,23 +75,51 @@ def embed_into(
     shard: (i, n), do the i-th of n shares, counting from 1
     Errors: UserError where the store holds embeddings of another run, or parts of another embedding are there.
     """
-    weights = weights_hash(rep)
-    store = existing(path, weights)
-    batch, folder = Incoming.of(data, store), path.with_name(f".{path.name}.parts")
-    remove_leftover(folder, store)
-    parts = Parts(folder, weights, batch) if len(batch.rows) else None
-    if parts is not None:
+    weights, lock = weights_hash(rep), path.with_name(f".{path.name}.lock")
+    existing(path, weights)  # refused before anything is computed
+    hashes = content_hashes(data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with hold(lock):
+        parts = begun(rep, data, hashes, path, weights)
+    if parts.count:
         parts.embed(rep, shard, progress)
-    lock = folder.with_suffix(".lock")
-    with FileLock(lock):
-        if parts is not None and parts.waiting:
-            if left := parts.left():
-                return Added(path, len(batch.rows), left)
-            bring_in(path, existing(path, weights), parts, about_data(rep, data, weights))
-            shutil.rmtree(folder)
-        finish(LanceStore(path), progress)
-        lock.unlink(missing_ok=True)
-    return Added(path, len(batch.rows), 0)
+    with hold(lock):
+        left = ended(rep, parts, hashes, path, weights)
+        if not left:
+            finish(LanceStore(path), progress)
+    renamed = {old: new for old, new in stored_names(data).items() if old != new}
+    return Added(path, len(parts.batch.rows), left, renamed)
+
+
+def begun(rep: Representation, data: Dataset, hashes: np.ndarray, path: Path, weights: str) -> Parts:
+    """The parts that are needed, none where the store holds all items; the folder is theirs. Needs the store's lock."""
+    store, folder = existing(path, weights), path.with_name(f".{path.name}.parts")
+    remove_leftover(folder, store)
+    batch = Incoming.of(data, hashes, store)
+    parts = Parts(folder, batch.plan(rep, weights), batch)
+    if parts.count:
+        parts.begin()
+    return parts
+
+
+def ended(rep: Representation, parts: Parts, hashes: np.ndarray, path: Path, weights: str) -> int:
+    """Brings the parts in where all are there. Needs the store's lock.  -> rows that are left for other shards
+
+    Errors: UserError where the parts were removed by another process that did not bring them in.
+    """
+    store, about = existing(path, weights), about_data(rep, parts.batch.data, weights)
+    if parts.count and parts.waiting:
+        if left := parts.left():
+            return left
+        bring_in(path, store, parts, about)
+        remove_parts(parts.folder)
+    elif store is None or len(Incoming.of(parts.batch.data, hashes, store).rows):
+        raise UserError(
+            f"out: the parts of {path} were removed by another process while this one embedded; give the command again"
+        )
+    else:
+        add_sources(store, about["sources"])
+    return 0
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -162,7 +203,7 @@ def bring_in(path: Path, store: LanceStore | None, parts: Parts, about: dict[str
     tables = parts.tables()
     first = next(tables)
     if store is None:
-        schema = first.schema.with_metadata({ABOUT: json.dumps(about)})
+        schema = first.schema.with_metadata({ABOUT: json.dumps({**about, "id": uuid.uuid4().hex})})
         lance.write_dataset(batches(first, tables), str(path), schema=schema)
         return
     with store.writing() as table:
@@ -171,9 +212,23 @@ def bring_in(path: Path, store: LanceStore | None, parts: Parts, about: dict[str
             table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(reader)
         else:
             lance.write_dataset(reader, str(path), mode="append")
-        known = {(one["name"], one["split"]): one for one in [*store.about["sources"], *about["sources"]]}
-        grown = {**store.about, "sources": list(known.values())}
-        lance.dataset(str(path)).update_schema_metadata({ABOUT.decode(): json.dumps(grown)})
+        tell_sources(path, store, [*store.about["sources"], *about["sources"]])
+
+
+def add_sources(store: LanceStore, sources: list[dict[str, Any]]) -> None:
+    """Names those sources of the store's items that it does not name, after a kill between the items and their name."""
+    known = {(one["name"], one["split"]) for one in store.about["sources"]}
+    fresh = [one for one in sources if (one["name"], one["split"]) not in known]
+    if fresh:
+        with store.writing():
+            tell_sources(store.path, store, [*store.about["sources"], *fresh])
+
+
+def tell_sources(path: Path, store: LanceStore, sources: list[dict[str, Any]]) -> None:
+    """Writes what the items of a store are from; of a source that is named twice the last counts."""
+    known = {(one["name"], one["split"]): one for one in sources}
+    grown = {**store.about, "sources": list(known.values())}
+    lance_package().dataset(str(path)).update_schema_metadata({ABOUT.decode(): json.dumps(grown)})
 
 
 def batches(first: pa.Table, rest: Iterator[pa.Table]) -> Iterator[pa.RecordBatch]:
@@ -187,7 +242,7 @@ def finish(store: LanceStore, progress: bool) -> None:
     if "x" not in store.columns or np.isnan(store.column("x")).any():
         store.write_columns(coordinates(store))
     if len(store) >= INDEXED and store.indexed < COVERED * len(store):
-        with progress_bar(None, "building the index", progress):
+        with progress_bar(None, "building the index", progress, ""):
             store.build_index()
 
 

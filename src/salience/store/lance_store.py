@@ -10,7 +10,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -18,18 +18,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from filelock import FileLock
 
 from salience.errors import MissingPackage, UserError
-from salience.store.condition import parse
+from salience.locks import hold
+from salience.store.condition import EXAMPLE, parse
 from salience.store.marks import Marks
 from salience.store.store import Hits
+from salience.store_names import require_store
+from salience.units import check_whole, printable
 
 if TYPE_CHECKING:
     import lance
 
 FORMAT = 1
 ABOUT = b"salience"  # the key of what a store is about, in the table's metadata
+LASTING = ("id", "method", "weights")  # what does not change as a store grows; earlier versions wrote no id
 ESSENTIAL = {"method", "run", "weights", "modality", "sources"}
 OF_A_CONDITION = "Invalid user input"  # where Lance objects to a filter, and not to the files
 MARKED = "marked"
@@ -55,7 +58,6 @@ class LanceStore:
     def __init__(self, path: Path):
         self.path = path
         self._lock = threading.RLock()
-        self._alone = FileLock(path / LOCK)
         self._table = opened(path)
         self.about = about_of(self._table, path)
         self.marks = Marks(path / MARKS)
@@ -133,8 +135,7 @@ class LanceStore:
             raise UserError(f"query: a vector of {len(query)} numbers; {self.name} holds vectors of {self.dim}")
         if not np.isfinite(query).all():
             raise UserError("query: a vector with a value that is no number; give finite numbers")
-        if k < 1:
-            raise UserError(f"k: {k} neighbours; ask for 1 or more")
+        check_whole("k", k, 1)
         k = min(k, max(1, len(self)))
         filter = None if where is None else self._filter(where)
         with plainly(self.path, where):
@@ -160,6 +161,10 @@ class LanceStore:
         for name in arrays:
             if name in (*HIDDEN, "id"):
                 raise UserError(f"columns: '{name}' is a column that is not replaced; choose another name")
+            if name != free_name(name):
+                raise UserError(
+                    f"columns: a store cannot have a column '{printable(name)}'; name it '{free_name(name)}'"
+                )
         with self.writing() as table:
             rows = table.count_rows()  # of the newest table: another process may have added items
             for name, values in arrays.items():
@@ -181,8 +186,9 @@ class LanceStore:
 
         A handle of its own: one that is written through cannot be read from in other threads meanwhile.
         """
-        with self._lock, self._alone, saying_what_is_full(self.path):
-            yield opened(self.path)
+        require_store(self.path)  # a store that was removed does not come back with a lock in it
+        with self._lock, hold(self.path / LOCK), saying_what_is_full(self.path):
+            yield self._newest()
             self.refresh()
 
     def build_index(self) -> None:
@@ -197,16 +203,24 @@ class LanceStore:
     def refresh(self) -> None:
         """Sees what other processes have written since."""
         with self._lock:
-            self._table = opened(self.path)
+            self._table = self._newest()
 
     def refresh_columns(self) -> bool:
         """Sees columns that other processes have written since, where the rows are the same.  -> whether there are"""
         with self._lock:
-            newest = opened(self.path)
+            newest = self._newest()
             if newest.version == self._table.version or newest.count_rows() != len(self):
                 return False
             self._table = newest
             return True
+
+    def _newest(self) -> lance.LanceDataset:
+        """Raises UserError where the store was removed since, and another one made in its place."""
+        table = opened(self.path)
+        about = about_of(table, self.path)
+        if any(about.get(name) != self.about.get(name) for name in LASTING):
+            raise UserError(f"store: {self.path} was replaced by another store since it was opened; open it again")
+        return table
 
     def fold_marks(self) -> None:
         """Writes the labels given by hand as the column that `where` looks at."""
@@ -218,7 +232,8 @@ class LanceStore:
 
     def _filter(self, expression: str) -> str:
         """A condition as the table understands it, with the labels given by hand where it asks for them."""
-        condition = parse(expression, self.columns)
+        whole = {field.name for field in self._table.schema if pa.types.is_integer(field.type)}
+        condition = parse(expression, self.columns, whole)
         if MARKED in condition.columns:
             self.fold_marks()
         return condition.sql
@@ -294,7 +309,8 @@ def plainly(path: Path, where: str | None = None) -> Iterator[None]:
         raise
     except (OSError, ValueError) as problem:
         if where is not None and OF_A_CONDITION in str(problem):
-            raise UserError(f"where: '{where}' cannot be read ({first_line(problem)})") from None
+            # without the engine's words: they quote the query that was made of the condition
+            raise UserError(f"where: '{printable(where)}' cannot be evaluated on these columns; {EXAMPLE}") from None
         raise damaged(path, problem) from None
 
 
@@ -319,6 +335,17 @@ def first_line(problem: BaseException) -> str:
     return re.sub(r", _row\w+", "", text)[:300]
 
 
+def free_name(name: str, taken: Collection[str] = ()) -> str:
+    """The name itself where a store can have such a column and it is not taken, else one like it.
+
+    Lance reads a dot as a part of a column, and keeps names that begin with _row; ours are those of unfinished columns.
+    """
+    free = name.replace(".", "_").replace("`", "_") or "_"
+    while free in taken or free.startswith("_row") or free.endswith((FRESH, OLD)):
+        free = f"column{free}" if free.startswith("_row") else f"{free}_"
+    return free
+
+
 def as_array(values: pa.ChunkedArray) -> np.ndarray:
     if pa.types.is_string(values.type):
         return values.to_numpy(zero_copy_only=False)
@@ -328,8 +355,10 @@ def as_array(values: pa.ChunkedArray) -> np.ndarray:
 def as_arrow(values: np.ndarray | Sequence[Any]) -> pa.Array:
     """Text or numbers; NaN and None are missing values."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "iufb":
-        return pa.array(values, from_pandas=True)
+        return pa.array(values.astype(np.uint8) if values.dtype.kind == "b" else values, from_pandas=True)
     array = pa.array(list(values), from_pandas=True)
+    if pa.types.is_boolean(array.type):  # the engine does not compare booleans with numbers
+        return array.cast(pa.uint8())
     return pa.array([None] * len(array), pa.string()) if pa.types.is_null(array.type) else array
 
 

@@ -1,27 +1,34 @@
-"""The items an embedding adds, as parts: files beside the store, each of which appears whole or not at all."""
+"""The items an embedding adds, as parts: files beside the store, each of which appears whole or not at all.
+
+Parts belong to a plan, which names the run, its weights and the source. A part's file carries the plan's key in its
+name, so that a process that has slept while the folder passed to another embedding cannot mix its parts with theirs.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
-import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from salience.data import Dataset
-from salience.data.duplicates import content_hashes
 from salience.data.progress import progress_bar
 from salience.errors import UserError
-from salience.files import atomic, write_text
+from salience.files import atomic, remove_leftovers, write_text
+from salience.locks import hold
 from salience.modalities.image import thumbnail
 from salience.representation import Representation
-from salience.store.lance_store import HIDDEN, MARKED, LanceStore
+from salience.store.lance_store import HIDDEN, MARKED, LanceStore, free_name
 
+PLAN = "plan.json"
+IDENTITY = ("weights", "items", "labels", "rows", "part")  # of a plan; its other values are for people to read
 PART = 1024  # rows; what a killed process loses of its work at most
 SIDE = 96  # pixels, of a thumbnail's longer side at most
 SHOWN = 64  # columns of a table that are kept beside the vectors
@@ -46,19 +53,40 @@ class Incoming:
     replaced: bool
 
     @classmethod
-    def of(cls, data: Dataset, store: LanceStore | None) -> Incoming:
+    def of(cls, data: Dataset, hashes: np.ndarray, store: LanceStore | None) -> Incoming:
+        """Those of `data` that the store does not hold.  hashes: [n] uint64, of the content of each"""
         prefix = "" if store is None or is_first(store, data) else f"{data.name}:{data.split}/"
         # a file name that is no text keeps its place with a mark where a character was
         ids = [prefix + item.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for item in data.ids]
-        contents = content_hashes(data)
         known = {} if store is None else dict(zip(*store.identities(), strict=True))
-        rows = np.array([row for row, id in enumerate(ids) if known.get(id) != contents[row]], np.int64)
+        rows = np.array([row for row, id in enumerate(ids) if known.get(id) != hashes[row]], np.int64)
         chosen = [ids[row] for row in rows]
-        return cls(data, rows, chosen, contents[rows], any(id in known for id in chosen))
+        return cls(data, rows, chosen, hashes[rows], any(id in known for id in chosen))
 
     @property
     def fingerprint(self) -> str:
         return hashlib.sha256("\n".join(self.ids).encode() + self.contents.tobytes()).hexdigest()
+
+    @property
+    def labels(self) -> str:
+        """Equal where the items have the same labels."""
+        known = self.data.labels
+        codes = b"" if known is None else known[self.rows].tobytes()
+        return hashlib.sha256("\n".join(self.data.classes).encode() + codes).hexdigest()
+
+    def plan(self, rep: Representation, weights: str) -> dict[str, Any]:
+        """What the parts of these items belong to: the run, its weights, the source, the items."""
+        data = self.data
+        return {
+            "run": None if rep.run is None else str(rep.run),
+            "method": rep.method_name,
+            "weights": weights,
+            "source": {"name": data.name, "split": data.split, "fingerprint": data.fingerprint},
+            "items": self.fingerprint,
+            "labels": self.labels,
+            "rows": len(self.rows),
+            "part": PART,
+        }
 
 
 def is_first(store: LanceStore, data: Dataset) -> bool:
@@ -69,75 +97,149 @@ def is_first(store: LanceStore, data: Dataset) -> bool:
 
 def remove_leftover(folder: Path, store: LanceStore | None) -> None:
     """Deletes the parts of a process that was killed after it had brought them into the store."""
-    first = next(iter(sorted(folder.glob("*.arrow"))), None)
+    plan = read_plan(folder)
+    first = None if plan is None else next(iter(sorted(folder.glob(part_name("*", plan)))), None)
     if store is None or first is None:
         return
-    with pa.memory_map(str(first)) as file:
-        part = pa.ipc.open_file(file).read_all()
+    part = read_part(first)
     known = dict(zip(*store.identities(), strict=True))
     if all(
         known.get(id) == content
         for id, content in zip(*part.select(["id", "content"]).to_pydict().values(), strict=True)
     ):
-        shutil.rmtree(folder)
+        remove_parts(folder)
+
+
+def part_name(number: int | str, plan: dict[str, Any]) -> str:
+    """Of a part's file: with the key of its plan, except in a plan of an earlier version, which holds no labels."""
+    number = number if isinstance(number, str) else f"{number:06d}"
+    if "labels" not in plan:
+        return f"{number}.arrow"
+    key = hashlib.sha256(json.dumps([plan[name] for name in IDENTITY]).encode()).hexdigest()[:16]
+    return f"{number}-{key}.arrow"
 
 
 class Parts:
     """The parts of one embedding, in a folder beside the store.
 
-    Errors: UserError where the folder holds those of another one.
+    plan: what they belong to;  batch: their items
     """
 
-    def __init__(self, folder: Path, weights: str, batch: Incoming):
+    def __init__(self, folder: Path, plan: dict[str, Any], batch: Incoming):
         self.folder = folder
+        self.plan = plan
         self.batch = batch
         self.count = -(-len(batch.rows) // PART)
-        plan = {"weights": weights, "items": batch.fingerprint, "rows": len(batch.rows), "part": PART}
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "plan.json"
-        if path.exists() and json.loads(path.read_text()) != plan:
+
+    def begin(self) -> None:
+        """Makes the folder this plan's. Only who holds the store's lock may do so.
+
+        Errors: UserError where the folder holds the parts of another plan.
+        """
+        self.folder.mkdir(exist_ok=True)
+        known = read_plan(self.folder)
+        if known is not None and any(known[name] != self.plan[name] for name in IDENTITY if name in known):
+            source = known.get("source", {}).get("name")
+            of = f" ({known['method']} from {known['run']}, on {source})" if source else ""
             raise UserError(
-                f"out: {folder} holds parts of another embedding that was not finished, of another run or before the "
-                "source changed; finish that one, or remove the folder"
+                f"out: {self.folder} holds parts of another embedding{of} that was not finished, of another run or "
+                "before the source changed; finish that one, or remove the folder"
             )
-        write_text(path, json.dumps(plan))
+        if known is not None and "labels" not in known:
+            self._adopt(known)
+        write_text(self.folder / PLAN, json.dumps(self.plan, indent=1))
+
+    def _adopt(self, known: dict[str, Any]) -> None:
+        """Takes over the parts of this plan that an earlier version has left."""
+        for number in range(self.count):
+            path = self.folder / part_name(number, known)
+            if path.exists() and read_part(path)["id"].to_pylist() == self.batch.ids[self._slice(number)]:
+                path.replace(self.path(number))
 
     def embed(self, rep: Representation, shard: tuple[int, int], progress: bool) -> None:
-        """This shard's parts, those that are not there."""
-        mine = range(shard[0] - 1, self.count, shard[1])
+        """This shard's parts, those that are not there. Ends early where the folder is no longer the plan's.
+
+        Errors: UserError where another process embeds the same shard.
+        """
+        share, name = f"{shard[0]}/{shard[1]}", f"shard-{shard[0]}-of-{shard[1]}"
+        refusal = (
+            f"out: another process embeds share {share} of these items into the same store; "
+            "wait until it ends or stop it, then give the command again"
+        )
+        try:
+            with hold(self.folder / f"{name}.lock", refusal):
+                self._embed_share(rep, range(shard[0] - 1, self.count, shard[1]), progress)
+                write_text(self.folder / f"{name}.done", "")
+        except FileNotFoundError:
+            if self.waiting:
+                raise
+
+    def _embed_share(self, rep: Representation, mine: range, progress: bool) -> None:
         with progress_bar(sum(map(self.rows_in, mine)), "embedding", progress) as bar:
             for number in mine:
+                if not self.waiting:
+                    raise FileNotFoundError(self.folder)
                 if not self.path(number).exists():
                     self._write(number, rep)
                 bar.update(self.rows_in(number))
-        write_text(self.folder / f"shard-{shard[0]}-of-{shard[1]}.done", "")
 
     @property
     def waiting(self) -> bool:
-        """Whether they have not been brought in yet, by another shard."""
-        return (self.folder / "plan.json").exists()
+        """Whether the folder is this plan's: no other process has brought the parts in, or removed them."""
+        known = read_plan(self.folder)
+        return known is not None and all(known.get(name) == self.plan[name] for name in IDENTITY)
 
     def left(self) -> int:
         """Rows whose parts are not there."""
         return sum(self.rows_in(number) for number in range(self.count) if not self.path(number).exists())
 
     def path(self, number: int) -> Path:
-        return self.folder / f"{number:06d}.arrow"
+        return self.folder / part_name(number, self.plan)
 
     def rows_in(self, number: int) -> int:
         return min(PART, len(self.batch.rows) - number * PART)
 
     def tables(self) -> Iterator[pa.Table]:
         for number in range(self.count):
-            with pa.memory_map(str(self.path(number))) as file:
-                yield pa.ipc.open_file(file).read_all()
+            yield read_part(self.path(number))
+
+    def _slice(self, number: int) -> slice:
+        """Of the batch, where this part is."""
+        return slice(number * PART, number * PART + self.rows_in(number))
 
     def _write(self, number: int, rep: Representation) -> None:
-        here = slice(number * PART, number * PART + self.rows_in(number))
+        here = self._slice(number)
         data = self.batch.data.subset(self.batch.rows[here])
         table = as_table(data, self.batch.ids[here], self.batch.contents[here], rep.embed(data))
         with atomic(self.path(number)) as temporary, pa.ipc.new_file(str(temporary), table.schema) as file:
             file.write_table(table)
+
+
+def read_plan(folder: Path) -> dict[str, Any] | None:
+    """What the parts in a folder belong to; None where it holds none of ours."""
+    try:
+        plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError:
+        plan = None
+    if not isinstance(plan, dict):
+        raise UserError(f"out: {folder / PLAN} is damaged; remove the folder {folder}, and embed again")
+    return plan
+
+
+def read_part(path: Path) -> pa.Table:
+    with pa.memory_map(str(path)) as file:
+        return pa.ipc.open_file(file).read_all()
+
+
+def remove_parts(folder: Path) -> None:
+    """Under another name first: who still writes there finds the folder gone, and not half removed."""
+    leftovers = f"{folder.name}.*.part"
+    remove_leftovers(folder.parent, leftovers)
+    gone = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
+    folder.rename(gone / folder.name)
+    remove_leftovers(folder.parent, leftovers)
 
 
 def as_table(data: Dataset, ids: list[str], contents: np.ndarray, vectors: np.ndarray) -> pa.Table:
@@ -166,14 +268,28 @@ def png(data: Dataset, row: int) -> bytes:
 
 def table_columns(data: Dataset) -> dict[str, pa.Array]:
     """The columns of a table as they were, for looking and for filtering; those of a very wide one are left out."""
-    if data.spec.modality != "table" or len(data.spec.columns) > SHOWN:
+    found, names = {}, stored_names(data)
+    if not names:
         return {}
-    values, found = np.asarray(data.x, np.float64), {}
-    for column, numbers in zip(data.spec.columns, values.T, strict=True):
-        name = f"{column.name}_" if column.name in OURS else column.name
+    for column, numbers in zip(data.spec.columns, np.asarray(data.x, np.float64).T, strict=True):
         if column.kind == "number":
-            found[name] = pa.array(numbers, from_pandas=True)
+            found[names[column.name]] = pa.array(numbers, from_pandas=True)
         else:
             codes = np.where(np.isnan(numbers), len(column.categories), numbers).astype(int)
-            found[name] = pa.array(np.array([*column.categories, None], object)[codes], pa.string())
+            found[names[column.name]] = pa.array(np.array([*column.categories, None], object)[codes], pa.string())
     return found
+
+
+def stored_names(data: Dataset) -> dict[str, str]:
+    """What each column of a table is called in a store: as it is, unless we or Lance use that name for something else.
+
+    Empty for items that are no rows of a table, and for a very wide one.
+    """
+    if data.spec.modality != "table" or len(data.spec.columns) > SHOWN:
+        return {}
+    names: dict[str, str] = {}
+    kept = {column.name for column in data.spec.columns}
+    for column in data.spec.columns:
+        taken = {*OURS, *names.values(), *(kept - {column.name})}
+        names[column.name] = free_name(column.name, taken)
+    return names

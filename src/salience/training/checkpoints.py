@@ -11,6 +11,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,14 +22,49 @@ import torch
 import torch.distributed as dist
 from lightning.fabric.plugins import CheckpointIO
 
+from salience.errors import Stopped
 from salience.files import atomic
+from salience.run import Run
 from salience.training.processes import is_helper
 
 Handlers = dict[int, Any]
 
 
-class Interrupted(KeyboardInterrupt):
-    """Training was stopped by the user; what was done is in the run's checkpoint."""
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class Interrupted(Stopped):
+    """Training was stopped by the user or a signal; what was done is in the run's checkpoint."""
+
+
+@contextmanager
+def training_alone(run: Run) -> Iterator[None]:
+    """While it lasts, this process and its helpers train the run and no others do.
+
+    Errors: UserError where another process trains it.
+    """
+    if is_helper():  # the first process holds the lock for all
+        yield
+        return
+    with run.hold():
+        yield
+
+
+class Owner(L.Callback):
+    """Stops the training where the run's folder was removed or replaced. The first of the callbacks: nothing is written
+    into a folder that has passed to another run."""
+
+    def __init__(self, run: Run):
+        self.run = run
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.run.require_held()
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        self.run.require_held()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.run.require_held()
 
 
 class AtomicCheckpoints(CheckpointIO):
@@ -50,10 +87,10 @@ def write(path: Path, content: memoryview) -> None:
 
 
 class Checkpointer(L.Callback):
-    """Saves to `path` every `every` seconds and when training ends; stops at a batch boundary after Ctrl-C or SIGTERM.
+    """Saves to `path` every `every` seconds and when training ends; stops at a batch boundary after one of SIGNALS.
 
     ask_every: steps after which several processes agree whether to save or stop; one alone decides at every step
-    stopped: whether all processes have agreed to stop
+    stopped: whether all processes have agreed to stop;  number: of the signal that asked for it
     """
 
     def __init__(self, path: Path, *, every: float, ask_every: int):
@@ -61,7 +98,9 @@ class Checkpointer(L.Callback):
         self.every = every
         self.ask_every = ask_every
         self.stopped = False
+        self.number: int = signal.SIGINT
         self._interrupted = False
+        self._warned = False  # that another Ctrl-C stops at once
         self._last = time.monotonic()
         self._handlers: Handlers = {}
 
@@ -69,7 +108,7 @@ class Checkpointer(L.Callback):
         self._last = time.monotonic()
         if threading.current_thread() is threading.main_thread():  # only there may Python set handlers
             # Set here, over Lightning's: at SIGTERM its own would end the process as if all were done.
-            self._handlers = {number: signal.signal(number, self._heed) for number in (signal.SIGINT, signal.SIGTERM)}
+            self._handlers = {number: signal.signal(number, self._heed) for number in SIGNALS if not _hung_up(number)}
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         if trainer.world_size > 1 and trainer.global_step % self.ask_every:
@@ -90,16 +129,25 @@ class Checkpointer(L.Callback):
         self._release()
 
     def _heed(self, number: int, frame: FrameType | None) -> None:
-        if self._interrupted and number == signal.SIGINT:  # the second Ctrl-C interrupts at once
+        if self._warned and number == signal.SIGINT:  # the second Ctrl-C interrupts at once
             raise KeyboardInterrupt
+        if not self._interrupted:
+            self.number = number
         self._interrupted = True
-        if number == signal.SIGINT and not is_helper():  # not by print: the signal may have come in the midst of one
-            os.write(2, b"\nstopping after this step; Ctrl-C again stops at once\n")
+        if number == signal.SIGINT:
+            self._warned = True
+            if not is_helper():  # not by print: the signal may have come in the midst of one
+                os.write(2, b"\nstopping after this step; Ctrl-C again stops at once\n")
 
     def _release(self) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
+
+
+def _hung_up(number: int) -> bool:
+    """Whether it is a SIGHUP that is ignored, as nohup asks."""
+    return number != signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN
 
 
 def agree(wishes: list[bool]) -> list[bool]:

@@ -7,12 +7,11 @@ replayed on resume; each step reseeds itself from (seed, step, rank).
 from __future__ import annotations
 
 import logging
-import math
-import time
+import signal
+import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -21,18 +20,16 @@ import torch
 from lightning.pytorch import loggers
 from lightning.pytorch.profilers import PassThroughProfiler
 
-from salience.batch import Progress
-from salience.data import Dataset, Loader
+from salience.data import Dataset
 from salience.errors import MissingPackage, UserError
 from salience.files import remove_leftovers
 from salience.methods import Method
-from salience.methods.adamw import AdamW
 from salience.methods.base import Plan
 from salience.run import Run
 from salience.training import machine
-from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Interrupted
+from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Interrupted, Owner
 from salience.training.cost import CostMeter
-from salience.training.health import PROBES, Health, asks_neighbours
+from salience.training.health import Health
 from salience.training.metrics import MetricsCSV
 from salience.training.probe import Probe
 from salience.training.processes import is_helper, several_processes
@@ -47,20 +44,18 @@ LOGGERS = {  # by short name: Lightning's class, and the packages of which it ne
     "wandb": ("WandbLogger", ("wandb",)),
     "mlflow": ("MLFlowLogger", ("mlflow", "mlflow_skinny")),
 }
-TRAINER = 0.0015  # seconds a step that Lightning and logging take around the network
-MEASURED_STEPS = 5  # for a time budget, after as many to warm up
-MEASURING_SHARE = 0.2  # of the time that is left of it
 
 
 def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None:
     """Trains to the end of the plan in `run.config`, from its last checkpoint where there is one.
 
-    Errors: Interrupted after Ctrl-C, when the checkpoint is written.
+    Errors: Interrupted after Ctrl-C, SIGTERM or SIGHUP, when the checkpoint is written.
     """
     config = run.config
     method.plan = plan_of(config)
     prepare(method, config)
     if not is_helper():
+        run.checkpoint.parent.mkdir(exist_ok=True)
         remove_leftovers(run.path)
         remove_leftovers(run.checkpoint.parent)
     every = log_every(config)
@@ -72,7 +67,8 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None
     health = Health(run.path / "health.json", probe, config, batch_size=items, every=every, warn=progress)
     together = several_processes(run.path, config["devices"])
     with quiet(), threads(config["threads"]), together:
-        trainer = _trainer(run, method, [metrics, meter, health, saver, *([ProgressBar(every)] if progress else [])])
+        shown = [ProgressBar(every)] if progress else []
+        trainer = _trainer(run, method, [Owner(run), metrics, meter, health, saver, *shown])
         loader = dataset.loader(
             config["batch_size"], config["seed"], rank=trainer.global_rank, world=trainer.world_size
         )
@@ -81,13 +77,27 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None
             metrics.rewind(run.step)
         last = str(run.checkpoint) if run.checkpoint.exists() else None
         try:
-            trainer.fit(method, steps, ckpt_path=last, weights_only=True)
-        except SystemExit:  # Lightning's answer to a Ctrl-C that our handler does not see
-            raise Interrupted(f"continue with: salience fit --resume {run.path}") from None
+            with ctrl_c_kept():
+                trainer.fit(method, steps, ckpt_path=last, weights_only=True)
+        except SystemExit as ended:  # Lightning's answer to a Ctrl-C that our handler does not see
+            number = getattr(ended.__context__, "number", signal.SIGINT)
+            raise Interrupted(f"continue with: salience fit --resume {run.path}", number=number) from None
     if saver.stopped and trainer.global_step < config["steps"]:
-        raise Interrupted(f"stopped at step {trainer.global_step}; continue with: salience fit --resume {run.path}")
+        said = f"stopped at step {trainer.global_step}; continue with: salience fit --resume {run.path}"
+        raise Interrupted(said, number=saver.number)
     if trainer.is_global_zero:
         run.write_json("cost.json", _cost(config, meter))
+
+
+@contextmanager
+def ctrl_c_kept() -> Iterator[None]:
+    """Lightning ignores Ctrl-C from the first one on, and a program that goes on would never hear of it again."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 def plan_of(config: Mapping[str, Any]) -> Plan:
@@ -115,65 +125,6 @@ def prepare(method: Method, config: Mapping[str, Any]) -> None:
             for inner in part.children() if isinstance(part, Views) else [part]:
                 if inner._compiled_call_impl is None:  # measuring for a time budget has compiled it already
                     inner.compile(dynamic=False)
-
-
-def seconds_per_step(method: Method, loader: Loader, config: Mapping[str, Any], left: float = math.inf) -> float:
-    """Times a few steps, and leaves the method as it was. Compiles what the training will use.
-
-    left: seconds of a time budget, of which a part is used
-    """
-    before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
-    dtype = torch.bfloat16
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    method.to(device).train()
-    optimiser = AdamW(list(method.param_groups()), lr=0.0, fused=True)
-
-    def step(at: Progress, number: int) -> None:
-        batch = loader.batch_at(number).to(device)
-        with torch.autocast(device, dtype, enabled=config["precision"].startswith("bf16")):
-            for loss in method.losses(batch, at):
-                loss.backward()
-                optimiser.step()
-                optimiser.zero_grad()
-                loss.item()  # waits for the device
-
-    phases = list(method.phases())
-    seconds = 0.0
-    for share, at in phases:
-        seconds += share * _timed(partial(step, at), left / len(phases), compiles=config["compile"])
-    method.load_state_dict(before)
-    return seconds + TRAINER
-
-
-def _timed(step: Callable[[int], None], left: float, *, compiles: bool) -> float:
-    """Seconds a step. The first alone tells where too little time is left to train after more of them."""
-    _, first = _steps_within(0.0, step)
-    if first > left / 3 and not compiles:
-        return first
-    for _ in ("to warm up", "to be timed"):
-        count, taken = _steps_within(MEASURING_SHARE / 2 * left, step)
-    return taken / count
-
-
-def _steps_within(most: float, step: Callable[[int], None]) -> tuple[int, float]:
-    """At least one, at most MEASURED_STEPS; none is begun after `most` seconds.  -> how many, and how long they took"""
-    started, taken, count = time.perf_counter(), 0.0, 0
-    while count < MEASURED_STEPS and (count == 0 or taken < most):
-        step(count)
-        count, taken = count + 1, time.perf_counter() - started
-    return count, taken
-
-
-def seconds_watching(method: Method, dataset: Dataset, config: Mapping[str, Any]) -> float:
-    """What all looks at the probe will take together; times two of them. Leaves the method as it was."""
-    probe = Probe(dataset, total=1, seed=config["seed"], half=config["precision"] == "bf16-mixed")
-    taken = []
-    for knn in (False, True):
-        started = time.perf_counter()
-        probe.look(method, 0, knn=knn)
-        taken.append(time.perf_counter() - started)
-    asked = sum(map(asks_neighbours, range(PROBES + 1)))
-    return (PROBES + 1) * taken[0] + asked * max(0.0, taken[1] - taken[0])
 
 
 def _trainer(run: Run, method: Method, callbacks: list[L.Callback]) -> L.Trainer:

@@ -17,19 +17,31 @@ import torch
 
 from salience import catalogue
 from salience.allocator import keep_freed_memory
+from salience.csv_text import is_formula, safe, tell
 from salience.data import Dataset, open_data
+from salience.data.progress import progress_bar
 from salience.errors import UserError, naming
 from salience.methods import ClosedForm, Method, method_class
+from salience.processors import free_cores, limited
 from salience.reading import AS_FOUND, Reading
-from salience.representation import Representation, load, make_method, options_of, save_weights
+from salience.representation import (
+    DamagedWeights,
+    Representation,
+    load,
+    make_method,
+    options_of,
+    save_weights,
+    weights_match,
+)
 from salience.run import Run, next_free, refuse_existing
-from salience.training.checkpoints import Interrupted
+from salience.training import budget as budgets
+from salience.training.checkpoints import Interrupted, training_alone
 from salience.training.closed_form import Rows
 from salience.training.engine import train
 from salience.training.plan import Wishes, make_plan
 from salience.training.processes import is_helper, was_started_here
 from salience.training.recipe import describe_data
-from salience.units import format_duration
+from salience.units import check_flag, format_duration
 
 Say = Callable[[str], None]
 P = ParamSpec("P")
@@ -73,6 +85,7 @@ def fit(
     reading: Reading = AS_FOUND,
     precision: str = "auto",
     compile: bool | None = None,
+    threads: int | None = None,
     progress: bool = True,
     **options: Any,
 ) -> Representation:
@@ -91,18 +104,20 @@ def fit(
     reading: how the source is read, as in `open_data`; kept in the run
     without: a class whose items are left out, to be found strange later; only scale and mean are still of all items
     precision: "auto", or Lightning's name;  compile: None decides by the length of the training
+    threads: of the processor, in each process; None takes one for tiny networks, else the cores that others leave free
     options: the method's hyper-parameters
     Errors: UserError for whatever the user can mend. Ctrl-C raises Interrupted; what was done is kept.
     """
-    started = time.monotonic()
+    started = budgets.clock()
     keep_freed_memory()
     entry = catalogue.find(method)
     options = entry.check(options)
     wishes = Wishes(
         epochs, budget, encoder, views, batch_size, learning_rate, init, logger, checkpoint_every, devices, precision,
-        compile, seed, started,
-    )  # fmt: skip
-    wishes.check(entry)
+        compile, threads, seed, started,
+    ).checked(entry)  # fmt: skip
+    use_labels = check_flag("use_labels", use_labels)
+    stop_when_collapsed = check_flag("stop_when_collapsed", stop_when_collapsed)
     say = _printer(progress)
     if out is not None and not is_helper():
         refuse_existing(Path(out))
@@ -110,8 +125,8 @@ def fit(
     without = None if without is None else str(without)
     dataset = _open(source, entry, without, resolution=resolution, labels=labels, reading=reading, progress=shown)
     use_labels = _whether_labelled(use_labels, method, dataset)
-    if devices > 1 and not isinstance(source, str | os.PathLike):
-        raise UserError(f"devices: {devices} processes cannot share data in memory; save it, and fit the file")
+    if wishes.devices > 1 and not isinstance(source, str | os.PathLike):
+        raise UserError(f"devices: {wishes.devices} processes cannot share data in memory; save it, and fit the file")
     for line in _about(method, dataset):
         say(line)
     config = {
@@ -120,7 +135,7 @@ def fit(
         **_provenance(source, dataset, labels),
         "reading": reading.to_dict(),
         "without": without,
-        "seed": seed,
+        "seed": wishes.seed,
         "options": options,
         "encoder": encoder,
         "views": views,
@@ -128,7 +143,7 @@ def fit(
         "stop_when_collapsed": stop_when_collapsed,
         "spec": dataset.spec.to_dict(),
     }
-    torch.manual_seed(seed)
+    torch.manual_seed(wishes.seed)
     module = make_method(config, dataset.spec)
     config["options"] = options_of(module, method)
     if isinstance(module, Method) and module.withheld:
@@ -137,7 +152,9 @@ def fit(
         if option.default == catalogue.AUTO and options.get(option.name, option.default) == catalogue.AUTO:
             say(f"  {option.name:<14} {config['options'][option.name]!s:<12} from the data and what else was chosen")
     if isinstance(module, ClosedForm):
-        return _solve(_create(out, config, dataset), module, dataset, say)
+        run = _create(out, config, dataset)
+        with training_alone(run):
+            return _solve(run, module, dataset, progress, wishes.threads)
     initialise(module, init)
     if budget is not None:
         say("  measuring how long a step takes")
@@ -146,21 +163,45 @@ def fit(
         say(line)
     run = _create(out, config | planned, dataset)
     say(f"  in {run.path}")
-    return _finish(run, module, dataset, progress, say)
+    with training_alone(run):
+        return _finish(run, module, dataset, progress, say)
 
 
 @keeps_randomness
 def resume(run: Path | str, source: Any = None, *, progress: bool = True) -> Representation:
     """Continues a fit that was stopped, to exactly the weights it would have had. Does nothing to a finished one.
 
+    Weights that are damaged are made again, from the last checkpoint where there is one.
     source: needed only where the run was fitted to data in memory
-    Errors: UserError where the data is gone or no longer what the run began with.
+    Errors: UserError where the data is gone or no longer what the run began with, or another process trains the run.
     """
     keep_freed_memory()
     folder, say = Run(run), _printer(progress)
-    if folder.finished:
-        say(f"{folder.path} is finished; nothing to do")
-        return load(folder.path)
+    finished, said = _finished(folder)
+    if finished is None:
+        with training_alone(folder):
+            finished, said = _finished(folder)  # another process may have ended it meanwhile
+            if finished is None:
+                return _resume(folder, source, progress, say, said)
+    say(said)
+    return finished
+
+
+def _finished(run: Run) -> tuple[Representation | None, str]:
+    """The representation of a finished run, None where its weights are missing or damaged; and what to tell of it."""
+    if not run.finished:
+        return None, ""
+    try:
+        rep = load(run.path)
+    except DamagedWeights as damage:
+        return None, f"{damage.reason}; they are made again"
+    if not weights_match(run):
+        return None, f"the weights in {run.path} are not those of its last checkpoint; they are made again"
+    return rep, f"{run.path} is finished; nothing to do"
+
+
+def _resume(folder: Run, source: Any, progress: bool, say: Say, said: str) -> Representation:
+    """said: why weights that are there are made again"""
     config = folder.config
     if source is None and config["source"] is None:
         raise UserError(f"run: {folder.path} was fitted to data in memory; resume it in Python: resume(run, source)")
@@ -172,11 +213,14 @@ def resume(run: Path | str, source: Any = None, *, progress: bool = True) -> Rep
     )  # fmt: skip
     if dataset.fingerprint != config["fingerprint"]:
         raise UserError(f"source: {where} has changed since {folder.path} was begun; fit again")
+    if said and not is_helper():
+        say(said)
+        folder.weights.unlink()  # helpers wait for the new ones
     torch.manual_seed(config["seed"])
     begun = folder.checkpoint.exists()
     method = make_method(config, dataset.spec, fetch=not begun)
     if isinstance(method, ClosedForm):
-        return _solve(folder, method, dataset, say)
+        return _solve(folder, method, dataset, progress)
     initialise(method, None if begun else config["init"])
     if progress and not is_helper():
         print(f"resumed at step {folder.step} of {config['steps']}", flush=True)
@@ -251,15 +295,18 @@ def _create(out: Path | str | None, config: dict[str, Any], dataset: Dataset) ->
     if is_helper():
         _await(path)
         return Run(path)
-    bad = io.StringIO()
-    csv.writer(bad).writerows([("item", "reason"), *((item.id, item.reason) for item in dataset.bad)])
+    bad, cells = io.StringIO(), [text for item in dataset.bad for text in (item.id, item.reason)]
+    csv.writer(bad).writerows([("item", "reason"), *((safe(item.id), safe(item.reason)) for item in dataset.bad)])
     while True:
         try:
-            return Run.create(path, config, {"bad_items.csv": bad.getvalue()})
+            run = Run.create(path, config, {"bad_items.csv": bad.getvalue()})
+            break
         except UserError:
             if out is not None:
                 raise
             path = next_free(path.parent, stem)  # another fit was quicker
+    tell(sum(map(is_formula, cells)), str(run.path / "bad_items.csv"))
+    return run
 
 
 def _finish(run: Run, method: Method, dataset: Dataset, progress: bool, say: Say) -> Representation:
@@ -274,17 +321,25 @@ def _finish(run: Run, method: Method, dataset: Dataset, progress: bool, say: Say
     if is_helper():
         _await(run.weights)
         return load(run.path)
+    run.require_held()
     save_weights(method, run.weights)
     say(f"done: {run.path}")
     return load(run.path)
 
 
-def _solve(run: Run, method: ClosedForm, dataset: Dataset, say: Say) -> Representation:
-    rows = Rows(dataset, method)
+def _solve(
+    run: Run, method: ClosedForm, dataset: Dataset, progress: bool, threads: int | None = None
+) -> Representation:
+    rows, free, say = Rows(dataset, method), free_cores(), _printer(progress)
     say(f"  {rows.describe()}")
+    if threads is None and free.cores < free.of:
+        say(f"  threads        {free.cores:<12} {free}")
     started = time.monotonic()
-    method.fit_rows(rows, seed=run.config["seed"])
+    count = threads or min(free.cores, torch.get_num_threads())
+    with limited(count), progress_bar(None, "solving", progress and not is_helper(), ""):
+        method.fit_rows(rows, seed=run.config["seed"])
     seconds = time.monotonic() - started
+    run.require_held()
     run.write_json("cost.json", {"flops": None, "seconds": round(seconds, 3), "items_seen": len(dataset)})
     save_weights(method, run.weights)
     say(f"done in {format_duration(seconds)}: {run.path}")

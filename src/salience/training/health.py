@@ -25,9 +25,9 @@ WARN_FROM = 0.25  # of the training: what is said before is too often wrong
 KNN_EVERY = 3  # probes from then on: nearest neighbours cost more than the rest
 
 
-def asks_neighbours(probe: int) -> bool:
-    """Whether this one does, counted from 0: all of those that the first warning rests on, then some."""
-    return probe <= WARN_FROM * PROBES or probe % KNN_EVERY == 0
+def asks_neighbours(probe: int, probes: int = PROBES) -> bool:
+    """Whether this one of so many does, counted from 0: all that the first warning rests on, then some."""
+    return probe <= WARN_FROM * probes or probe % KNN_EVERY == 0
 
 
 class Diverged(UserError):  # noqa: N818 - says what happened
@@ -51,7 +51,8 @@ class Health(L.Callback):
         self.probe = probe
         self.config = config
         self.steps = config["steps"]
-        self.interval = max(LEAST, self.steps // PROBES)
+        self.looks = config.get("probes", PROBES)  # fewer where a time budget was short
+        self.interval = max(LEAST, self.steps // self.looks)
         self.batch_size = batch_size
         self.every = every
         self.record: dict[str, Any] = {}
@@ -99,7 +100,7 @@ class Health(L.Callback):
         """-> why training has to end, if it has"""
         assert isinstance(method, Method)
         step, probes = trainer.global_step, self.record["probes"]
-        knn = asks_neighbours(len(probes)) or step == self.steps
+        knn = asks_neighbours(len(probes), self.looks) or step == self.steps
         seen = self.probe.look(method, step, knn=knn)
         if seen is None:
             return self._diverged("the representation is not finite", trainer)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from salience.processors import affinity
+
 FAST_BF16 = {"amx_bf16", "bf16"}  # x86 tiles and Arm: by their makers' word, not measured
 VECTOR_BF16 = "avx512_bf16"  # on AMD faster than fp32; on an Intel Xeon products took 2 times as long, fits 1.3 to 1.6
 
@@ -42,23 +44,12 @@ def devices() -> int:
     """The most processes a training may have here: one a graphics card, else one a core."""
     if torch.cuda.is_available():
         return torch.cuda.device_count()
-    return 1 if torch.backends.mps.is_available() else len(_affinity())
+    return 1 if torch.backends.mps.is_available() else len(affinity())
 
 
 def has_compiler() -> bool:
     """Whether torch.compile finds the C++ compiler it needs on a CPU."""
     return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "c++", "clang++"))
-
-
-def cores() -> int:
-    """Processor cores this process may use: those the system gives it, or fewer where OMP_NUM_THREADS says so."""
-    given = len(_affinity())
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return min(given, int(wanted)) if wanted.isdigit() and int(wanted) > 0 else given
-
-
-def _affinity() -> set[int]:
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def anonymous_memory() -> int | None:

@@ -8,7 +8,10 @@ from typing import Any
 
 import lightning as L
 
+from salience.errors import UserError
 from salience.files import atomic
+from salience.run_metrics import read_metrics
+from salience.untrusted import Damaged
 
 
 class MetricsCSV(L.Callback):
@@ -40,7 +43,10 @@ class MetricsCSV(L.Callback):
 
     def rewind(self, step: int) -> None:
         """Forgets what was logged after `step`, and any line a killed process left unfinished."""
-        rows = [row for row in read_metrics(self.path) if int(row["step"]) <= step]
+        try:
+            rows = [row for row in read_metrics(self.path) if int(row["step"]) <= step]
+        except Damaged as problem:
+            raise UserError(f"run: {self.path} is damaged ({problem}); delete it, nothing else needs it") from None
         if not rows:
             self.path.unlink(missing_ok=True)
             return
@@ -49,13 +55,3 @@ class MetricsCSV(L.Callback):
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(rows)
-
-
-def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The whole rows of a metrics.csv, [] where there are none."""
-    if not path.exists():
-        return []
-    text = path.read_text()
-    whole = text[: text.rfind("\n") + 1]  # a killed process may have left half a line
-    rows = list(csv.DictReader(whole.splitlines()))
-    return [row for row in rows if row["step"] and None not in row.values()]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from numbers import Real
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +15,20 @@ from salience.catalogue import Entry
 from salience.data import Dataset
 from salience.errors import UserError
 from salience.methods import Method
-from salience.training import engine, machine, recipe
+from salience.training import budget, engine, machine, recipe
 from salience.training.cost import step_flops
-from salience.units import check_seed, format_duration, parse_duration
+from salience.training.health import PROBES
+from salience.units import check_flag, check_real, check_seed, check_whole, format_duration, parse_duration
 from salience.views import Views, default_policy
 
 BY_GRADIENT = ("epochs", "budget", "encoder", "views", "batch_size", "learning_rate", "init", "logger")
-BUDGET_SHARE = 0.85  # of the time left: the rest is for saving, and for what a measured step leaves out
 WEIGHT_DECAY = 1e-4
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """What `fit` was given, as it was given; None where it may decide. `started`: when, by time.monotonic."""
+    """What `fit` was given, as it was given; None where it may decide. `started`: when, by the budget's clock."""
 
     epochs: int | None
     budget: str | float | None
@@ -45,24 +42,40 @@ class Wishes:
     devices: int
     precision: str
     compile: bool | None
+    threads: int | None
     seed: int
     started: float
 
-    def check(self, entry: Entry) -> None:
-        """Raises UserError for what can be seen to be wrong without the data."""
+    def checked(self, entry: Entry) -> Wishes:
+        """The same with plain Python numbers. Raises UserError for what can be seen to be wrong without the data."""
         given = [name for name in BY_GRADIENT if getattr(self, name) is not None]
         if entry.kind == "ClosedForm" and given:
             raise UserError(f"{given[0]}: {entry.name} is solved in closed form and has no such option")
         if "epochs" in given and "budget" in given:
             raise UserError("epochs, budget: both were given; give the number of passes or the time there is, not both")
-        check_seed(self.seed)
-        for name in ("epochs", "batch_size", "devices"):
+        plain = replace(self, **self._numbers())
+        plain._check_machine()
+        return plain
+
+    def _numbers(self) -> dict[str, Any]:
+        """Those that were given, as plain Python numbers."""
+        numbers: dict[str, Any] = {"seed": check_seed(self.seed)}
+        for name in ("epochs", "batch_size", "devices", "threads"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise UserError(f"{name}: {value} is not a whole number of at least 1")
-        rate = self.learning_rate
-        if rate is not None and not (isinstance(rate, Real) and rate > 0 and math.isfinite(rate)):
-            raise UserError(f"learning_rate: {rate!r} is not a positive, finite number")
+            if value is not None:
+                numbers[name] = check_whole(name, value, 1)
+        if self.learning_rate is not None:
+            numbers["learning_rate"] = rate = check_real("learning_rate", self.learning_rate)
+            if rate <= 0:
+                raise UserError(f"learning_rate: {rate:g} is not above 0; leave it out, or give one such as 1e-3")
+        if self.compile is not None:
+            numbers["compile"] = check_flag("compile", self.compile)
+        for name in ("budget", "checkpoint_every"):
+            if getattr(self, name) is not None:
+                parse_duration(getattr(self, name), name)
+        return numbers
+
+    def _check_machine(self) -> None:
         if self.precision not in PRECISIONS:
             raise UserError(f"precision: {self.precision} is not known; take one of {', '.join(PRECISIONS)}")
         if self.logger is not None:
@@ -72,9 +85,6 @@ class Wishes:
             raise UserError(f"devices: 1, but a launcher has started {started} processes; give --devices for them")
         if self.devices > machine.devices():
             raise UserError(f"devices: {self.devices} is more than this machine has; at most {machine.devices()}")
-        parse_duration(self.checkpoint_every, "checkpoint_every")
-        if self.budget is not None:
-            parse_duration(self.budget, "budget")
 
 
 def make_plan(
@@ -154,29 +164,18 @@ def _speed(
         choices, seconds=seconds, flops=flops, accelerator=accelerator, convolves=convolves, given=wishes.compile
     )
     share = world if accelerator == "cpu" else 1
-    threads = recipe.choose_threads(choices, tiny=tiny, share=share)
+    threads = recipe.choose_threads(choices, tiny=tiny, share=share, given=wishes.threads)
     return {"precision": precision, "compile": compiled, "threads": threads}
 
 
 def _within(
     choices: recipe.Choices, method: Method, dataset: Dataset, wishes: Wishes, config: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """As many steps as the time allows: counted once, before the first."""
-    budget = parse_duration(wishes.budget or 0)
-    loader = dataset.loader(config["batch_size"], config["seed"])
-    with engine.threads(config["threads"]):
-        engine.prepare(method, config)
-        left = budget - (time.monotonic() - wishes.started)
-        each = engine.seconds_per_step(method, loader, config, left)
-        left = budget - (time.monotonic() - wishes.started)
-        watching = engine.seconds_watching(method, dataset, config) if left > each else 0.0
-    passed = time.monotonic() - wishes.started
-    steps = int(BUDGET_SHARE * (budget - passed - watching) / each)
-    if steps < 1:
-        health = f", watching its health {format_duration(watching)}" if watching else ""
-        raise UserError(
-            f"budget: {format_duration(budget)} is over before the first step; a step takes {format_duration(each)} "
-            f"and the start-up took {format_duration(passed)}{health}; give more, or a smaller --batch-size"
-        )
-    choices.decide("steps", steps, f"{each * 1000:.0f} ms each, within {format_duration(budget)}")
-    return {"steps": steps}
+    """As many steps as the time allows, and fewer looks at the run's health where it is short."""
+    seconds = parse_duration(wishes.budget or 0)
+    steps, probes, each = budget.steps_within(budget.Time(seconds, wishes.started), method, dataset, config)
+    choices.decide("steps", steps, f"{each * 1000:.0f} ms each, within {format_duration(seconds)}")
+    if probes == PROBES:
+        return {"steps": steps}
+    choices.decide("probes", probes, f"looks at its health, for which there is time; otherwise {PROBES}")
+    return {"steps": steps, "probes": probes}

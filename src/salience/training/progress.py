@@ -1,11 +1,12 @@
-"""What a person watching sees: a bar with the loss and the time left."""
+"""What a person watching sees: how many steps are done, the loss, and the time left."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import lightning as L
-from tqdm import tqdm
+
+from salience.data.progress import progress_bar
 
 
 class ProgressBar(L.Callback):
@@ -16,8 +17,7 @@ class ProgressBar(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         total, done = int(trainer.max_steps), trainer.global_step
-        # disable=None: only on a terminal, where it can be redrawn
-        self.bar = tqdm(None, "training", total, False, initial=done, unit="step", mininterval=0.5, disable=None)
+        self.bar = progress_bar(total, "training", True, "steps", initial=done, scale=False)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any) -> None:
         if trainer.global_step % self.refresh == 0:
@@ -26,3 +26,7 @@ class ProgressBar(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.bar.close()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        if hasattr(self, "bar"):  # it may have been interrupted before the first step
+            self.bar.close()

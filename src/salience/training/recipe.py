@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from salience import processors
 from salience.batch import Spec
 from salience.errors import UserError
 from salience.training import machine
@@ -70,7 +71,7 @@ def choose_learning_rate(
     if given is not None:
         choices.decide("learning_rate", given, "as given")
         return given
-    base = usual or (5e-4 if "vit" in encoder else 2e-3)
+    base = usual or (5e-4 if "vit" in encoder.partition(":")[0] else 2e-3)
     rate = round(base * (batch / BATCH) ** 0.5, 6)
     choices.decide("learning_rate", rate, f"{base:g} at batch {BATCH}, with the square root of the batch size")
     return rate
@@ -118,16 +119,18 @@ def choose_compilation(
     return bool(choices.values["compile"])
 
 
-def choose_threads(choices: Choices, *, tiny: bool, share: int) -> int:
+def choose_threads(choices: Choices, *, tiny: bool, share: int, given: int | None) -> int:
     """Threads of each process; `share` processes have the cores between them."""
-    threads = 1 if tiny else max(1, machine.cores() // share)
-    choices.decide("threads", threads, "the net is tiny" if tiny else f"{machine.cores()} cores")
+    free = processors.free_cores()
+    threads = given or (1 if tiny else max(1, free.cores // share))
+    reason = "as given" if given else "the net is tiny" if tiny else str(free)
+    choices.decide("threads", threads, reason)
     return threads
 
 
 def expected_seconds(flops: int, steps: int, *, precision: str, world: int = 1) -> float:
     """A rough forecast from nominal speed; the progress bar measures."""
-    rate = NOMINAL["bf16" if precision.startswith("bf16") else "fp32"] * machine.cores() / world
+    rate = NOMINAL["bf16" if precision.startswith("bf16") else "fp32"] * processors.cores() / world
     return flops * steps / rate + 0.003 * steps
 
 

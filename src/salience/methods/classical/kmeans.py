@@ -59,7 +59,8 @@ class KMeans(ClosedForm):
         everything = reader.everything()
         rows = reader.sample(self._sample_size(reader.width), seed) if everything is None else everything
         # Elkan's bounds spare distances to far centres; the steps, and so the result, are Lloyd's
-        solver = cluster.KMeans(self.k, n_init=self.restarts, algorithm="elkan", random_state=seed)
+        algorithm = "elkan" if self.k > 1 else "lloyd"  # scikit-learn warns of Elkan's with one centre
+        solver = cluster.KMeans(self.k, n_init=self.restarts, algorithm=algorithm, random_state=seed)
         centres = solver.fit(rows).cluster_centers_
         if everything is None:
             centres = _settled(centres, reader, TOLERANCE * float(rows.var(axis=0).mean()))

@@ -1,0 +1,62 @@
+"""Locks between processes: one at a time holds a file; the lock of a process that has died is free.
+
+The holder removes the file when it lets go. filelock notices where a waiting process has locked a file that was removed
+meanwhile, and tries again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from salience.errors import UserError
+
+
+class Held:
+    """A lock that this process holds.  path: the locked file"""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._locked = _identity(path)
+
+    @property
+    def intact(self) -> bool:
+        """Whether the locked file is still in its place: its folder was neither removed nor replaced by another."""
+        return self._locked is not None and _identity(self.path) == self._locked
+
+
+@contextmanager
+def hold(path: Path, refusal: str | None = None) -> Iterator[Held]:
+    """Holds the lock at `path`.
+
+    refusal: the message of the UserError that is raised where another process holds it; None: wait for it
+    Errors: FileNotFoundError where the folder of `path` is not there: filelock would make it.
+    """
+    from filelock import FileLock, Timeout
+
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
+    lock = FileLock(path, timeout=-1 if refusal is None else 0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(refusal) from None
+    held = Held(path)
+    try:
+        yield held
+    finally:
+        if held.intact:
+            with suppress(OSError):  # Windows keeps the file while it is open
+                path.unlink()
+        lock.release()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,73 @@
+"""What is refused before anything heavy is imported."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from salience.cli.early import refuse_early
+from salience.errors import UserError
+
+
+def refuse(path, verb="predict"):
+    refuse_early(verb, {"labels": path})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "item,label\na,b\n",
+        "\ufeffLabel , ITEM\n",
+        "\n\n item;note;label\n",
+        "item\tlabel\n",
+        '"item","label"\n',
+        "sep=;\nitem;label\n",
+        "# by hand\nitem,label\n",
+        "",  # the reader knows more to say of it
+    ],
+)
+def test_a_header_that_a_reader_may_take_passes(tmp_path, text):
+    (tmp_path / "labels.csv").write_text(text)
+    refuse(tmp_path / "labels.csv")
+
+
+def test_a_file_without_a_header_is_refused_with_the_remedy(tmp_path):
+    path = tmp_path / "labels.csv"
+    for text, line in (("a.png,cat\nb.png,dog\n", 1), ("\nitem,class\n", 2), ("label\n", 1)):
+        path.write_text(text)
+        with pytest.raises(UserError, match=f"labels: {path} line {line} is '.*', not the header; write 'item,label'"):
+            refuse(path)
+        with pytest.raises(UserError, match="not the header"):
+            refuse(path, "fit")  # of a folder of images
+
+
+def test_bytes_that_are_no_utf8_are_left_to_the_reader(tmp_path):
+    (tmp_path / "labels.csv").write_bytes("item,läbel\n".encode("latin-1"))
+    refuse(tmp_path / "labels.csv")
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    for path, what in ((tmp_path / "no.csv", "does not exist"), (tmp_path, "is a folder")):
+        with pytest.raises(UserError, match=f"labels: {path} {what}; give a CSV file with the columns item,label"):
+            refuse(path)
+
+
+def test_the_name_of_a_column_is_no_file():
+    refuse("species", "fit")
+    refuse("species", "evaluate")
+
+
+def test_it_costs_no_import(tmp_path):
+    (tmp_path / "labels.csv").write_text("a,b\n")
+    script = (
+        "import sys\nfrom salience.cli.early import refuse_early\n"
+        "try:\n    refuse_early('predict', {'labels': 'labels.csv'})\n"
+        "except ValueError as problem:\n    print(problem)\n"
+        "print(*{'torch', 'numpy', 'pandas'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=True
+    )
+    assert "not the header" in done.stdout
+    assert done.stdout.endswith("\n\n")

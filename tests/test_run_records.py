@@ -1,0 +1,242 @@
+"""What the files of a run must hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from salience.apps.doctor import doctor
+from salience.cli import main
+from salience.errors import Note, UserError
+from salience.evaluation.compare import compare
+from salience.evaluation.gallery import training_curves
+from salience.representation import load
+from salience.run import Run
+from salience.run_metrics import read_numbers
+from salience.run_records import CONFIG
+from salience.training import fit, resume
+from salience.training.metrics import MetricsCSV
+from salience.untrusted import Damaged
+from tests.test_untrusted import BAD_YAML
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("records") / "run"
+    x = np.random.default_rng(0).normal(size=(80, 3)).astype(np.float32)
+    fit("autoencoder", x, out=folder, epochs=2, dim=2, progress=False)
+    return folder
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def edit(run: Path, **changed: Any) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text()) | changed
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+READERS: dict[str, Callable[[Path], Any]] = {
+    "load": load,
+    "doctor": doctor,
+    "compare": lambda run: compare([run]),
+    "resume": resume,
+}
+
+
+def test_what_a_run_of_today_holds_is_known_by_name(run: Path) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert set(config) <= set(CONFIG)
+    assert Run(run).config == config
+    edit(run, something_new={"of": ["a later version"]})
+    assert Run(run).config["something_new"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("rows", "many", "an integer >= 1, got 'many'"),
+        ("rows", -5, "an integer >= 1, got -5"),
+        ("rows", True, "an integer"),
+        ("rows", 10**19, "an integer"),
+        ("seed", -1, "an integer >= 0"),
+        ("seed", 1.5, "an integer"),
+        ("method", ["pca"] * 1000, "a name of 1 to 200 characters, got a list of 1,000"),
+        ("method", "x" * 10**6, "a name of 1 to 200"),
+        ("options", [1], "a mapping"),
+        ("options", {1: 2}, "a mapping"),
+        ("spec", "none", "a mapping"),
+        ("source", 3, "a text, or null"),
+        ("classes", "abc", "a list of texts"),
+        ("steps", 0, "an integer >= 1"),
+        ("learning_rate", float("nan"), "a finite number"),
+        ("learning_rate", "high", "a finite number"),
+        ("format", "x", "an integer"),
+        ("withheld", 3, "a list of texts"),
+        ("compile", 1, "true or false"),
+        ("budget", [1], "a text or a finite number >= 0, or null"),
+    ],
+)
+def test_a_value_of_the_config_that_cannot_be_is_named(run: Path, name: str, value: Any, expected: str) -> None:
+    edit(run, **{name: value})
+    for read in READERS.values():
+        with pytest.raises(UserError) as problem:
+            read(run)
+        assert f"config.yaml is damaged ({name}: expected {expected}" in str(problem.value)
+        assert len(str(problem.value)) < 400 + len(str(run))
+
+
+@pytest.mark.parametrize("what", BAD_YAML)
+def test_a_config_that_is_no_plain_yaml_is_refused_wherever_it_is_read(
+    run: Path, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content, _ = BAD_YAML[what]
+    (run / "config.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    for read in READERS.values():
+        with pytest.raises(UserError, match=r"config\.yaml is damaged"):
+            read(run)
+    for words in (["doctor", str(run)], ["fit", "--resume", str(run)], ["fit", "--config", str(run / "config.yaml")]):
+        assert main(words) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert len(error) < 400 + len(str(run))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("method: pca\noptions: 3", "options: expected a mapping of names, or null, got 3"),
+        ("method: pca\nsource: [digits]", "source: expected a text, or null, got a list of 1"),
+        ("method: pca\nsource: digits\noptions: {dim: [1, 2]}", "dim: a list of 2 is no single value"),
+        (f"method: pca\nsource: digits\nseed: {'9' * 300}", "seed: "),
+        (f"method: {'x' * 10**5}", "method: expected a name"),
+        (f"method: pca\noptions: {{{'x' * 300}: 3}}", "expected names of 1 to 200 characters"),
+    ],
+)
+def test_a_config_given_to_fit_is_checked_by_name(
+    given: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.yaml").write_text(given)
+    assert main(["fit", "--config", str(tmp_path / "c.yaml")]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error) < 500
+
+
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "model.safetensors", "checkpoints/last.ckpt", "health.json", "cost.json", "metrics.csv"]
+)
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(run: Path, name: str) -> None:
+    (run / name).unlink()
+    os.mkfifo(run / name)
+    for read in READERS.values():
+        with pytest.raises(UserError, match="is not a plain file"):
+            read(run)
+
+
+HEALTH = (
+    "{",
+    "[]",
+    '"text"',
+    '{"about": 3}',
+    '{"about": {"raw_knn": "x"}}',
+    '{"about": {"batch_size": null}}',
+    '{"probes": {"a": 1}}',
+    '{"probes": [3]}',
+    '{"probes": [{}]}',
+    '{"probes": [{"step": "x"}]}',
+    '{"probes": [{"step": 1, "loss": "x"}]}',
+    '{"probes": [{"step": 1, "alignment": 1}]}',
+    '{"diverged": 3}',
+    '{"diverged": {"step": 1, "what": 3, "learning_rate": 0.1}}',
+    '{"diverged": {"step": 1, "what": "x"}}',
+    '{"probes": [' + "9" * 5000 + "]}",
+)
+
+
+@pytest.mark.parametrize("content", HEALTH, ids=range(len(HEALTH)))
+def test_a_record_of_health_that_holds_garbage_is_named(run: Path, content: str) -> None:
+    (run / "health.json").write_text(content)
+    with pytest.raises(UserError, match=r"health\.json is damaged"):
+        doctor(run)
+    assert load(run).config["method"] == "autoencoder"  # nothing else needs it
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"seconds": "x"}', '{"seconds": NaN}', '{"flops": -1}'])
+def test_a_record_of_the_cost_that_holds_garbage_is_named(run: Path, content: str) -> None:
+    (run / "cost.json").write_text(content)
+    with pytest.raises(UserError, match=r"cost\.json is damaged"):
+        _ = Run(run).cost
+
+
+def test_a_record_from_a_training_is_read_whole(run: Path) -> None:
+    record = json.loads((run / "health.json").read_text())
+    assert Run(run).health == record
+    assert len(record["probes"]) > 1
+    assert Run(run).cost == json.loads((run / "cost.json").read_text())
+    assert doctor(run).verdict
+
+
+GARBAGE = (
+    b"\x00" * 2000,
+    b"\xff\xfe\x00",
+    b"step\nx\n",
+    b'"' + b"a" * 200_000 + b'",b\n1,2\n',
+    b"," * 50_000 + b"\n1\n",
+)
+
+
+@pytest.mark.parametrize("content", GARBAGE, ids=range(len(GARBAGE)))
+def test_garbage_in_the_metrics_is_no_curve_and_no_traceback(run: Path, content: bytes) -> None:
+    (run / "metrics.csv").write_bytes(content)
+    try:
+        assert read_numbers(run / "metrics.csv") == {}
+        assert training_curves(run) == {}
+    except (Damaged, Note):
+        with pytest.warns(Note, match=r"metrics\.csv is damaged"):
+            assert training_curves(run) == {}
+
+
+def test_rows_of_the_metrics_without_a_step_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,loss\n1,3\nx,9\n2,inf\n3,2,7\n4,word\n-5,1\n6,1\n7,")
+    found = read_numbers(path)
+    assert found["step"].tolist() == [1, 2, 4, 6]
+    np.testing.assert_array_equal(found["loss"], [3, np.inf, np.nan, 1])
+    metrics = MetricsCSV(path, every=1)
+    metrics.rewind(4)
+    assert path.read_text().split() == ["step,loss", "1,3", "2,inf", "4,word"]
+    path.write_bytes(b"\xff")
+    with pytest.raises(UserError, match=r"metrics\.csv is damaged"):
+        metrics.rewind(4)
+
+
+def test_a_report_that_holds_garbage_is_named_by_compare(run: Path) -> None:
+    good = {"value": 0.5, "interval": [0.4, 0.6]}
+    about = {"method": "x", "on": "y", "test": {"fingerprint": "z"}}
+    report = {"representation": {"linear": {"accuracy": good}}, "about": about, "cost": {"flops": 3}}
+    (run / "report.json").write_text(json.dumps(report))
+    assert compare([run]).entries[0].qualities["linear"] == good
+    for damage in (
+        {"representation": {"linear": {"accuracy": {"value": "x", "interval": [0, 1]}}}},
+        {"representation": {"linear": {"accuracy": {"value": 1, "interval": [0]}}}},
+        {"representation": {"linear": {"accuracy": {"value": 1, "interval": [0, None]}}}},
+        {"representation": []},
+        {"about": {**about, "method": 3}},
+        {"about": {**about, "on": ["x"] * 10**5}},
+        {"cost": {"flops": float("inf")}},
+        {"cost": 3},
+    ):
+        (run / "report.json").write_text(json.dumps(report | damage))
+        with pytest.raises(UserError, match=r"report\.json is damaged"):
+            compare([run])
