@@ -145,3 +145,9 @@ def test_the_statistics_of_a_run_stay_its_own(tmp_path):
     table = pd.DataFrame({"a": [1.0, 2, 3], "b": ["x", "y", "x"]})
     spec = open_data(table).spec
     assert open_data(table.assign(a=7.0), spec=spec).spec == spec
+
+
+def test_the_shape_and_type_of_items_are_part_of_the_fingerprint():
+    x = np.zeros((6, 1, 6, 6), np.float32)  # all of these are stored as the same bytes
+    same = [x, x.reshape(6, 4, 3, 3), x.reshape(6, 36), np.zeros((6, 1, 12, 12), np.uint8)]
+    assert len({open_data(items).fingerprint for items in same}) == 4

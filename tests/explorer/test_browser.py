@@ -157,10 +157,18 @@ def lonely_row(served: Served) -> int:
     return int(np.argmax(np.where(middle, apart.min(1), -1)))
 
 
+AT_REST = """() => {
+  const now = window.salience.map.screenPosition(0).join();
+  window.still = now === window.before ? (window.still ?? 0) + 1 : 0;
+  window.before = now;
+  return window.still > 10;  // frames in a row
+}"""
+
+
 def lasso(page, rows: np.ndarray) -> int:  # type: ignore[no-untyped-def]
     """Draws round the middle half of these rows, to where it began.  -> how many are selected then"""
     page.click("#zoom-reset")
-    page.wait_for_timeout(1000)  # the map glides there
+    page.wait_for_function(AT_REST)  # the map glides there
     count = "window.salience.map.drawn()"
     places = np.array(
         page.evaluate(f"() => [...Array({count}).keys()].map(i => window.salience.map.screenPosition(i))")
@@ -174,7 +182,7 @@ def lasso(page, rows: np.ndarray) -> int:  # type: ignore[no-untyped-def]
     for corner in corners[1:]:
         page.mouse.move(*corner, steps=12)
     page.mouse.up()
-    page.wait_for_timeout(500)
+    page.wait_for_function("() => Number(document.querySelector('#selected').textContent.replace(/[^0-9]/g, ''))")
     selected = int(re.sub(r"\D", "", page.inner_text("#selected")))
     assert abs(selected - inside) <= max(3, 0.05 * inside), f"{selected} selected, {inside} inside"
     if page.get_attribute("#lasso", "aria-pressed") == "true":

@@ -271,3 +271,53 @@ def test_a_killed_server_has_kept_what_it_answered(path, tmp_path):
         process.wait()
         process.stdout.close()
     assert open_store(path).marks.all() == {f"digit/{row}": f"l{row}" for row in range(5)}
+
+
+def test_predictions_follow_labels_and_undoing_without_being_asked_for(client):
+    def predicted() -> set:
+        return set(values(client, "predicted"))
+
+    label_some(client, 2, "01")
+    until(lambda: predicted() == {"0", "1"})
+    client.post("/labels/undo")
+    until(lambda: predicted() == {None})
+
+
+def test_a_labelling_that_could_not_be_saved_is_not_shown(client, path, monkeypatch):
+    from salience.store.marks import Marks
+
+    client.post("/labels", json={"rows": [1], "label": "one"})
+    before = client.get("/labels").json()
+    for name, asked in (("mark", {"rows": [1, 2], "label": "two"}), ("undo", None)):
+
+        def full(self, *given):
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Marks, name, full)
+            answer = client.post("/labels/undo") if asked is None else client.post("/labels", json=asked)
+        assert answer.status_code == 500
+        assert client.get("/labels").json() == before
+        assert set(values(client, "marked")) == {None, "one"}
+    assert open_store(path).marks.all() == {"digit/1": "one"}
+    assert client.post("/labels", json={"rows": [2], "label": "two"}).json()["labelled"] == 2
+
+
+def test_a_labelling_that_fails_half_way_leaves_nothing_behind(client, path, monkeypatch):
+    from salience.store import marks
+
+    client.post("/labels", json={"rows": [1], "label": "one"})
+    before = client.get("/labels").json()
+    set_labels = marks._set
+
+    def half(connection, labels):
+        set_labels(connection, labels[:1])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(marks, "_set", half)
+        assert client.post("/labels", json={"rows": [1, 2, 3], "label": "two"}).status_code == 500
+        assert client.post("/labels/undo").status_code == 500
+    assert client.get("/labels").json() == before
+    assert open_store(path).marks.all() == {"digit/1": "one"}
+    assert client.post("/labels/undo").json()["labelled"] == 0

@@ -115,3 +115,16 @@ def test_a_request_that_waits_for_a_training_ends_with_the_server(served, monkey
     asking.join(600)
     assert answers[0].status_code == 409
     gate.set()
+
+
+def at_random(rows: int = 300, dim: int = 64, labelled: int = 200):
+    codes = np.full(rows, -1)
+    codes[:labelled] = np.random.default_rng(1).permutation(np.arange(labelled) % 2)
+    return learner(rows, dim).learn(1, ["a", "b"], codes)
+
+
+def test_labels_at_random_make_it_unsure_and_judged_as_guessing():
+    learnt = at_random()
+    assert learnt.confidence.mean() < 0.6  # a penalty that was not chosen would let it be sure
+    assert learnt.point.judged == "cross-validation"
+    assert abs(learnt.point.accuracy - 0.5) < 4 * 0.5 / np.sqrt(200)  # four standard errors

@@ -355,3 +355,26 @@ def test_a_process_that_ends_early_is_a_failure_in_words(tmp_path):
     assert ending(too_few).startswith("umap: the store has 1 items now")
     cut = """print('{"points": 5}')"""
     assert ending(cut).startswith("umap: the process ended before it was done")
+
+
+def test_the_end_of_the_server_ends_the_process_of_a_job_and_starts_no_other(place, monkeypatch):
+    from salience.explorer import jobs
+
+    started = []
+    popen = subprocess.Popen
+
+    def sleeping(command, **pipes):
+        started.append(popen([sys.executable, "-c", "import time; time.sleep(10**6)"], **pipes))
+        return started[-1]
+
+    monkeypatch.setattr(jobs.subprocess, "Popen", sleeping)
+    mine = jobs.Jobs(open_store(place / "vae.lance"), lambda names: None)
+    assert mine.umap().state == "running"
+    until(lambda: mine._processes)
+    assert mine.umap().state == "running"  # the same one
+    mine.close()
+    assert started[0].wait(1200) < 0
+    until(lambda: mine.all()[0].state == "failed")
+    mine.umap()
+    until(lambda: mine.all()[0].state != "running")
+    assert len(started) == 1

@@ -189,3 +189,13 @@ def test_an_id_that_is_a_number_or_looks_like_a_condition_is_an_id(tmp_path):
     with TestClient(make_app(Explorer(open_store(tmp_path / "odd.lance"))), base_url=BASE) as client:
         for row, name in enumerate(names):
             assert client.post("/search", json={"text": name}).json()["row"] == row
+
+
+@pytest.mark.parametrize("near", ["row", "id", "vector", "text"])
+def test_a_condition_holds_for_every_way_to_search(client, path, near):
+    given = {"row": 3, "id": "digit/3", "text": "digit/3", "vector": open_store(path).vectors([3])[0].tolist()}[near]
+    found = client.post("/search", json={near: given, "k": 5, "where": "fold = 1"}).json()
+    assert len(found["hits"]) == 5
+    assert {hit["row"] % 5 for hit in found["hits"]} == {1}
+    assert found["matching"] == ROWS // 5
+    assert len(client.post("/search", json={near: given, "k": 7}).json()["hits"]) == 7

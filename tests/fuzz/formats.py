@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import gzip
 import io
 import shutil
 import struct
+import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -218,16 +220,24 @@ def _read_label_file(folder: Path, file: Path) -> None:
 
 
 def fitted(folder: Path) -> Path:
-    """A run of one step, in folder/runs/one; made once in a folder."""
+    """A run of one epoch, in folder/runs/one."""
     run = folder / "runs" / "one"
     if not run.exists():
-        import salience
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            salience.fit("autoencoder", _arrays()[0], out=run, epochs=1, batch_size=6, progress=False)
+        shutil.copytree(_fitted_once(), run)
         shutil.copy(run / "checkpoints" / "last.ckpt", folder / "last.ckpt")
     return run
+
+
+@functools.cache
+def _fitted_once() -> Path:
+    import salience
+
+    folder = Path(tempfile.mkdtemp(prefix="salience-fuzz-run-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        salience.fit("autoencoder", _arrays()[0], out=folder / "one", epochs=1, batch_size=6, progress=False)
+    return folder / "one"
 
 
 def _of_run(name: str, folder: Path) -> list[bytes]:
