@@ -204,3 +204,11 @@ def test_every_trained_parameter_is_in_one_group_and_biases_and_norms_do_not_dec
     decaying = {id(p) for group in groups if group.get("weight_decay") != 0.0 for p in group["params"]}
     weights = {id(p) for p in method.parameters() if p.requires_grad and p.ndim > 1}
     assert decaying == (set() if name in ("gan", "conditional_gan") else weights)  # DCGAN has none
+
+
+@pytest.mark.parametrize("name", ["swav", "sparse_autoencoder", "contractive_autoencoder"])
+def test_prototypes_and_atoms_have_length_1_again_after_a_step(name: str) -> None:
+    _, _, optimised, after, _ = stepped(name, 0)
+    key, dim = ("scorer.weight", 1) if name == "swav" else ("decoder.atoms.0.weight", 0)
+    assert (optimised[key].norm(dim=dim) - 1).abs().max() > 1e-6  # the optimiser leaves them longer or shorter
+    torch.testing.assert_close(after[key].norm(dim=dim), torch.ones(after[key].shape[1 - dim]).double())
