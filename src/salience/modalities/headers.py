@@ -200,6 +200,7 @@ def _pil_header(blob: Blob) -> Header:
     try:
         with Image.open(io.BytesIO(blob) if isinstance(blob, bytes) else str(blob), formats=formats()) as image:
             mode, size, alpha = image.mode, image.size, has_alpha(image)
+            size = size[::-1] if image.format == "TIFF" and orientation_of(image) > 4 else size  # PIL has turned it
             orientation = 1 if size[0] * size[1] > MAX_PIXELS else orientation_of(image)
             several = _has_several(image)
     except Exception as error:
