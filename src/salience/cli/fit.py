@@ -30,7 +30,12 @@ BY_GRADIENT = (
     Option("epochs", "int", None, "Passes over the data.", ge=1),
     Option("budget", "str", None, "Train for so long: 90s, 10min, 2h. Instead of --epochs."),
     Option("encoder", "str", None, "convnet, mlp, linear, or a timm model; NAME:pretrained for its weights."),
-    Option("views", "str", None, "The view policy: natural, grey, crops, glyphs, medical, table, identity."),
+    Option(
+        "views",
+        "str",
+        None,
+        "natural, grey, crops (each also with -noflip or -turns), glyphs, medical, table, identity.",
+    ),
     Option("batch_size", "int", None, "Items in one step.", ge=1),
     Option("learning_rate", "float", None, "The highest one, after the warm-up.", gt=0),
     Option("init", "str", None, "A run whose encoder this one starts from."),
