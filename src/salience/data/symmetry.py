@@ -60,13 +60,14 @@ class Suited:
     reason: str
 
 
-def suited_variant(dataset: Dataset) -> Suited:
+def suited_variant(dataset: Dataset, policy: str) -> Suited:
     """Which changes the views of these images may draw: none, the mirror image, or quarter turns too.
 
+    policy: the default, whose variant is sought, for the words of the reason
     The same data give the same answer: the rows looked at do not depend on the seed of a training.
     """
     if len(dataset) < LEAST_ROWS:
-        return Suited(MIRRORED, f"{len(dataset)} images are too few to test whether a flip is harmless; --views to say")
+        return Suited(MIRRORED, f"{len(dataset)} images are too few to test flips; to forbid them: {policy}{NO_FLIP}")
     rows = np.random.default_rng(0).permutation(len(dataset))[:MOST_ROWS]
     x = dataset.batch(rows).x.float()
     x = F.adaptive_avg_pool2d(x, min(GRID, x.shape[-1]))
@@ -74,14 +75,16 @@ def suited_variant(dataset: Dataset) -> Suited:
     flip = detectability(_as_rows(plain), _as_rows(mirrored(other)))
     if flip >= HARMLESS:
         return Suited(
-            NO_FLIP, f"mirrored images can be told from others (AUC {flip:.2f}); digits and letters: --views glyphs"
+            NO_FLIP,
+            f"no flips: mirrored images can be told from others (AUC {flip:.2f}, harmless below {HARMLESS}); "
+            f"for digits and letters: --views glyphs; to flip: --views {policy}",
         )
     turn = detectability(_as_rows(plain), _as_rows(turned(other)))
-    variant, done = (TURNED, "flipped and turned") if turn < HARMLESS else (MIRRORED, "flipped")
+    variant, done = (TURNED, "flips and quarter turns") if turn < HARMLESS else (MIRRORED, "flips, no quarter turns")
     return Suited(
         variant,
-        f"{done}: AUC of telling mirrored images from others {flip:.2f}, turned ones {turn:.2f}, harmless below "
-        f"{HARMLESS}; unless classes mirror each other (left and right hands): --views NAME{NO_FLIP}",
+        f"{done}: mirrored images can be told from others with AUC {flip:.2f}, turned ones with {turn:.2f} (harmless "
+        f"below {HARMLESS}); where classes mirror each other, as left and right hands: --views {policy}{NO_FLIP}",
     )
 
 

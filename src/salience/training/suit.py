@@ -26,8 +26,8 @@ def suited(dataset: Dataset, method: nn.Module, given: str | None) -> tuple[Data
     views = views_of(method)
     if given is not None or dataset.spec.views is not None or views is None or views.policy not in FLIPPING:
         return dataset, None
-    found = suited_variant(dataset)
+    policy, _ = default_policy(dataset.spec)
+    found = suited_variant(dataset, policy)
     if found.variant == MIRRORED:  # as the default is
         return dataset, found.reason
-    policy = default_policy(dataset.spec)[0] + found.variant
-    return replace(dataset, spec=replace(dataset.spec, views=policy)), found.reason
+    return replace(dataset, spec=replace(dataset.spec, views=policy + found.variant)), found.reason
