@@ -105,3 +105,4 @@ def test_rows_of_one_kind_cannot_be_told_apart_and_shifted_ones_can():
 def test_rows_may_be_narrow_or_few():
     rng = np.random.default_rng(0)
     assert detectability(rng.normal(size=(6, 2)), rng.normal(size=(6, 2)) + 20) == 1
+    assert detectability(np.ones((6, 2)), np.ones((6, 2))) == 0.5

@@ -35,6 +35,8 @@ def detectability(plain: np.ndarray, changed: np.ndarray, *, seed: int = 0) -> f
     from threadpoolctl import threadpool_limits
 
     x = np.concatenate([plain, changed]).astype(np.float32)
+    if (x == x[:1]).all():
+        return 0.5
     y = np.repeat([0, 1], [len(plain), len(changed)])
     with threadpool_limits(1):
         codes = PCA(min(DIRECTIONS, *x.shape), svd_solver="randomized", random_state=seed).fit_transform(x)
