@@ -90,7 +90,8 @@ class Spec:
     low, high: image: stored values that mean 0 and 1
     mean, std: image: per channel, of the values brought to [0, 1]
     columns: table: one entry per column
-    views: the view policy that suits the data, where its source knows it ("glyphs" for digits)
+    views: the view policy that suits the data, where its source or a test of the data tells ("glyphs" for digits)
+    ground: image: what transparent pixels show: "white", "black" or "grey"
     """
 
     modality: str
@@ -102,6 +103,7 @@ class Spec:
     std: tuple[float, ...] = ()
     columns: tuple[Column, ...] = ()
     views: str | None = None
+    ground: str = "white"
 
     @property
     def channels(self) -> int:
@@ -117,6 +119,8 @@ class Spec:
         plain = asdict(self)
         for key in ("shape", "mean", "std"):
             plain[key] = list(plain[key])
+        if self.ground == "white":
+            del plain["ground"]  # as in what was written before there was a choice
         plain["columns"] = [{**column, "categories": list(column["categories"])} for column in plain["columns"]]
         return plain
 

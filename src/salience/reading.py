@@ -11,6 +11,7 @@ from salience.errors import UserError
 Folders = Literal["classes", "splits", "flat"]
 Aspect = Literal["crop", "pad", "stretch"]
 Decimal = Literal[".", ","]
+DEFAULT_ASPECT: Aspect = "crop"
 CHOICES = {"folders": get_args(Folders), "aspect": get_args(Aspect), "decimal": get_args(Decimal)}
 
 
@@ -22,7 +23,8 @@ class Reading:
 
     Args:
         folders: What the folders in a folder of images are: classes, splits (train, test), or flat, nothing at all.
-        aspect: Images that are not square: crop keeps the centre, pad fills the rest, stretch changes the shape.
+        aspect: Images that are not square: crop (the default) keeps the centre, pad fills the rest with the median of
+            the border, stretch changes the shape.
         separator: The character between the cells of a CSV file.
         decimal: The character before the decimals of a number in a CSV file.
         header: Whether the first line of a CSV file names the columns.

@@ -32,6 +32,8 @@ from salience.data.ids import Ids
 from salience.errors import UserError, naming
 from salience.methods import ClosedForm, method_class
 from salience.modalities import image
+from salience.modalities.square import resize
+from salience.reading import Reading
 from salience.representation import FIXED, Representation
 from salience.training import Interrupted, fit
 from salience.training.engine import threads
@@ -108,6 +110,7 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
                 encoder=self.encoder,
                 views=self.views,
                 labels=y if labelled else None,
+                reading=Reading(aspect="stretch"),  # so that inverse_transform gives back all of an item
                 seed=self._seed(),
                 progress=False,
                 **options,
@@ -204,7 +207,7 @@ def _as_learnt(X: np.ndarray, spec: Spec) -> Dataset:
             raise UserError(
                 f"X: {X.dtype} values that are no {spec.dtype}, which fit saw; bring them to the same scale"
             )
-        stored = image.resize(image.as_images(stored), spec.shape[1:])
+        stored = resize(image.as_images(stored), spec.shape[1:])
     return Dataset("array", "all", spec, stored, None, (), Ids(len(stored)), fingerprint="")
 
 

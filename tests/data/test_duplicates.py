@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from salience.batch import Spec
-from salience.data import Dataset
+from salience.data import Dataset, open_data
 from salience.data import duplicates as module
 from salience.data.duplicates import content_hashes, equal_groups, near_pairs, signatures
 
@@ -153,3 +153,23 @@ def test_the_search_stops_where_pairs_are_too_many(monkeypatch):
     found = near_pairs(images(noise(60)))
     assert not found.complete
     assert len(found) > 20
+
+
+@pytest.mark.parametrize("x", [np.uint8(255), np.float32(0.1), np.uint16(40_001)])
+@pytest.mark.parametrize("side", [17, 100, 224])
+def test_a_flat_image_has_no_edges_however_it_is_rounded(x, side):
+    flat = torch.from_numpy(np.full((1, 3, side, side), x) * np.array([1, 0.37, 0.9])[:, None, None])
+    assert not signatures(flat.float()).any()
+
+
+def test_flat_images_alone_are_no_near_duplicates(monkeypatch):
+    """Some libraries find no eigenvectors of a matrix of zeros."""
+
+    def fails(matrix):
+        raise torch.linalg.LinAlgError("failed to converge")
+
+    monkeypatch.setattr(torch.linalg, "eigh", fails)
+    flat = np.array([[10, 200, 30], [90, 90, 0], [0, 0, 255]], np.uint8)[:, :, None, None].repeat(20, 2).repeat(40, 3)
+    data = open_data(flat, progress=False)
+    assert len(near_pairs(data)) == 0
+    assert len(near_pairs(data, data)) == 0

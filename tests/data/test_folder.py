@@ -347,7 +347,9 @@ def test_mixed_sizes_and_colours_become_one_format(tmp_path):
     data = open_data(tmp_path / "x")
     assert data.spec.shape == (3, 64, 64)
     assert [int(image.mean().round()) for image in data.x] == [10, 100, 200]
-    assert data.notes == ("resized to 64x64: median size 90x80", "1 grey image among coloured ones is kept as RGB")
+    resized, mixed = data.notes
+    assert resized.startswith("resized to 64x64: the shorter side to 64, the centre cropped (median size 90x80;")
+    assert mixed == "1 grey image among coloured ones is kept as RGB"
 
 
 def test_sixteen_bit_files_stay_so(tmp_path):

@@ -64,7 +64,7 @@ def test_uncompressed_bytes_are_mapped_where_they_lie(tmp_path):
 
 @pytest.mark.parametrize("kind", ["i1", "i2", "i4", "f4", "f8"])
 def test_every_type_is_read(tmp_path, kind):
-    x = np.arange(60).reshape(3, 4, 5)
+    x = np.arange(75).reshape(3, 5, 5)
     write_idx(tmp_path / "a.idx", x, kind)
     np.testing.assert_array_equal(
         open_data(tmp_path / "a.idx", resolution=5).x[:, 0, 0], open_data(x, resolution=5).x[:, 0, 0]

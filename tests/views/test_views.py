@@ -8,7 +8,7 @@ from scipy import stats
 
 from salience.batch import Batch, Column, Progress, Spec
 from salience.errors import UserError
-from salience.views import POLICIES, Views, default_policy, make_views, unit_images, unit_table
+from salience.views import POLICIES, Views, default_policy, in_variant, make_views, unit_images, unit_table
 from salience.views import views as module
 from salience.views.policies import POLICY_OF
 
@@ -25,7 +25,12 @@ TABLE = Spec(
     ),
 )
 NAN = float("nan")
-CASES = [(COLOUR, p) for p in POLICIES if p != "table"] + [(GREY, "grey"), (GREY, "glyphs"), (GREY, "medical")]
+CASES = [(COLOUR, p) for p in POLICIES if p != "table"] + [
+    (GREY, "grey-turns"),
+    (GREY, "grey"),
+    (GREY, "glyphs"),
+    (GREY, "medical"),
+]
 CASES += [(TABLE, "table"), (TABLE, "identity")]
 
 
@@ -128,6 +133,50 @@ def test_natural_flips_half_and_glyphs_and_scans_none():
     assert rising("medical").all()
 
 
+@pytest.mark.parametrize("name", ["natural", "grey", "crops"])
+def test_the_variants_never_flip_and_lay_a_square_in_all_eight_ways(name):
+    """One corner of the image is light: a flip or a turn moves it."""
+    n = 1600
+    picture = torch.zeros(16, 16)
+    picture[:8, :4] = 200  # twice as high as wide, so that a turn is told from a flip
+    batch = Batch(picture.to(torch.uint8).expand(n, 3, 16, 16), torch.arange(n))
+    flipped, plain, laid = (
+        make_views(name + variant, COLOUR)(batch, Progress())["global"][0].x.mean(1)
+        for variant in ("", "-noflip", "-turns")
+    )
+
+    def same(x, way):
+        return (x - way).abs().amax((1, 2)) < 1e-5
+
+    assert (same(flipped, plain) | same(flipped, plain.flip(-1))).all()
+    telling = ~same(plain, plain.flip(-1))
+    kept = same(flipped, plain)[telling]
+    assert stats.binomtest(int(kept.sum()), len(kept)).pvalue > 1e-4
+    eight = [turn for x in (plain, plain.flip(-1)) for turn in (x.rot90(k, (-2, -1)) for k in range(4))]
+    laid_as = torch.stack([same(laid, way) for way in eight])  # [8 n]
+    assert laid_as.any(0).all()
+    telling = laid_as.sum(0) == 1  # all eight differ
+    assert telling.sum() > 400
+    counts = laid_as[:, telling].sum(1)
+    assert stats.chisquare(counts.numpy()).pvalue > 1e-4
+
+
+def test_a_part_is_turned_like_the_whole():
+    batch = batch_of(COLOUR, 64)
+    views, plain = (make_views(p, COLOUR, {"local": 1}, local_side=8) for p in ("crops-turns", "crops-noflip"))
+    x, upright = (v(batch, Progress())["local"][0].x for v in (views, plain))
+    assert x.shape == upright.shape == (64, 3, 8, 8)
+    same = [(x == way).flatten(1).all(1) for y in (upright, upright.flip(-1)) for way in [y, y.flip(-2), y.mT]]
+    assert all(found.any() for found in same)
+
+
+def test_what_a_method_compares_follows_the_variant_of_the_data():
+    for suited, expected in [(None, "crops"), ("natural-noflip", "crops-noflip"), ("natural-turns", "crops-turns")]:
+        assert in_variant("crops", dataclasses.replace(COLOUR, views=suited)) == expected
+    assert in_variant("crops", dataclasses.replace(COLOUR, views="glyphs")) == "crops"
+    assert in_variant("medical", dataclasses.replace(COLOUR, views="natural-noflip")) == "medical"
+
+
 def test_a_table_hides_whole_columns_as_often_as_said_and_leaves_categories_exact():
     n = 20_000
     batch = Batch(torch.tensor([[60.0, 1, 1]]).repeat(n, 1), torch.arange(n))
@@ -195,6 +244,7 @@ def test_every_policy_is_described():
         ("table", COLOUR, "take 'natural'"),
         ("glyphs", TABLE, "take 'table'"),
         ("natural", GREY, "take 'grey'"),
+        ("natural-noflip", GREY, "take 'grey-noflip'"),
     ],
 )
 def test_a_policy_that_is_unknown_or_does_not_fit_is_refused_in_one_line(policy, spec, says):

@@ -16,8 +16,9 @@ from salience.data import Dataset, open_data
 from salience.drawing import drawable
 from salience.errors import UserError
 from salience.files import atomic, require_free
-from salience.methods import Context, method_class
+from salience.methods import ClosedForm, Context, Method, method_class
 from salience.reading import AS_FOUND, Reading
+from salience.training.suit import suited, views_of
 from salience.units import check_seed, check_whole
 from salience.views import Views, make_views
 
@@ -66,12 +67,20 @@ def preview(
 
 
 def _views_of(method: str, dataset: Dataset, policy: str | None) -> Views:
-    """The views the method would make; one that makes none sees the items as they are."""
-    built = method_class(method).build(Context(dataset.spec, len(dataset), views=policy, fetch=False))
-    views = dict(built.named_children()).get("views")
-    if views is None and policy is not None:
-        raise UserError(f"views: {method} draws no views, it sees the items as they are; leave --views out")
-    return views if isinstance(views, Views) else make_views("identity", dataset.spec, roles={"item": 1})
+    """The views the method would draw; one that draws none sees the items as they are."""
+
+    def build(dataset: Dataset) -> Method | ClosedForm:
+        return method_class(method).build(Context(dataset.spec, len(dataset), views=policy, fetch=False))
+
+    built = build(dataset)
+    if views_of(built) is None:
+        if policy is not None:
+            raise UserError(f"views: {method} draws no views, it sees the items as they are; leave --views out")
+        return make_views("identity", dataset.spec, roles={"item": 1})
+    fitting, _ = suited(dataset, built, policy)
+    drawn = views_of(built if fitting is dataset else build(fitting))
+    assert drawn is not None
+    return drawn
 
 
 def _draws(views: Views, batch: Batch, seed: int, count: int) -> Iterator[tuple[str, Tensor]]:

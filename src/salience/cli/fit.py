@@ -37,7 +37,12 @@ BY_GRADIENT = (
         None,
         "convnet, mlp, linear, or a timm model; NAME:pretrained or NAME:FILE.safetensors for its weights.",
     ),
-    Option("views", "str", None, "The view policy: natural, grey, crops, glyphs, medical, table, identity."),
+    Option(
+        "views",
+        "str",
+        None,
+        "natural, grey, crops (each also with -noflip or -turns), glyphs, medical, table, identity.",
+    ),
     Option("batch_size", "int", None, "Items in one step.", ge=1),
     Option("learning_rate", "float", None, "The highest one, after the warm-up.", gt=0),
     Option("init", "str", None, "A run whose encoder this one starts from."),

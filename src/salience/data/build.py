@@ -16,6 +16,8 @@ from salience.data.rows import BLOCK_BYTES, Scan, store
 from salience.data.source import Encoded, Found, Frames
 from salience.errors import UserError
 from salience.modalities import image, table
+from salience.modalities.square import square_arrays
+from salience.reading import Aspect
 
 LARGEST_PIXEL = 1e37  # images are computed with in float32, whose largest is 3.4e38
 
@@ -54,19 +56,19 @@ def build_images(array: np.ndarray, found: Found, options: Options, path: Path |
     images, want = image.as_images(array), options.spec
     if want is not None:
         refuse_one_alone(array.shape, want)
-    plan = _own_plan(images, options.resolution) if want is None else plan_for(images, want)
+    plan = _own_plan(images, options) if want is None else plan_for(images, want, options.aspect)
     blocks = _blocks(images, plan.convert, options.progress)
     x, scan = _keep(images, blocks, plan.shape, plan.dtype, path, plan.unchanged and lies_well)
     spec = want or image.make_spec(plan.shape, plan.dtype.name, scan.moments, views=found.views)
     return Built(x, spec, len(images), len(images), scan.fingerprint, notes=plan.notes)
 
 
-def _own_plan(images: np.ndarray, resolution: int | None) -> Plan:
+def _own_plan(images: np.ndarray, options: Options) -> Plan:
     dtype, channels = image.stored_dtype(images), images.shape[1]
-    side, notes = image.choose_resolution(np.array([images.shape[:1:-1]]), resolution)
+    side, notes = image.choose_resolution(np.array([images.shape[:1:-1]]), options.resolution, options.aspect)
     unchanged = images.shape[2:] == (side, side) and images.dtype == dtype
     return Plan(
-        lambda block: image.resize(image.as_stored(block, dtype), (side, side)),
+        lambda block: square_arrays(image.as_stored(block, dtype), side, options.aspect),
         (channels, side, side),
         dtype,
         unchanged,
@@ -74,17 +76,17 @@ def _own_plan(images: np.ndarray, resolution: int | None) -> Plan:
     )
 
 
-def plan_for(images: np.ndarray, want: Spec) -> Plan:
+def plan_for(images: np.ndarray, want: Spec, aspect: Aspect) -> Plan:
     """For images [n c h w] that are to be as a run's spec says."""
     image.check_convertible(images.shape[1], want)
     have = image.read_by_type(images.shape[1:], images.dtype, want)
 
     def convert(block: np.ndarray) -> np.ndarray:
         image.require_scale(block, have, want)
-        return image.convert(image.as_stored(block, np.dtype(have.dtype)), have, want)
+        return image.convert(image.as_stored(block, np.dtype(have.dtype)), have, want, aspect)
 
     unchanged = images.shape[1:] == want.shape and images.dtype == want.dtype
-    notes = image.reading_notes(np.array([images.shape[:1:-1]]), np.array([images.shape[1]]), want)
+    notes = image.reading_notes(np.array([images.shape[:1:-1]]), np.array([images.shape[1]]), want, aspect)
     return Plan(convert, want.shape, np.dtype(want.dtype), unchanged, notes)
 
 

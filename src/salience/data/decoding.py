@@ -5,63 +5,92 @@ What cannot be read is left out, with a reason; nothing stops for it.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image
 
 from salience.batch import Spec
 from salience.data.built import Built, Options
 from salience.data.progress import progress_bar
 from salience.data.rows import BLOCK_BYTES, store
 from salience.data.source import Encoded, Found
+from salience.data.transparency import survey
 from salience.errors import UserError
 from salience.modalities import image
-from salience.modalities.decode import Blob, Target, UnreadableError, decode, probe
+from salience.modalities.decode import Blob, Target, UnreadableError, decode, opaque_light, probe
+from salience.modalities.headers import without_warnings
 from salience.processors import cores
-from salience.units import printable
+from salience.units import counted, printable
 
 TASK_ITEMS = 64
+FIELDS = ("width", "height", "colour", "deep", "alpha", "several")  # of a header, as columns
+WIDTH, _, COLOUR, _, ALPHA, SEVERAL = range(len(FIELDS))
 Answer = TypeVar("Answer")
 
 
 def build_encoded(encoded: Encoded, found: Found, options: Options, path: Path | None) -> Built:
     """Raises UserError where no item can be read."""
     want, reasons = options.spec, dict[int, str]()
-    with ThreadPoolExecutor(cores()) as pool, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # probing refuses those, with a reason
+    with ThreadPoolExecutor(cores()) as pool, without_warnings():
         headers = _probe_all(encoded, reasons, pool, options.progress)
         _require_some(encoded.count, reasons, found)
-        target, shape, notes = _format(headers[headers[:, 0] > 0], options)
+        target, shape, notes = _format(headers[headers[:, WIDTH] > 0], options)
+        ground, told = _ground(encoded, found, headers, want, pool)
+        target = replace(target, ground=ground)
         dtype = np.dtype(want.dtype if want else "uint16" if target.deep else "uint8")
         blocks = _decode_all(encoded, target, want, reasons, pool, options.progress)
         x, scan = store(blocks, encoded.count - len(reasons), shape, dtype, path)
     _require_some(encoded.count, reasons, found)
     kept = np.delete(np.arange(encoded.count), list(reasons)) if reasons else None
-    spec = want or image.make_spec(shape, dtype.name, scan.moments, full_scale=not target.deep, views=found.views)
+    spec = want or image.make_spec(
+        shape, dtype.name, scan.moments, full_scale=not target.deep, views=found.views, ground=ground
+    )
     bad = tuple(sorted(reasons.items()))
+    notes += told + _several_note(headers, found)
     return Built(x, spec, scan.count, encoded.count, scan.fingerprint, kept, bad, notes)
 
 
 def _format(headers: np.ndarray, options: Options) -> tuple[Target, tuple[int, ...], tuple[str, ...]]:
-    """What to decode into, the shape to store, and notes.  headers: [n 4] of the readable items"""
+    """What to decode into, the shape to store, and notes.  headers: [n 6] of the readable items"""
     want = options.spec
     if want is None:
-        target, notes = image.choose_target(headers, options.resolution)
+        target, notes = image.choose_target(headers, options.resolution, options.aspect)
         return target, (target.channels, target.resolution, target.resolution), notes
     image.check_convertible(3, want)
-    deep = kept_deep(want)
-    channels = np.where(headers[:, 2], 3, 1)
-    return Target(want.channels, want.resolution, deep), want.shape, image.reading_notes(headers[:, :2], channels, want)
+    target = Target(want.channels, want.resolution, kept_deep(want), options.aspect)
+    channels = np.where(headers[:, COLOUR], 3, 1)
+    return target, want.shape, image.reading_notes(headers[:, :COLOUR], channels, want, options.aspect)
+
+
+def _ground(
+    encoded: Encoded, found: Found, headers: np.ndarray, want: Spec | None, pool: ThreadPoolExecutor
+) -> tuple[str, tuple[str, ...]]:
+    """What transparent pixels show, and notes: as the run has it, else as suits the images."""
+    candidates = np.flatnonzero(headers[:, ALPHA])
+    seen = survey(candidates, encoded.chunks, lambda some: _spread(pool, opaque_light, some))
+    ground = want.ground if want else seen.ground
+    return ground, seen.notes(ground, lambda row: _name(found, row))
+
+
+def _several_note(headers: np.ndarray, found: Found) -> tuple[str, ...]:
+    rows = np.flatnonzero(headers[:, SEVERAL])
+    if not len(rows):
+        return ()
+    have = "has" if len(rows) == 1 else "have"
+    name = _name(found, rows[0])
+    return (
+        f"{counted(len(rows), 'image')} {have} several pages or frames, such as {name}: only the first is read; "
+        "save the others as files of their own to read them too",
+    )
 
 
 def _probe_all(encoded: Encoded, reasons: dict[int, str], pool: ThreadPoolExecutor, progress: bool) -> np.ndarray:
-    """[count 4] int: width, height, colour, deep of every item; zeros where it cannot be read."""
-    headers = np.zeros((encoded.count, 4), dtype=np.int64)
+    """[count 6] int: width, height, colour, deep, alpha, several of every item; zeros where it cannot be read."""
+    headers = np.zeros((encoded.count, 6), dtype=np.int64)
     row = 0
     with progress_bar(encoded.count, "looking at headers", progress) as bar:
         for chunk in encoded.chunks():
@@ -69,7 +98,7 @@ def _probe_all(encoded: Encoded, reasons: dict[int, str], pool: ThreadPoolExecut
                 if isinstance(answer, str):
                     reasons[row] = answer
                 else:
-                    headers[row] = answer.width, answer.height, answer.colour, answer.deep
+                    headers[row] = [int(getattr(answer, field)) for field in FIELDS]
                 row += 1
             bar.update(len(chunk))
     return headers
@@ -133,6 +162,10 @@ def _require_some(count: int, reasons: dict[int, str], found: Found) -> None:
     if len(reasons) < count:
         return
     first = min(reasons)
-    name = printable(found.ids[first]) if found.ids is not None else str(first)
+    name = _name(found, first)
     what = "the only item cannot be read" if count == 1 else f"none of the {count:,} items can be read; the first"
     raise UserError(f"source: {what}, {name}: {printable(reasons[first])}")
+
+
+def _name(found: Found, row: int) -> str:
+    return printable(found.ids[row]) if found.ids is not None else str(row)

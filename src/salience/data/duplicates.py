@@ -125,6 +125,9 @@ def _part(dataset: Dataset, rng: np.random.Generator) -> np.ndarray:
 
 def _basis(sample: Tensor) -> Tensor:
     """[n w] -> [w k], orthonormal: the directions in which the sample is longest."""
+    sample = sample[sample.any(1)]
+    if not len(sample):  # flat images: of nothing but zeros, there are libraries that find no eigenvectors
+        return torch.eye(sample.shape[1])[:, :DIRECTIONS]
     return torch.linalg.eigh(sample.T @ sample).eigenvectors[:, -DIRECTIONS:]
 
 

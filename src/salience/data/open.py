@@ -14,7 +14,7 @@ from salience.data.prepare import prepare
 from salience.data.sources import find_source
 from salience.data.sources.query import Query
 from salience.errors import UserError
-from salience.reading import AS_FOUND, Reading
+from salience.reading import AS_FOUND, DEFAULT_ASPECT, Reading
 from salience.units import check_whole, counted, printable
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def open_data(
     folder = cache_folder(cache)
     found = find_source(source, Query(split, labels, groups, folder, progress, reading))
     dataset = prepare(
-        found, Options(resolution if spec is None else None, spec, progress, reading.aspect or "crop"), folder
+        found, Options(resolution if spec is None else None, spec, progress, reading.aspect or DEFAULT_ASPECT), folder
     )
     if progress and dataset.bad:
         print(bad_items(dataset), file=sys.stderr)

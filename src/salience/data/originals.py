@@ -23,6 +23,7 @@ from salience.data.sources.query import Query
 from salience.errors import UserError
 from salience.modalities import image
 from salience.modalities.decode import Blob, UnreadableError, decode_whole, probe
+from salience.modalities.headers import without_warnings
 from salience.reading import AS_FOUND, Reading
 from salience.units import counted, printable
 
@@ -77,7 +78,7 @@ def _found(source: Source, want: Spec, progress: bool) -> Originals:
     images = image.as_images(found.content)
     ids = found.ids if found.ids is not None else Ids(len(images))
     as_wanted = replace(want, shape=(want.channels, *images.shape[2:]))
-    plan = plan_for(images, as_wanted)
+    plan = plan_for(images, as_wanted, "stretch")  # nothing is resized: each keeps its own height and width
 
     def read() -> Iterator[np.ndarray]:
         for row in range(len(images)):
@@ -104,11 +105,16 @@ def _decoded(source: Source, encoded: Encoded, ids: Ids | None, want: Spec, prog
     image.check_convertible(3, want)
     deep = kept_deep(want)
     names = ids if ids is not None else Ids(encoded.count)
+
+    def read_whole(blob: Blob) -> np.ndarray:
+        with without_warnings():
+            return decode_whole(blob, want.channels, deep=deep, ground=want.ground)
+
     sizes, channels, bad = [], [], dict[int, BadItem]()
     with progress_bar(encoded.count, "looking at images", progress) as bar:
         for row, blob in enumerate(_blobs(encoded)):
             try:
-                sizes.append(decode_whole(blob, want.channels, deep=deep).shape[1:])
+                sizes.append(read_whole(blob).shape[1:])
                 channels.append(3 if probe(blob).colour else 1)
             except UnreadableError as unreadable:
                 bad[row] = BadItem(names[row], str(unreadable))
@@ -121,7 +127,7 @@ def _decoded(source: Source, encoded: Encoded, ids: Ids | None, want: Spec, prog
     def read() -> Iterator[np.ndarray]:
         for row, blob in enumerate(_blobs(encoded)):
             if row not in bad:
-                pixels = decode_whole(blob, want.channels, deep=deep)
+                pixels = read_whole(blob)
                 have, as_wanted = decoded_spec(pixels.shape, deep=deep), replace(want, shape=pixels.shape)
                 yield image.convert(pixels[None], have, as_wanted)[0]
 

@@ -18,6 +18,7 @@ from salience.data.prepare import prepare
 from salience.data.source import Encoded, Found, Source
 from salience.errors import UserError, naming
 from salience.modalities.decode import UnreadableError, probe
+from salience.reading import DEFAULT_ASPECT
 from salience.representation import Representation
 
 MOST_PIXELS = 50_000_000  # of a JPEG, as cameras make them: it is shrunk while it is decoded
@@ -57,8 +58,9 @@ def opened(data: bytes, rep: Representation) -> Dataset:
         raise UserError(f"image: {rep.method_name} was trained on {rep.spec.modality} data; send rows")
     verify(data)
     found = Found(Encoded(1, lambda: iter([[data]])))
+    options = Options(spec=rep.spec, aspect=rep.reading.aspect or DEFAULT_ASPECT)
     with naming("image", "source"):
-        return prepare(Source("image", "", lambda: found), Options(spec=rep.spec), cache_folder())
+        return prepare(Source("image", "", lambda: found), options, cache_folder())
 
 
 def as_png(x: np.ndarray | Tensor) -> list[str]:

@@ -26,7 +26,7 @@ from salience.batch import Batch, Progress, Spec
 from salience.catalogue import AUTO
 from salience.methods.adamw import AdamW
 from salience.nets import Encoder, ImageInput, TableInput, input_width, make_encoder, make_input
-from salience.views import Views, default_policy, make_views, unit_table
+from salience.views import Views, default_policy, in_variant, make_views, unit_table
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -74,7 +74,8 @@ class Context:
         self, roles: Mapping[str, int], *, local_side: int | None = None, policy: str | None = None
     ) -> Views:
         """policy: what the method compares unless the user names another; None for what suits the data"""
-        return make_views(self.views or policy, self.spec, roles, local_side)
+        named = None if policy is None else in_variant(policy, self.spec)
+        return make_views(self.views or named, self.spec, roles, local_side)
 
 
 @dataclass(frozen=True)

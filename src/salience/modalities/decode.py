@@ -1,84 +1,80 @@
 """One image file, or its bytes, to an array [c h w]; whatever is wrong with it ends as one short reason.
 
-JPEG goes through torchvision (three times as fast as PIL at 32x32), everything else, and photographs that shrink
-by half or more, through PIL, which can skip most of a JPEG's work then.
+JPEG goes through torchvision (three times as fast as PIL at 32x32) where its pixels need no resizing; everything else,
+and photographs that shrink by half or more, through PIL, which can skip most of a JPEG's work then.
 """
 
 from __future__ import annotations
 
 import functools
 import io
-import os
-import stat
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
-MAX_PIXELS = 89_478_485  # where PIL begins to warn of a decompression bomb
-HEAD_BYTES = 1 << 16
-# Named, because PIL's other readers run programs (EPS: Ghostscript) or are no images of ours.
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "ICO", "PCX", "SGI", "TGA", "DIB")
-EXTENSIONS = frozenset(
-    f".{name}"
-    for name in (
-        *("jpg", "jpeg", "jpe", "jfif", "png", "bmp", "dib", "gif", "tif", "tiff", "webp"),
-        *("ppm", "pgm", "pbm", "pnm", "jp2", "avif", "ico", "pcx", "sgi", "tga"),
-    )
+from salience.modalities.headers import (
+    DEEP_MODES,
+    EXTENSIONS,
+    HEAD_BYTES,
+    MAX_PIXELS,
+    Blob,
+    Header,
+    Refused,
+    UnreadableError,
+    formats,
+    has_alpha,
+    jpeg_header,
+    orientation_of,
+    probe,
+    read_bytes,
+    reason_for,
 )
-GREY_MODES = ("1", "L", "LA", "La")
-DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+from salience.modalities.square import central_square, square_picture
+from salience.reading import Aspect
 
-
-class UnreadableError(Exception):
-    """An item that cannot be read; the message is the reason shown to the user."""
-
-
-@dataclass(frozen=True)
-class Refused:
-    """Names an image that must not be read, and why."""
-
-    reason: str
-
-
-Blob = bytes | str | Refused | None
-"""An encoded image: its bytes, its path, why it is not read, or None where the source has nothing."""
-
-
-@dataclass(frozen=True)
-class Header:
-    """What an image says of itself. deep: one channel of 16 bits."""
-
-    width: int
-    height: int
-    colour: bool
-    deep: bool = False
+__all__ = [
+    "EXTENSIONS",
+    "MAX_PIXELS",
+    "Blob",
+    "Header",
+    "Refused",
+    "Target",
+    "UnreadableError",
+    "decode",
+    "decode_whole",
+    "opaque_light",
+    "probe",
+]
+Answer = TypeVar("Answer")
+GROUNDS = {"white": 255, "black": 0, "grey": 128}
+SURVEYED = 64  # pixels a side at which transparent images are looked at
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # EXIF's orientations
 
 
 @dataclass(frozen=True)
 class Target:
-    """What to decode into: [channels resolution resolution], uint16 where deep, else uint8."""
+    """What to decode into: [channels resolution resolution], uint16 where deep, else uint8.
+
+    aspect: what happens to images that are not square;  ground: in GROUNDS, what transparent pixels show
+    """
 
     channels: int
     resolution: int
     deep: bool = False
-
-
-def probe(blob: Blob) -> Header:
-    """The header alone, without decoding. Raises UnreadableError."""
-    head = _head(blob)
-    if not head:
-        raise UnreadableError("empty")
-    header = _png_header(head) or _jpeg_header(head) or _pil_header(blob)
-    if header.width * header.height > MAX_PIXELS:
-        size = f"{header.width}x{header.height}"
-        raise UnreadableError(f"{size} pixels are more than the limit of {MAX_PIXELS:,}")
-    if header.width < 1 or header.height < 1:
-        raise UnreadableError("no pixels")
-    return header
+    aspect: Aspect = "stretch"
+    ground: str = "white"
 
 
 def decode(blob: Blob, target: Target) -> np.ndarray:
@@ -86,46 +82,73 @@ def decode(blob: Blob, target: Target) -> np.ndarray:
     return _guarded(lambda data: _decode(data, target), blob)
 
 
-def decode_whole(blob: Blob, channels: int, *, deep: bool = False) -> np.ndarray:
+def decode_whole(blob: Blob, channels: int, *, deep: bool = False, ground: str = "white") -> np.ndarray:
     """The same at its own height and width, [channels h w]. Raises UnreadableError."""
     probe(blob)  # refuses what is too large, or not to be read
-    return _guarded(lambda data: _decode_whole(data, channels, deep), blob)
+    return _guarded(lambda data: _decode_whole(data, Target(channels, 0, deep, ground=ground)), blob)
 
 
-def _guarded(read: Callable[[bytes], np.ndarray], blob: Blob) -> np.ndarray:
+def opaque_light(blob: Blob) -> np.ndarray | None:
+    """Of an image that may be transparent: how light its pixels are and how opaque, [2 n] from 0 to 1.
+
+    None where no pixel is transparent.  Raises UnreadableError.
+    """
+    return _guarded(_opaque_light, blob)
+
+
+def _guarded(read: Callable[[bytes], Answer], blob: Blob) -> Answer:
     try:
-        return read(blob if isinstance(blob, bytes) else _read(str(blob)))
+        return read(blob if isinstance(blob, bytes) else read_bytes(str(blob)))
     except UnreadableError:
         raise
     except Exception as error:  # decoders raise anything from SyntaxError to struct.error on a damaged file
-        raise UnreadableError(_reason(error)) from error
+        raise UnreadableError(reason_for(error)) from error
 
 
 def _decode(data: bytes, target: Target) -> np.ndarray:
-    header = _jpeg_header(data[:HEAD_BYTES])
-    shrinks = header and min(header.width, header.height) >= 2 * target.resolution
-    if header and not shrinks and not target.deep:
-        pixels = _decode_jpeg(data, target.channels)
-        if pixels is not None and pixels.shape[1:] == (target.resolution, target.resolution):
-            return pixels
-    return _decode_pil(data, target)
+    header = jpeg_header(data[:HEAD_BYTES])
+    if header and not target.deep and _needs_no_resizing(header, target):
+        pixels = _decode_jpeg(data, target.channels, header.orientation)
+        if pixels is not None:
+            left, top, side = central_square(pixels.shape[2], pixels.shape[1])
+            return np.ascontiguousarray(pixels[:, top : top + side, left : left + side])
+    upright = _upright(data, target, least=2 * target.resolution)
+    return _as_array(square_picture(upright, target.resolution, target.aspect), target.deep)
 
 
-def _decode_whole(data: bytes, channels: int, deep: bool) -> np.ndarray:
-    pixels = _decode_jpeg(data, channels) if _jpeg_header(data[:HEAD_BYTES]) and not deep else None
-    return _as_array(_upright(data, channels, deep), deep) if pixels is None else pixels
+def _needs_no_resizing(header: Header, target: Target) -> bool:
+    sides = (header.width, header.height)
+    return min(sides) == target.resolution and (target.aspect == "crop" or max(sides) == target.resolution)
 
 
-def _decode_jpeg(data: bytes, channels: int) -> np.ndarray | None:
-    """[c h w], None where torchvision cannot and PIL should try."""
+def _decode_whole(data: bytes, target: Target) -> np.ndarray:
+    header = jpeg_header(data[:HEAD_BYTES])
+    pixels = _decode_jpeg(data, target.channels, header.orientation) if header and not target.deep else None
+    return _as_array(_upright(data, target), target.deep) if pixels is None else pixels
+
+
+def _decode_jpeg(data: bytes, channels: int, orientation: int) -> np.ndarray | None:
+    """[c h w] upright, None where torchvision cannot and PIL should try."""
     decode_jpeg = _torchvision_jpeg()
     if decode_jpeg is None:
         return None
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     try:
-        return decode_jpeg(encoded, channels, True).numpy()  # 1 is grey, 3 RGB; True: EXIF orientation
+        pixels: np.ndarray = decode_jpeg(encoded, channels, False).numpy()  # 1 is grey, 3 RGB; False: EXIF is ours
     except RuntimeError:
         return None
+    return _turned(pixels, orientation)
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Pixels [c h w] as EXIF's orientation says they are to be shown, as `_TURNS` does with a picture."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(0, 2, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[:, ::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, :, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 @functools.cache
@@ -140,20 +163,25 @@ def _torchvision_jpeg() -> Callable[[torch.Tensor, int, bool], torch.Tensor] | N
     return operator
 
 
-def _decode_pil(data: bytes, target: Target) -> np.ndarray:
-    size = (target.resolution, target.resolution)
-    pixels = _upright(data, target.channels, target.deep, least=2 * target.resolution)
-    return _as_array(pixels if pixels.size == size else pixels.resize(size, Image.Resampling.BILINEAR), target.deep)
-
-
-def _upright(data: bytes, channels: int, deep: bool, least: int | None = None) -> Image.Image:
+def _upright(data: bytes, target: Target, least: int | None = None) -> Image.Image:
     """least: pixels a side below which a JPEG may not be shrunk while it is decoded; None: not at all"""
-    with Image.open(io.BytesIO(data), formats=_formats()) as image:
+    with Image.open(io.BytesIO(data), formats=formats()) as image:
         if least is not None:
             image.draft(None, (least, least))
         image.load()
-        upright: Image.Image = ImageOps.exif_transpose(image)
-    return _deep(upright) if deep else _shallow(upright, channels)
+        turn = _TURNS.get(orientation_of(image))
+        upright: Image.Image = image if turn is None else image.transpose(turn)
+    return _deep(upright, target.ground) if target.deep else _shallow(upright, target.channels, target.ground)
+
+
+def _opaque_light(data: bytes) -> np.ndarray | None:
+    with Image.open(io.BytesIO(data), formats=formats()) as image:
+        image.load()
+        if not has_alpha(image):
+            return None
+        small = image.convert("RGBA").reduce(max(1, min(image.size) // SURVEYED)).convert("LA")
+    values = np.asarray(small, dtype=np.float32).reshape(-1, 2).T / 255
+    return None if values[1].min() == 1 else values
 
 
 def _as_array(pixels: Image.Image, deep: bool) -> np.ndarray:
@@ -164,9 +192,9 @@ def _as_array(pixels: Image.Image, deep: bool) -> np.ndarray:
     return values[None] if values.ndim == 2 else np.ascontiguousarray(values.transpose(2, 0, 1))
 
 
-def _deep(image: Image.Image) -> Image.Image:
+def _deep(image: Image.Image, ground: str) -> Image.Image:
     """As float pixels (mode F) of 0..65535, which PIL resizes without loss."""
-    values = np.asarray(image if image.mode in DEEP_MODES else _shallow(image, 1))
+    values = np.asarray(image if image.mode in DEEP_MODES else _shallow(image, 1, ground))
     if values.dtype == np.uint8:
         values = values.astype(np.float32) * 257
     if values.min() < 0 or values.max() > 65535:
@@ -174,83 +202,13 @@ def _deep(image: Image.Image) -> Image.Image:
     return Image.fromarray(values.astype(np.float32))
 
 
-def _shallow(image: Image.Image, channels: int) -> Image.Image:
-    """As 8-bit grey or RGB. What is transparent shows white."""
+def _shallow(image: Image.Image, channels: int, ground: str) -> Image.Image:
+    """As 8-bit grey or RGB. What is transparent shows the ground."""
     if image.mode in DEEP_MODES:
-        values = np.asarray(_deep(image))
+        values = np.asarray(_deep(image, ground))
         image = Image.fromarray((values / 257).round().astype(np.uint8))
-    if "transparency" in image.info or image.mode in ("RGBA", "RGBa", "LA", "La", "PA"):
+    if has_alpha(image):
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
+        behind = Image.new("RGBA", image.size, (*[GROUNDS[ground]] * 3, 255))
+        image = Image.alpha_composite(behind, image)
     return image.convert("RGB" if channels == 3 else "L")
-
-
-def _head(blob: Blob) -> bytes:
-    if blob is None or isinstance(blob, bytes):
-        return (blob or b"")[:HEAD_BYTES]
-    if isinstance(blob, Refused):
-        raise UnreadableError(blob.reason)
-    try:
-        if not stat.S_ISREG(os.stat(blob).st_mode):  # noqa: PTH116  (as below)
-            raise UnreadableError("not a regular file")  # a pipe would be waited for without end
-        return _read(blob, HEAD_BYTES)
-    except (OSError, ValueError) as error:
-        raise UnreadableError(_reason(error)) from error
-
-
-def _read(path: str, most: int = -1) -> bytes:
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (Path costs more than reading a small file)
-        return file.read(most)
-
-
-def _png_header(head: bytes) -> Header | None:
-    if head[:8] != b"\x89PNG\r\n\x1a\n" or len(head) < 26 or head[12:16] != b"IHDR":
-        return None
-    width, height, bits, colour_type = struct.unpack(">IIBB", head[16:26])
-    return Header(width, height, colour=colour_type in (2, 3, 6), deep=bits == 16 and colour_type == 0)
-
-
-def _jpeg_header(head: bytes) -> Header | None:
-    """Walks the segments up to the frame header; None where that is not within `head`."""
-    if head[:2] != b"\xff\xd8":
-        return None
-    at = 2
-    while at + 9 < len(head) and head[at] == 0xFF:
-        marker = head[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width, components = struct.unpack(">HHB", head[at + 5 : at + 10])
-            return Header(width, height, colour=components > 1) if height else None
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(head[at + 2 : at + 4], "big")
-    return None
-
-
-def _pil_header(blob: Blob) -> Header:
-    try:
-        with Image.open(io.BytesIO(blob) if isinstance(blob, bytes) else str(blob), formats=_formats()) as image:
-            mode, (width, height) = image.mode, image.size
-    except Exception as error:
-        raise UnreadableError(_reason(error)) from error
-    if mode == "F":
-        raise UnreadableError("pixels of 32-bit floats; save it with 8 or 16 bits, or as .npy")
-    deep = mode in DEEP_MODES
-    return Header(width, height, colour=not deep and mode not in GREY_MODES, deep=deep)
-
-
-@functools.cache
-def _formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "not an image, or of a kind that is not read"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"more pixels than the limit of {MAX_PIXELS:,}"
-    if isinstance(error, FileNotFoundError):
-        return "missing"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return text[:200] or type(error).__name__

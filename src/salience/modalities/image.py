@@ -6,15 +6,15 @@ The unit scale is (x - spec.low) / (spec.high - spec.low); spec.mean and spec.st
 from __future__ import annotations
 
 import numpy as np
-import torch
 from PIL import Image
-from torch.nn import functional as F
 
 from salience.batch import Spec
 from salience.errors import UserError
 from salience.modalities import Items
 from salience.modalities.decode import Target
 from salience.modalities.moments import Moments
+from salience.modalities.square import square_arrays, squaring_notes, to_type
+from salience.reading import Aspect
 from salience.units import counted
 
 RESOLUTIONS = (32, 64, 96, 128, 224)
@@ -34,42 +34,44 @@ def thumbnail(dataset: Items, row: int) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels[:3].transpose(1, 2, 0)))
 
 
-def choose_target(headers: np.ndarray, resolution: int | None) -> tuple[Target, tuple[str, ...]]:
+def choose_target(headers: np.ndarray, resolution: int | None, aspect: Aspect) -> tuple[Target, tuple[str, ...]]:
     """What files with these headers are decoded into, and what to tell the user about it.
 
-    headers: [n 4] int, width, height, colour, deep of every readable file
+    headers: [n 4 or more] int, width, height, colour, deep of every readable file
     """
     colour, deep = headers[:, 2].any(), headers[:, 3].all()
-    side, notes = choose_resolution(headers[:, :2], resolution)
+    side, notes = choose_resolution(headers[:, :2], resolution, aspect)
     if colour and not headers[:, 2].all():
         grey = int((headers[:, 2] == 0).sum())
         kept = "is" if grey == 1 else "are"
         notes += (f"{counted(grey, 'grey image')} among coloured ones {kept} kept as RGB",)
     if headers[:, 3].any() and not deep:
         notes += ("some images have 16 bits, some 8: all are kept as 8",)
-    return Target(3 if colour else 1, side, bool(deep)), notes
+    return Target(3 if colour else 1, side, bool(deep), aspect), notes
 
 
-def choose_resolution(sizes: np.ndarray, resolution: int | None) -> tuple[int, tuple[str, ...]]:
+def choose_resolution(sizes: np.ndarray, resolution: int | None, aspect: Aspect) -> tuple[int, tuple[str, ...]]:
     """Height and width to store, and notes.  sizes: [n 2] or [1 2] widths and heights."""
-    width, height = (int(side) for side in np.median(sizes, axis=0))
+    side = resolution or _side_for(sizes, aspect)
+    return side, squaring_notes(sizes, side, aspect)
+
+
+def _side_for(sizes: np.ndarray, aspect: Aspect) -> int:
+    """By the length that fills the square: the shorter side of a crop, the longer side of a pad."""
     same = bool((sizes == sizes[0]).all())
-    found = f"{'all are' if same else 'median size'} {width}x{height}"
-    longest, shortest = max(width, height), min(width, height)
-    if resolution is not None:
-        side = resolution
-    elif same and longest <= RESOLUTIONS[-1]:
-        side = longest
+    if aspect == "stretch":
+        width, height = np.median(sizes, axis=0)
+        shortest, whole = int(min(width, height)), int(max(width, height))
     else:
-        side = max([r for r in RESOLUTIONS if r <= shortest], default=RESOLUTIONS[0])
-    resized = not same or (width, height) != (side, side)
-    return side, ((f"resized to {side}x{side}: {found}",) if resized else ())
+        shortest = whole = int(np.median(sizes.min(1) if aspect == "crop" else sizes.max(1)))
+    if same and whole <= RESOLUTIONS[-1]:
+        return whole
+    return max([r for r in RESOLUTIONS if r <= shortest], default=RESOLUTIONS[0])
 
 
-def reading_notes(sizes: np.ndarray, channels: np.ndarray, want: Spec) -> tuple[str, ...]:
+def reading_notes(sizes: np.ndarray, channels: np.ndarray, want: Spec, aspect: Aspect) -> tuple[str, ...]:
     """What a run's spec makes of images that differ from it.  sizes: [n 2] widths and heights;  channels: [n]"""
-    _, notes = choose_resolution(sizes, want.resolution)
-    return notes + channel_notes(channels, want)
+    return squaring_notes(sizes, want.resolution, aspect) + channel_notes(channels, want)
 
 
 def channel_notes(channels: np.ndarray, want: Spec) -> tuple[str, ...]:
@@ -133,22 +135,19 @@ def scale_of(dtype: str, moments: Moments, *, full: bool) -> tuple[float, float]
 
 
 def make_spec(
-    shape: tuple[int, ...], dtype: str, moments: Moments, *, full_scale: bool = False, views: str | None = None
+    shape: tuple[int, ...],
+    dtype: str,
+    moments: Moments,
+    *,
+    full_scale: bool = False,
+    views: str | None = None,
+    ground: str = "white",
 ) -> Spec:
     """The spec of stored images whose statistics are `moments`."""
     low, high = scale_of(dtype, moments, full=full_scale)
-    mean = (moments.mean - low) / (high - low)
-    std = np.where(moments.varies, moments.std / (high - low), 1.0)
-    return Spec("image", tuple(shape), dtype, low, high, tuple(map(float, mean)), tuple(map(float, std)), views=views)
-
-
-def resize(images: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """[n c h w] -> [n c *size] of the same type: antialiased bilinear, not keeping the aspect."""
-    if images.shape[-2:] == size:
-        return images
-    values = torch.from_numpy(images.astype(np.float32))
-    resized = F.interpolate(values, list(size), mode="bilinear", antialias=True, align_corners=False).numpy()
-    return _to_type(resized, images.dtype)
+    mean = tuple(map(float, (moments.mean - low) / (high - low)))
+    std = tuple(map(float, np.where(moments.varies, moments.std / (high - low), 1.0)))
+    return Spec("image", tuple(shape), dtype, low, high, mean, std, views=views, ground=ground)
 
 
 def read_by_type(shape: tuple[int, ...], dtype: np.dtype, want: Spec) -> Spec:
@@ -187,18 +186,21 @@ def require_scale(block: np.ndarray, have: Spec, want: Spec) -> None:
         )
 
 
-def convert(images: np.ndarray, have: Spec, want: Spec) -> np.ndarray:
-    """Images [n c h w] of one spec as another expects them: channels, resolution, type and range.
+def convert(images: np.ndarray, have: Spec, want: Spec, aspect: Aspect = "stretch") -> np.ndarray:
+    """Images [n c h w] of one spec as another expects them: channels, height and width, type and range.
+
+    aspect: what happens to images that are not square, where `want` is
 
     Of one type, values are taken as they are.
     """
     if images.shape[1] != want.channels:
         images = _convert_channels(images, want.channels)
-    images = resize(images, want.shape[1:])
+    if images.shape[2:] != want.shape[1:]:
+        images = square_arrays(images, want.resolution, aspect)
     if have.dtype == want.dtype:
         return images
     unit = (images.astype(np.float32) - have.low) / (have.high - have.low)
-    return _to_type(unit * (want.high - want.low) + want.low, np.dtype(want.dtype))
+    return to_type(unit * (want.high - want.low) + want.low, np.dtype(want.dtype))
 
 
 def check_convertible(have_channels: int, want: Spec) -> None:
@@ -214,10 +216,4 @@ def _convert_channels(images: np.ndarray, channels: int) -> np.ndarray:
     if images.shape[1] == 1:
         return np.repeat(images, channels, axis=1)
     grey = np.einsum("nchw,c->nhw", images.astype(np.float32), np.array(LUMA, dtype=np.float32))
-    return _to_type(grey[:, None], images.dtype)
-
-
-def _to_type(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    if dtype.kind == "f":
-        return values.astype(dtype, copy=False)
-    return values.round().clip(0, np.iinfo(dtype).max).astype(dtype)
+    return to_type(grey[:, None], images.dtype)

@@ -41,6 +41,7 @@ from salience.training.engine import train
 from salience.training.plan import Wishes, make_plan
 from salience.training.processes import is_helper, was_started_here
 from salience.training.recipe import describe_data
+from salience.training.suit import suited
 from salience.units import check_flag, format_duration
 
 Say = Callable[[str], None]
@@ -145,6 +146,11 @@ def fit(
     }
     torch.manual_seed(wishes.seed)
     module = make_method(config, dataset.spec)
+    dataset, why_views = suited(dataset, module, views)
+    if dataset.spec.views != config["spec"]["views"]:  # other views: built again, as if they had been given
+        config["spec"] = dataset.spec.to_dict()
+        torch.manual_seed(seed)
+        module = make_method(config, dataset.spec)
     config["options"] = options_of(module, method)
     if isinstance(module, Method) and module.withheld:
         config["withheld"] = sorted(module.withheld)
@@ -158,7 +164,7 @@ def fit(
     initialise(module, init)
     if budget is not None:
         say("  measuring how long a step takes")
-    planned, lines = make_plan(module, dataset, wishes, config)
+    planned, lines = make_plan(module, dataset, wishes, config, why_views)
     for line in lines:
         say(line)
     run = _create(out, config | planned, dataset)

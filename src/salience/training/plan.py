@@ -18,8 +18,9 @@ from salience.methods import Method
 from salience.training import budget, engine, machine, recipe
 from salience.training.cost import step_flops
 from salience.training.health import PROBES
+from salience.training.suit import views_of
 from salience.units import check_flag, check_real, check_seed, check_whole, format_duration, parse_duration
-from salience.views import Views, default_policy
+from salience.views import default_policy
 
 BY_GRADIENT = ("epochs", "budget", "encoder", "views", "batch_size", "learning_rate", "init", "logger")
 WEIGHT_DECAY = 1e-4
@@ -88,11 +89,14 @@ class Wishes:
 
 
 def make_plan(
-    method: Method, dataset: Dataset, wishes: Wishes, config: Mapping[str, Any]
+    method: Method, dataset: Dataset, wishes: Wishes, config: Mapping[str, Any], why_views: str | None = None
 ) -> tuple[dict[str, Any], list[str]]:
-    """The config's part on training, and lines that say what was chosen and why."""
+    """The config's part on training, and lines that say what was chosen and why.
+
+    why_views: what a test of the data has found out about its views
+    """
     choices = recipe.Choices()
-    planned = _name_networks(choices, method, dataset, wishes) | _size(choices, method, dataset, wishes)
+    planned = _name_networks(choices, method, dataset, wishes, why_views) | _size(choices, method, dataset, wishes)
     layers = sum(parameter.ndim > 1 for parameter in method.parameters())
     tiny = recipe.is_tiny(planned["flops_per_step"], layers)
     convolutions = sum(isinstance(part, nn.Conv2d) for part in method.encoder.modules())
@@ -112,16 +116,20 @@ def make_plan(
     return planned, [*choices.lines(), f"  {planned['steps']:,} steps, roughly {format_duration(forecast)}"]
 
 
-def _name_networks(choices: recipe.Choices, method: Method, dataset: Dataset, wishes: Wishes) -> dict[str, Any]:
+def _name_networks(
+    choices: recipe.Choices, method: Method, dataset: Dataset, wishes: Wishes, why_views: str | None
+) -> dict[str, Any]:
     modality = dataset.spec.modality
     usual = "the default for " + ("this method" if method.default_encoder else f"{modality}s")
     encoder = wishes.encoder or method.default_encoder or ("convnet" if modality == "image" else "mlp")
     choices.decide("encoder", encoder, "as given" if wishes.encoder else usual)
-    views = dict(method.named_children()).get("views")
-    if isinstance(views, Views):
+    views = views_of(method)
+    if views is not None:
         policy, reason = default_policy(dataset.spec)
         if wishes.views is not None:
             reason = "as given"
+        elif why_views is not None:
+            reason = why_views
         elif views.policy != policy:
             reason = "what this method compares"
         choices.decide("views", views.policy, reason)

@@ -1,12 +1,14 @@
 """What counts as the same thing, per kind of data: one function per policy, unit-scale batch in, one view of each out.
 
-A flip is a view of a photograph and ruins a digit, so the policy follows the data.
+A flip is a view of a photograph and ruins a digit, so the policy follows the data. Policies that flip have two
+variants: NAME-noflip, and NAME-turns, with quarter turns too, for pictures that have no up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -31,26 +33,32 @@ class Shape:
     part: bool = False
 
 
+NO_FLIP, MIRRORED, TURNED = VARIANTS = ("-noflip", "", "-turns")  # endings of a policy's name
 Policy = Callable[[Tensor, Keys, Shape], Tensor]
 _MOST, _PART = (0.2, 1.0), (0.1, 0.4)  # of an image's area
 
 
-def natural(x: Tensor, keys: Keys, shape: Shape) -> Tensor:
+def natural(x: Tensor, keys: Keys, shape: Shape, variant: str = MIRRORED) -> Tensor:
     """Colour photographs, as SimCLR on small images: crop, flip, colour jitter, grey.  [n 3 h w] -> [n 3 side side]"""
-    x = crops(x, keys, shape)
+    x = crops(x, keys, shape, variant)
     x = jitter(x, keys, strength=(0.4, 0.4, 0.4, 0.1), probability=0.8)
     return random_grey(x, keys, probability=0.2)
 
 
-def grey(x: Tensor, keys: Keys, shape: Shape) -> Tensor:
+def grey(x: Tensor, keys: Keys, shape: Shape, variant: str = MIRRORED) -> Tensor:
     """Objects and scenes without colour: crop, flip, brightness, contrast.  [n c h w] -> [n c side side]"""
-    return _relit(crops(x, keys, shape), keys, 0.4)
+    return _relit(crops(x, keys, shape, variant), keys, 0.4)
 
 
-def crops(x: Tensor, keys: Keys, shape: Shape) -> Tensor:
-    """Where we look, and nothing of how it is lit: crop and flip.  [n c h w] -> [n c side side]"""
+def crops(x: Tensor, keys: Keys, shape: Shape, variant: str = MIRRORED) -> Tensor:
+    """Where we look, and nothing of how it is lit: crop and flip.  [n c h w] -> [n c side side]
+
+    variant: NO_FLIP, MIRRORED (half of the images) or TURNED (each of the eight ways to lay a square, equally often)
+    """
     boxes = random_boxes(keys, x.shape[-1], area=_PART if shape.part else _MOST, ratio=(3 / 4, 4 / 3))
-    return resized_crop(x, boxes, keys.fold("flip").chance(0.5), shape.side)
+    flip = None if variant == NO_FLIP else keys.fold("flip").chance(0.5)
+    x = resized_crop(x, boxes, flip, shape.side)
+    return _turned(x, keys) if variant == TURNED else x
 
 
 def glyphs(x: Tensor, keys: Keys, shape: Shape) -> Tensor:
@@ -99,15 +107,21 @@ def identity(x: Tensor, keys: Keys, shape: Shape) -> Tensor:
     return x
 
 
+FLIPPING = {"natural": natural, "grey": grey, "crops": crops}
 POLICY_OF: dict[str, Policy] = {
-    "natural": natural,
-    "grey": grey,
-    "crops": crops,
+    **{name + variant: partial(policy, variant=variant) for name, policy in FLIPPING.items() for variant in VARIANTS},
     "glyphs": glyphs,
     "medical": medical,
     "table": table,
     "identity": identity,
 }
+
+
+def _turned(x: Tensor, keys: Keys) -> Tensor:
+    """Upside down, and rows for columns, each with probability 1/2; with a flip, all eight ways to lay a square."""
+    upside_down, transposed = (keys.fold(name).chance(0.5)[:, None, None, None] for name in ("upside down", "turn"))
+    x = torch.where(upside_down, x.flip(-2), x)
+    return torch.where(transposed, x.transpose(-2, -1), x)
 
 
 def _relit(x: Tensor, keys: Keys, strength: float) -> Tensor:

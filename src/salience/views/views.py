@@ -10,14 +10,19 @@ from torch import Tensor, nn
 
 from salience.batch import Batch, Progress, Spec
 from salience.errors import UserError
-from salience.views.policies import POLICY_OF, Shape
+from salience.views.policies import MIRRORED, NO_FLIP, POLICY_OF, TURNED, VARIANTS, Shape
 from salience.views.random import Keys
 from salience.views.unit import unit_images, unit_table
 
-POLICIES: dict[str, str] = {
+_FLIPPING = {
     "natural": "colour photographs: resized crop, flip, colour jitter, grey",
     "grey": "grey photographs: resized crop, flip, brightness, contrast",
     "crops": "images whose light and colour matter: resized crop, flip",
+}
+POLICIES: dict[str, str] = {
+    **_FLIPPING,
+    **{name + NO_FLIP: f"as {name}, never flipped" for name in _FLIPPING},
+    **{name + TURNED: f"as {name}, with quarter turns too: pictures without an up" for name in _FLIPPING},
     "glyphs": "digits and letters: rotation, shear, scale, shift, noise; never flipped",
     "medical": "scans: wide crop, small rotation, brightness, contrast; never flipped",
     "table": "rows of a table: hidden columns, noise on the numbers",
@@ -130,6 +135,16 @@ def default_policy(spec: Spec) -> tuple[str, str]:
     return "grey", f"images of {spec.channels} channel{'s' * (spec.channels > 1)}, so no colour to vary"
 
 
+def variant_of(policy: str) -> str:
+    """The ending of a policy's name that says what it flips: one of VARIANTS."""
+    return next((variant for variant in VARIANTS if variant and policy.endswith(variant)), MIRRORED)
+
+
+def in_variant(policy: str, spec: Spec) -> str:
+    """A policy that a method names, in the variant that suits the data."""
+    return policy + variant_of(spec.views or "") if policy in _FLIPPING else policy
+
+
 def _require_fit(policy: str, spec: Spec) -> None:
     if policy not in POLICIES:
         near = difflib.get_close_matches(policy, POLICIES, n=1)
@@ -137,5 +152,8 @@ def _require_fit(policy: str, spec: Spec) -> None:
         raise UserError(f"views: {policy!r} is not a policy; {hint}there are {', '.join(POLICIES)}")
     if policy != "identity" and (policy == "table") != (spec.modality == "table"):
         raise UserError(f"views: {policy!r} do not fit {spec.modality} data; take {default_policy(spec)[0]!r}")
-    if policy == "natural" and spec.channels != 3:
-        raise UserError(f"views: 'natural' vary colour and need 3 channels, the data has {spec.channels}; take 'grey'")
+    if policy.startswith("natural") and spec.channels != 3:
+        grey = policy.replace("natural", "grey")
+        raise UserError(
+            f"views: {policy!r} vary colour and need 3 channels, the data has {spec.channels}; take {grey!r}"
+        )
