@@ -70,6 +70,13 @@ def test_the_command_line_hands_it_to_the_run(tmp_path, monkeypatch):
     assert salience.load("again").reading == Reading(aspect="crop").over(said)
 
 
+def test_a_run_fitted_to_opened_data_reads_new_data_as_those_were(tmp_path):
+    folder = pictures(tmp_path / "photos")
+    data = salience.open_data(folder, reading=Reading(aspect="pad"), progress=False)
+    rep = salience.fit("pca", data.subset([0, 1, 2]), dim=2, out=tmp_path / "run", progress=False)
+    assert salience.load(tmp_path / "run").reading == rep.reading == Reading(aspect="pad")
+
+
 def test_new_data_are_read_as_the_training_data_were(tmp_path, monkeypatch):
     folder = pictures(tmp_path / "photos")
     rep = salience.fit(

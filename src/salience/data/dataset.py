@@ -14,6 +14,7 @@ import torch
 from salience.batch import Batch, Spec
 from salience.data.ids import Ids
 from salience.errors import UserError
+from salience.reading import AS_FOUND, Reading
 from salience.source_names import with_split
 from salience.units import counted, printable
 
@@ -46,6 +47,7 @@ class Dataset:
     notes: what was decided on the way, in plain words
     fingerprint: of the stored items; equal data, equal fingerprint
     rows: [n] int64, which of the stored items these are; None where all, in order
+    reading: how the source was read, as far as the user said
     """
 
     name: str
@@ -60,6 +62,7 @@ class Dataset:
     groups: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     rows: np.ndarray | None = None
+    reading: Reading = AS_FOUND
 
     def __len__(self) -> int:
         return len(self.stored if self.rows is None else self.rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,9 +60,8 @@ def open_data(
         resolution = check_whole("resolution", resolution, 1, MAX_RESOLUTION)
     folder = cache_folder(cache)
     found = find_source(source, Query(split, labels, groups, folder, progress, reading))
-    dataset = prepare(
-        found, Options(resolution if spec is None else None, spec, progress, reading.aspect or DEFAULT_ASPECT), folder
-    )
+    options = Options(resolution if spec is None else None, spec, progress, reading.aspect or DEFAULT_ASPECT)
+    dataset = replace(prepare(found, options, folder), reading=reading)
     if progress and dataset.bad:
         print(bad_items(dataset), file=sys.stderr)
     return dataset

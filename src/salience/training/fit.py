@@ -134,7 +134,7 @@ def fit(
         "salience": version("salience"),
         "method": method,
         **_provenance(source, dataset, labels),
-        "reading": reading.to_dict(),
+        "reading": reading.over(dataset.reading).to_dict(),
         "without": without,
         "seed": wishes.seed,
         "options": options,
