@@ -149,7 +149,7 @@ def fit(
     dataset, why_views = suited(dataset, module, views)
     if dataset.spec.views != config["spec"]["views"]:  # other views: built again, as if they had been given
         config["spec"] = dataset.spec.to_dict()
-        torch.manual_seed(seed)
+        torch.manual_seed(wishes.seed)
         module = make_method(config, dataset.spec)
     config["options"] = options_of(module, method)
     if isinstance(module, Method) and module.withheld:
