@@ -21,6 +21,7 @@ LAYERS = (
         "catalogue",
         "source_names",
         "store_names",
+        "label_files",
         "reading",
     ),
     ("views",),

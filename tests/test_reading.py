@@ -62,9 +62,9 @@ def pictures(folder):
 def test_the_command_line_hands_it_to_the_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = pictures(tmp_path / "photos")
-    words = ["--aspect", "pad", "--folders", "flat", "--missing", "NA", "--missing", "?", "--no-header"]
+    words = ["--aspect", "pad", "--folders", "flat"]
     assert main(["fit", "pca", str(folder), "--dim", "2", "--out", "run", *words]) == 0
-    said = Reading(aspect="pad", folders="flat", missing=("NA", "?"), header=False)
+    said = Reading(aspect="pad", folders="flat")
     assert salience.load("run").reading == said
     assert main(["fit", "--config", "run/config.yaml", "--aspect", "crop", "--out", "again"]) == 0
     assert salience.load("again").reading == Reading(aspect="crop").over(said)
@@ -73,13 +73,13 @@ def test_the_command_line_hands_it_to_the_run(tmp_path, monkeypatch):
 def test_new_data_are_read_as_the_training_data_were(tmp_path, monkeypatch):
     folder = pictures(tmp_path / "photos")
     rep = salience.fit(
-        "pca", str(folder), dim=2, out=tmp_path / "run", reading=Reading(aspect="pad", separator=";"), progress=False
+        "pca", str(folder), dim=2, out=tmp_path / "run", reading=Reading(aspect="pad", folders="flat"), progress=False
     )
     seen = []
     monkeypatch.setattr("salience.representation.open_data", lambda source, **given: seen.append(given["reading"]))
     rep.open(folder)
     rep.open(folder, reading=Reading(separator=","))
-    assert seen == [Reading(aspect="pad", separator=";"), Reading(aspect="pad", separator=",")]
+    assert seen == [Reading(aspect="pad", folders="flat"), Reading(aspect="pad", folders="flat", separator=",")]
 
 
 def test_the_config_of_a_run_made_before_readings_were_kept_stretches_again(tmp_path, monkeypatch):

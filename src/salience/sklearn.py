@@ -32,6 +32,7 @@ from salience.data.ids import Ids
 from salience.errors import UserError, naming
 from salience.methods import ClosedForm, method_class
 from salience.modalities import image
+from salience.reading import AS_FOUND, Reading
 from salience.representation import FIXED, Representation
 from salience.training import Interrupted, fit
 from salience.training.engine import threads
@@ -56,6 +57,7 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     options: the method's hyper-parameters; one alone is reached as options__NAME, also where options is None.
         A default dimension is clamped to the data
     random_state: an integer is the seed of `salience.fit`; a RandomState, or None for NumPy's own, gives one
+    unlabelled: the value in y of a row whose class is not known, such as -1; by default every value is a class
     epochs, batch_size, learning_rate, encoder, views: as in `salience.fit`; None leaves them to the data. Methods
         solved in closed form have none of them
 
@@ -76,6 +78,7 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         learning_rate: float | None = None,
         encoder: str | None = None,
         views: str | None = None,
+        unlabelled: Any = None,
     ) -> None:
         self.method = method
         self.options = options
@@ -85,6 +88,7 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         self.learning_rate = learning_rate
         self.encoder = encoder
         self.views = views
+        self.unlabelled = unlabelled
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learns from all rows of X.  y: classes [n], for a method that learns from them (SupCon), else not used"""
@@ -108,6 +112,9 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
                 encoder=self.encoder,
                 views=self.views,
                 labels=y if labelled else None,
+                reading=Reading(missing=(str(self.unlabelled),))
+                if labelled and self.unlabelled is not None
+                else AS_FOUND,
                 seed=self._seed(),
                 progress=False,
                 **options,

@@ -7,9 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from salience.apps.predict import find_item, predict
+from salience.apps.predict import predict
 from salience.data import BadItem, open_data
 from salience.errors import UserError
+from salience.label_files import find_item
 from tests.evaluation.conftest import Projection, blobs
 
 
@@ -132,7 +133,8 @@ def test_a_row_number_is_that_of_the_source(labels, numbered, item, message):
 def test_row_numbers_after_one_that_was_left_out_are_those_of_the_source(numbered):
     data = Images().open(numbered)
     row_of = {item: row for row, item in enumerate(data.ids)}
-    assert [find_item(item, row_of, data, "") for item in ("0", "2", "4", "07")] == [0, 2, 3, 6]
+    bad = {item.id: item.reason for item in data.bad}
+    assert [find_item(item, row_of, bad) for item in ("0", "2", "3", "4", "07")] == [0, 2, None, 3, 6]
 
 
 def test_names_in_messages_stay_in_their_line(labels):

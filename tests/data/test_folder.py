@@ -199,7 +199,7 @@ def test_labels_from_a_file(pictures, tmp_path):
     with pytest.raises(UserError, match=r"such as ant/0\.png"):
         open_data(pictures, labels=str(tmp_path / "other.csv"))
     (tmp_path / "wrong.csv").write_text("a,b\nx.png,red\n")
-    with pytest.raises(UserError, match="columns a, b; item and label"):
+    with pytest.raises(UserError, match="line 1 is 'a,b', not the header"):
         open_data(pictures, labels=str(tmp_path / "wrong.csv"))
 
 

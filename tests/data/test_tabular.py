@@ -11,6 +11,7 @@ from PIL import Image
 
 from salience.data import open_data
 from salience.errors import UserError
+from salience.reading import Reading
 
 FRAME = pd.DataFrame(
     {
@@ -96,13 +97,23 @@ def test_numeric_labels_in_csv_are_sorted_as_numbers(tmp_path):
     assert data.labels.tolist() == [1, 0, -1]
 
 
-def test_words_for_missing_are_labels_in_a_csv_and_missing_elsewhere(tmp_path):
-    path = tmp_path / "t.csv"
-    path.write_text("x,colour,label\n1,red,None\nNA,NA,NA\n3,blue,\n4,None,nan\n")
-    data = open_data(path)
+@pytest.mark.parametrize("ending", [".csv", ".parquet", None])
+def test_words_for_missing_are_texts_among_texts_in_every_format(tmp_path, ending):
+    frame = pd.DataFrame(
+        {"x": ["1", "NA", "3", "4"], "colour": ["red", "NA", "blue", "None"], "label": ["None", "NA", None, "nan"]}
+    )
+    source = written(frame, tmp_path / f"t{ending}") if ending else frame
+    data = open_data(source)
     assert data.classes == ("NA", "None", "nan")
     assert data.labels.tolist() == [1, 0, -1, 2]
-    np.testing.assert_array_equal(data.x, [[1, 1], [np.nan, np.nan], [3, 0], [4, np.nan]])
+    assert data.spec.columns[1].categories == ("NA", "None", "blue", "red")
+    np.testing.assert_array_equal(data.x, [[1, 3], [np.nan, 0], [3, 2], [4, 1]])
+    assert any(note.startswith("column 'label' has 'NA' in 1 cell, kept as a class") for note in data.notes)
+    assert any(note.startswith("column 'colour' has 'NA' in 1 cell, kept as a category") for note in data.notes)
+    named = open_data(source, reading=Reading(missing=("NA", "None")))
+    assert named.classes == ("nan",)
+    assert named.labels.tolist() == [-1, -1, -1, 0]
+    np.testing.assert_array_equal(named.x, [[1, 1], [np.nan, np.nan], [3, 0], [4, np.nan]])
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
@@ -112,14 +123,17 @@ def test_the_separator_is_found(tmp_path, separator):
     np.testing.assert_array_equal(open_data(path).x, [[1, 0], [np.nan, 1]])
 
 
-def test_a_column_that_turns_into_texts_late_is_one_of_texts(tmp_path, monkeypatch):
+def test_a_column_that_turns_into_texts_late_is_one_of_numbers_if_most_cells_are(tmp_path, monkeypatch):
     monkeypatch.setattr("salience.data.sources.delimited.CHUNK_ROWS", 2)
     path = tmp_path / "t.csv"
     path.write_text("a,b\n" + "1,1\n2,2\n1,3\nx,4\n1,5\n")
     data = open_data(path)
-    assert data.spec.columns[0].categories == ("1", "2", "x")
-    np.testing.assert_array_equal(data.x[:, 0], [0, 1, 0, 2, 0])
-    np.testing.assert_array_equal(data.x[:, 1], [1, 2, 3, 4, 5])
+    np.testing.assert_array_equal(data.x.T, [[1, 2, 1, np.nan, 1], [1, 2, 3, 4, 5]])
+    assert "column 'a' holds numbers, but 'x' in row 3;" in data.notes[0]
+    path.write_text("a,b\n" + "1,1\n2,2\n1,3\nx,4\ny,5\nz,6\n")
+    data = open_data(path)
+    assert data.spec.columns[0].categories == ("1", "2", "x", "y", "z")
+    np.testing.assert_array_equal(data.x.T, [[0, 1, 0, 2, 3, 4], [1, 2, 3, 4, 5, 6]])
 
 
 def test_a_written_index_is_left_out(tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from salience.batch import Column, Spec
 from salience.data.built import Built, Options, check_modality
@@ -16,6 +17,7 @@ from salience.data.rows import BLOCK_BYTES, Scan, store
 from salience.data.source import Encoded, Found, Frames
 from salience.errors import UserError
 from salience.modalities import image, table
+from salience.modalities.survey import survey
 
 
 def build(found: Found, options: Options, folder: Path | None, *, in_memory: bool) -> Built:
@@ -113,24 +115,33 @@ def build_matrix(array: np.ndarray, options: Options, path: Path | None, lies_we
 def build_frames(frames: Frames, options: Options, path: Path | None) -> Built:
     """From DataFrames, one after another."""
     want = options.spec
-    seen = table.survey(frames.chunks(), frames.chunks(), texts=frames.texts)
-    columns, notes = (want.columns, ()) if want else seen.columns()
     if want is not None:
-        table.match_columns(list(seen.kinds), want)
+        _check_names(frames, want)
+    wanted = None if want is None else [column.name for column in want.columns]
+
+    def chunks() -> Iterator[pd.DataFrame]:
+        named = (frame.rename(columns=str) for frame in frames.chunks())
+        return named if wanted is None else (frame[wanted] for frame in named)
+
+    seen = survey(chunks(), texts=frames.texts, reading=frames.reading, comma=frames.comma)
+    columns, notes = seen.columns() if want is None else (want.columns, seen.notes(want.columns))
     if not seen.rows or not columns:
         what = "has no rows" if not seen.rows else f"has no column of numbers or categories ({'; '.join(notes)})"
         raise UserError(f"source: the table {what}")
+    if want is not None:
+        table.refuse_texts(seen, columns)
     dtype = np.dtype(want.dtype if want else "float64" if seen.wide else "float32")
-
-    def blocks() -> Iterator[np.ndarray]:
-        row = 0
-        for frame in frames.chunks():
-            yield table.encode(frame.rename(columns=str), columns, dtype.name, row)
-            row += len(frame)
-
-    x, scan = store(blocks(), seen.rows, (len(columns),), dtype, path)
+    coder = table.RowCoder(columns, dtype.name, seen.rules)
+    x, scan = store(map(coder.encode, chunks()), seen.rows, (len(columns),), dtype, path)
     spec = want or table.make_spec(columns, dtype.name, scan.moments)
+    notes = (*frames.notes(), *notes, *coder.notes())
     return Built(x, spec, scan.count, scan.count, scan.fingerprint, notes=notes)
+
+
+def _check_names(frames: Frames, want: Spec) -> None:
+    first = next(iter(frames.chunks()), None)
+    if first is not None:
+        table.match_columns([str(name) for name in first.columns], want)
 
 
 def _blocks(array: np.ndarray, convert: Callable[[np.ndarray], np.ndarray], progress: bool) -> Iterator[np.ndarray]:

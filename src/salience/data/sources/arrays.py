@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from salience.data.labels import encode_groups, encode_known, encode_labels
+from salience.data.labels import encode_groups, encode_known, labelled
 from salience.data.source import Found, Source, mark_of, mark_of_files
 from salience.data.sources.query import SPLITS, Query, choose_split, only_train
 from salience.errors import UserError
 from salience.units import counted
 
 NUMBERS = "biuf"
+LABELS = 2  # how labels are read; another number where it changes, so that what was prepared before is not used
 X_NAMES = ("x", "X", "images", "data", "arr_0")
 Y_NAMES = ("y", "Y", "labels", "label", "target")
 
@@ -93,8 +94,10 @@ def found_array(
         given = values_for(y, len(x), "labels")
         if classes:
             return Found(x, None, encode_known(given, classes, "labels"), classes, group_codes, views=views)
-    labels, names = (None, ()) if given is None else encode_labels(given)
-    return Found(x, None, labels, names, group_codes, views=views)
+    if given is None:
+        return Found(x, None, None, (), group_codes, views=views)
+    labels, names, notes = labelled(given, "labels:", query.reading.missing or ())
+    return Found(x, None, labels, names, group_codes, views=views, notes=notes)
 
 
 def _as_array(source: Any) -> np.ndarray:
@@ -176,8 +179,8 @@ def _only_pair(names: list[str], path: Path) -> tuple[str, str | None]:
 
 
 def side_mark(query: Query) -> str:
-    """Of labels and groups that are given beside an array: as values, or as files."""
-    marks = []
+    """Of labels and groups that are given beside an array: as values, or as files; and of how labels are read."""
+    marks = [f"labels {LABELS} {query.reading.missing}"]
     for side in (query.labels, query.groups):
         if isinstance(side, (str, Path)):
             path = Path(side).expanduser()
