@@ -58,7 +58,7 @@ def read_label_file(path: Path, *, empty: bool = False) -> list[Line]:
             elif any(cells) and columns is not None:
                 found.append(_line(cells, columns, path, reader.line_num, empty=empty))
     except csv.Error as error:
-        raise UserError(f"labels: {path} line {reader.line_num + 1} cannot be read as CSV: {error}") from error
+        raise UserError(f"labels: {path} line {reader.line_num} cannot be read as CSV: {error}") from error
     return found
 
 

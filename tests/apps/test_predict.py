@@ -11,6 +11,7 @@ from salience.apps.predict import predict
 from salience.data import BadItem, open_data
 from salience.errors import UserError
 from salience.label_files import find_item
+from salience.reading import Reading
 from tests.evaluation.conftest import Projection, blobs
 
 
@@ -149,3 +150,10 @@ def test_an_item_whose_name_is_no_utf8_is_written_all_the_same(labels, tmp_path)
     object.__setattr__(data, "ids", ["caf\udce9.png", *data.ids[1:]])
     predict(Projection(), data, labels("item,label\n1,a\n2,b\n"), tmp_path / "out.csv")
     assert pd.read_csv(tmp_path / "out.csv")["item"][0] == r"caf\udce9.png"
+
+
+def test_a_label_that_stands_for_a_missing_one_is_passed_over(labels):
+    path = labels("item,label\n0,a\n1,b\n2,?\n")
+    assert set(predict(Projection(), blobs(), path, reading=Reading(missing=("?",)))["predicted"]) <= {"a", "b"}
+    with pytest.raises(UserError, match=r"one class only \('b'\)"):
+        predict(Projection(), blobs(), path, reading=Reading(missing=("?", "a")))

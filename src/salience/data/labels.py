@@ -47,7 +47,7 @@ def labelled(
     """The same, and notes on what may be meant otherwise.  what: the values are, in a note"""
     import pandas as pd
 
-    from salience.modalities.cells import MISSING_WORDS
+    from salience.modalities.cells import MISSING_WORDS, text_of
     from salience.modalities.findings import kept_words
 
     codes, names = encode_labels(values, "labels", missing, texts=texts)
@@ -59,7 +59,7 @@ def labelled(
         items = counted(int(counts[names.index("-1")]), "item")
         notes.append(f"{what}: -1 is a class ({items}); --missing -1 makes these items unlabelled")
     series = pd.Series(values).reset_index(drop=True)
-    dropped = series[(codes == UNKNOWN) & series.notna().to_numpy()].map(str)
+    dropped = series[(codes == UNKNOWN) & series.notna().to_numpy()].map(text_of)
     dropped = dropped[~dropped.isin(missing)]
     if len(dropped):
         at = f"'{printable(dropped.iloc[0])}' in row {dropped.index[0]}"

@@ -16,9 +16,9 @@ LONGEST = 40
 Finding = tuple[str, str, str]  # what was found, in which column, in words
 
 
-def on_category(seen: Seen) -> list[tuple[str, str]]:
+def on_category(seen: Seen, categories: Iterable[str]) -> list[tuple[str, str]]:
     """Words for a missing value that are kept as categories."""
-    words = [word for word in seen.words if word in seen.texts]
+    words = [word for word in seen.words if word in set(categories)]
     return [("words", kept_words(words, seen.words[words[0]], "category"))] if words else []
 
 

@@ -208,7 +208,11 @@ class Survey:
         found: list[Finding] = []
         for column in columns:
             seen = self.seen[column.name]
-            on = on_category(seen) if column.kind == "category" else on_numbers(seen, self.rules, typed=not self.texts)
+            on = (
+                on_category(seen, column.categories)
+                if column.kind == "category"
+                else on_numbers(seen, self.rules, typed=not self.texts)
+            )
             found += [(what, column.name, words) for what, words in on]
         return (*self._on_decimals([column.name for column in columns if column.kind == "number"]), *grouped(found))
 

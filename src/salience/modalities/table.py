@@ -16,7 +16,7 @@ import pandas as pd
 from salience.batch import Column, Spec
 from salience.errors import UserError
 from salience.modalities import Items, cells
-from salience.modalities.cells import MISSING_WORDS, Rules
+from salience.modalities.cells import Rules
 from salience.modalities.moments import Moments
 from salience.modalities.survey import Survey
 from salience.units import counted, printable
@@ -61,12 +61,14 @@ class RowCoder:
 
     def _categories(self, values: pd.Series, name: str) -> np.ndarray:
         codes, unique = pd.factorize(cells.texts_of(values))
-        known, missing = self._codes[name], self.rules.missing
-        number = np.array([known.get(text, known.get(cells.whole_text(text), np.nan)) for text in unique] + [np.nan])
-        strange = np.array([np.isnan(one) and text not in missing for one, text in zip(number, unique, strict=False)])
-        strange &= [text.strip() not in MISSING_WORDS for text in unique]
-        number[:-1][[text in missing for text in unique]] = np.nan
-        self._count(name, codes, np.append(strange, False).astype(bool), number, unique)
+        known, words = self._codes[name], self.rules.words
+        number, strange = np.full(len(unique) + 1, np.nan), np.zeros(len(unique) + 1, bool)  # the last: missing cells
+        for at, text in enumerate(unique):
+            if text.strip() in self.rules.missing:
+                continue
+            number[at] = known.get(text, known.get(cells.whole_text(text), np.nan))
+            strange[at] = np.isnan(number[at]) and text.strip() not in words
+        self._count(name, codes, strange, number, unique)
         return number[codes]
 
     def _count(self, name: str, codes: np.ndarray, strange: np.ndarray, number: np.ndarray, unique: Any) -> None:

@@ -96,7 +96,7 @@ def found_array(
             return Found(x, None, encode_known(given, classes, "labels"), classes, group_codes, views=views)
     if given is None:
         return Found(x, None, None, (), group_codes, views=views)
-    labels, names, notes = labelled(given, "labels:", query.reading.missing or ())
+    labels, names, notes = labelled(given, "the label array", query.reading.missing or ())
     return Found(x, None, labels, names, group_codes, views=views, notes=notes)
 
 

@@ -87,7 +87,7 @@ def numbered(lines: Iterable[str], separator: str, path: Path) -> Iterator[tuple
             if any(cell.strip() for cell in cells) or len(cells) > 1:
                 yield reader.line_num, cells
     except csv.Error as error:
-        raise UserError(f"source: {path} cannot be read as CSV: line {reader.line_num + 1}: {error}") from error
+        raise UserError(f"source: {path} cannot be read as CSV: line {reader.line_num}: {error}") from error
 
 
 def _first_lines(path: Path) -> list[str]:

@@ -197,7 +197,10 @@ def _labels_from_file(paths: list[str], query: Query) -> tuple[np.ndarray, tuple
         example = printable(paths[0])
         raise UserError(f"labels: no item of {query.labels} is in the folder; items are paths such as {example}")
     labels, classes, notes = labelled(
-        [found.label_of.get(row) for row in range(len(paths))], "labels:", query.reading.missing or (), texts=True
+        [found.label_of.get(row) for row in range(len(paths))],
+        "the labels file",
+        query.reading.missing or (),
+        texts=True,
     )
     return labels, classes, (*_stranger_notes(found, query), *notes)
 

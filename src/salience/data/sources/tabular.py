@@ -108,7 +108,7 @@ def _labels(table: Table, column: str | None, query: Query) -> tuple[Any, tuple[
     missing = query.reading.missing or ()
     if column is None:
         given = None if query.labels is None else values_for(query.labels, _count(table), "labels")
-        return (None, (), ()) if given is None else labelled(given, "labels", missing)
+        return (None, (), ()) if given is None else labelled(given, "the label array", missing)
     values = _values(table.frames, column)
     if names := _class_names(table, column):
         return encode_known(values, names, f"labels: column '{column}'"), tuple(names), ()
