@@ -315,7 +315,7 @@ def test_label_cells_of_a_csv_stay_as_they_are(tmp_path):
 
 
 def test_a_word_for_a_missing_group_makes_a_group_of_its_own(tmp_path):
-    (tmp_path / "t.csv").write_text("x,who\n1,p\n2,NA\n3,NA\n4,p\n")
+    (tmp_path / "t.csv").write_text("x,who,other\n1,p,1\n2,NA,2\n3,NA,3\n4,p,4\n")
     assert open_data(tmp_path / "t.csv", groups="who").groups.tolist() == [0, 1, 1, 0]
     named = open_data(tmp_path / "t.csv", groups="who", reading=Reading(missing=("NA",)))
     assert len(set(named.groups.tolist())) == 3
