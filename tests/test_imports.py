@@ -13,7 +13,7 @@ import salience
 SOURCE = Path(salience.__file__).parent
 LAYERS = (
     ("errors", "units", "batch", "distributed", "files", "locks", "untrusted", "allocator", "processors"),
-    ("catalogue", "source_names", "store_names", "reading", "csv_text", "drawing"),
+    ("catalogue", "source_names", "store_names", "reading", "csv_text", "label_files", "drawing"),
     ("views",),
     ("nets",),
     ("modalities",),

@@ -22,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import salience
+from salience.data import open_data
 from salience.errors import UserError
 from salience.sklearn import RepresentationLearner
 from salience.training import Interrupted
@@ -88,6 +89,21 @@ def test_a_method_that_learns_from_labels_gets_them():
     for bad, message in ((None, "y: supcon learns from labels"), (y[:5], "y: 5 values for 178 items")):
         with pytest.raises(UserError, match=message):
             learner.fit(x, bad)
+
+
+def test_every_value_of_y_is_a_class_unless_it_is_named_as_unlabelled(monkeypatch):
+    seen = []
+
+    def fit(*_, labels, reading, **__):
+        seen.append(open_data(np.zeros((3, 2)), labels=labels, reading=reading))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("salience.sklearn.fit", fit)
+    for unlabelled in (None, -1):
+        with pytest.raises(KeyboardInterrupt):
+            RepresentationLearner("supcon", unlabelled=unlabelled).fit(np.zeros((3, 2)), [-1, 0, 1])
+    assert [data.classes for data in seen] == [("-1", "0", "1"), ("0", "1")]
+    assert seen[1].labels.tolist() == [-1, 0, 1]
 
 
 def test_search_over_dim_and_method():

@@ -58,6 +58,7 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     options: the method's hyper-parameters; one alone is reached as options__NAME, also where options is None.
         A default dimension is clamped to the data
     random_state: an integer is the seed of `salience.fit`; a RandomState, or None for NumPy's own, gives one
+    unlabelled: the value in y of a row whose class is not known, such as -1; by default every value is a class
     epochs, batch_size, learning_rate, encoder, views: as in `salience.fit`; None leaves them to the data. Methods
         solved in closed form have none of them
 
@@ -78,6 +79,7 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         learning_rate: float | None = None,
         encoder: str | None = None,
         views: str | None = None,
+        unlabelled: Any = None,
     ) -> None:
         self.method = method
         self.options = options
@@ -87,6 +89,7 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         self.learning_rate = learning_rate
         self.encoder = encoder
         self.views = views
+        self.unlabelled = unlabelled
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learns from all rows of X.  y: classes [n], for a method that learns from them (SupCon), else not used"""
@@ -99,6 +102,7 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             raise UserError(f"options: {self.options!r} is no dictionary; give {{'dim': 2}}, or options__dim=2")
         options = entry.check(self.options or {})
         named = naming("y", "labels") if labelled else nullcontext()
+        missing = (str(self.unlabelled),) if labelled and self.unlabelled is not None else None
         with TemporaryDirectory(prefix="salience-") as folder, _own_randomness(), _stopped_by_user(), named:
             fitted = fit(
                 self.method,
@@ -110,7 +114,7 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
                 encoder=self.encoder,
                 views=self.views,
                 labels=y if labelled else None,
-                reading=Reading(aspect="stretch"),  # so that inverse_transform gives back all of an item
+                reading=Reading(aspect="stretch", missing=missing),  # stretched: inverse_transform gives all of an item
                 seed=self._seed(),
                 progress=False,
                 **options,

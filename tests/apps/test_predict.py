@@ -9,10 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from salience.apps.predict import find_item, predict
+from salience.apps.predict import predict
 from salience.data import BadItem, open_data
 from salience.errors import Note, UserError
 from salience.evaluation.head import fit_head
+from salience.label_files import find_item
+from salience.reading import Reading
 from tests.evaluation.conftest import Projection, blobs
 
 uncalibrated = pytest.mark.filterwarnings("ignore:confidences are not calibrated:salience.errors.Note")
@@ -139,7 +141,8 @@ def test_a_row_number_is_that_of_the_source(labels, numbered, item, message):
 def test_row_numbers_after_one_that_was_left_out_are_those_of_the_source(numbered):
     data = Images().open(numbered)
     row_of = {item: row for row, item in enumerate(data.ids)}
-    assert [find_item(item, row_of, data, "") for item in ("0", "2", "4", "07")] == [0, 2, 3, 6]
+    bad = {item.id: item.reason for item in data.bad}
+    assert [find_item(item, row_of, bad) for item in ("0", "2", "3", "4", "07")] == [0, 2, None, 3, 6]
 
 
 def test_names_in_messages_stay_in_their_line(labels):
@@ -200,3 +203,10 @@ def test_the_classifier_is_fitted_to_the_labelled_items_and_asked_of_each_item(l
     shuffled = text.splitlines()
     again = predict(Projection(), data, labels("\n".join([shuffled[0], *shuffled[:0:-1]]) + "\n"))
     assert (again["predicted"] == found["predicted"]).mean() > 0.9  # other folds, the same labels
+
+
+def test_a_label_that_stands_for_a_missing_one_is_passed_over(labels):
+    path = labels("item,label\n0,a\n1,b\n2,?\n")
+    assert set(predict(Projection(), blobs(), path, reading=Reading(missing=("?",)))["predicted"]) <= {"a", "b"}
+    with pytest.raises(UserError, match=r"one class only \('b'\)"):
+        predict(Projection(), blobs(), path, reading=Reading(missing=("?", "a")))

@@ -9,6 +9,7 @@ import torch
 
 from salience.data import open_data
 from salience.errors import UserError
+from salience.reading import Reading
 
 RNG = np.random.default_rng(0)
 
@@ -455,3 +456,14 @@ def test_values_that_name_no_class_are_refused(argument, dtype):
 def test_labels_and_groups_of_every_type(dtype):
     data = open_data(np.zeros((4, 2)), labels=(values := np.array([0, 1, 0, 1]).astype(dtype)), groups=values)
     assert data.labels.tolist() == data.groups.tolist() == [0, 1, 0, 1]
+
+
+def test_minus_one_among_the_labels_of_an_array_is_a_class_and_told(tmp_path):
+    x, y = np.arange(6.0).reshape(3, 2), np.array([-1, 0, 1])
+    np.savez(tmp_path / "a.npz", x=x, y=y)
+    for source, labels in ((x, y), (tmp_path / "a.npz", None), (tmp_path / "a.npz", y)):
+        data = open_data(source, labels=labels)
+        assert data.classes == ("-1", "0", "1")
+        assert "the label array: -1 is a class (1 item)" in data.notes[0]
+        named = open_data(source, labels=labels, reading=Reading(missing=("-1",)))
+        assert (named.classes, named.labels.tolist(), named.notes) == (("0", "1"), [-1, 0, 1], ())

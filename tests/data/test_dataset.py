@@ -76,7 +76,7 @@ def test_require_labels(data):
     with pytest.raises(UserError, match=r"one class only \(2\)"):
         data.subset([2, 6]).require_labels("a probe")
     with pytest.raises(UserError, match="no labels"):
-        open_data(data.x, labels=[-1] * 20).require_labels("a probe")
+        open_data(data.x, labels=[None] * 20).require_labels("a probe")
 
 
 def test_classes_are_matched_by_name(data):

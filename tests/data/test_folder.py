@@ -391,7 +391,7 @@ def test_labels_from_a_file(pictures, tmp_path):
     with pytest.raises(UserError, match=r"such as ant/0\.png"):
         open_data(pictures, labels=str(tmp_path / "other.csv"))
     (tmp_path / "wrong.csv").write_text("a,b\nx.png,red\n")
-    with pytest.raises(UserError, match="columns a, b; item and label"):
+    with pytest.raises(UserError, match="line 1 is 'a,b', not the header"):
         open_data(pictures, labels=str(tmp_path / "wrong.csv"))
 
 
@@ -438,6 +438,33 @@ def test_names_with_control_characters_are_printed_in_one_line(pictures, capsys)
     assert data.bad[0].id == "ant/a\n\x1b[2J.png"
     assert capsys.readouterr().err == "left out 1 of 7 items: ant/a\\n\\x1b[2J.png (empty)\n"
     assert data.notes == (SAID_ANT_AND_BEE, "1 file is no image and was passed over: ant/b\\n.txt")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("item,label\ncaf\xe9.png,red\n".encode("latin-1"), "not text in UTF-8"),
+        ("item,label\nant/0.png,red\n".encode("utf-16"), "not text in UTF-8"),
+        (b"item,label\nant/0.png,red\nant/1.png\n", "line 3 has 1 cell, the header 2"),
+        (b"item,label\nant/0.png,red\nant/0.png,blue\n", "line 3 says 'ant/0.png' is 'blue', line 2 says 'red'"),
+    ],
+)
+def test_labels_files_are_refused_as_predict_refuses_them(pictures, tmp_path, content, message):
+    (tmp_path / "labels.csv").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        open_data(pictures, labels=str(tmp_path / "labels.csv"))
+
+
+def test_lines_of_a_labels_file_that_name_no_item_are_told(pictures, tmp_path):
+    (tmp_path / "labels.csv").write_text("item,label\nant/0.png,10\ngone.png,x\nbee/5.png,9\nbee/4.png,-1\nlost,y\n")
+    data = open_data(pictures, labels=str(tmp_path / "labels.csv"))
+    assert data.classes == ("-1", "9", "10")
+    assert data.labels.tolist() == [2, -1, -1, -1, 0, 1]
+    assert data.notes[0].endswith("labels.csv name no item of the folder, the first is line 3: 'gone.png'")
+    assert data.notes[0].startswith("2 lines of ")
+    assert "-1 is a class" in data.notes[1]
+    named = open_data(pictures, labels=str(tmp_path / "labels.csv"), reading=Reading(missing=("-1",)))
+    assert named.classes == ("9", "10")
 
 
 def test_labels_named_none_and_na_are_labels(pictures, tmp_path):

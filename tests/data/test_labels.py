@@ -1,8 +1,10 @@
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from salience.data.labels import encode_groups, encode_known, encode_labels
+from salience.data.labels import encode_groups, encode_known, encode_labels, labelled
 from salience.errors import UserError
 
 
@@ -10,7 +12,7 @@ from salience.errors import UserError
     ("values", "codes", "classes"),
     [
         (["b", "a", None, "b"], [1, 0, -1, 1], ("a", "b")),
-        ([10, 9, -1, 10], [1, 0, -1, 1], ("9", "10")),
+        ([10, 9, -1, 10], [2, 1, 0, 2], ("-1", "9", "10")),
         (np.array([2, 0, 2], np.uint8), [1, 0, 1], ("0", "2")),
         ([1.0, np.nan, 3.0], [0, -1, 1], ("1", "3")),
         ([True, False], [1, 0], ("False", "True")),
@@ -27,9 +29,82 @@ def test_labels_are_numbered_in_sorted_order(values, codes, classes):
     assert names == classes
 
 
-def test_measurements_are_no_classes():
-    with pytest.raises(UserError, match=r"labels: 0.5 .*measurements"):
-        encode_labels([0.5, 1.5])
+@pytest.mark.parametrize("values", [[0.5, 1.5], [1, np.inf], [1, 1.5, None], pd.array([0.5], "Float64")])
+def test_measurements_are_no_classes(values):
+    with pytest.raises(UserError, match=r"labels: (0.5|1.5|inf) .*measurements"):
+        encode_labels(values)
+
+
+LARGE = [2**53, 2**53 + 1, 2**63 + 5]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array(LARGE, np.uint64),
+        LARGE,
+        pd.array(LARGE, "UInt64"),
+        pd.Series([*LARGE, None], dtype=object)[:3],
+        [Decimal(value) for value in LARGE],
+    ],
+)
+def test_large_integers_stay_apart(values):
+    labels, names = encode_labels(values)
+    assert labels.tolist() == [0, 1, 2]
+    assert names == tuple(map(str, LARGE))
+
+
+def test_large_integers_beside_missing_ones_stay_apart():
+    labels, names = encode_labels([2**53, None, 2**53 + 1, 2**100])
+    assert labels.tolist() == [0, -1, 1, 2]
+    assert names == (str(2**53), str(2**53 + 1), str(2**100))
+
+
+def test_minus_one_is_a_class_unless_it_is_named_as_missing():
+    for values in ([-1, 0, 1], np.array([-1, 0, 1], np.int8), [-1.0, 0.0, 1.0], pd.array([-1, 0, 1], "Int64")):
+        labels, names, notes = labelled(values, "labels")
+        assert (labels.tolist(), names) == ([0, 1, 2], ("-1", "0", "1"))
+        assert notes == ("labels: -1 is a class (1 item); --missing -1 makes these items unlabelled",)
+        labels, names, notes = labelled(values, "labels", ("-1",))
+        assert (labels.tolist(), names, notes) == ([-1, 0, 1], ("0", "1"), ())
+
+
+@pytest.mark.parametrize(
+    ("cells", "codes", "classes"),
+    [
+        (["01", "1", "001", "10", "9"], [1, 2, 0, 4, 3], ("001", "01", "1", "9", "10")),
+        (["2.0", None, "1.0"], [1, -1, 0], ("1", "2")),
+        (["1", "1.0", "2"], [0, 1, 2], ("1", "1.0", "2")),
+        (["1", "NA", "2", "nan"], [0, -1, 1, -1], ("1", "2")),
+        (["b", "NA", None, "a"], [2, 0, -1, 1], ("NA", "a", "b")),
+        (["1", "x", "NA"], [0, 2, 1], ("1", "NA", "x")),
+        (["-1", "2", "10"], [0, 1, 2], ("-1", "2", "10")),
+    ],
+)
+def test_cells_of_a_file_stay_as_they_are(cells, codes, classes):
+    labels, names = encode_labels(pd.Series(cells, dtype=object), texts=True)
+    assert labels.tolist() == codes
+    assert names == classes
+
+
+def test_texts_of_a_program_are_sorted_as_texts_and_never_parsed():
+    assert encode_labels(["10", "9", "0.5"])[1] == ("0.5", "10", "9")
+
+
+def test_measurements_in_a_file_are_no_classes():
+    with pytest.raises(UserError, match=r"0\.5 and the like are measurements"):
+        encode_labels(["1", "0.5", "NA"], texts=True)
+
+
+def test_words_for_missing_values_are_told():
+    notes = labelled(["NA", "a", "NA", "null"], "column 'sex'")[2]
+    assert notes[0] == (
+        "column 'sex' has 'NA' in 2 cells, kept as a class (and likewise 'null'); "
+        "--missing NA --missing null makes it a missing value"
+    )
+    assert labelled(["NA", "a", "NA", "null"], "column 'sex'", ("NA", "null"))[2] == ()
+    notes = labelled(["1", "2", "NA", None], "column 'y'", texts=True)[2]
+    assert notes == ("column 'y' holds numbers, so 'NA' in row 2 is read as missing (1 cell)",)
 
 
 def test_numbers_of_named_classes_are_kept():

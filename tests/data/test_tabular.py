@@ -1,5 +1,7 @@
 import io
 import json
+from datetime import date
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from PIL import Image
 
 from salience.data import open_data
 from salience.errors import UserError
+from salience.reading import Reading
 
 FRAME = pd.DataFrame(
     {
@@ -115,13 +118,23 @@ def test_numeric_labels_in_csv_are_sorted_as_numbers(tmp_path):
     assert data.labels.tolist() == [1, 0, -1]
 
 
-def test_words_for_missing_are_labels_in_a_csv_and_missing_elsewhere(tmp_path):
-    path = tmp_path / "t.csv"
-    path.write_text("x,colour,label\n1,red,None\nNA,NA,NA\n3,blue,\n4,None,nan\n")
-    data = open_data(path)
+@pytest.mark.parametrize("ending", [".csv", ".parquet", None])
+def test_words_for_missing_are_texts_among_texts_in_every_format(tmp_path, ending):
+    frame = pd.DataFrame(
+        {"x": ["1", "NA", "3", "4"], "colour": ["red", "NA", "blue", "None"], "label": ["None", "NA", None, "nan"]}
+    )
+    source = written(frame, tmp_path / f"t{ending}") if ending else frame
+    data = open_data(source)
     assert data.classes == ("NA", "None", "nan")
     assert data.labels.tolist() == [1, 0, -1, 2]
-    np.testing.assert_array_equal(data.x, [[1, 1], [np.nan, np.nan], [3, 0], [4, np.nan]])
+    assert data.spec.columns[1].categories == ("NA", "None", "blue", "red")
+    np.testing.assert_array_equal(data.x, [[1, 3], [np.nan, 0], [3, 2], [4, 1]])
+    assert any(note.startswith("column 'label' has 'NA' in 1 cell, kept as a class") for note in data.notes)
+    assert any(note.startswith("column 'colour' has 'NA' in 1 cell, kept as a category") for note in data.notes)
+    named = open_data(source, reading=Reading(missing=("NA", "None")))
+    assert named.classes == ("nan",)
+    assert named.labels.tolist() == [-1, -1, -1, 0]
+    np.testing.assert_array_equal(named.x, [[1, 1], [np.nan, np.nan], [3, 0], [4, np.nan]])
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
@@ -131,14 +144,17 @@ def test_the_separator_is_found(tmp_path, separator):
     np.testing.assert_array_equal(open_data(path).x, [[1, 0], [np.nan, 1]])
 
 
-def test_a_column_that_turns_into_texts_late_is_one_of_texts(tmp_path, monkeypatch):
+def test_a_column_that_turns_into_texts_late_is_one_of_numbers_if_most_cells_are(tmp_path, monkeypatch):
     monkeypatch.setattr("salience.data.sources.delimited.CHUNK_ROWS", 2)
     path = tmp_path / "t.csv"
     path.write_text("a,b\n" + "1,1\n2,2\n1,3\nx,4\n1,5\n")
     data = open_data(path)
-    assert data.spec.columns[0].categories == ("1", "2", "x")
-    np.testing.assert_array_equal(data.x[:, 0], [0, 1, 0, 2, 0])
-    np.testing.assert_array_equal(data.x[:, 1], [1, 2, 3, 4, 5])
+    np.testing.assert_array_equal(data.x.T, [[1, 2, 1, np.nan, 1], [1, 2, 3, 4, 5]])
+    assert "column 'a' holds numbers, but 'x' in row 3;" in data.notes[0]
+    path.write_text("a,b\n" + "1,1\n2,2\n1,3\nx,4\ny,5\nz,6\n")
+    data = open_data(path)
+    assert data.spec.columns[0].categories == ("1", "2", "x", "y", "z")
+    np.testing.assert_array_equal(data.x.T, [[0, 1, 0, 2, 3, 4], [1, 2, 3, 4, 5, 6]])
 
 
 def test_a_written_index_is_left_out(tmp_path):
@@ -274,3 +290,100 @@ def test_a_dataframe_keeps_float32_and_any_column_names():
 def test_nullable_types_open():
     frame = pd.DataFrame({"a": pd.array([1, None, 3], "Int64"), "b": pd.array([True, None, False], "boolean")})
     np.testing.assert_array_equal(open_data(frame).x, [[1, 1], [np.nan, np.nan], [3, 0]])
+
+
+def test_bytes_are_images_only_if_they_are(tmp_path):
+    geometry = [bytes([1, 1, 0, 0, 0, row]) for row in range(4)]
+    audio = [{"bytes": b"ID3", "path": "a.mp3"}] * 4
+    table = {"geometry": geometry, "n": [1, 2, 3, 4], "sound": audio}
+    pq.write_table(pa.table(table), tmp_path / "t.parquet")
+    for source in (tmp_path / "t.parquet", pd.DataFrame(table)):
+        data = open_data(source)
+        np.testing.assert_array_equal(data.x[:, 0], [1, 2, 3, 4])
+        assert "column 'geometry' is left out: its cells hold bytes" in str(data.notes)
+    with_images = table | {"picture": [png((9, 9, 9))] * 3 + [b"damaged"]}
+    pq.write_table(pa.table(with_images), tmp_path / "i.parquet")
+    for source in (tmp_path / "i.parquet", pd.DataFrame(with_images)):
+        assert (open_data(source, progress=False).x == 9).all()
+
+
+def test_decimals_and_dates_in_parquet_are_numbers(tmp_path):
+    days = [date(1970, 1, 2), None, date(1970, 1, 4)]
+    table = pa.table({"price": pa.array([Decimal("1.50"), None, Decimal("2.25")]), "day": pa.array(days, pa.date32())})
+    pq.write_table(table, tmp_path / "t.parquet")
+    data = open_data(tmp_path / "t.parquet")
+    np.testing.assert_array_equal(data.x, [[1.5, 1], [np.nan, np.nan], [2.25, 3]])
+    assert data.notes == ("column 'day' is read as days since 1970-01-01",)
+
+
+def test_columns_of_several_levels_are_named_by_all():
+    columns = pd.MultiIndex.from_tuples([("size", "width"), ("size", "height"), ("label", "")])
+    data = open_data(pd.DataFrame([[1.0, 2.0, "x"], [3.0, 4.0, "y"]], columns=columns))
+    assert [column.name for column in data.spec.columns] == ["size_width", "size_height"]
+    assert data.classes == ("x", "y")
+    assert "columns of several levels are named by all of them, such as 'size_width'" in data.notes
+
+
+def test_label_cells_of_a_csv_stay_as_they_are(tmp_path):
+    (tmp_path / "t.csv").write_text("x,label\n1,01\n2,1\n3,001\n4,-1\n")
+    data = open_data(tmp_path / "t.csv")
+    assert data.classes == ("-1", "001", "01", "1")
+    assert "column 'label': -1 is a class (1 item)" in str(data.notes)
+    named = open_data(tmp_path / "t.csv", reading=Reading(missing=("-1",)))
+    assert (named.classes, named.labels.tolist()) == (("001", "01", "1"), [1, 2, 0, -1])
+
+
+def test_a_word_for_a_missing_group_makes_a_group_of_its_own(tmp_path):
+    (tmp_path / "t.csv").write_text("x,who,other\n1,p,1\n2,NA,2\n3,NA,3\n4,p,4\n")
+    assert open_data(tmp_path / "t.csv", groups="who").groups.tolist() == [0, 1, 1, 0]
+    named = open_data(tmp_path / "t.csv", groups="who", reading=Reading(missing=("NA",)))
+    assert len(set(named.groups.tolist())) == 3
+    assert named.groups[0] == named.groups[3]
+
+
+def test_what_was_prepared_by_other_rules_is_prepared_again(tmp_path, monkeypatch):
+    path = written(FRAME, tmp_path / "t.csv")
+    open_data(path)
+    monkeypatch.setattr("salience.data.prepare.new_folder", None)
+    open_data(path)
+    monkeypatch.setattr("salience.data.sources.tabular.CELLS", 0)
+    with pytest.raises(TypeError):
+        open_data(path)
+
+
+TRAINED = pd.DataFrame({"size": ["1", "2", "x"] * 2, "flag": [True, False, True] * 2, "c": ["red", "blue", "red"] * 2})
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "expected"),
+    [
+        ("size", [1, None, 2], [0, np.nan, 1]),
+        ("size", [1.0, 2.0, 1.0], [0, 1, 0]),
+        ("size", ["1.0", "x", None], [0, 2, np.nan]),
+        ("flag", [1, 0, 1], [1, 0, 1]),
+        ("flag", [1.0, 0.0, None], [1, 0, np.nan]),
+        ("flag", ["true", "FALSE", "1"], [1, 0, 1]),
+        ("c", ["red", "NA", None], [1, np.nan, np.nan]),
+    ],
+)
+def test_categories_are_matched_whatever_their_type(column, cells, expected):
+    frame = TRAINED.iloc[:3].assign(**{column: pd.Series(cells)})
+    spec = open_data(TRAINED.assign(size=pd.Categorical(TRAINED["size"]))).spec
+    data = open_data(frame, spec=spec)
+    np.testing.assert_array_equal(data.x[:, list(TRAINED).index(column)], expected)
+    assert data.notes == ()
+
+
+def test_categories_that_were_not_seen_are_counted_and_refused_where_none_was():
+    spec = open_data(TRAINED[["c"]]).spec
+    data = open_data(pd.DataFrame({"c": ["red", "green", "green", None, "pink"]}), spec=spec)
+    np.testing.assert_array_equal(data.x[:, 0], [1, np.nan, np.nan, np.nan, np.nan])
+    assert data.notes == ("column 'c': 3 values not seen in training, such as 'green' in row 1, read as missing",)
+    with pytest.raises(UserError, match=r"column 'c': expected values that were seen in .* \(blue, red\), got none"):
+        open_data(pd.DataFrame({"c": ["green", None]}), spec=spec)
+    assert open_data(pd.DataFrame({"c": [None, None]}, dtype=object), spec=spec).notes == ()
+
+
+def test_truth_values_fit_categories_0_and_1():
+    spec = open_data(pd.DataFrame({"c": pd.Categorical(["0", "1", "1"])})).spec
+    np.testing.assert_array_equal(open_data(pd.DataFrame({"c": [True, False]}), spec=spec).x[:, 0], [1, 0])

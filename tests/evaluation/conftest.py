@@ -5,6 +5,7 @@ import torch
 from salience.batch import Spec
 from salience.data import Dataset
 from salience.evaluation.baselines import raw
+from salience.reading import AS_FOUND
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +38,7 @@ class Projection:
     method_name = "projection"
     method = None
     capabilities = ()
+    reading = AS_FOUND
 
     def __init__(self, dim=8, seed=0, run=None, config=None, trained_on=None, trains=True):
         self.spec, self.dim, self.run, self.config, self.trains = IMAGES, dim, run, config or {}, trains

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from salience.apps.predict import MOST_DIGITS, are_numbers, remedy
 from salience.batch import Batch, Spec
 from salience.data import Dataset
 from salience.data.progress import progress_bar
 from salience.errors import UserError
 from salience.evaluation.rows import labels_of, seen_in_training
+from salience.label_files import MOST_DIGITS, are_numbers, remedy
 from salience.representation import FIXED, Representation, load
 from salience.units import printable
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from salience.batch import Column, Spec
 from salience.data.built import Built, Options, check_modality
@@ -17,6 +18,7 @@ from salience.data.source import Encoded, Found, Frames
 from salience.errors import UserError
 from salience.modalities import image, table
 from salience.modalities.square import square_arrays
+from salience.modalities.survey import survey
 from salience.reading import Aspect
 
 LARGEST_PIXEL = 1e37  # images are computed with in float32, whose largest is 3.4e38
@@ -117,27 +119,43 @@ def build_matrix(array: np.ndarray, options: Options, path: Path | None, lies_we
 def build_frames(frames: Frames, options: Options, path: Path | None) -> Built:
     """From DataFrames, one after another."""
     want = options.spec
-    seen = table.survey(frames.chunks(), frames.chunks(), texts=frames.texts)
-    columns, notes = (want.columns, ()) if want else seen.columns()
     if want is not None:
-        table.match_columns(list(seen.kinds), want)
+        _check_names(frames, want)
+    wanted = None if want is None else [column.name for column in want.columns]
+
+    def chunks() -> Iterator[pd.DataFrame]:
+        named = (frame.rename(columns=str) for frame in frames.chunks())
+        return named if wanted is None else (frame[wanted] for frame in named)
+
+    seen = survey(chunks(), texts=frames.texts, reading=frames.reading, comma=frames.comma)
+    columns, notes = seen.columns() if want is None else (want.columns, seen.notes(want.columns))
     if not seen.rows or not columns:
         what = "has no rows" if not seen.rows else f"has no column of numbers or categories ({'; '.join(notes)})"
         raise UserError(f"source: the table {what}")
+    if want is not None:
+        table.refuse_texts(seen, columns)
     dtype = np.dtype(want.dtype if want else "float64" if seen.wide else "float32")
+    coder = table.RowCoder(columns, dtype.name, seen.rules)
 
     def blocks() -> Iterator[np.ndarray]:
         row = 0
-        for frame in frames.chunks():
+        for frame in chunks():
             with np.errstate(over="ignore"):  # refused in the next line, with its place
-                block = table.encode(frame.rename(columns=str), columns, dtype.name, row)
+                block = coder.encode(frame)
             _refuse_overflow(block, columns, row)
             yield block
             row += len(frame)
 
     x, scan = store(blocks(), seen.rows, (len(columns),), dtype, path)
     spec = want or table.make_spec(columns, dtype.name, scan.moments)
+    notes = (*frames.notes(), *notes, *coder.notes())
     return Built(x, spec, scan.count, scan.count, scan.fingerprint, notes=notes)
+
+
+def _check_names(frames: Frames, want: Spec) -> None:
+    first = next(iter(frames.chunks()), None)
+    if first is not None:
+        table.match_columns([str(name) for name in first.columns], want)
 
 
 def _blocks(

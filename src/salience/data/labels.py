@@ -1,54 +1,77 @@
-"""Labels of any type to class numbers, matched to class names."""
+"""Labels of any type to class numbers, matched to class names. Integers stay integers, texts stay as they are."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
-from typing import Any
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from salience.errors import UserError
-from salience.units import counted
+from salience.units import counted, printable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+UNKNOWN = -1  # the number of no class, for an item whose class is not known
+_INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
+_WHOLE_FLOAT = re.compile(r"-?(?:0|[1-9]\d*)\.0+", re.ASCII)
 
 
 def encode_labels(
-    values: Any, argument: str = "labels", *, measurements: bool = False
+    values: Any,
+    argument: str = "labels",
+    missing: Sequence[str] = (),
+    *,
+    texts: bool = False,
+    measurements: bool = False,
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Class numbers [n] int64, -1 where unknown, and the name of each class, in sorted order.
+    """Class numbers [n] int64, -1 where unknown, and the name of each class: numbers in their order, else texts sorted.
 
-    values: [n] texts, booleans or whole numbers; missing ones, and the number -1, are unknown.
+    values: [n] texts, booleans or whole numbers; empty, null and NaN are unknown. The number -1 is a class
+    missing: words, or numbers as texts, that are unknown too;  texts: the values are cells of a text file
     measurements: numbers that are not whole are labels too, as the user named them; each different one has its text as
         its name, from which `Dataset.quantity` recovers it. Otherwise a UserError is raised.
     """
     import pandas as pd  # here, because opening prepared data needs none of it
 
+    codes, unique = pd.factorize(_factorable(pd.Series(values).reset_index(drop=True)))
+    name_all = _cell_names if texts else _names
+    names = name_all(list(unique), argument, measurements)
+    of_class = [name for name in dict.fromkeys(names) if name is not None and name not in missing]
+    in_order = sorted(of_class, key=_order(of_class, unique, texts=texts))
+    number: dict[str | None, int] = {name: code for code, name in enumerate(in_order)}
+    to_class = np.array([number.get(name, UNKNOWN) for name in names] + [UNKNOWN], dtype=np.int64)
+    return to_class[codes], tuple(in_order)
+
+
+def labelled(
+    values: Any, what: str, missing: Sequence[str] = (), *, texts: bool = False, measurements: bool = False
+) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
+    """The same, and notes on what may be meant otherwise.  what: the values are, in a note"""
+    import pandas as pd
+
+    from salience.modalities.cells import MISSING_WORDS, text_of
+    from salience.modalities.findings import kept_words
+
+    codes, names = encode_labels(values, "labels", missing, texts=texts, measurements=measurements)
+    counts = np.bincount(codes[codes != UNKNOWN], minlength=len(names))
+    notes = []
+    if words := [name for name in names if name in MISSING_WORDS]:
+        notes.append(f"{what} {kept_words(words, int(counts[names.index(words[0])]), 'class')}")
+    if "-1" in names and all(_INTEGER.fullmatch(name) for name in names):
+        items = counted(int(counts[names.index("-1")]), "item")
+        notes.append(f"{what}: -1 is a class ({items}); --missing -1 makes these items unlabelled")
     series = pd.Series(values).reset_index(drop=True)
-    known = series.notna().to_numpy()
-    if pd.api.types.is_numeric_dtype(series.dtype) and not pd.api.types.is_bool_dtype(series.dtype):
-        numbers = series.to_numpy(dtype=np.float64, na_value=np.nan)
-        if (numbers[known] % 1 != 0).any():
-            if measurements:
-                return _encode_measurements(numbers)
-            raise UserError(f"{argument}: {numbers[known][0]:g} and the like are measurements; classes are needed")
-        known = known & (numbers != -1)
-        found, codes = np.unique(numbers[known].astype(np.int64), return_inverse=True)
-        names = tuple(str(value) for value in found)
-    else:
-        texts = series[known].astype(str).to_numpy(dtype=object).astype(str)
-        found, codes = np.unique(texts, return_inverse=True)
-        names = tuple(str(value) for value in found)
-    labels = np.full(len(series), -1, dtype=np.int64)
-    labels[known] = codes
-    return labels, names
-
-
-def _encode_measurements(numbers: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """numbers: [n] float64. Only NaN and infinity are unknown: -1 is a measurement as well as any."""
-    known = np.isfinite(numbers)
-    found, codes = np.unique(numbers[known], return_inverse=True)
-    labels = np.full(len(numbers), -1, dtype=np.int64)
-    labels[known] = codes
-    return labels, tuple(repr(value) for value in found.tolist())
+    dropped = series[(codes == UNKNOWN) & series.notna().to_numpy()].map(text_of)
+    dropped = dropped[~dropped.isin(missing)]
+    if len(dropped):
+        at = f"'{printable(dropped.iloc[0])}' in row {dropped.index[0]}"
+        notes.append(f"{what} holds numbers, so {at} is read as missing ({counted(len(dropped), 'cell')})")
+    return codes, names, tuple(notes)
 
 
 def encode_known(values: Any, names: Sequence[str], argument: str) -> np.ndarray:
@@ -71,3 +94,68 @@ def encode_groups(values: Any) -> np.ndarray:
     missing = codes < 0
     codes[missing] = codes.max(initial=-1) + 1 + np.arange(missing.sum())
     return codes
+
+
+def _factorable(series: pd.Series) -> pd.Series:
+    """Integers of any size and booleans beside missing ones as objects: as floats, large ones would merge."""
+    import pandas as pd
+
+    numpy_type = isinstance(series.dtype, np.dtype) and series.dtype != object
+    if numpy_type:
+        return series
+    distinct = series.astype(object).where(series.notna(), None)  # in a dictionary True is 1: told apart by type
+    return pd.Series([value if value is None else (type(value).__name__, value) for value in distinct], dtype=object)
+
+
+def _names(unique: list[Any], argument: str, measurements: bool) -> list[str | None]:
+    """Of values of any type."""
+    return [_name(value[1] if isinstance(value, tuple) else value, argument, measurements) for value in unique]
+
+
+def _name(value: Any, argument: str, measurements: bool) -> str | None:
+    if isinstance(value, float | np.floating | Decimal):
+        if measurements and not math.isfinite(value):
+            return None
+        if measurements and value != int(value):
+            return repr(float(value))
+        if not math.isfinite(value) or value != int(value):
+            raise UserError(f"{argument}: {float(value):g} and the like are measurements; classes are needed")
+        return str(int(value))
+    return str(value)
+
+
+def _cell_names(unique: list[Any], argument: str, measurements: bool) -> list[str | None]:
+    """Of cells of a text file: as they stand, but for 1.0 where all are so, which pandas writes for 1.
+
+    Words that pandas knows for a missing value are classes among texts, and missing among numbers.
+    """
+    from salience.modalities.cells import MISSING_WORDS, Rules, parse
+
+    texts = [str(value[1] if isinstance(value, tuple) else value) for value in unique]
+    known = [text for text in texts if text.strip() not in MISSING_WORDS]
+    numbers = {text: parse(text, Rules()) for text in known}
+    if not known or None in numbers.values():
+        return list(texts)
+    if measurements and any(number is not None and number % 1 != 0 for number in numbers.values()):
+        return [None if text not in numbers else repr(numbers[text]) for text in texts]
+    if odd := next((number for number in numbers.values() if number is not None and number % 1 != 0), None):
+        raise UserError(f"{argument}: {odd:g} and the like are measurements; classes are needed")
+    whole = all(_WHOLE_FLOAT.fullmatch(text) for text in known)
+    return [None if text not in numbers else text.partition(".")[0] if whole else text for text in texts]
+
+
+def _order(names: list[str], unique: Any, *, texts: bool) -> Any:
+    """Numbers by value, and those of a text file that are equal, such as 1 and 01, by their texts; others as texts."""
+    values = [value[1] if isinstance(value, tuple) else value for value in unique]
+    numeric = texts or not any(isinstance(value, str | bool | np.bool_) for value in values)
+    if numeric and all(_INTEGER.fullmatch(name) for name in names):
+        return lambda name: (int(name), name)
+    return _number_first if numeric else str
+
+
+def _number_first(name: str) -> tuple[bool, float, str]:
+    """Measurements by value, other texts after them."""
+    try:
+        return False, float(name), name
+    except ValueError:
+        return True, 0.0, name

@@ -12,7 +12,7 @@ from salience.data.built import Options
 from salience.data.cache import cache_folder
 from salience.data.dataset import Dataset
 from salience.data.prepare import prepare
-from salience.data.sources import find_source
+from salience.data.sources import find_source, refuse_unused
 from salience.data.sources.query import Query
 from salience.errors import UserError
 from salience.reading import AS_FOUND, DEFAULT_ASPECT, Reading
@@ -59,7 +59,10 @@ def open_data(
     if resolution is not None:
         resolution = check_whole("resolution", resolution, 1, MAX_RESOLUTION)
     folder = cache_folder(cache)
-    found = find_source(source, Query(split, labels, groups, folder, progress, reading))
+    query = Query(split, labels, groups, folder, progress, reading)
+    found = find_source(source, query)
+    if spec is None:  # the reading of a run may be meant for another kind of source
+        refuse_unused(source, query)
     options = Options(resolution if spec is None else None, spec, progress, reading.aspect or DEFAULT_ASPECT)
     dataset = replace(prepare(found, options, folder), reading=reading)
     if progress and dataset.bad:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from salience.data.ids import Ids
+from salience.reading import AS_FOUND, Reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,10 +38,15 @@ class Frames:
     """A table. `chunks` gives its rows in order, as DataFrames, each time it is called.
 
     texts: every cell is a text as it stood in the file, so whether a column holds numbers is yet to be found out
+    reading: how the user says that cells are read;  comma: 1,234 has a decimal comma where nothing else tells
+    notes: on what was found while the chunks were read
     """
 
     chunks: Callable[[], Iterator[pd.DataFrame]]
     texts: bool = False
+    reading: Reading = AS_FOUND
+    comma: bool = False
+    notes: Callable[[], tuple[str, ...]] = tuple
 
 
 @dataclass(frozen=True)

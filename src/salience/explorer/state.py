@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from salience.apps.predict import MOST_DIGITS
 from salience.apps.search import read_vector
 from salience.errors import UserError
 from salience.explorer import groups
@@ -34,6 +33,7 @@ from salience.explorer.model import Model
 from salience.explorer.points import MISSING, Columns, Live
 from salience.explorer.refusals import Unknown
 from salience.explorer.runs import FOLDER, Runs
+from salience.label_files import MOST_DIGITS
 from salience.store import Hits, Store
 from salience.units import printable
 

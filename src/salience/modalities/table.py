@@ -6,101 +6,134 @@ with the statistics found here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api import types
 
 from salience.batch import Column, Spec
 from salience.errors import UserError
-from salience.modalities import Items
+from salience.modalities import Items, cells
+from salience.modalities.cells import Rules
 from salience.modalities.moments import Moments
+from salience.modalities.survey import Survey
+from salience.units import counted, printable
 
-MOST_CATEGORIES = 1000
-FEW_ROWS = 20
+PLAIN = Rules()
 
 
 @dataclass
-class Survey:
-    """What was seen of a table so far.
+class Unseen:
+    """Of a column of categories: cells that have a value, those whose value is none of the run's, and the first."""
 
-    kinds: column -> "number", "text", or why the column is left out
-    seen: text column -> its values
-    wide: a column of numbers holds more than float32 can
+    known: int = 0
+    cells: int = 0
+    first: str = ""
+    row: int = 0
+
+
+class RowCoder:
+    """Turns the frames of a table into rows, one after another, and counts the categories it does not know.
+
+    columns: what each value of a row is;  dtype: of the rows;  rules: how numbers are written
     """
 
-    texts: bool
-    rows: int = 0
-    kinds: dict[str, str] = field(default_factory=dict)
-    seen: dict[str, set[str]] = field(default_factory=dict)
-    wide: bool = False
+    def __init__(self, columns: Sequence[Column], dtype: str, rules: Rules = PLAIN) -> None:
+        self.columns, self.dtype, self.rules = columns, dtype, rules
+        self.row = 0
+        self.unseen: dict[str, Unseen] = {}
+        self._codes = {column.name: _codes(column.categories) for column in columns if column.kind == "category"}
 
-    def add(self, frame: pd.DataFrame) -> None:
-        self.rows += len(frame)
-        for name in frame.columns:
-            column = frame[name]
-            kind = _kind(column, self.texts)
-            before = self.kinds.get(str(name))
-            if kind is None or before not in (None, "number", "text"):
+    def encode(self, frame: pd.DataFrame) -> np.ndarray:
+        """[n columns] of `dtype`. A category that is not known is missing.
+
+        Raises UserError for infinities, and for texts in a column of numbers unless most of them are numbers.
+        """
+        encoded = np.empty((len(frame), len(self.columns)), dtype=self.dtype)
+        for position, column in enumerate(self.columns):
+            values = cells.plain(frame[column.name])
+            code = self._categories if column.kind == "category" else self._numbers
+            encoded[:, position] = code(values, column.name)
+        self.row += len(frame)
+        return encoded
+
+    def _categories(self, values: pd.Series, name: str) -> np.ndarray:
+        codes, unique = pd.factorize(cells.texts_of(values))
+        known, words = self._codes[name], self.rules.words
+        number, strange = np.full(len(unique) + 1, np.nan), np.zeros(len(unique) + 1, bool)  # the last: missing cells
+        for at, text in enumerate(unique):
+            if text.strip() in self.rules.missing:
                 continue
-            self.kinds[str(name)] = kind if before in (None, kind) else "text"
-            self.wide |= kind == "number" and not _fits_float32(column)
+            number[at] = known.get(text, known.get(cells.whole_text(text), np.nan))
+            strange[at] = np.isnan(number[at]) and text.strip() not in words
+        self._count(name, codes, strange, number, unique)
+        return number[codes]
 
-    def add_texts(self, frame: pd.DataFrame) -> None:
-        """A second look, at the columns that turned out to be texts."""
-        for name in frame.columns:
-            if self.kinds.get(str(name)) == "text":
-                seen = self.seen.setdefault(str(name), set())
-                seen.update(_texts(frame[name]).dropna().unique())
-                if len(seen) > MOST_CATEGORIES:
-                    self.kinds[str(name)] = f"more than {MOST_CATEGORIES:,} different texts"
+    def _count(self, name: str, codes: np.ndarray, strange: np.ndarray, number: np.ndarray, unique: Any) -> None:
+        unseen = self.unseen.setdefault(name, Unseen())
+        cells_ = np.flatnonzero(strange[codes])
+        unseen.known += int((~np.isnan(number[codes])).sum())
+        if len(cells_) and not unseen.cells:
+            unseen.first, unseen.row = str(unique[codes[cells_[0]]]), self.row + int(cells_[0])
+        unseen.cells += len(cells_)
 
-    def columns(self) -> tuple[tuple[Column, ...], tuple[str, ...]]:
-        """The columns that are used, and a note on each that is not."""
-        used, notes = [], []
-        for name, kind in self.kinds.items():
-            seen = sorted(self.seen.get(name, ()))
-            if kind == "text" and len(seen) > self.rows / 2 and self.rows > FEW_ROWS:
-                kind = f"{len(seen):,} different texts in {self.rows:,} rows name the rows"
-            if kind == "number":
-                used.append(Column(name))
-            elif kind == "text":
-                used.append(Column(name, "category", tuple(seen)))
-            else:
-                notes.append(f"column '{name}' is left out: {kind}")
-        return tuple(used), tuple(notes)
+    def _numbers(self, column: pd.Series, name: str) -> np.ndarray:
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            column = column.astype(object)
+        read = cells.measured(column, cells.kind_of(column), self.rules)
+        values = read.values
+        infinite = np.flatnonzero(np.isinf(values))
+        if len(infinite):
+            raise UserError(
+                f"source: an infinite value at row {self.row + infinite[0]}, column '{name}'; "
+                "replace it, or leave the cell empty where the value is missing"
+            )
+        return values
+
+    def notes(self) -> tuple[str, ...]:
+        """On values that are none of the categories. Raises UserError for a column in which none of them is known."""
+        found = {name: unseen for name, unseen in self.unseen.items() if unseen.cells}
+        for name, unseen in found.items():
+            if not unseen.known:
+                categories = next(column.categories for column in self.columns if column.name == name)
+                expected = ", ".join(map(printable, categories[:5])) + (", ..." if len(categories) > 5 else "")
+                raise UserError(
+                    f"source: column '{printable(name)}': expected values that were seen in training ({expected}), "
+                    f"got none of them: '{printable(unseen.first)}' in row {unseen.row}; "
+                    "correct them, or leave the cells empty where the value is not known"
+                )
+        return tuple(
+            f"column '{printable(name)}': {counted(unseen.cells, 'value')} not seen in training, such as "
+            f"'{printable(unseen.first)}' in row {unseen.row}, read as missing"
+            for name, unseen in found.items()
+        )
 
 
-def survey(chunks: Iterable[pd.DataFrame], again: Iterable[pd.DataFrame], *, texts: bool) -> Survey:
-    """Looks through a table, given twice: what kind each column is, then which texts it holds."""
-    found = Survey(texts)
-    for frame in chunks:
-        found.add(frame)
-    if "text" in found.kinds.values():
-        for frame in again:
-            found.add_texts(frame)
-    return found
+def _codes(categories: Sequence[str]) -> dict[str, int]:
+    """Texts that mean a category -> its position. 1.0 is 1; 1 is True where the column is one of truth values."""
+    codes = {category: code for code, category in enumerate(categories)}
+    for other in ({"True": "1", "False": "0"}, {"1": "True", "0": "False"}):
+        if set(categories) <= set(other):
+            codes |= {form: codes[one] for one in categories for form in (other[one], one.lower(), one.upper())}
+    return {cells.whole_text(category): code for category, code in codes.items()} | codes
 
 
-def encode(frame: pd.DataFrame, columns: Sequence[Column], dtype: str, first_row: int) -> np.ndarray:
-    """[n columns] of `dtype`. A category that is not known is missing. Raises UserError for infinities and misfits."""
-    encoded = np.empty((len(frame), len(columns)), dtype=dtype)
-    for position, column in enumerate(columns):
-        values = frame[column.name]
-        if column.kind == "category":
-            codes = pd.Index(column.categories, dtype=object).get_indexer(pd.Index(_texts(values)))
-            encoded[:, position] = np.where(codes < 0, np.nan, codes)
-        else:
-            encoded[:, position] = _numbers(values, column.name, first_row)
-    return encoded
+def refuse_texts(found: Survey, columns: Sequence[Column]) -> None:
+    """Raises UserError where a column that the run was trained on as numbers is mostly one of something else."""
+    for column in columns:
+        if column.kind == "number" and not found.holds_numbers(column.name):
+            seen = found.seen[column.name]
+            text, row = next(iter(seen.odd.items()), ("", None))
+            holds = found.kind(column.name) if row is None else f"row {row} holds {text[:40]!r}"
+            raise UserError(f"source: mismatched column '{column.name}': numbers are expected, {holds}")
 
 
 def match_columns(found: Sequence[str], want: Spec) -> None:
     """Raises UserError where a column that the run was trained on is missing."""
-    missing = [column.name for column in want.columns if column.name not in set(found)]
+    there = set(found)
+    missing = [column.name for column in want.columns if column.name not in there]
     if missing:
         names = ", ".join(f"'{name}'" for name in missing[:5])
         raise UserError(
@@ -130,65 +163,3 @@ def _shown(column: Column, value: float) -> str:
     if np.isnan(value):
         return "–"
     return column.categories[int(value)] if column.kind == "category" else f"{value:g}"
-
-
-def _kind(column: pd.Series, texts: bool) -> str | None:
-    """ "number", "text", why it cannot be used, or None where every cell is missing and nothing is known."""
-    if types.is_bool_dtype(column.dtype) or isinstance(column.dtype, pd.CategoricalDtype):
-        return "text"
-    if types.is_numeric_dtype(column.dtype) and not types.is_complex_dtype(column.dtype):
-        return "number"
-    if types.is_datetime64_any_dtype(column.dtype) or types.is_timedelta64_dtype(column.dtype):
-        return "number"
-    known = column.dropna()
-    if known.empty:
-        return None
-    if not known.map(lambda value: isinstance(value, (str, bool, int, float))).all():
-        return f"its cells hold {type(known.iloc[0]).__name__}, neither numbers nor texts"
-    parsed = pd.to_numeric(known, errors="coerce") if texts or not isinstance(known.iloc[0], str) else None
-    return "number" if parsed is not None and parsed.notna().all() else "text"
-
-
-def _fits_float32(column: pd.Series) -> bool:
-    return column.dtype in (np.float32, np.float16, np.int8, np.uint8, np.int16, np.uint16)
-
-
-def _texts(column: pd.Series) -> pd.Series:
-    """As texts, missing values kept: True is "True", 3 is "3"."""
-    return column.astype(object).where(column.notna(), None).map(str, na_action="ignore").astype(object)
-
-
-def _numbers(column: pd.Series, name: str, first_row: int) -> np.ndarray:
-    values = _days(column) if types.is_datetime64_any_dtype(column.dtype) else _parsed(column, name, first_row)
-    infinite = np.flatnonzero(np.isinf(values))
-    if len(infinite):
-        raise UserError(
-            f"source: an infinite value at row {first_row + infinite[0]}, column '{name}'; "
-            "replace it, or leave the cell empty where the value is missing"
-        )
-    return values
-
-
-def _parsed(column: pd.Series, name: str, first_row: int) -> np.ndarray:
-    if types.is_timedelta64_dtype(column.dtype):
-        return _in_days(column)
-    if types.is_numeric_dtype(column.dtype):
-        return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    parsed = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    wrong = np.flatnonzero(np.isnan(parsed) & column.notna().to_numpy())
-    if len(wrong):
-        raise UserError(
-            f"source: mismatched column '{name}': numbers are expected, row {first_row + wrong[0]} "
-            f"holds {str(column.iloc[wrong[0]])[:40]!r}"
-        )
-    return parsed
-
-
-def _days(column: pd.Series) -> np.ndarray:
-    """Days since 1970."""
-    naive = column.dt.tz_convert(None) if getattr(column.dtype, "tz", None) else column
-    return _in_days(naive - pd.Timestamp(0).as_unit(naive.dt.unit))  # in nanoseconds, far years overflow
-
-
-def _in_days(passed: Any) -> np.ndarray:
-    return (passed / pd.Timedelta(days=1)).to_numpy(dtype=np.float64, na_value=np.nan)

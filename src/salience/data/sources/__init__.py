@@ -24,6 +24,45 @@ TABLES = {
 }
 
 
+# The options of `Reading` that each kind of source knows; labels that are given beside it may have missing values.
+KNOWN = {
+    "a CSV file": ("separator", "decimal", "header", "missing"),
+    "a table": ("aspect", "missing"),
+    "an array": ("aspect", "missing"),
+    "a folder of images": ("folders", "aspect"),
+    "an image": ("aspect",),
+    "a built-in data set": ("aspect",),
+}
+
+
+def refuse_unused(source: Any, query: Query) -> None:
+    """Raises UserError for an option of the reading that says nothing about a source of this kind."""
+    kind = _kind(source)
+    known = {*KNOWN[kind], *(["missing"] if query.labels is not None else [])}
+    for name in query.reading.to_dict():
+        if name not in known:
+            takers = [other for other, options in KNOWN.items() if name in options]
+            raise UserError(f"{name}: it is for {' and '.join(takers)}, and the source is {kind}; leave it out")
+
+
+def _kind(source: Any) -> str:
+    if not isinstance(source, str | Path):
+        return "a table" if type(source).__module__.split(".")[0] in ("datasets", "pandas") else "an array"
+    name, _ = without_split(str(source))
+    if name.startswith("hf://"):
+        return "a table"
+    path = Path(name).expanduser()
+    if name in builtin.NAMES and not Path(name).exists():
+        return "a built-in data set"
+    if path.is_dir():
+        if idx.holds_idx(path):
+            return "an array"
+        return "a table" if next(path.glob("*.parquet"), None) else "a folder of images"
+    if path.suffix.lower() in TABLES:
+        return "a CSV file" if TABLES[path.suffix.lower()][0] == "delimited" else "a table"
+    return "an image" if path.suffix.lower() in EXTENSIONS else "an array"
+
+
 def find_source(source: Any, query: Query) -> Source:
     """What `source` is. Raises UserError where it is nothing we can open."""
     if isinstance(source, (str, Path)):

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from salience.data.cache import require_memory
-from salience.data.labels import encode_groups, encode_known, encode_labels
+from salience.data.labels import encode_groups, encode_known, labelled
 from salience.data.source import Found, Frames, Source, mark_of, mark_of_files, mark_of_values
 from salience.data.sources.query import SPLITS, Query, choose_split, only_train
 from salience.errors import UserError
@@ -32,6 +32,7 @@ REMEDIES = {
 }
 SHOWN = 20  # names in a message
 FRAME_ROWS = 65536
+LABEL_FORMAT = 2  # how labels are read; another number where it changes, so that what was prepared before is not used
 X_NAMES = ("x", "X", "images", "data", "arr_0")
 Y_NAMES = ("y", "Y", "labels", "label", "target")
 
@@ -122,8 +123,11 @@ def found_array(
         given = values_for(y, len(x), "labels")
         if classes:
             return Found(x, None, encode_known(given, classes, "labels"), classes, group_codes, views=views)
-    labels, names = (None, ()) if given is None else encode_labels(given, measurements=query.labels is not None)
-    return Found(_content(x), None, labels, names, group_codes, views=views)
+    if given is None:
+        return Found(_content(x), None, None, (), group_codes, views=views)
+    by_user = query.labels is not None
+    labels, names, notes = labelled(given, "the label array", query.reading.missing or (), measurements=by_user)
+    return Found(_content(x), None, labels, names, group_codes, views=views, notes=notes)
 
 
 def _content(x: np.ndarray) -> np.ndarray | Frames:
@@ -305,8 +309,8 @@ def _only_pair(names: list[str], path: Path) -> tuple[str, str | None]:
 
 
 def side_mark(query: Query) -> str:
-    """Of labels and groups that are given beside an array: as values, or as files."""
-    marks = []
+    """Of labels and groups that are given beside an array: as values, or as files; and of how labels are read."""
+    marks = [f"labels {LABEL_FORMAT} {query.reading.missing}"]
     for side in (query.labels, query.groups):
         if isinstance(side, (str, Path)):
             path = Path(side).expanduser()

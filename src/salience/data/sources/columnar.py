@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from pandas.api.extensions import ExtensionDtype
 from salience.data.source import Source, mark_of_files
 from salience.data.sources.columnar_process import Reader
 from salience.data.sources.query import Query, choose_split, split_of
-from salience.data.sources.tabular import BATCH_ROWS, CHUNK_ROWS, Table, from_file, one_line
+from salience.data.sources.tabular import BATCH_ROWS, CHUNK_ROWS, Table, from_file, image_column, one_line
 from salience.errors import UserError
 
 NULLABLE: dict[str, ExtensionDtype] = {
@@ -57,16 +57,18 @@ def parquet_files(paths: Sequence[Path], name: str, split: str, query: Query) ->
     return from_file(name, split, location, mark_of_files(paths), lambda: _table(paths, "parquet"), query)
 
 
-def arrow_image_column(schema: pa.Schema, features: dict[str, Any]) -> str | None:
-    """The first column that Hugging Face calls an image, or that is a struct with bytes, or is named so and binary."""
-    for column in schema:
-        described = features.get(column.name, {}).get("_type") == "Image"
-        struct = pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0
-        binary = pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)
-        if described or struct or binary:
-            name: str = column.name
-            return name
-    return None
+def arrow_image_column(
+    schema: pa.Schema, features: dict[str, Any], frames: Callable[[list[str]], Iterator[pd.DataFrame]]
+) -> str | None:
+    """The column that Hugging Face calls an image, else the first one of bytes, or of structs with bytes, that are."""
+    names: list[str] = [column.name for column in schema]
+    described = (name for name in names if features.get(name, {}).get("_type") == "Image")
+    return next(described, None) or image_column([column.name for column in schema if _has_bytes(column.type)], frames)
+
+
+def _has_bytes(kind: pa.DataType) -> bool:
+    struct = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+    return struct or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
 def arrow_features(schema: pa.Schema) -> dict[str, Any]:
@@ -96,7 +98,7 @@ def _table(paths: Sequence[Path], form: str) -> Table:
             for batch in reader.batches(path, columns):
                 yield _to_pandas(batch, path)
 
-    image = arrow_image_column(schema, features)
+    image = arrow_image_column(schema, features, frames)
     return Table(names, frames, features, image, folder=paths[0].parent, index=_named_index(schema))
 
 

@@ -2,67 +2,135 @@
 
 from __future__ import annotations
 
-import csv as csv_module
+import io
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO, cast
 
 import pandas as pd
 
 from salience.data.source import Source, mark_of_files
+from salience.data.sources.dialect import COMMENT, SPACE, Dialect, find_dialect, numbered
 from salience.data.sources.query import Query, choose_split
-from salience.data.sources.tabular import CHUNK_ROWS, UNNAMED, Table, from_file, one_line
+from salience.data.sources.tabular import CHUNK_ROWS, Table, from_file, one_line
 from salience.errors import UserError
+from salience.reading import Reading
+from salience.units import counted
 
-SEPARATORS = ",;\t|"
+READ_AT_ONCE = 1 << 18  # characters
 
 
 def csv(path: Path, query: Query) -> Source:
     """A CSV or TSV file."""
     choose_split(query.split, ["train"], str(path))
-    return from_file(path.stem, "train", str(path.resolve()), mark_of_files([path]), lambda: _csv_table(path), query)
+    location, mark = str(path.resolve()), mark_of_files([path])
+    return from_file(path.stem, "train", location, mark, lambda: _csv_table(path, query.reading), query)
 
 
-def _csv_table(path: Path) -> Table:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            line = file.readline()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"source: {path} cannot be read as CSV: {one_line(error)}; save it as UTF-8") from error
-    if not line.strip():
-        raise UserError(f"source: {path} is empty; a line of column names and rows are needed")
-    separator = max(SEPARATORS, key=line.count)
-    header = next(csv_module.reader([line], delimiter=separator, skipinitialspace=True))
-    names = [name.strip() or f"{UNNAMED}{i}" for i, name in enumerate(header)]
-
-    def frames(columns: list[str]) -> Iterator[pd.DataFrame]:
-        for chunk in _csv_chunks(path, separator, names):
-            yield chunk[columns]
-
-    def verbatim(columns: list[str]) -> Iterator[pd.DataFrame]:
-        for chunk in _csv_chunks(path, separator, names, verbatim=True):
-            yield chunk[columns]
-
-    return Table(names, frames, {}, None, texts=True, folder=path.parent, verbatim=verbatim)
+def _csv_table(path: Path, reading: Reading) -> Table:
+    dialect = find_dialect(path, reading)
+    file = _File(path, dialect)
+    return Table(
+        dialect.names, file.frames, {}, None, texts=True, folder=path.parent,
+        comma=dialect.separator == ";", notes=dialect.notes, late_notes=file.notes,
+    )  # fmt: skip
 
 
-def _csv_chunks(path: Path, separator: str, names: list[str], *, verbatim: bool = False) -> Iterator[pd.DataFrame]:
-    """Cells as texts; empty ones are missing, and unless `verbatim` those that say so ("NA", "None", "nan").
+@dataclass
+class _File:
+    """maybe_short: the last cell of some row is missing, so that the row may be shorter than the others"""
 
-    A row longer than the header is an error, never shifted or cut.
-    """
-    try:
-        reader = pd.read_csv(
-            path, sep=separator, names=names, header=0, index_col=False, dtype=str, chunksize=CHUNK_ROWS,
-            encoding="utf-8-sig", skipinitialspace=True, keep_default_na=not verbatim, na_values=[""],
-        )  # fmt: skip
-        with reader:
-            while True:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("error", pd.errors.ParserWarning)
-                    chunk = next(reader, None)
-                if chunk is None:
-                    return
-                yield chunk
-    except (ValueError, OSError, pd.errors.ParserWarning) as error:
-        raise UserError(f"source: {path} cannot be read as CSV: {one_line(error)}") from error
+    path: Path
+    dialect: Dialect
+    maybe_short: bool = False
+
+    def frames(self, columns: list[str]) -> Iterator[pd.DataFrame]:
+        """Cells as texts; only empty ones are missing. A row longer than the header is an error, never cut."""
+        try:
+            with _table_in(self.path, self.dialect) as file, _reader(file, self.dialect) as reader:
+                while (chunk := _next(reader)) is not None:
+                    self.maybe_short |= bool(chunk[self.dialect.names[-1]].isna().any())
+                    yield chunk[columns]
+        except (ValueError, OSError, pd.errors.ParserWarning) as error:
+            self._refuse_long_rows()
+            raise UserError(f"source: {self.path} cannot be read as CSV: {one_line(error)}") from error
+
+    def notes(self) -> tuple[str, ...]:
+        """On rows with fewer cells than there are columns."""
+        if not self.maybe_short:
+            return ()
+        width = len(self.dialect.names)
+        short = [row for row, (_, cells) in enumerate(self._rows()) if len(cells) < width]
+        if not short:
+            return ()
+        have = "has" if len(short) == 1 else "have"
+        return (
+            f"{counted(len(short), 'row')} {have} fewer cells than the {width} columns, the first is row {short[0]}; "
+            "the cells at the end are read as missing",
+        )
+
+    def _refuse_long_rows(self) -> None:
+        width = len(self.dialect.names)
+        for row, (line, cells) in enumerate(self._rows()):
+            if len(cells) > width:
+                raise UserError(
+                    f"source: {self.path} cannot be read as CSV: expected {counted(width, 'cell')} in each row, as in "
+                    f"its first line, got {len(cells)} in row {row} (line {line}); put texts that contain the "
+                    "separator in quotes"
+                )
+
+    def _rows(self) -> Iterator[tuple[int, list[str]]]:
+        """(line, cells) of every row below the header."""
+        with _table_in(self.path, self.dialect) as file:
+            rows = numbered(file, self.dialect.separator, self.path)
+            if self.dialect.header:
+                next(rows, None)
+            yield from ((line + self.dialect.skip, cells) for line, cells in rows)
+
+
+def _reader(file: TextIO, dialect: Dialect) -> pd.io.parsers.TextFileReader:
+    separator = r"\s+" if dialect.separator == SPACE else dialect.separator
+    return pd.read_csv(
+        file, sep=separator, names=dialect.names, header=0 if dialect.header else None, index_col=False, dtype=str,
+        chunksize=CHUNK_ROWS, skipinitialspace=True, keep_default_na=False, na_values=[""],
+    )  # fmt: skip
+
+
+def _next(reader: pd.io.parsers.TextFileReader) -> pd.DataFrame | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        return next(reader, None)
+
+
+def _table_in(path: Path, dialect: Dialect) -> TextIO:
+    """The file, open where its table begins."""
+    file = path.open(encoding="utf-8-sig", newline="")
+    for _ in range(dialect.skip):
+        file.readline()
+    return cast(TextIO, _WithoutComments(file)) if dialect.comments else file
+
+
+class _WithoutComments(io.TextIOBase):
+    """A text without the lines that begin with #."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+
+    def read(self, size: int | None = -1) -> str:
+        most = READ_AT_ONCE if size is None or size < 0 else size
+        lines: list[str] = []
+        while sum(map(len, lines[-1:])) < most and (line := self.readline()):
+            lines.append(line)
+            most -= len(line)
+        return "".join(lines)
+
+    def readline(self, size: int = -1) -> str:  # type: ignore[override]
+        while (line := self.file.readline()).startswith(COMMENT):
+            pass
+        return line
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()

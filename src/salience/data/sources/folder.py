@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from salience.data.ids import Ids
-from salience.data.labels import encode_groups, encode_labels
+from salience.data.labels import encode_groups, labelled
 from salience.data.source import Encoded, Found, Source, mark_of, mark_of_files
 from salience.data.sources.folder_layout import Layout, find_layout
 from salience.data.sources.folder_tree import Listing, list_images
 from salience.data.sources.query import Query, choose_split
 from salience.errors import UserError
+from salience.label_files import Matched, match_items, read_label_file
 from salience.modalities.decode import Blob
 from salience.units import counted, printable
 
@@ -56,7 +57,8 @@ def one_image(path: Path, query: Query) -> Source:
 def _found(layout: Layout, listing: Listing, query: Query) -> Found:
     labels, classes, notes = None, layout.classes, layout.notes
     if query.labels is not None:
-        labels, classes = _labels_from_file(listing.paths, query)
+        labels, classes, more = _labels_from_file(listing.paths, query)
+        notes += more
     elif classes:
         number = {name: code for code, name in enumerate(classes)}
         labels = np.array([number.get(layout.class_of(path) or "", -1) for path in listing.paths], dtype=np.int64)
@@ -99,15 +101,29 @@ def _label_file(query: Query) -> Path | None:
     return path
 
 
-def _labels_from_file(paths: list[str], query: Query) -> tuple[np.ndarray, tuple[str, ...]]:
-    import pandas as pd
-
-    # "None" and "NA" may be labels: only an empty cell is a missing one
-    table = pd.read_csv(Path(str(query.labels)).expanduser(), dtype=str, keep_default_na=False, na_values=[""])
-    if not {"item", "label"} <= set(table.columns):
-        raise UserError(f"labels: {query.labels} has columns {', '.join(table.columns)}; item and label are needed")
-    label_of = dict(zip(table["item"], table["label"], strict=True))
-    if not any(path in label_of for path in paths):
+def _labels_from_file(paths: list[str], query: Query) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
+    """Class numbers, names of the classes, and notes."""
+    file = Path(str(query.labels)).expanduser()
+    lines = read_label_file(file, empty=True)
+    found = match_items(lines, paths, file, name="the folder", strangers=True)
+    if not found.label_of:
         example = printable(paths[0])
         raise UserError(f"labels: no item of {query.labels} is in the folder; items are paths such as {example}")
-    return encode_labels([label_of.get(path) for path in paths])
+    labels, classes, notes = labelled(
+        [found.label_of.get(row) for row in range(len(paths))],
+        "the labels file",
+        query.reading.missing or (),
+        texts=True,
+    )
+    return labels, classes, (*_stranger_notes(found, query), *notes)
+
+
+def _stranger_notes(found: Matched, query: Query) -> tuple[str, ...]:
+    if not found.strangers:
+        return ()
+    first, count = found.strangers[0], len(found.strangers)
+    name = "names" if count == 1 else "name"
+    return (
+        f"{counted(count, 'line')} of {query.labels} {name} no item of the folder, "
+        f"the first is line {first.number}: '{printable(first.item)}'",
+    )

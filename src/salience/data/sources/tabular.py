@@ -5,24 +5,30 @@ Files are read by `columnar` and `delimited`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from salience.data.labels import encode_groups, encode_known, encode_labels
+from salience.data.labels import encode_groups, encode_known, labelled
 from salience.data.source import Encoded, Found, Frames, Source, mark_of
 from salience.data.sources.arrays import values_for
 from salience.data.sources.query import Query, choose_split
 from salience.errors import UserError
-from salience.modalities.decode import Blob, Refused
+from salience.modalities.decode import EXTENSIONS, Blob, Refused
 
 BATCH_ROWS = 1024
+LOOKED_AT = 20  # cells, to tell whether a column holds images
 CHUNK_ROWS = 65536
-UNNAMED = "Unnamed: "
-IMAGE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
+CELLS = 2  # how cells are read; another number where it changes, so that what was prepared before is not used
+IMAGE_MAGIC = (
+    *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"\0\0\1\0"),
+    *(b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
+)
 
 
 @dataclass(frozen=True)
@@ -33,10 +39,10 @@ class Table:
     frames: DataFrames of these columns, in order
     features: Hugging Face's description of the columns, empty where there is none
     image: the column that holds encoded images, None where none does
-    texts: every cell is a text as it stood in a file
+    texts: every cell is a text as it stood in a file;  comma: of texts, 1,234 has a decimal comma if nothing else tells
     folder: of the data file; image paths are relative to it and may not leave it. None for what a program built
-    verbatim: `frames` in which only an empty cell is missing, where that makes a difference: "None" may be a label
     index: columns that were the index of the DataFrame that was saved; they are used as labels or groups only
+    notes: on how it is read;  late_notes: the same, known once the frames were read
     """
 
     names: list[str]
@@ -44,9 +50,11 @@ class Table:
     features: dict[str, Any]
     image: str | None
     texts: bool = False
+    comma: bool = False
     folder: Path | None = None
-    verbatim: Callable[[list[str]], Iterator[pd.DataFrame]] | None = None
     index: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    late_notes: Callable[[], tuple[str, ...]] = tuple
 
 
 def frame(data: Any, query: Query) -> Source:
@@ -61,13 +69,13 @@ def from_file(name: str, split: str, location: str, mark: str, table: Callable[[
     def read() -> Found:
         return found_in(table(), query)
 
-    options = f"labels {_short(query.labels)} groups {_short(query.groups)} {query.reading}"
+    options = f"cells {CELLS} labels {_short(query.labels)} groups {_short(query.groups)} {query.reading}"
     return Source(name, split, read, mark_of([mark, options]), f"{location} {options}")
 
 
 def found_in(table: Table, query: Query) -> Found:
     """Images or rows of a table, with the label and group columns taken out."""
-    if repeated := {name for name in table.names if table.names.count(name) > 1}:
+    if repeated := [name for name, count in Counter(table.names).items() if count > 1]:
         raise UserError(f"source: more than one column is named '{min(repeated)}'; name them apart")
     label = _label_column(table, query)
     group = _column(table, query.groups, "groups") if isinstance(query.groups, str) else None
@@ -75,16 +83,13 @@ def found_in(table: Table, query: Query) -> Found:
     groups = _groups(table, group, query)
     if table.image is not None:
         rows, chunks = _image_chunks(table, table.image)
-        return Found(Encoded(rows, chunks), None, labels, classes, groups, notes=notes)
+        return Found(Encoded(rows, chunks), None, labels, classes, groups, notes=table.notes + notes)
     names = [name for name in table.names if name not in (label, group)]
-    indices = [name for name in names if name.startswith(UNNAMED) or name == "__index_level_0__"]
-    if indices:
-        notes += (f"column '{indices[0]}' is left out: it numbers the rows",)
-    names = [name for name in names if name not in indices]
     if was_index := [name for name in names if name in table.index]:
         notes += (f"column '{was_index[0]}' is left out: it was the index of the DataFrame that was saved",)
         names = [name for name in names if name not in was_index]
-    return Found(Frames(lambda: table.frames(names), table.texts), None, labels, classes, groups, notes=notes)
+    content = Frames(lambda: table.frames(names), table.texts, query.reading, table.comma, table.late_notes)
+    return Found(content, None, labels, classes, groups, notes=table.notes + notes)
 
 
 def _label_column(table: Table, query: Query) -> str | None:
@@ -105,15 +110,16 @@ def _column(table: Table, name: str, argument: str) -> str:
 
 
 def _labels(table: Table, column: str | None, query: Query) -> tuple[Any, tuple[str, ...], tuple[str, ...]]:
+    missing = query.reading.missing or ()
     if column is None:
         given = None if query.labels is None else values_for(query.labels, _count(table), "labels")
-        return (None, (), ()) if given is None else (*encode_labels(given, measurements=True), ())
-    values = _values(table.verbatim or table.frames, column)
+        return (None, (), ()) if given is None else labelled(given, "the label array", missing, measurements=True)
+    values = _values(table.frames, column)
     if names := _class_names(table, column):
         return encode_known(values, names, f"labels: column '{column}'"), tuple(names), ()
     named = isinstance(query.labels, str)  # by the user, who may want a regression target
     try:
-        return (*encode_labels(_parsed(values) if table.texts else values, measurements=named), ())
+        return labelled(values, f"column '{column}'", missing, texts=table.texts, measurements=named)
     except UserError:
         if named:
             raise
@@ -123,18 +129,14 @@ def _labels(table: Table, column: str | None, query: Query) -> tuple[Any, tuple[
 
 def _groups(table: Table, column: str | None, query: Query) -> Any:
     if column is not None:
-        return encode_groups(_values(table.frames, column))
+        values = _values(table.frames, column)
+        return encode_groups(values.mask(values.isin(query.reading.missing or ())))
     given = None if query.groups is None else values_for(query.groups, _count(table), "groups")
     return None if given is None else encode_groups(given)
 
 
 def _values(frames: Callable[[list[str]], Iterator[pd.DataFrame]], column: str) -> pd.Series:
     return pd.concat([chunk[column] for chunk in frames([column])], ignore_index=True)
-
-
-def _parsed(values: pd.Series) -> pd.Series:
-    numbers = pd.to_numeric(values, errors="coerce")
-    return numbers if numbers.notna().sum() == values.notna().sum() else values
 
 
 def _count(table: Table) -> int:
@@ -180,22 +182,41 @@ def _class_names(table: Table, column: str) -> list[str]:
 
 
 def _frame_table(data: pd.DataFrame) -> Table:
+    notes: tuple[str, ...] = ()
+    if isinstance(data.columns, pd.MultiIndex):
+        names = ["_".join(str(part) for part in parts if str(part)) for parts in data.columns]
+        notes = (f"columns of several levels are named by all of them, such as '{names[0]}'",) if names else ()
+        data = data.set_axis(names, axis=1)
     data = data.rename(columns=str)
 
     def frames(columns: list[str]) -> Iterator[pd.DataFrame]:
         yield data[columns]
 
-    image = next((str(name) for name in data.columns if _holds_images(data[name])), None)
-    return Table([str(name) for name in data.columns], frames, {}, image)
+    names = [str(name) for name in data.columns]
+    candidates = [name for name in dict.fromkeys(names) if names.count(name) == 1 and data[name].dtype == object]
+    return Table(names, frames, {}, image_column(candidates, frames), notes=notes)
 
 
-def _holds_images(column: Any) -> bool:
-    if not isinstance(column, pd.Series) or column.dtype != object or column.dropna().empty:
+def image_column(candidates: Iterable[str], frames: Callable[[list[str]], Iterator[pd.DataFrame]]) -> str | None:
+    """The first of these columns whose first cells are mostly encoded images, by their bytes or names."""
+    return next((name for name in candidates if _holds_images(next(frames([name]), None), name)), None)
+
+
+def _holds_images(frame: pd.DataFrame | None, name: str) -> bool:
+    if frame is None:
         return False
-    cell = column.dropna().iloc[0]
-    if isinstance(cell, dict):
-        return "bytes" in cell
-    return isinstance(cell, bytes) and cell.startswith(IMAGE_MAGIC)
+    cells = [cell for cell in islice(frame[name].dropna(), LOOKED_AT) if isinstance(cell, dict | bytes)]
+    found = [_is_image(cell) for cell in cells]
+    return bool(found) and sum(found) >= len(found) / 2
+
+
+def _is_image(cell: dict[str, Any] | bytes) -> bool:
+    if isinstance(cell, bytes):
+        return cell.startswith(IMAGE_MAGIC) or cell[4:8] == b"ftyp"
+    content, path = cell.get("bytes"), cell.get("path")
+    if isinstance(content, bytes):
+        return _is_image(content)
+    return isinstance(path, str) and "." + path.rpartition(".")[2].lower() in EXTENSIONS
 
 
 def _short(given: Any) -> str:

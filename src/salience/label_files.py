@@ -1,0 +1,167 @@
+"""A labels file: CSV with the columns item and label. An item is a relative path as in the source, or a row number.
+
+The one reader of such files. It imports nothing heavy, so that a command can look at a file before it loads torch.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
+
+from salience.csv_text import original
+from salience.errors import UserError
+from salience.units import counted, printable
+
+MOST_DIGITS = 18  # of a row number
+MOST_COMPARED = 100_000  # names among which a similar one is looked for
+
+
+@dataclass(frozen=True)
+class Line:
+    """number: in the file, from 1;  label: empty where there is none"""
+
+    number: int
+    item: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Matched:
+    """label_of: the row of an item -> its label;  strangers: lines that name none of the items"""
+
+    label_of: dict[int, str]
+    strangers: tuple[Line, ...] = ()
+
+
+def read_label_file(path: Path, *, empty: bool = False) -> list[Line]:
+    """Each line that has something, white space around its cells removed.
+
+    empty: whether a label may be empty
+    Raises UserError that names the line, where the file is no CSV file with an item and a label in each line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"labels: {path} is not text in UTF-8; save it as CSV in UTF-8") from None
+    except OSError as error:
+        raise UserError(f"labels: {path} cannot be read: {error.strerror}") from error
+    reader = csv.reader(text.splitlines(), skipinitialspace=True)
+    columns: list[str] | None = None
+    found = []
+    try:
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if any(cells) and columns is None:
+                columns = read_header(cells, path, reader.line_num)
+            elif any(cells) and columns is not None:
+                found.append(_line(cells, columns, path, reader.line_num, empty=empty))
+    except csv.Error as error:
+        raise UserError(f"labels: {path} line {reader.line_num} cannot be read as CSV: {error}") from error
+    return found
+
+
+def _line(cells: list[str], columns: list[str], path: Path, number: int, *, empty: bool) -> Line:
+    if len(cells) != len(columns):
+        raise UserError(
+            f"labels: {path} line {number} has {counted(len(cells), 'cell')}, the header {len(columns)}; "
+            "put text that contains commas in quotes"
+        )
+    line = Line(number, original(cells[columns.index("item")]), original(cells[columns.index("label")]))
+    if not line.item or not (line.label or empty):
+        missing = "label" if line.item else "item"
+        raise UserError(f"labels: {path} line {number} has no {missing}; fill it in or remove the line")
+    return line
+
+
+def read_header(cells: list[str], path: Path, line: int) -> list[str]:
+    """The names of the columns in lower case. Raises UserError unless item and label are among them, once each."""
+    columns = [cell.lower() for cell in cells]
+    if columns.count("item") != 1 or columns.count("label") != 1:
+        raise UserError(
+            f"labels: {path} line {line} is '{printable(','.join(cells))}', not the header; "
+            "write 'item,label' above the items"
+        )
+    return columns
+
+
+def match_items(
+    lines: Iterable[Line],
+    ids: Sequence[str],
+    path: Path,
+    *,
+    name: str,
+    bad: Mapping[str, str] | None = None,
+    strangers: bool = False,
+) -> Matched:
+    """The row of the item that each line names, and its label. A line without a label is passed over.
+
+    name: of the source;  bad: items that were left out, and why;  strangers: whether lines may name no item
+    Raises UserError that names the line, for an item that is not there, and for two labels of one item.
+    """
+    row_of = {item: row for row, item in enumerate(ids)}
+    found: dict[int, Line] = {}
+    unknown: list[Line] = []
+    for line in lines:
+        row = find_item(line.item, row_of, bad or {})
+        if row is None and not strangers:
+            raise UserError(f"labels: {path} line {line.number}: {_reason(line.item, row_of, name, bad or {})}")
+        if row is None:
+            unknown.append(line)
+        elif line.label:
+            _refuse_conflict(found.setdefault(row, line), line, path)
+    return Matched({row: line.label for row, line in found.items()}, tuple(unknown))
+
+
+def _refuse_conflict(before: Line, line: Line, path: Path) -> None:
+    if before.label != line.label:
+        raise UserError(
+            f"labels: {path} line {line.number} says '{printable(line.item)}' is '{printable(line.label)}', "
+            f"line {before.number} says '{printable(before.label)}'; keep one"
+        )
+
+
+def find_item(item: str, row_of: Mapping[str, int], bad: Mapping[str, str]) -> int | None:
+    """The row of an item named by its id, or by its row number where the ids are names. None where there is none."""
+    spelt = _spellings(item)
+    row = next((row_of[one] for one in spelt if one in row_of), None)
+    if row is not None or any(one in bad for one in spelt):
+        return row
+    number = _number(item)
+    return number if number is not None and number < len(row_of) and not are_numbers(row_of) else None
+
+
+def _spellings(item: str) -> list[str]:
+    number = _number(item)
+    return [item, str(PurePosixPath(item.replace("\\", "/"))), *([] if number is None else [str(number)])]
+
+
+def _number(item: str) -> int | None:
+    return int(item) if item.isdecimal() and len(item) <= MOST_DIGITS else None
+
+
+def are_numbers(ids: Iterable[str]) -> bool:
+    """Whether ids are row numbers of the source: where items were left out, those are no positions among the rest."""
+    return all(map(str.isdecimal, ids))
+
+
+def _reason(item: str, row_of: Mapping[str, int], name: str, bad: Mapping[str, str]) -> str:
+    left_out = next((bad[one] for one in _spellings(item) if one in bad), None)
+    if left_out is not None:
+        return f"'{printable(item)}' could not be read ({printable(left_out)}) and was left out; remove the line"
+    return f"{name} has no item '{printable(item)}'; {remedy(item, row_of)}"
+
+
+def remedy(item: str, row_of: Mapping[str, int]) -> str:
+    """What could stand in place of an item that is not there."""
+    if row_of and are_numbers(row_of):
+        numbers = [int(name) for name in row_of]
+        return f"row numbers go from {min(numbers)} to {max(numbers)}"
+    if item.isdecimal():
+        return f"row numbers go from 0 to {len(row_of) - 1}"
+    near = get_close_matches(item, row_of, n=1) if len(row_of) <= MOST_COMPARED else []
+    if near:
+        return f"did you mean '{printable(near[0])}'?"
+    return f"name an item like '{printable(next(iter(row_of), ''))}', or its row number"

@@ -1,0 +1,234 @@
+"""Cells of a table: which of them are missing, and the number or text that each other one stands for.
+
+A text is a number in one of two notations: with a decimal point, 1,234.5, or with a decimal comma, 1.234,5. Groups of
+three digits may be separated by the other sign, a space or an apostrophe. A percentage is a fraction: 12% is 0.12.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from numbers import Number
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pandas.api import types
+
+# As pandas documents for `read_csv`, na_values.
+MISSING_WORDS = frozenset(
+    (
+        *(
+            "",
+            "#N/A",
+            "#N/A N/A",
+            "#NA",
+            "-1.#IND",
+            "-1.#QNAN",
+            "-NaN",
+            "-nan",
+            "1.#IND",
+            "1.#QNAN",
+            "<NA>",
+            "N/A",
+            "NA",
+        ),
+        *("NULL", "NaN", "None", "n/a", "nan", "null"),
+    )
+)
+OTHER = {".": ",", ",": "."}
+_NUMBER = (
+    r"[+-]?(?=[^eE]*\d)(?:\d{{1,3}}([{groups}'’ \xa0\u2009\u202f])\d{{3}}(?:\1\d{{3}})*|\d*)"
+    r"(?:{sign}\d*)?(?:[eE][+-]?\d+)?"
+)
+_PATTERN = {sign: re.compile(_NUMBER.format(groups=OTHER[sign], sign=re.escape(sign)), re.ASCII) for sign in OTHER}
+_WHOLE = re.compile(r"(-?\d+)\.0+", re.ASCII)
+_EPOCH = datetime.datetime(1970, 1, 1)
+_DAY = datetime.timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How cells are read.
+
+    decimal: the decimal sign that is tried first;  strict: the other sign is not tried, because the user named this one
+    missing: words for a missing value, besides those that pandas knows in a column of numbers
+    """
+
+    decimal: str = "."
+    strict: bool = False
+    missing: tuple[str, ...] = ()
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """What stands for a missing value in a column of numbers."""
+        return MISSING_WORDS | frozenset(self.missing)
+
+
+def parse(text: str, rules: Rules) -> float | None:
+    """The number that a text stands for, None where it is no number."""
+    cell = text.strip().replace("−", "-")
+    percent = cell.endswith("%")
+    cell = cell.removesuffix("%").rstrip()
+    for sign in (rules.decimal,) if rules.strict else (rules.decimal, OTHER[rules.decimal]):
+        match = _PATTERN[sign].fullmatch(cell)
+        if match:
+            plain = cell.replace(match[1], "") if match[1] else cell
+            number = float(plain.replace(sign, "."))
+            return number / 100 if percent else number
+    return None
+
+
+def decimal_sign(text: str) -> str | None:
+    """The decimal sign that a text must have been written with: "." or ","; None where it may be either, or neither."""
+    fits = [sign for sign in OTHER if parse(text, Rules(sign, strict=True)) is not None]
+    return fits[0] if len(fits) == 1 else None
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What a column holds.
+
+    values: [n] float64, NaN where no number is;  odd: [n] bool, cells that are neither numbers nor missing
+    written: [n] bool, numbers with a decimal comma, a thousands separator or a percent sign
+    """
+
+    values: np.ndarray
+    odd: np.ndarray
+    written: np.ndarray
+
+
+def numbers_in(column: pd.Series, rules: Rules) -> Numbers:
+    """The numbers that a column of texts, of texts and numbers, or of numbers holds."""
+    if types.is_numeric_dtype(column.dtype):
+        return _all_numbers(column.to_numpy(dtype=np.float64, na_value=np.nan), rules)
+    known = column.notna().to_numpy()
+    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
+    unsure = known & np.isnan(values)
+    if rules.decimal == ",":
+        unsure |= known & texts_of(column).str.contains(".", regex=False).fillna(False).to_numpy(dtype=bool)
+    odd, written = np.zeros(len(values), bool), np.zeros(len(values), bool)
+    if unsure.any():
+        values[unsure], odd[unsure] = _parsed(column[unsure], rules)
+        written[unsure] = ~np.isnan(values[unsure])
+    return Numbers(_without(values, rules), odd, written)
+
+
+def _parsed(column: pd.Series, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
+    """Values and oddness of cells that are not numbers as they stand. Every different text is parsed once."""
+    codes, unique = pd.factorize(texts_of(column))
+    missing = np.array([text.strip() in rules.words for text in unique])
+    found = [parse(text, rules) for text in unique]
+    values = np.array([np.nan if value is None else value for value in found])
+    values[missing] = np.nan
+    return values[codes], (np.isnan(values) & ~missing)[codes]
+
+
+def _without(values: np.ndarray, rules: Rules) -> np.ndarray:
+    """`--missing -999` means the number, however it is written."""
+    words = [number for word in rules.missing if (number := parse(word, rules)) is not None]
+    if words:
+        values[np.isin(values, words)] = np.nan
+    return values
+
+
+def texts_of(column: pd.Series) -> pd.Series:
+    """As texts, missing values kept: True is "True", 3 and 3.0 are "3"."""
+    if types.is_string_dtype(column.dtype) and column.dtype != object:
+        return column.astype(object).where(column.notna(), None)
+    return column.astype(object).where(column.notna(), None).map(text_of, na_action="ignore").astype(object)
+
+
+def text_of(value: Any) -> str:
+    """A cell as a text. A whole float is an integer: pandas makes floats of integers where a cell is missing."""
+    whole = isinstance(value, float | np.floating) and np.isfinite(value) and value == int(value)
+    return str(int(value)) if whole else str(value)
+
+
+def whole_text(text: str) -> str:
+    """ "1.0" as "1"; other texts as they are."""
+    match = _WHOLE.fullmatch(text)
+    return match[1] if match else text
+
+
+def plain(column: pd.Series) -> pd.Series:
+    """The column in one of pandas' basic types: sparse, period and Arrow columns are converted."""
+    dtype = column.dtype
+    if isinstance(dtype, pd.SparseDtype):
+        return pd.Series(column.sparse.to_dense())  # type: ignore[attr-defined]
+    if isinstance(dtype, pd.PeriodDtype):
+        return column.dt.to_timestamp()
+    if isinstance(dtype, pd.ArrowDtype):
+        return pd.Series(pa.array(column.array).to_pandas())
+    return column
+
+
+def kind_of(column: pd.Series) -> str | None:
+    """What a plain column holds: number, date, duration, category, text; None where every cell is missing.
+
+    Anything else is told as a reason to leave the column out.
+    """
+    dtype = column.dtype
+    if column.isna().all():
+        return None
+    if types.is_bool_dtype(dtype) or isinstance(dtype, pd.CategoricalDtype):
+        return "category"
+    if types.is_numeric_dtype(dtype) and not types.is_complex_dtype(dtype):
+        return "number"
+    if types.is_datetime64_any_dtype(dtype):
+        return "date"
+    if types.is_timedelta64_dtype(dtype):
+        return "duration"
+    return _kind_of_objects(column)
+
+
+def _kind_of_objects(column: pd.Series) -> str:
+    inferred = types.infer_dtype(column, skipna=True)
+    if inferred in ("string", "boolean"):
+        return "text" if inferred == "string" else "category"
+    known = column.dropna()
+    kinds = known.map(type).drop_duplicates()
+    for name, base in (("date", datetime.date), ("duration", datetime.timedelta | np.timedelta64)):
+        if all(issubclass(kind, base) for kind in kinds):
+            return name
+    numbers = [issubclass(kind, Number | Decimal) and kind not in (bool, np.bool_) for kind in kinds]
+    if all(numbers) and not any(issubclass(kind, complex) for kind in kinds):
+        return "number"
+    if all(number or issubclass(kind, str | bool | np.bool_) for number, kind in zip(numbers, kinds, strict=True)):
+        return "text"
+    return f"its cells hold {kinds.iloc[0].__name__}, neither numbers nor texts"
+
+
+def measured(column: pd.Series, kind: str | None, rules: Rules) -> Numbers:
+    """The numbers of a plain column of that kind: dates are days since 1970-01-01, durations are days."""
+    if kind == "date":
+        return _all_numbers(_days(column), rules)
+    if kind == "duration":
+        passed: Any = column if types.is_timedelta64_dtype(column.dtype) else pd.to_timedelta(column)
+        return _all_numbers((passed / pd.Timedelta(days=1)).to_numpy(dtype=np.float64, na_value=np.nan), rules)
+    if kind == "number" and column.dtype == object:
+        return _all_numbers(column.map(float, na_action="ignore").to_numpy(np.float64, na_value=np.nan), rules)
+    return numbers_in(column, rules)
+
+
+def _all_numbers(values: np.ndarray, rules: Rules) -> Numbers:
+    none = np.zeros(len(values), bool)
+    return Numbers(_without(values.copy(), rules), none, none)
+
+
+def _days(column: pd.Series) -> np.ndarray:
+    if column.dtype == object:  # dates of Python, which reach further than pandas' own
+        return column.map(_days_of, na_action="ignore").to_numpy(dtype=np.float64, na_value=np.nan)
+    naive = column.dt.tz_convert(None) if getattr(column.dtype, "tz", None) else column
+    return ((naive - pd.Timestamp(0)) / pd.Timedelta(days=1)).to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _days_of(date: datetime.date) -> float:
+    if not isinstance(date, datetime.datetime):
+        return float(date.toordinal() - _EPOCH.toordinal())
+    naive = date if date.tzinfo is None else date.astimezone(datetime.UTC).replace(tzinfo=None)
+    return (naive - _EPOCH) / _DAY

@@ -1,0 +1,181 @@
+"""CSV files as people have them: dialects, lines above the table, rows of other lengths."""
+
+import numpy as np
+import pytest
+
+from salience.data import open_data
+from salience.errors import UserError
+from salience.reading import Reading
+
+PLAIN = "a,b,c\n1.5,x,10\n2.5,y,20\n3.5,x,30\n"
+
+
+@pytest.fixture
+def opened(tmp_path):
+    def write(text, **options):
+        reading = Reading(**options)
+        (tmp_path / "t.csv").write_text(text)
+        return open_data(tmp_path / "t.csv", reading=reading)
+
+    return write
+
+
+def names(data):
+    return [column.name for column in data.spec.columns]
+
+
+DIALECTS = {
+    "plain": (PLAIN, None),
+    "german": ("a;b;c\n1,5;x;10\n2,5;y;20\n3,5;x;30\n", "decimal comma, such as '1,5' in row 0 of column 'a'"),
+    "tab": (PLAIN.replace(",", "\t"), None),
+    "bar": (PLAIN.replace(",", "|"), None),
+    "spaces": ("a b c\n1.5 x 10\n2.5  y 20\n 3.5 x  30\n", "cells are separated by spaces"),
+    "excel": ("sep=;\n" + PLAIN.replace(",", ";"), "cells are separated by ;"),
+    "blank lines": ("\n \n" + PLAIN.replace("2.5", "\n\n2.5"), None),
+    "comments": (
+        "# made by us\n# in 2020\n" + PLAIN,
+        "2 lines of comment above the table are passed over: # made by us",
+    ),
+    "comments within": ("#,,,,\n" + PLAIN.replace("2.5", "# a, b, c, d, e\n2.5"), "passed over"),
+    "quotes": (PLAIN.replace("x", '"x"'), None),
+    "windows": (PLAIN.replace("\n", "\r\n"), None),
+    "spaces after commas": (PLAIN.replace(",", ", "), None),
+    "no end": (PLAIN.rstrip(), None),
+    "mark": ("\ufeff" + PLAIN, None),
+}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_table_is_the_same_in_every_dialect(opened, dialect):
+    text, note = DIALECTS[dialect]
+    data = opened(text)
+    assert names(data) == ["a", "b", "c"]
+    assert data.spec.columns[1].categories == ("x", "y")
+    np.testing.assert_array_equal(data.x, [[1.5, 0, 10], [2.5, 1, 20], [3.5, 0, 30]])
+    assert (note in str(data.notes)) if note else data.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [('"a, b";"c"', ["a, b", "c"]), ('"a\nb";c', ["a b", "c"]), ('"say ""a""";c', ['say "a"', "c"])],
+)
+def test_quoted_names_may_hold_anything(opened, header, expected):
+    data = opened(f"{header}\n1;2\n3;4\n")
+    assert names(data) == expected
+    np.testing.assert_array_equal(data.x, [[1, 2], [3, 4]])
+
+
+def test_commas_in_texts_are_no_separators(opened):
+    data = opened("a;b\n1;x, y, z\n2;u, v, w\n")
+    assert names(data) == ["a", "b"]
+    assert data.spec.columns[1].categories == ("u, v, w", "x, y, z")
+
+
+def test_spaces_separate_numbers_only(opened):
+    data = opened("free text\nhello world\nsome words\n")
+    assert names(data) == ["free text"]
+    assert data.spec.columns[0].categories == ("hello world", "some words")
+
+
+def test_what_the_user_says_wins(opened):
+    text = "sep=;\n1,5;2,5\n3,5;4,5\n"
+    np.testing.assert_array_equal(opened(text).x, [[1.5, 2.5], [3.5, 4.5]])
+    data = opened(text, separator=",", header=True)
+    assert names(data) == ["1", "5;2", "5"]
+    data = opened("a;b\n1,250;2\n", decimal=".")
+    np.testing.assert_array_equal(data.x, [[1250, 2]])
+    np.testing.assert_array_equal(opened("a;b\n1,250;2\n").x, [[1.25, 2]])
+    assert names(opened("a;b\n1;2\n", header=False)) == ["0", "1"]
+    assert len(opened("1;2\n3;4\n", header=True)) == 1
+
+
+@pytest.mark.parametrize("text", ["5.1,3.5,Iris-setosa\n4.9,3.0,Iris-setosa\n4.7,3.2,Iris-virginica\n"])
+def test_a_file_without_a_header_keeps_its_first_row(opened, text):
+    data = opened(text)
+    assert names(data) == ["0", "1", "2"]
+    np.testing.assert_array_equal(data.x, [[5.1, 3.5, 0], [4.9, 3.0, 0], [4.7, 3.2, 1]])
+    assert "the first line holds values ('5.1,3.5,Iris-setosa')" in data.notes[0]
+    assert "--header takes it as their names" in data.notes[0]
+    assert opened(text, header=False).notes == ()
+
+
+@pytest.mark.parametrize("header", ["0,1,2", "2019,2020,2021", "a,b,3", ",b,c"])
+def test_names_that_are_numbers_are_names_if_they_count_on(opened, header):
+    assert len(opened(f"{header}\n7,8,9\n7.5,8,9\n7,8,9\n")) == 3
+
+
+def test_a_first_row_of_numbers_that_do_not_count_on_is_a_row(opened):
+    assert len(opened("0,1,3\n7,8,9\n7.5,8,9\n")) == 3
+    assert len(opened("7\n8\n9\n")) == 3
+
+
+def test_numpy_writes_the_names_into_a_comment(opened):
+    data = opened("# a,b\n1.5,2\n3.5,4\n")
+    assert names(data) == ["a", "b"]
+    np.testing.assert_array_equal(data.x, [[1.5, 2], [3.5, 4]])
+    assert "the last line of comment names the columns" in str(data.notes)
+    assert names(opened("# a,b\n1.5,2\n3.5,4\n", header=False)) == ["0", "1"]
+
+
+def test_a_sign_for_comments_within_a_table_is_text(opened):
+    data = opened("colour,n\n#fff,1\n#000,2\n#fff,3\n")
+    assert data.spec.columns[0].categories == ("#000", "#fff")
+
+
+def test_short_rows_are_filled_and_told(opened):
+    data = opened("a,b,c\n1,2,3\n4,5\n7,8,9\n\n1\n")
+    np.testing.assert_array_equal(data.x, [[1, 2, 3], [4, 5, np.nan], [7, 8, 9], [1, np.nan, np.nan]])
+    told = "2 rows have fewer cells than the 3 columns, the first is row 1; the cells at the end are read as missing"
+    assert told in data.notes
+    assert opened("a,b,c\n1,2,3\n4,5,\n7,8,9\n").notes == ()
+    assert "1 row has fewer cells" in opened("a b c\n1 2 3\n4 5 6\n7 8\n", separator=" ").notes[0]
+
+
+def test_long_rows_are_refused_by_row_and_line(opened):
+    with pytest.raises(UserError, match=r"expected 2 cells in each row.*got 3 in row 1 \(line 4\); put texts"):
+        opened("\na,b\n1,2\n3,4,5\n")
+
+
+def test_an_empty_column_is_told_and_a_row_with_an_empty_cell_fits(opened, tmp_path):
+    data = opened("a,b,\n1,,\n2,,\n")
+    assert names(data) == ["a"]
+    assert data.notes[0] == "column 'b' is left out: all its cells are missing; likewise 1 more column: 'Unnamed: 2'"
+    run = opened("a,b\n1,2\n3,4\n").spec
+    (tmp_path / "one.csv").write_text("a,b\n1,\n")
+    np.testing.assert_array_equal(open_data(tmp_path / "one.csv", spec=run).x, [[1, np.nan]])
+
+
+def test_columns_without_a_name_are_used_unless_they_number_the_rows(opened):
+    data = opened(",a,,\n0,5,1.5,7\n1,6,2.5,7\n2,7,3.5,8\n")
+    assert names(data) == ["a", "Unnamed: 2", "Unnamed: 3"]
+    assert data.notes == ("column 'Unnamed: 0' is left out: it numbers the rows",)
+
+
+def test_a_line_of_50_mb_is_read_or_refused(opened):
+    long = "x" * 50_000_000
+    with pytest.raises(UserError, match="its first line is longer than"):
+        opened(long)
+    data = opened(f"a,b\n1,2\n3,{long}\n5,6\n")
+    assert len(data) == 3
+    assert all(len(note) < 300 for note in data.notes)
+
+
+def test_cells_that_csv_cannot_cut_are_refused(opened):
+    with pytest.raises(UserError, match="cannot be read as CSV"):
+        opened(f"{'x' * 200_000},b\n1,2\n")
+
+
+def test_a_run_reads_new_files_by_its_own_columns(tmp_path):
+    (tmp_path / "train.csv").write_text("n,c,t\n1,1,x\n2,?,y\n3,u,x\n4,v,y\n5,w,x\n")
+    run = open_data(tmp_path / "train.csv").spec
+    assert [column.kind for column in run.columns] == ["number", "category", "category"]
+    (tmp_path / "new.csv").write_text("t,c,n,more\nx,1,7,q\ny,1,?,q\nx,u,9,q\n")
+    data = open_data(tmp_path / "new.csv", spec=run)
+    assert data.spec == run
+    np.testing.assert_array_equal(data.x, [[7, 0, 0], [np.nan, 0, 1], [9, 2, 0]])
+    assert data.notes == (
+        "column 'n' holds numbers, but '?' in row 1; this cell is read as missing; --missing ? confirms it",
+    )
+    (tmp_path / "new.csv").write_text("n,c,t\ntall,1,x\n")
+    with pytest.raises(UserError, match="mismatched column 'n': numbers are expected, row 0 holds 'tall'"):
+        open_data(tmp_path / "new.csv", spec=run)

@@ -1,0 +1,71 @@
+"""The reader of labels files by itself; what `predict` and folders of images make of it is tested with them."""
+
+import subprocess
+import sys
+
+import pytest
+
+from salience.errors import UserError
+from salience.label_files import Line, match_items, read_label_file
+
+IDS = ["a/1.png", "a/2.png", "b/3.png"]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content):
+        path = tmp_path / "labels.csv"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def test_lines_carry_their_number(write):
+    path = write("\ufeffLabel,Item\n\n x , a/1.png \n")
+    assert read_label_file(path) == [Line(3, "a/1.png", "x")]
+
+
+@pytest.mark.parametrize("content", ["item,label\ncafé,x\n".encode("latin-1"), "item,label\na,x\n".encode("utf-16")])
+def test_other_encodings_are_refused(write, content):
+    with pytest.raises(UserError, match="not text in UTF-8; save it as CSV in UTF-8"):
+        read_label_file(write(content))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("item,label\na,x\nb\n", "line 3 has 1 cell, the header 2"),
+        ("item,label\na,x,y\n", "line 2 has 3 cells, the header 2"),
+        ("name,class\na,x\n", "line 1 is 'name,class', not the header; write 'item,label'"),
+        ("item,label\na,\n", "line 2 has no label"),
+        (f"item,label\n{'x' * 200_000},y\n", "line 2 cannot be read as CSV"),
+    ],
+)
+def test_what_is_no_labels_file_is_refused_by_line(write, text, message):
+    with pytest.raises(UserError, match=message):
+        read_label_file(write(text))
+
+
+def test_a_label_may_be_empty_where_that_is_allowed(write):
+    path = write("item,label\na/1.png,\na/2.png,x\n")
+    assert match_items(read_label_file(path, empty=True), IDS, path, name="it").label_of == {1: "x"}
+
+
+def test_two_labels_of_one_item_are_refused_with_both_lines(write):
+    path = write("item,label\na/1.png,x\n0,y\n")
+    with pytest.raises(UserError, match="line 3 says '0' is 'y', line 2 says 'x'; keep one"):
+        match_items(read_label_file(path), IDS, path, name="it")
+
+
+def test_lines_that_name_no_item_are_given_back_or_refused(write):
+    path = write("item,label\nb/3.png,x\nb/4.png,y\n")
+    lines = read_label_file(path)
+    assert match_items(lines, IDS, path, name="it", strangers=True).strangers == (Line(3, "b/4.png", "y"),)
+    with pytest.raises(UserError, match=r"line 3: it has no item 'b/4\.png'; did you mean 'b/3\.png'"):
+        match_items(lines, IDS, path, name="it")
+
+
+def test_it_loads_nothing_heavy():
+    code = "import salience.label_files, sys; print({'torch', 'numpy', 'pandas'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
