@@ -205,6 +205,7 @@ def test_the_classifier_is_fitted_to_the_labelled_items_and_asked_of_each_item(l
     assert (again["predicted"] == found["predicted"]).mean() > 0.9  # other folds, the same labels
 
 
+@uncalibrated
 def test_a_label_that_stands_for_a_missing_one_is_passed_over(labels):
     path = labels("item,label\n0,a\n1,b\n2,?\n")
     assert set(predict(Projection(), blobs(), path, reading=Reading(missing=("?",)))["predicted"]) <= {"a", "b"}

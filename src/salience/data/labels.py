@@ -90,7 +90,7 @@ def encode_groups(values: Any) -> np.ndarray:
     """[n] int64, equal where the values are; a missing value is a group of its own."""
     import pandas as pd
 
-    codes = pd.factorize(pd.Series(values))[0].astype(np.int64)
+    codes = pd.factorize(_factorable(pd.Series(values).reset_index(drop=True)))[0].astype(np.int64)
     missing = codes < 0
     codes[missing] = codes.max(initial=-1) + 1 + np.arange(missing.sum())
     return codes
@@ -101,6 +101,8 @@ def _factorable(series: pd.Series) -> pd.Series:
     import pandas as pd
 
     numpy_type = isinstance(series.dtype, np.dtype) and series.dtype != object
+    if numpy_type and series.dtype.kind == "f":
+        return series.astype(np.float64)  # pandas has no dictionary of long doubles
     if numpy_type:
         return series
     distinct = series.astype(object).where(series.notna(), None)  # in a dictionary True is 1: told apart by type
@@ -108,16 +110,19 @@ def _factorable(series: pd.Series) -> pd.Series:
 
 
 def _names(unique: list[Any], argument: str, measurements: bool) -> list[str | None]:
-    """Of values of any type."""
-    return [_name(value[1] if isinstance(value, tuple) else value, argument, measurements) for value in unique]
+    """Of values of any type. Of measurements, each is a number with its point, from which the value is recovered."""
+    values = [value[1] if isinstance(value, tuple) else value for value in unique]
+    if measurements and any(_is_measured(value) for value in values):
+        return [repr(float(value)) if math.isfinite(value) else None for value in values]
+    return [_name(value, argument) for value in values]
 
 
-def _name(value: Any, argument: str, measurements: bool) -> str | None:
+def _is_measured(value: Any) -> bool:
+    return isinstance(value, float | np.floating | Decimal) and math.isfinite(value) and value != int(value)
+
+
+def _name(value: Any, argument: str) -> str:
     if isinstance(value, float | np.floating | Decimal):
-        if measurements and not math.isfinite(value):
-            return None
-        if measurements and value != int(value):
-            return repr(float(value))
         if not math.isfinite(value) or value != int(value):
             raise UserError(f"{argument}: {float(value):g} and the like are measurements; classes are needed")
         return str(int(value))
@@ -150,12 +155,12 @@ def _order(names: list[str], unique: Any, *, texts: bool) -> Any:
     numeric = texts or not any(isinstance(value, str | bool | np.bool_) for value in values)
     if numeric and all(_INTEGER.fullmatch(name) for name in names):
         return lambda name: (int(name), name)
-    return _number_first if numeric else str
+    return float if numeric and all(map(is_number, names)) else str
 
 
-def _number_first(name: str) -> tuple[bool, float, str]:
-    """Measurements by value, other texts after them."""
+def is_number(name: str) -> bool:
+    """Whether a class is named by a finite number."""
     try:
-        return False, float(name), name
+        return math.isfinite(float(name))
     except ValueError:
-        return True, 0.0, name
+        return False

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from salience.data.dataset import Dataset
+from salience.data.labels import is_number
 from salience.errors import UserError
 from salience.units import printable
 
@@ -28,7 +29,7 @@ def choose_target(data: Dataset, asked: Target | None) -> tuple[Target, list[str
     if asked is not None and asked not in get_args(Target):
         raise UserError(f"target: expected classification or regression, got '{printable(str(asked))}'")
     if asked == "regression" and data.labels is not None and data.numbers is None:
-        other = next(name for name in data.classes if not _is_number(name))
+        other = next(name for name in data.classes if not is_number(name))
         raise UserError(
             f"target: regression needs numbers as labels, and '{printable(other)}' of {data.name} is none; "
             "name a column of numbers with --labels, or leave --target out"
@@ -58,10 +59,3 @@ def guess_target(data: Dataset) -> tuple[Target, list[str]]:
         return "classification", [f"{told}; if they are a quantity, give --target regression"]
     told = f"labels are {different:,} different whole numbers, taken as a quantity: regression (R²)"
     return "regression", [f"{told}; if they are {different:,} classes, give --target classification"]
-
-
-def _is_number(name: str) -> bool:
-    try:
-        return bool(np.isfinite(float(name)))
-    except ValueError:
-        return False
