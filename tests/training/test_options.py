@@ -307,6 +307,18 @@ def test_what_it_cost_is_of_the_whole_training(tmp_path: Path) -> None:
     assert cost["peak_memory_bytes"] > 0
 
 
+def test_what_it_cost_is_of_all_sittings(tmp_path: Path) -> None:
+    run = Run(fitted(tmp_path / "run").run or "")
+    state = torch.load(run.checkpoint, weights_only=True)
+    [meter] = [name for name in state["callbacks"] if name.startswith("CostMeter")]
+    state["callbacks"][meter] = {"seconds": 1000.0, "peak": 2**50}
+    torch.save(state, run.checkpoint)
+    run.weights.unlink()
+    resume(run.path, ARRAY, progress=False)
+    assert 1000 <= run.cost["seconds"] < 1600
+    assert run.cost["peak_memory_bytes"] == 2**50
+
+
 # --- all of it again
 
 
