@@ -476,3 +476,19 @@ def test_a_broken_link_has_a_mark_and_is_left_out_with_its_reason(pictures):
     assert "gone" in list_images(pictures).marks
     [bad] = open_data(pictures, progress=False).bad
     assert (bad.id, bad.reason) == ("ant/broken.png", "missing")
+
+
+def test_a_folder_beside_an_image_is_a_class_and_no_wrapper(tmp_path):
+    root = lay_out(tmp_path / "x", "images/cat/a.png", "images/dog/b.png", "cover.png")
+    data = open_data(root)
+    assert (data.classes, data.ids) == (("images",), ["cover.png", "images/cat/a.png", "images/dog/b.png"])
+    assert data.labels.tolist() == [-1, 0, 0]
+    assert "1 image in no class folder: without a label" in data.notes
+
+
+def test_a_label_file_that_has_changed_is_read_again(pictures, tmp_path):
+    labels = tmp_path / "labels.csv"
+    for said in ("red", "blue"):
+        labels.write_text(f"item,label\nant/0.png,{said}\nbee/5.png,green\n")
+        data = open_data(pictures, labels=str(labels))
+        assert data.classes[data.labels[0]] == said
