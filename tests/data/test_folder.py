@@ -3,13 +3,15 @@ import shutil
 import socket
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from salience import fit
-from salience.data import open_data
+from salience.data import open_data, source
+from salience.data.sources.folder_tree import list_images
 from salience.errors import UserError
 from salience.reading import Reading
 
@@ -477,3 +479,43 @@ def test_labels_named_none_and_na_are_labels(pictures, tmp_path):
 def test_a_path_with_a_colon_that_exists_is_a_path(pictures):
     moved = pictures.rename(pictures.with_name("run:test"))
     assert len(open_data(str(moved))) == 6
+
+
+def test_a_folder_of_files_that_have_just_changed_is_waited_for_once(tmp_path, monkeypatch):
+    now, waited = [0], []
+
+    def sleep(seconds):
+        waited.append(seconds)
+        now[0] += round(seconds * 1e9)
+
+    for number in range(30):
+        save(tmp_path / f"{number}.png", number)
+    now[0] = max(path.stat().st_ctime_ns for path in tmp_path.iterdir())
+    monkeypatch.setattr(source, "time", SimpleNamespace(time_ns=lambda: now[0], sleep=sleep))
+    marks = list_images(tmp_path).marks
+    assert 0 < sum(waited) <= source.TICK / 1e9
+    assert marks == list_images(tmp_path).marks
+    assert len(set(marks)) == 30
+
+
+def test_a_broken_link_has_a_mark_and_is_left_out_with_its_reason(pictures):
+    (pictures / "ant" / "broken.png").symlink_to("nowhere")
+    assert "gone" in list_images(pictures).marks
+    [bad] = open_data(pictures, progress=False).bad
+    assert (bad.id, bad.reason) == ("ant/broken.png", "missing")
+
+
+def test_a_folder_beside_an_image_is_a_class_and_no_wrapper(tmp_path):
+    root = lay_out(tmp_path / "x", "images/cat/a.png", "images/dog/b.png", "cover.png")
+    data = open_data(root)
+    assert (data.classes, data.ids) == (("images",), ["cover.png", "images/cat/a.png", "images/dog/b.png"])
+    assert data.labels.tolist() == [-1, 0, 0]
+    assert "1 image in no class folder: without a label" in data.notes
+
+
+def test_a_label_file_that_has_changed_is_read_again(pictures, tmp_path):
+    labels = tmp_path / "labels.csv"
+    for said in ("red", "blue"):
+        labels.write_text(f"item,label\nant/0.png,{said}\nbee/5.png,green\n")
+        data = open_data(pictures, labels=str(labels))
+        assert data.classes[data.labels[0]] == said

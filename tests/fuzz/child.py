@@ -1,8 +1,8 @@
 """The process that reads mutants, so that what ends or stops it is counted. Started by `runner`.
 
-argv: the module with the formats, bytes of memory. stdout begins with a line "ready". stdin gets a line of JSON for
-every mutant that lies ready, {"format", "folder"}, and stdout answers each with one, {"outcome": "read", "refused" or
-"traceback", "detail": text}.
+argv: the module with the formats, and how many bytes of memory may be taken beyond what its `warm_up` imports.
+stdout begins with a line "ready". stdin gets a line of JSON for every mutant that lies ready, {"format", "folder"}, and
+stdout answers each with one, {"outcome": "read", "refused" or "traceback", "detail": text}.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ LONGEST = 2000  # characters of a refusal
 def main(module: str, memory: int) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what is read may print
-    formats = importlib.import_module(module).FORMATS
-    _warm_up()
+    of_formats = importlib.import_module(module)
+    formats = of_formats.FORMATS
+    of_formats.warm_up()
     _limit(memory)
     answers.write("ready\n")
     answers.flush()
@@ -55,15 +56,6 @@ def _try(read: Callable[[], object]) -> tuple[str, str]:
     except BaseException:
         return "traceback", traceback.format_exc()
     return "read", ""
-
-
-def _warm_up() -> None:
-    import pandas  # noqa: F401
-    import torch
-
-    import salience.data  # noqa: F401
-
-    torch.set_num_threads(1)
 
 
 def _limit(memory: int) -> None:

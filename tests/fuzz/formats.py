@@ -36,6 +36,15 @@ class Format:
     prepare: Callable[[Path], Any] = field(default=lambda folder: None)
 
 
+def warm_up() -> None:
+    import pandas  # noqa: F401
+    import torch
+
+    import salience.data  # noqa: F401
+
+    torch.set_num_threads(1)
+
+
 def look_at(source: Any, **options: Any) -> Any:
     """Opens a source and reads all there is of it."""
     from salience.data import open_data

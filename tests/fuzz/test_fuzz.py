@@ -8,8 +8,7 @@ from tests.fuzz.broken import FORMATS as BROKEN
 from tests.fuzz.formats import FORMATS
 from tests.fuzz.runner import FAILURES, OUTCOMES, Child, fuzz, mutant, table
 
-MUTANTS = {"parquet": 8, "arrow": 8, "feather": 6, "config.yaml": 8, "resume": 4}  # the slower ones
-OTHERS = 15
+MUTANTS = 7  # of each format, the valid files among them; `make fuzz` tries thousands
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +22,7 @@ OF_RUNS = ("config.yaml", "metrics.csv", "health.json", "cost.json", "safetensor
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in OF_RUNS else n for n in FORMATS])
 def test_every_mutant_is_read_or_refused_in_one_line(child, name):
-    result = fuzz(name, child, mutants=MUTANTS.get(name, OTHERS), timeout=300.0)
+    result = fuzz(name, child, mutants=MUTANTS, timeout=300.0)
     assert not result.failures, result.details[0]
     assert result.counts["read"], "the valid files themselves are to be read"
 

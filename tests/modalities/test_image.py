@@ -192,3 +192,15 @@ def test_a_thumbnail_shows_the_unit_scale():
     assert shown.getpixel((0, 0)) == (255, 0, 0)
     grey = image.thumbnail(OneItem(x[:, 1:2], Spec("image", (1, 4, 4), "float32", -2.0, 2.0)), 0)
     assert grey.getpixel((3, 3)) == 128
+
+
+def test_a_run_says_which_images_it_brings_to_its_channels_and_size():
+    grey = Spec("image", (1, 8, 8), "uint8", 0, 255)
+    sizes = np.array([[8, 8], [8, 8], [8, 8]])
+    assert image.reading_notes(sizes, np.array([1, 1, 1]), grey, "crop") == ()
+    assert image.reading_notes(sizes, np.array([3, 1, 3]), grey, "crop") == (
+        "2 images brought to grey, as the run was trained",
+    )
+    resized, brought = image.reading_notes(2 * sizes, np.array([3, 3, 3]), grey, "crop")
+    assert resized.startswith("resized to 8x8: all are 16x16")
+    assert brought == "all brought to grey, as the run was trained"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from salience.data import Loader
 from salience.errors import UserError
@@ -174,6 +175,19 @@ def test_the_first_step_does_not_count_where_there_is_time_for_others(monkeypatc
         clock[0] += next(seconds)
 
     assert budget._timed(step, 1000.0, compiles=False) == 1.0
+
+
+def test_measuring_leaves_weights_statistics_and_gradients_as_they_were() -> None:
+    """A convnet has running statistics, which every step in training mode changes."""
+    data = structured_images()
+    method = build("simclr", data, encoder="convnet")
+    before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
+    assert any(name.endswith("running_mean") for name in before)
+    config = {"precision": "32-true", "compile": False}
+    assert budget.seconds_per_step(method, data.loader(32), config, 1e-6) > 0
+    for name, tensor in method.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    assert all(parameter.grad is None for parameter in method.parameters())
 
 
 def test_as_many_looks_as_there_is_time_for() -> None:

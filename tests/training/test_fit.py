@@ -288,10 +288,13 @@ def test_nothing_in_a_run_folder_is_executed(done: Representation, name: str, tm
     victim.parent.mkdir(exist_ok=True)
     hostile = b"!!python/object/apply:os.mkdir [/tmp/salience-was-executed]"
     victim.write_bytes(hostile if name.endswith("yaml") else pickle.dumps(Bomb()))
-    for use in (lambda: load(run.path).embed(ARRAY), lambda: resume(run.path, progress=False)):
+    uses: list[Any] = [lambda: load(run.path).embed(ARRAY), lambda: resume(run.path, progress=False)]
+    for use in uses[:1] if name == "model.safetensors" else uses:
         with pytest.raises(UserError) as refusal:
             use()
         assert "\n" not in str(refusal.value)
+    if name == "model.safetensors":  # weights that are damaged are made again
+        assert resume(run.path, progress=False).dim == done.dim
     assert not Path("/tmp/salience-was-executed").exists()
 
 

@@ -6,18 +6,21 @@ import json
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from salience.apps.doctor import doctor
-from salience.batch import Progress
-from salience.errors import UserError
+from salience.batch import Batch, Progress
+from salience.data import open_data
+from salience.errors import Note, UserError
 from salience.methods import Method
 from salience.run import Run
-from salience.training import fit
+from salience.training import fit, health
 from salience.training.health import Diverged, Health
-from salience.training.probe import Probe, own_statistics, view_distance
+from salience.training.probe import FIXED_VIEWS, SIZE, Probe, own_statistics, view_distance
 from tests.contract import QUICK, build, structured_images
 from tests.two_processes import two_processes
 
@@ -195,3 +198,58 @@ def test_all_processes_end_at_what_only_the_first_has_seen() -> None:
     first, second = two_processes(ends_at_what_the_first_has_seen, start="fork")
     assert "diverged: the representation is not finite at step 5" in first
     assert second == "run: the first process has ended the training; it says why"
+
+
+def test_the_probe_has_items_from_the_whole_source_by_the_seed_alone() -> None:
+    data = open_data(np.arange(4000, dtype=np.float32).reshape(2000, 2), progress=False)
+    first, same, other = (Probe(data, total=10, seed=seed).batch.index.numpy() for seed in (0, 0, 1))
+    assert len(set(first)) == len(first) == SIZE
+    assert np.array_equal(first, same)
+    assert not np.array_equal(first, other)
+    assert abs(first.mean() - 1000) < 4 * 577 / SIZE**0.5  # of rows drawn evenly
+
+
+def test_the_probe_sees_views_that_no_training_draws_and_the_same_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, data = build("simclr", structured_images()), structured_images()
+    assert isinstance(method, Method)
+    epochs, whole = [], type(method.views).forward
+
+    def forward(self: Any, batch: Batch, at: Progress) -> Any:
+        epochs.append(at.epoch)
+        return whole(self, batch, at)
+
+    monkeypatch.setattr(type(method.views), "forward", forward)
+    probe = Probe(data, total=10, seed=0)
+    probe.about(method, 32)
+    assert probe.look(method, 0) == probe.look(method, 7)
+    assert set(epochs) == {FIXED_VIEWS}
+
+
+def test_the_size_of_the_gradient_is_that_of_the_step_before_the_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    norms = []
+
+    def before(self: Method, optimizer: Any) -> None:
+        squares = [float(p.grad.double().square().sum()) for p in self.parameters() if p.grad is not None]
+        norms.append(sum(squares) ** 0.5)
+
+    monkeypatch.setattr(Method, "on_before_optimizer_step", before)
+    rep = fit("autoencoder", structured_images(), out=tmp_path / "run", encoder="linear", dim=2, **QUICK)
+    probes = json.loads((Run(rep.run or "").path / "health.json").read_text())["probes"]
+    assert "gradient" not in probes[0]
+    assert len(probes) > 2
+    for seen in probes[1:]:
+        assert seen["gradient"] == pytest.approx(norms[seen["step"] - 1], rel=1e-3)
+
+
+def test_a_verdict_is_told_once_and_not_before_a_quarter_of_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finding = SimpleNamespace(what="nothing is learnt", why="by a test", change="do otherwise")
+    ill = SimpleNamespace(verdict="failing", findings=[finding])
+    monkeypatch.setattr(health, "diagnose", lambda *seen: ill)
+    with pytest.warns(Note) as told:
+        fit("autoencoder", structured_images(), out=tmp_path / "run", encoder="linear", dim=2,
+            **QUICK | {"epochs": 20, "progress": True})  # fmt: skip
+    assert [str(one.message) for one in told] == ["step 15: failing; nothing is learnt (by a test); do otherwise"]

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from salience.batch import Batch, Progress
-from salience.data import open_data
+from salience.data import open_data, permute
 from salience.errors import Note, UserError
 from salience.methods.autoencoders.autoencoder import Autoencoder
 from salience.methods.base import Plan, warm_up_cosine
@@ -77,6 +77,16 @@ def test_epochs_are_passes_over_the_data_each_in_another_order(seen: list[Seen],
     epochs = np.stack([step.batch.index.numpy() for step in seen]).reshape(5, ROWS)
     assert all(np.array_equal(np.sort(order), np.arange(ROWS)) for order in epochs)
     assert len({tuple(order) for order in epochs}) == 5
+
+
+def test_the_order_is_that_of_the_seed(seen: list[Seen], tmp_path: Path) -> None:
+    orders = []
+    for seed in (0, 1, 2):
+        seen.clear()
+        fitted(tmp_path / str(seed), epochs=1, seed=seed)
+        orders.append(np.concatenate([step.batch.index.numpy() for step in seen]))
+        np.testing.assert_array_equal(orders[-1], permute(np.arange(ROWS), ROWS, seed, 0))
+    assert len({tuple(order) for order in orders}) == 3
 
 
 def test_a_batch_has_as_many_rows_as_were_asked_for(seen: list[Seen], tmp_path: Path) -> None:
@@ -258,13 +268,14 @@ def test_networks_compute_in_the_precision_asked_for(
     whole = Autoencoder.loss
 
     def loss(self: Autoencoder, batch: Batch, at: Progress) -> dict[str, torch.Tensor]:
-        types.append(nn.functional.linear(torch.ones(1, 2), torch.ones(2, 2)).dtype)
+        if torch.is_grad_enabled() and not batch.x.is_meta:  # a step: no look at the health, no count of operations
+            types.append(nn.functional.linear(torch.ones(1, 2), torch.ones(2, 2)).dtype)
         return whole(self, batch, at)
 
     monkeypatch.setattr(Autoencoder, "loss", loss)
     rep = fitted(tmp_path / "run", precision=precision)
     assert rep.config["precision"] == precision
-    assert (torch.bfloat16 in types) is (precision == "bf16-mixed")
+    assert types.count(torch.bfloat16 if precision == "bf16-mixed" else torch.float32) == rep.config["steps"]
 
 
 @pytest.mark.parametrize("compiled", [True, False])
@@ -294,6 +305,18 @@ def test_what_it_cost_is_of_the_whole_training(tmp_path: Path) -> None:
     assert cost["items_seen"] == 3 * ROWS
     assert 0 < cost["seconds"] < 600
     assert cost["peak_memory_bytes"] > 0
+
+
+def test_what_it_cost_is_of_all_sittings(tmp_path: Path) -> None:
+    run = Run(fitted(tmp_path / "run").run or "")
+    state = torch.load(run.checkpoint, weights_only=True)
+    [meter] = [name for name in state["callbacks"] if name.startswith("CostMeter")]
+    state["callbacks"][meter] = {"seconds": 1000.0, "peak": 2**50}
+    torch.save(state, run.checkpoint)
+    run.weights.unlink()
+    resume(run.path, ARRAY, progress=False)
+    assert 1000 <= run.cost["seconds"] < 1600
+    assert run.cost["peak_memory_bytes"] == 2**50
 
 
 # --- all of it again

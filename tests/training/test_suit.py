@@ -1,5 +1,7 @@
 """The views that suit the data: who decides, and what is kept of it in the run."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -53,6 +55,13 @@ def test_neither_is_a_source_that_knows_its_views_nor_a_method_that_draws_none(t
     fitted(tmp_path, pictures(), "autoencoder")
     rows = np.random.default_rng(0).normal(size=(240, 6))
     assert fitted(tmp_path, rows).config["views"] == "table"
+
+
+def test_a_source_that_names_a_policy_which_flips_is_believed(tmp_path, monkeypatch):
+    monkeypatch.setattr(suit, "suited_variant", lambda *found: pytest.fail("tested"))
+    data = open_data(pictures(), progress=False)
+    named = replace(data, spec=replace(data.spec, views="grey"))
+    assert fitted(tmp_path, named).config["views"] == "grey"
 
 
 def test_it_is_told_with_its_figure_among_the_choices(tmp_path, capsys):

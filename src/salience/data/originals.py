@@ -115,7 +115,8 @@ def _decoded(source: Source, encoded: Encoded, ids: Ids | None, want: Spec, prog
         for row, blob in enumerate(_blobs(encoded)):
             try:
                 sizes.append(read_whole(blob).shape[1:])
-                channels.append(3 if probe(blob).colour else 1)
+                with without_warnings():
+                    channels.append(3 if probe(blob).colour else 1)
             except UnreadableError as unreadable:
                 bad[row] = BadItem(names[row], str(unreadable))
             bar.update(1)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from salience.data.source import mark_of_stat
 from salience.errors import UserError
 from salience.modalities.decode import EXTENSIONS
 from salience.units import counted, printable
@@ -142,10 +143,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _mark(entry: os.DirEntry[str]) -> str:
     try:
-        stat = entry.stat()
+        return mark_of_stat(entry.stat())  # waits for a file that has just changed; all older ones are settled by then
     except OSError:  # a broken link: reading it gives the reason
         return "gone"
-    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
 
 
 def _some(names: list[str]) -> str:
