@@ -182,3 +182,13 @@ def test_an_item_tells_its_own_prediction_label_and_picture(client, path):
         assert (told["predicted"], told["marked"]) == (columns["predicted"][row], columns["marked"][row])
         assert told["confidence"] == pytest.approx(float(columns["confidence"][row]))
         assert client.get(f"/items/{row}/image").content == pictures[row]
+
+
+def test_a_map_that_was_written_anew_is_sent_anew(client, path):
+    store, before = open_store(path), client.get("/points")
+    store.write_columns({"x": -store.column("x"), "y": store.column("y")})
+    client.get("/store")  # looks
+    after = client.get("/points", headers={"If-None-Match": before.headers["etag"]})
+    assert after.status_code == 200
+    old, new = (np.frombuffer(one.content, "<f4").reshape(-1, 2) for one in (before, after))
+    np.testing.assert_allclose(new, old * [-1, 1], atol=1e-6)

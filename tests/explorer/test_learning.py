@@ -185,7 +185,7 @@ def test_the_penalty_is_the_best_of_a_range():
     """The classifier is that of the held-out choice, which is at neither end of the range."""
     generator = torch.Generator().manual_seed(0)
     y = torch.arange(200) % 2
-    x = torch.randn(200, 12, generator=generator) + 0.5 * y[:, None] * torch.tensor([1.0] * 4 + [0.0] * 8)
+    x = torch.randn(200, 12, generator=generator) + y[:, None] * torch.tensor([1.0] * 4 + [0.0] * 8)
     store = SimpleNamespace(dim=12, columns=(), vectors=lambda at: x.numpy()[at], blocks=lambda: iter([x.numpy()]))
     one = Learner(store, SimpleNamespace(n=200, ids_of=lambda at: [str(row) for row in at]))
     learnt = one.learn(1, ["a", "b"], np.where(np.arange(200) < 60, y.numpy(), -1))
