@@ -98,3 +98,32 @@ def test_mistakes_name_the_argument(linear, options, complaint):
 def test_without_labels_there_is_nothing_to_add(linear):
     with pytest.raises(UserError, match=r"source: .* has no labels, and arithmetic needs them"):
         arithmetic(linear, open_data(planted().x, progress=False), add="a", subtract="b", progress=False)
+
+
+def test_the_class_of_a_result_is_that_of_most_of_its_five_nearest(linear):
+    """Of two nearest of one class and three next of another, the three count."""
+    x = np.zeros((12, 5, 5), np.float32)
+    x[:, 0, 0] = [0.50, 0.51, 0.52, 0.53, 0.54, 0.9, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96]
+    data = open_data(x, labels=np.array(["a", "a", *"bbb", *"ccccccc"]), spec=linear.spec, progress=False)
+    vote = Vote(linear, data, by_pixels(), np.array([11]))
+    assert vote(linear.unit(data.batch(np.array([0]))) - 0.01).tolist() == [1]
+
+
+def test_an_item_does_not_vote_for_itself_where_votes_are_rated(linear):
+    """Labels by chance: with an item's own label among five the vote would be right far more often than by chance."""
+    generator = np.random.default_rng(0)
+    labels = np.array(["a", "b"])[generator.integers(0, 2, 400)]
+    data = open_data(generator.random((400, 5, 5)).astype(np.float32), labels=labels, spec=linear.spec, progress=False)
+    (said,) = Vote(linear, data, by_pixels(), np.array([], int)).reliability(0, 1)
+    right = float(said.rpartition("right for ")[2].rstrip("%")) / 100
+    assert abs(right - 0.5) < 4 * 0.5 / np.sqrt(400)
+
+
+def test_the_seed_draws_the_items_that_are_changed(linear):
+    names = [
+        arithmetic(linear, planted(), add="a", subtract="b", seed=seed, progress=False).table["item"].tolist()
+        for seed in (0, 0, 1)
+    ]
+    assert names[0] == names[1]
+    assert sorted(names[0]) != sorted(names[2])
+    assert {int(name) % 3 for name in names[0] + names[2]} == {1}

@@ -59,6 +59,17 @@ def test_length_does_not_matter(bundles, tmp_path):
     np.testing.assert_array_equal(clusters_of(store), clusters_of(other))
 
 
+@pytest.mark.parametrize("method", ["kmeans", "gmm"])
+def test_bundles_that_lie_close_together_are_told_apart_too(tmp_path, method):
+    """Directions that differ by a thousandth of a radian: what is done does not depend on how far all are apart."""
+    own = np.repeat(np.arange(3), (50, 40, 30))
+    bundles = np.eye(6)[own] + np.random.default_rng(0).normal(0, 0.05, (120, 6))
+    x = np.concatenate([np.ones((120, 1)), 1e-3 * bundles], axis=1)
+    store = open_store(write_store(tmp_path / "close.lance", vectors_table(x)))
+    cluster(store, method, 3, progress=False)
+    np.testing.assert_array_equal(clusters_of(store), own)
+
+
 @pytest.mark.parametrize("method", ["kmeans", "gmm", "hdbscan"])
 def test_those_not_fitted_go_where_they_fit(bundles, monkeypatch, method):
     store, own = bundles
@@ -85,8 +96,13 @@ def test_figures_are_those_of_the_evaluation_over_labelled_items(store):
 
 
 def test_items_in_no_cluster_count_against_it(store):
-    found = np.where(np.arange(400) < 200, store.column("label").astype(int), -1)
+    """They are one more cluster, no part of the first: a cluster of its own, which matches one class at most."""
+    labels = store.column("label").astype(int)
+    found = np.where(np.arange(400) < 200, labels, -1)
     figures, notes = against_labels(store, found)
+    one_more = np.where(found < 0, 10, found)
+    assert figures["clusters"] == clustering_metrics(one_more, labels)
+    assert figures["clusters"] != clustering_metrics(np.where(found < 0, 0, found), labels)
     assert figures["clusters"]["accuracy"].value < 0.62
     assert "items in no cluster count as one more" in notes
 

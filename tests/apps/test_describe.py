@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -7,6 +8,7 @@ from PIL import Image
 
 from salience.apps.describe import describe
 from salience.cli import main
+from salience.data import open_data
 
 
 @pytest.fixture(autouse=True)
@@ -137,3 +139,33 @@ def test_numeric_labels_that_are_a_quantity_are_said_and_how_to_say_otherwise():
     )
     assert f"{said}classes, give --target classification" in describe(table, labels="age", progress=False).text()
     assert "evaluate:" not in describe(table.assign(age=table["age"] % 5), labels="age", progress=False).text()
+
+
+def test_labels_groups_and_equal_items_are_counted(monkeypatch):
+    """Of three equal rows two share a label and one has none: no conflict. Of equal rows the first is named."""
+    table = pd.DataFrame({"a": [1.0, 1.0, 1.0, 4.0, 5.0], "kind": ["x", "x", None, "y", "x"]})
+    found = describe(table, table.iloc[[4, 1, 0]].reset_index(drop=True), labels="kind", progress=False)
+    assert (found.classes, found.unlabelled, found.groups) == ({"x": 3, "y": 1}, 1, None)
+    assert [set(group) for group in found.equal] == [{"0", "1", "2"}]
+    assert found.conflicting == 0
+    assert found.leakage.equal == (("0", "4"), ("1", "0"), ("2", "0"))
+    assert "unlabelled: 1" in found.text()
+    grouped = replace(open_data(table, labels="kind", progress=False), groups=np.array([0, 0, 1, 1, 2]))
+    monkeypatch.setattr("salience.apps.describe.open_data", lambda *given, **how: grouped)
+    assert describe(table, progress=False).groups == 3
+
+
+def test_of_several_near_ones_the_most_alike_is_named_once_and_equal_ones_are_not_near(tmp_path):
+    x = np.asarray(picture(5)).astype(float)
+    for folder in ("train", "test"):
+        (tmp_path / folder).mkdir()
+    for name, strength in (("far", 0.8), ("near", 0.97)):
+        noise = np.random.default_rng(9).integers(0, 255, x.shape)
+        Image.fromarray((strength * x + (1 - strength) * noise).astype(np.uint8)).save(tmp_path / f"train/{name}.png")
+    picture(7).save(tmp_path / "train/same.png")
+    picture(5).save(tmp_path / "test/item.png")
+    picture(7).save(tmp_path / "test/same.png")
+    found = describe(tmp_path / "train", tmp_path / "test", progress=False).leakage
+    assert found.equal == (("same.png", "same.png"),)
+    assert [pair[:2] for pair in found.near] == [("item.png", "near.png")]
+    assert found.share == 1

@@ -182,10 +182,25 @@ def test_everything_is_in_the_folder(store, tmp_path):
     assert len(pd.read_csv(tmp_path / "out" / "items.csv")) == outcome.about["pairs"] > 0
 
 
-@pytest.mark.parametrize("threshold", [-0.1, 1, float("nan")])
-def test_a_threshold_that_is_none(store, threshold):
-    with pytest.raises(UserError, match=r"^threshold: .* is none; take a distance from 0 to below 1"):
+@pytest.mark.parametrize(
+    ("threshold", "complaint"),
+    [
+        (-0.1, "-0.1 is none; take a distance from 0 to below 1"),
+        (1, "1.0 is none; take a distance from 0 to below 1"),
+        (float("nan"), "nan is not a finite number"),
+    ],
+)
+def test_a_threshold_that_is_none(store, threshold, complaint):
+    with pytest.raises(UserError, match=f"^threshold: {complaint}"):
         duplicates(store, threshold)
+
+
+def test_the_usual_threshold_is_at_most_015_and_finds_equals_at_least():
+    apart = torch.eye(20)  # at a distance of 1 from each other, a quarter of which is 0.25
+    assert usual_threshold(apart) == pytest.approx(0.15)
+    near = unit(np.array([[1.0, 0.0], [1.0, 1.5e-3]]))  # a quarter of their distance is below what rounding leaves
+    assert usual_threshold(near) == pytest.approx(1e-6)
+    assert usual_threshold(unit(np.ones((5, 3)))) == pytest.approx(1e-6)  # equals alone
 
 
 def test_as_a_command(store, capsys, tmp_path, monkeypatch):

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,9 @@ def test_ids_labels_and_vectors_come_back(tmp_path, monkeypatch):
     table = pq.read_table(path)
     assert table.schema.names == ["id", "label", "vector"]
     assert table.schema.field("vector").type == pa.list_(pa.float32(), 8)
+    assert json.loads(table.schema.metadata[b"salience"]) == {
+        "method": "projection", "source": "blobs", "split": "train", "fingerprint": data.fingerprint
+    }  # fmt: skip
     assert table["id"].to_pylist() == list(data.ids)
     expected = [None if label < 0 else data.classes[label] for label in data.labels]
     assert table["label"].to_pylist() == expected

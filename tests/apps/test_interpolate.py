@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from salience.apps.interpolate import _seen_by, decoded, interpolate, random_pairs
+from salience.apps.interpolate import _asked_for, _seen_by, _verdict, decoded, interpolate, random_pairs
 from salience.apps.judge import make_judge
 from salience.apps.paths import lerp, log_reach
 from salience.errors import UserError
+from salience.evaluation.intervals import Metric
 from salience.training import fit
 
 
@@ -163,3 +164,28 @@ def test_a_table_is_refused(tmp_path):
     run = fit("pca", table, out=tmp_path / "run", progress=False)
     with pytest.raises(UserError, match=r"source: interpolate is for images, .* is table data"):
         interpolate(run, table, progress=False)
+
+
+def test_what_is_named_keeps_its_end_and_the_other_is_of_another_class(digits):
+    few = digits.subset(range(200))
+    for seed in range(50):
+        start, drawn_end = _asked_for(few, "7", None, seed)
+        drawn_start, end = _asked_for(few, None, 7, seed)
+        assert (start, end) == (7, 7)
+        assert few.labels[7] not in few.labels[[drawn_end, drawn_start]]
+    assert len({_asked_for(few, "7", None, seed)[1] for seed in range(50)}) > 10
+    ones = digits.subset(np.flatnonzero(digits.labels == 1))
+    pairs = [_asked_for(ones, ones.ids[3], None, seed) for seed in range(50)]  # there is no other class
+    assert all(start == 3 != end for start, end in pairs)
+
+
+def test_the_verdict_is_of_the_linear_path_and_the_rebuilt_ends():
+    lower, equal = np.linspace(-0.6, -0.4, 50), np.linspace(-0.1, 0.1, 50)
+    apart = Metric(0.5, 0.4, 0.6)
+    values = {"linear": lower, "spherical": equal, "ends": equal, "fade": equal}
+    assert _verdict(values, apart) == (
+        "Between the ends items are less ordinary than at them, by 0.500 on a linear path."
+    )
+    values = {"linear": equal, "spherical": lower, "ends": equal, "fade": lower}
+    assert _verdict(values, apart) == "Between the ends items are as ordinary as at them."
+    assert _verdict(values, Metric(0.19, 0.1, 0.3)).startswith("The rebuilt ends hardly differ")

@@ -85,3 +85,29 @@ def test_no_more_views_are_drawn_than_shown(roles, count, epochs):
     drawn = list(_draws(views, dataset.batch(np.arange(2)), 0, count))
     assert len(drawn) == count
     assert len(calls) == epochs
+
+
+def test_the_views_of_each_epoch_and_seed_are_others():
+    dataset = open_data("digits", progress=False)
+    views = make_views("glyphs", dataset.spec, roles={"global": 2})
+    first, other = (
+        [x for _, x in _draws(views, dataset.batch(np.arange(8)), seed, 6)] for seed in (0, 1)
+    )  # three epochs of two views
+    for one in range(6):
+        assert not torch.equal(first[one], other[one])
+        assert not any(torch.equal(first[one], first[two]) for two in range(one))
+
+
+def test_items_are_drawn_by_the_seed_at_the_resolution_asked_for(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "salience.apps.preview._image_figure", lambda views: drawn.append(views) or _image_figure(views)
+    )
+    for seed in (0, 1):
+        preview("pca", "digits", tmp_path / f"{seed}.png", items=4, seed=seed, resolution=16)
+    x = open_data("digits", resolution=16, progress=False).x
+    for seed, [(name, shown)] in enumerate(drawn):
+        rows = np.random.default_rng(seed).permutation(len(x))[:4]
+        assert name == "as stored"
+        np.testing.assert_allclose(shown, x[rows] / np.float32(255), atol=1e-6)
+    assert not torch.equal(drawn[0][0][1], drawn[1][0][1])

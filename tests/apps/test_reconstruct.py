@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from salience.apps.pictures import sheet
 from salience.apps.reconstruct import reconstruct
 from salience.data import open_data
 from salience.errors import UserError
@@ -124,3 +125,22 @@ def test_what_a_method_lacks_is_refused_by_the_representation(autoencoder):
         autoencoder.sample(3)
     with pytest.raises(UserError, match="run: autoencoder cannot rate"):
         autoencoder.log_likelihood("digits")
+
+
+def test_the_picture_shows_items_by_the_seed_and_the_worst_rebuilt_first(pca, digits, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "salience.apps.reconstruct.sheet", lambda strips, title: drawn.append(strips) or sheet(strips, title)
+    )
+    few = digits.subset(range(100))
+    for seed in (0, 1):
+        found = reconstruct(pca, few, tmp_path / f"out-{seed}", seed=seed, progress=False)
+    worst = np.argsort(-found.table["mse"].to_numpy())[:12]
+    unit = few.x / np.float32(255)
+    for seed, strips in enumerate(drawn):
+        originals, rebuilt, far, far_rebuilt = (np.asarray(strip.x) for strip in strips)
+        rows = np.sort(np.random.default_rng(seed).permutation(100)[:12])
+        np.testing.assert_allclose(originals, unit[rows], atol=1e-6)
+        np.testing.assert_allclose(rebuilt, pca.reconstruct(few.subset(rows)).clip(0, 1), atol=1e-5)
+        np.testing.assert_allclose(far, unit[worst], atol=1e-6)
+        np.testing.assert_allclose(far_rebuilt, pca.reconstruct(few.subset(worst)).clip(0, 1), atol=1e-5)

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from salience.apps.judge import make_judge
-from salience.apps.sample import _picture, gaussian_like, nearest, sample, shuffled
+from salience.apps.sample import _picture, _verdict, gaussian_like, nearest, sample, shuffled
 from salience.errors import UserError
 from salience.evaluation.frechet import frechet_distance
+from salience.evaluation.intervals import Metric
 from salience.training import fit
 
 SAMPLES, FLOOR = "the samples", "real items (the floor)"
@@ -128,3 +129,24 @@ def test_mistakes_name_the_argument(vae, autoencoder, digits, tmp_path):
     other = fit("pca", np.random.default_rng(0).random((20, 4, 4)), out=tmp_path / "other", progress=False)
     with pytest.raises(UserError, match=r"features: .* is of other data than digits"):
         sample(vae, digits, features=other, progress=False)
+
+
+def test_every_round_compares_other_samples_with_other_halves(vae, digits, monkeypatch):
+    seeds, plain = [], type(vae).sample
+    monkeypatch.setattr(type(vae), "sample", lambda self, n, seed: seeds.append(seed) or plain(self, n, seed))
+    sample(vae, digits.subset(range(60)), n=3, seed=7, progress=False)
+    assert seeds == [7, 8, 9, 10, 11, 12]
+
+
+@pytest.mark.parametrize(
+    ("ours", "said"),
+    [
+        ((1.0, 0.9, 1.1), "the samples are nearer to real items than what a Gaussian or shuffling gives"),
+        ((1.9, 1.7, 2.1), "the samples are not clearly nearer to real items"),  # overlaps the Gaussian's
+        ((2.5, 2.4, 2.6), "the samples are farther from real items than a Gaussian fitted to the values."),
+        ((9.0, 8.9, 9.1), "a Gaussian fitted to the values and than values shuffled among items."),
+    ],
+)
+def test_the_verdict_follows_the_intervals(ours, said):
+    others = {"gaussian": Metric(2.0, 1.9, 2.2), "shuffled": Metric(5.0, 4.8, 5.2)}
+    assert said in _verdict({"samples": Metric(*ours), **others})

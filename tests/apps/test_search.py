@@ -38,6 +38,18 @@ def test_an_item_finds_the_others_nearest_to_it(store):
     assert found.table["label"].tolist() == [str(DIGITS.target[int(id[-4:])]) for id in ids]
 
 
+def test_each_hit_bears_its_own_label_and_distance(store):
+    store.write_columns({"cluster": np.arange(400)})
+    table = search(store, "digit-0013", k=100).table
+    ids, distances = expected(DIGITS.data[13], 100, without=13)
+    rows = [int(id[-4:]) for id in ids]
+    assert rows != sorted(rows)
+    assert len(set(table["label"])) > 3
+    assert table["label"].tolist() == [str(DIGITS.target[row]) for row in rows]
+    assert table["cluster"].tolist() == rows
+    np.testing.assert_allclose(table["distance"], distances, atol=2e-6)
+
+
 @pytest.mark.parametrize("form", ["array", "row", "list", "tensor", "text", "npy"])
 def test_a_vector_in_any_form_finds_what_is_nearest_to_it(store, tmp_path, form):
     vector = DIGITS.data[450]

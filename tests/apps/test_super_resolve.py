@@ -6,10 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
-from salience.apps.super_resolve import bicubic, shrunk, super_resolve
+from salience.apps.super_resolve import Shown, _verdict, bicubic, shrunk, super_resolve
 from salience.data import open_data
 from salience.errors import UserError
 from salience.evaluation.fidelity import psnr, ssim
+from salience.evaluation.intervals import Metric
 from salience.methods.generative import conditional_gan
 
 
@@ -135,3 +136,27 @@ def test_what_does_not_enlarge_is_told_who_does(pca, digits, enlarger):
         super_resolve(pca, digits, progress=False)
     with pytest.raises(UserError, match="source: array is table data, and these are to be images"):
         super_resolve(enlarger, np.zeros((30, 4)) + np.arange(30)[:, None], as_is=True, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("gain", "said"),
+    [
+        ((0.5, 0.1, 0.9), "The run is better than bicubic interpolation by 0.50 dB."),
+        ((-0.5, -0.9, -0.1), "The run is worse than bicubic interpolation by 0.50 dB."),
+        ((0.1, -0.1, 0.3), "The run is as good as bicubic interpolation, no better."),
+        ((-0.1, -0.3, 0.1), "The run is as good as bicubic interpolation, no better."),
+    ],
+)
+def test_the_verdict_needs_an_interval_on_one_side(gain, said):
+    assert _verdict(Metric(*gain)) == said
+
+
+def test_the_middle_of_an_image_is_shown_beside_the_middle_of_what_is_made_of_it():
+    x = torch.arange(100.0).view(1, 10, 10) / 100
+    made = x.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    shown = Shown(2, 4)
+    shown.add(x, made)
+    small, plain, large = (strip.x[0] for strip in shown.strips())
+    torch.testing.assert_close(small, x[:, 3:7, 3:7])
+    torch.testing.assert_close(large, made[:, 6:14, 6:14])
+    torch.testing.assert_close(plain, bicubic(x[None], 2)[0, :, 6:14, 6:14])

@@ -1,6 +1,9 @@
 import json
+import re
 
+import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
 from salience.errors import Note, UserError
 from salience.evaluation import Comparison, compare
@@ -66,3 +69,25 @@ def test_a_plot_that_fails_does_not_lose_the_table(tmp_path, monkeypatch):
     with pytest.warns(Note, match=r"compare\.svg could not be drawn .* the table is complete"):
         compare([make_run(tmp_path / "a")], tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"compare.json", "compare.html"}
+
+
+def test_every_column_is_of_its_own_figure_and_the_picture_of_its_own_cost(tmp_path, monkeypatch):
+    run, points = make_run(tmp_path / "run", 0.6, flops=2e12), []
+    stored = json.loads((run / "report.json").read_text())
+    for value, (family, key) in enumerate((("linear", None), ("knn", None), ("few_label", "1"), ("few_label", "10"))):
+        where = stored["representation"][family] if key is None else stored["representation"][family][key]
+        where["accuracy"] = {"value": 0.1 + 0.2 * value, "interval": [0.05 + 0.2 * value, 0.25 + 0.2 * value]}
+    (run / "report.json").write_text(json.dumps(stored))
+    found = compare([run])
+    (line,) = found.table().splitlines()[1:]
+    cells = ["0.100 [0.050, 0.250]", "0.300 [0.250, 0.450]", "0.500 [0.450, 0.650]", "0.700 [0.650, 0.850]"]
+    order = {"linear": 0, "knn": 1, "1": 2, "10": 3}
+    assert [cell for cell in re.split(r" {2,}", line) if "[" in cell] == [cells[order[key]] for key in found.shown]
+    errorbar = Axes.errorbar
+    monkeypatch.setattr(
+        Axes, "errorbar", lambda self, *given, **how: points.append(given) or errorbar(self, *given, **how)
+    )
+    found.plot()
+    assert [one[:2] for one in points] == [(2e12, 0.1), (65.0, 0.1)]
+    for _, _, ends in points:
+        np.testing.assert_allclose(np.ravel(ends), [0.05, 0.15])

@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 
 from salience.batch import Column
-from salience.errors import UserError
+from salience.errors import Note, UserError
 from salience.evaluation import baselines, evaluate, figures, gallery, protocol
 from salience.evaluation.geometry import effective_rank
 from salience.evaluation.retrieval import retrieval_values
@@ -160,7 +160,7 @@ def test_rare_classes_and_gaps_among_classes_are_no_obstacle():
     assert np.trace(confusion) / confusion.sum() == pytest.approx(right)
 
 
-def test_confusion_counts_truth_against_prediction():
+def test_the_confusion_of_perfect_predictions_is_diagonal():
     report = evaluate(Projection(), blobs(120, noise=1.0), progress=False)
     np.testing.assert_array_equal(report.evidence.confusion, np.diag([8, 8, 8]))
 
@@ -187,7 +187,7 @@ def test_labels_are_those_named_else_those_of_the_run_and_may_be_missing():
     asked = []
 
     class Opens(Projection):
-        def open(self, source, labels=None):
+        def open(self, source, labels=None, **options):
             asked.append(labels)
             if labels not in (None, "kind"):
                 raise UserError(f"labels: there is no column '{labels}'")
@@ -229,7 +229,7 @@ def test_says_what_was_done_to_the_data_when_they_were_opened():
 
 def test_refusals_name_the_argument_of_evaluate():
     class Opens(Projection):
-        def open(self, source, labels=None):
+        def open(self, source, labels=None, **options):
             if source == "there":
                 return blobs()
             raise UserError(f"source: {source} does not exist")
@@ -291,13 +291,15 @@ def test_the_measures_are_written_before_anything_is_drawn(tmp_path, monkeypatch
     assert "kNN" in (run / "report.html").read_text()
 
 
-def test_what_is_damaged_in_the_run_is_said_before_the_work(tmp_path):
+def test_a_damaged_record_of_the_cost_is_a_note_and_loses_nothing_else(tmp_path):
     run, rep = make_run(tmp_path), Projection()
     rep.run = run
     (run / "cost.json").write_text("{")
-    with pytest.raises(UserError, match=r"cost\.json is damaged"):
-        evaluate(rep, blobs(60), progress=False)
-    assert rep.embedded == []
+    with pytest.warns(Note, match=r"cost\.json is damaged .*; the report goes without"):
+        report = evaluate(rep, blobs(60), progress=False)
+    assert report.cost == {}
+    assert set(report.representation) == FAMILIES
+    assert json.loads((run / "report.json").read_text())["cost"] == {}
 
 
 # --- baselines -----------------------------------------------------------------------------------------------------

@@ -12,9 +12,12 @@ def test_neighbours_are_the_most_similar_training_items():
     found = gallery.neighbour_gallery(train, test, raw(train), raw(test))
     assert found.images.shape == (8, 9, 1, 4, 4)
     assert set(found.labels[:3, 0]) == {0, 1, 2}
-    x, q = raw(train), found.images[0, 0].ravel()
-    nearest = np.argmax(x @ q / np.linalg.norm(x, axis=1))
-    np.testing.assert_allclose(found.images[0, 1].ravel(), x[nearest])
+    x = raw(train)
+    for images, labels in zip(found.images, found.labels, strict=True):
+        query, *shown = images.reshape(9, -1)
+        nearest = np.argsort(-(x @ query) / np.linalg.norm(x, axis=1), kind="stable")[:8]
+        np.testing.assert_allclose(shown, x[nearest])
+        np.testing.assert_array_equal(labels[1:], train.labels[nearest])
 
 
 def test_without_labels_items_are_compared_among_themselves_and_not_with_themselves():

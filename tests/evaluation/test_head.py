@@ -1,9 +1,10 @@
 import numpy as np
+import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
 from salience.evaluation.calibration import calibrate
-from salience.evaluation.head import cross_validate, fit_head, make_folds
+from salience.evaluation.head import choose, cross_validate, fit_chosen, fit_head, make_folds
 from salience.evaluation.probe import PENALTIES, UNCHOSEN, Scaling
 
 
@@ -92,3 +93,35 @@ def test_the_penalty_of_least_held_out_loss_is_chosen():
         loss[penalty] = total
     assert found.penalty == min(loss, key=loss.get)
     assert PENALTIES[-1] < found.penalty < PENALTIES[0]
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+def test_the_scaling_of_the_higher_held_out_likelihood_is_chosen_and_its_penalty_kept(uneven):
+    """Uneven: one dimension tells the classes, and another, a thousand times as wide, is noise."""
+    x, y = problem(90, 6)
+    if uneven:
+        x[:, 0] = 0.8 * y + torch.randn(90, generator=torch.Generator().manual_seed(1))
+        x[:, 1:] = 1000 * torch.randn(90, 5, generator=torch.Generator().manual_seed(2))
+    scaling, folds = Scaling.of(x), make_folds(y.numpy())
+    each = scaling.scale * scaling.variance.sqrt()
+    tried = [(cross_validate((x - scaling.mean) / scale, y, 3, folds), scale) for scale in (scaling.scale, each)]
+    best, scale = max(tried, key=lambda one: one[0].likelihood)
+    assert abs(tried[0][0].likelihood - tried[1][0].likelihood) > 1e-3
+    assert (scale is each) == uneven
+    chosen = choose(scaling, x, y, 3)
+    torch.testing.assert_close(chosen.scale, scale)
+    assert chosen.strength == pytest.approx(best.penalty * 90)  # the penalty itself, of as many rows
+    head = fit_chosen(x, y, 3, chosen)
+    model = LogisticRegression(C=1 / chosen.strength, tol=1e-8, max_iter=5000).fit((x - scaling.mean) / scale, y)
+    np.testing.assert_allclose(
+        (head.linear.scores((x - scaling.mean) / scale)[0].softmax(0).T),
+        model.predict_proba((x - scaling.mean) / scale),
+        atol=0.02,
+    )
+
+
+def test_folds_are_drawn_and_do_not_follow_the_order_of_the_rows():
+    """Neighbouring rows may be alike: of 100 of one class, turn by turn would be in order."""
+    fold = make_folds(np.zeros(100, int)).int().argmax(0)
+    assert not torch.equal(fold, torch.arange(100) % 5)
+    assert not torch.equal(fold, make_folds(np.zeros(100, int), seed=1).int().argmax(0))

@@ -12,9 +12,11 @@ from sklearn.metrics import normalized_mutual_info_score
 from salience.evaluation import baselines, evaluate
 from salience.evaluation.calibration import calibration_error
 from salience.evaluation.few_label import draw_labels, few_label_predictions
+from salience.evaluation.geometry import geometry_metrics
 from salience.evaluation.measure import Task, measure
 from salience.evaluation.probe import PENALTIES, fit_probe
 from salience.evaluation.protocol import make_task
+from salience.evaluation.retrieval import retrieval_metrics
 from salience.evaluation.rows import choose_rows
 from salience.evaluation.split import held_out
 
@@ -150,3 +152,49 @@ def test_each_class_of_the_confusion_is_its_own():
     held = replace(held, classes=("class 1", "class 0", "class 2"), labels=np.array([1, 0, 2])[held.labels])
     found = evaluate(Projection(), data, held, progress=False).evidence.confusion
     np.testing.assert_array_equal(found, np.diag([20, 20, 20]))
+
+
+def test_what_is_measured_on_a_part_is_measured_on_a_random_part(monkeypatch):
+    """Retrieval and geometry on test rows, k-means fitted to training rows and asked of all test rows."""
+    for name, most in (("RETRIEVED", 25), ("CLUSTERED", 30), ("SHAPED", 40)):
+        monkeypatch.setattr(f"salience.evaluation.measure.MOST_{name}", most)
+    generator = np.random.default_rng(0)
+    y, truth = np.sort(generator.integers(0, 3, 90)), np.sort(generator.integers(0, 3, 80))
+    train, test = (generator.normal(size=(len(of), 4)).astype(np.float32) + of[:, None] for of in (y, truth))
+    found = measure(train, test, Task(y, truth, 3, held_out(y), {}), lambda _: None).measures
+    rows = {most: np.sort(np.random.default_rng(0).choice(n, most, replace=False)) for n, most in ((80, 25), (90, 30))}
+    asked = rows[25]
+    assert found["retrieval"] == retrieval_metrics(torch.from_numpy(test[asked]), torch.from_numpy(truth[asked]))
+    clusters = KMeans(3, n_init=3, max_iter=100, random_state=0).fit(train[rows[30]]).predict(test)
+    expected = normalized_mutual_info_score(truth, clusters)
+    assert found["clustering"]["nmi"].value == pytest.approx(expected)
+    shaped = np.sort(np.random.default_rng(0).choice(80, 40, replace=False))
+    for name, metric in geometry_metrics(torch.from_numpy(test[shaped])).items():
+        assert found["geometry"][name].value == pytest.approx(metric.value)
+
+
+def test_the_task_of_numbers_keeps_the_groups_of_the_training_rows():
+    groups = np.arange(120) // 4
+    data = blobs(120, groups=groups)
+    values = np.round(np.random.default_rng(0).normal(size=120), 4)
+    names, labels = np.unique(values, return_inverse=True)
+    rows = choose_rows(replace(data, labels=labels, classes=tuple(map(repr, names.tolist()))), None)
+    task = make_task(rows)
+    np.testing.assert_array_equal(task.groups, rows.train.groups)
+    assert not set(rows.train.groups) & set(rows.test.groups)
+
+
+def test_the_confusion_counts_each_truth_against_what_is_said_of_it():
+    """Of classes that are mistaken for each other, without rows of the first class to train on."""
+    data, held = blobs(300, classes=4, noise=150.0), blobs(120, classes=4, noise=150.0, seed=1)
+    data = data.subset(np.flatnonzero(data.labels > 0))
+    rows, rep = choose_rows(data, held), Projection()
+    train, test = (rep.embed(part) for part in (rows.train, rows.test))
+    said = 1 + measure(train, test, make_task(rows), lambda _: None).predicted
+    expected = np.zeros((4, 4), int)
+    for truth, label in zip(rows.test.labels, said, strict=True):
+        expected[truth, label] += 1
+    assert (expected != expected.T).any()
+    found = evaluate(rep, data, held, progress=False).evidence.confusion
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(found.sum(1), [0, 30, 30, 30])

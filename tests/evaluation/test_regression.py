@@ -133,6 +133,46 @@ def test_the_gain_is_paired_over_test_rows():
     assert (swapped.low, swapped.value) == pytest.approx((-gain.high, -gain.value))
 
 
+def test_a_skewed_gain_has_its_interval_the_right_way_round():
+    """Ours is better, on one row by far: without it in a draw little is gained, so the interval is longer below."""
+    truth = np.random.default_rng(0).normal(size=40)
+    ours, theirs = truth.copy(), truth + 0.05
+    theirs[7] += 6
+    rows = np.random.default_rng(3).integers(0, 40, (20_000, 40))
+    again = np.array([r2_score(truth[some], ours[some]) - r2_score(truth[some], theirs[some]) for some in rows])
+    below, above = np.quantile(again - again.mean(), [0.025, 0.975])
+    assert above > 1.3 * -below
+    gain = r2_gain(truth, ours, theirs)
+    assert gain.high - gain.value == pytest.approx(above, rel=0.15)
+    assert gain.value - gain.low == pytest.approx(-below, rel=0.15)
+
+
+@pytest.mark.parametrize("groups", [np.arange(20) % 2, np.arange(20) // 2, np.arange(20) % 19])
+def test_folds_keep_groups_whole_however_few_or_many(groups):
+    folds = make_folds(np.arange(20.0), groups)
+    assert len(folds) == min(5, len(np.unique(groups)))
+    for fitted, judged in folds:
+        assert not set(groups[fitted]) & set(groups[judged])
+        assert sorted([*fitted, *judged]) == list(range(20))
+
+
+def test_of_many_rows_a_random_part_chooses_and_all_are_fitted(monkeypatch):
+    """The part is drawn from all of them, and is of 5,000 rows."""
+    assert probes.SAMPLE == 5_000
+    monkeypatch.setattr(probes, "SAMPLE", 30)
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    y = x @ [1.0, -2.0, 0.5] + np.random.default_rng(1).normal(size=60)
+    asked, plain = [], probes.choose_penalty
+    monkeypatch.setattr(probes, "choose_penalty", lambda z, y, folds: asked.append(y) or plain(z, y, folds))
+    probe = fit_ridge(x, y)
+    rows = np.sort(np.random.default_rng(0).choice(60, 30, replace=False))
+    for some in asked:
+        np.testing.assert_array_equal(some, y[rows])
+    z = (x - x.mean(0)) / probe.scale
+    expected = Ridge(probe.penalty * 60).fit(z, y).predict(z)
+    np.testing.assert_allclose(probe.predict(x), expected)
+
+
 # --- in a report ---------------------------------------------------------------------------------------------------
 
 

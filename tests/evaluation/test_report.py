@@ -54,6 +54,20 @@ def test_every_baseline_must_be_beaten():
     assert replace(report, gains={**report.gains, "raw": below}).verdict().startswith("Learning did not help")
 
 
+def test_one_baseline_that_is_better_is_enough_to_say_so():
+    """PCA is beaten with 1 label; with 2 raw input is better, PCA undecided; with 5 both are undecided."""
+    spans = {"1": (0.05, 0.2), "2": (-0.2, -0.05), "5": (-0.1, 0.1)}
+    raw = {k: {"accuracy": Metric(sum(span) / 2, *span)} for k, span in spans.items()}
+    report = with_gains((0.1, 0.2), (-0.1, 0.2), (-0.1, 0.1), raw=raw)
+    assert report.verdict() == "Learning helped with 1 label per class; a baseline is better with 2."
+
+
+def test_a_gain_of_which_chance_is_not_excluded_is_none():
+    assert with_gains((-0.01, 0.5), (0.0, 0.5), (-0.1, 0.3)).verdict() == (
+        "Learning did not help: on these test rows no number of labels puts it ahead of every baseline."
+    )
+
+
 def test_best_marks_the_highest_and_what_its_interval_does_not_exclude():
     metrics = [Metric(0.8, 0.7, 0.95), Metric(0.9, 0.85, 0.95), Metric(0.5, 0.4, 0.6), None]
     assert best(metrics) == {0, 1}

@@ -46,3 +46,10 @@ def test_sample_keeps_order_and_all_where_few():
     rows = sample(np.arange(100), 20)
     assert len(set(rows)) == 20
     assert (np.diff(rows) > 0).all()
+
+
+def test_a_sample_is_drawn_at_random_from_all_rows():
+    counts = np.bincount(np.concatenate([sample(np.arange(10), 5, seed) for seed in range(400)]))
+    assert np.abs(counts / 400 - 0.5).max() < 4 * 0.5 / 20  # four standard errors
+    np.testing.assert_array_equal(sample(np.arange(100), 20), sample(np.arange(100), 20))
+    np.testing.assert_array_equal(sample(100 + np.arange(100), 20) - 100, sample(np.arange(100), 20))

@@ -167,3 +167,28 @@ def test_items_added_meanwhile_wait_for_a_restart(client, path):
     assert client.get("/store").json()["rows"] == ROWS
     assert client.get("/columns/fold").json()["counts"] == [ROWS // 5] * 5
     assert client.get(f"/items/{ROWS}").status_code == 404
+
+
+def test_an_item_tells_its_own_prediction_label_and_picture(client, path):
+    labels = truth()
+    for name in "0123":
+        client.post("/labels", json={"rows": np.flatnonzero(labels == name)[:3].tolist(), "label": name})
+    learnt(client)
+    columns = {name: values(client, name) for name in ("predicted", "confidence", "marked")}
+    pictures = open_store(path).thumbnails(np.arange(20))
+    assert len(set(columns["confidence"][:20].tolist())) == 20
+    for row in range(20):
+        told = client.get(f"/items/{row}").json()["columns"]
+        assert (told["predicted"], told["marked"]) == (columns["predicted"][row], columns["marked"][row])
+        assert told["confidence"] == pytest.approx(float(columns["confidence"][row]))
+        assert client.get(f"/items/{row}/image").content == pictures[row]
+
+
+def test_a_map_that_was_written_anew_is_sent_anew(client, path):
+    store, before = open_store(path), client.get("/points")
+    store.write_columns({"x": -store.column("x"), "y": store.column("y")})
+    client.get("/store")  # looks
+    after = client.get("/points", headers={"If-None-Match": before.headers["etag"]})
+    assert after.status_code == 200
+    old, new = (np.frombuffer(one.content, "<f4").reshape(-1, 2) for one in (before, after))
+    np.testing.assert_allclose(new, old * [-1, 1], atol=1e-6)

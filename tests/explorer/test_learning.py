@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from salience.evaluation import logistic
+from salience.evaluation import intervals, logistic
+from salience.evaluation.head import choose, fit_chosen
+from salience.evaluation.probe import PENALTIES, Scaling
 from salience.explorer import learning
 from salience.explorer.classifier import THREADS
 from salience.explorer.learning import CHOOSING, MOST_LEARNT, MOST_WORK, Learner, balanced, rows_within, work
@@ -128,3 +130,68 @@ def test_labels_at_random_make_it_unsure_and_judged_as_guessing():
     assert learnt.confidence.mean() < 0.6  # a penalty that was not chosen would let it be sure
     assert learnt.point.judged == "cross-validation"
     assert abs(learnt.point.accuracy - 0.5) < 4 * 0.5 / np.sqrt(200)  # four standard errors
+
+
+def test_a_class_without_an_item_here_shifts_no_name():
+    """Labels of items that are no longer in the store have a class, and no row."""
+    codes = np.full(300, -1)
+    codes[:40] = np.where(np.arange(40) % 2, 2, 0)
+    one = learner(300, 8)
+    one.store.vectors = lambda at: np.eye(8, dtype=np.float32)[codes[np.asarray(at)] + 1]
+    one.store.blocks = lambda: iter([one.store.vectors(np.arange(300))])
+    learnt = one.learn(1, ["a", "gone", "z"], codes)
+    assert learnt.classes == ("a", "z")
+    assert [learnt.classes[code] for code in learnt.predicted[:4]] == ["a", "z", "a", "z"]
+
+
+def test_of_items_that_are_all_alike_one_is_asked_for():
+    """Thirty different items, each ten times: the 24 suggestions are of 24 of them."""
+    x = np.repeat(np.random.default_rng(0).normal(size=(30, 6)), 10, axis=0).astype(np.float32)
+    store = SimpleNamespace(dim=6, columns=(), vectors=lambda at: x[at], blocks=lambda: iter([x]))
+    codes = np.full(300, -1)
+    codes[[0, 10, 20, 30]] = [0, 1, 0, 1]
+    one = Learner(store, SimpleNamespace(n=300, ids_of=lambda at: [str(row) for row in at]))
+    suggested = [suggestion.row for suggestion in one.learn(1, ["a", "b"], codes).suggestions]
+    assert len(suggested) == 24
+    assert len({row // 10 for row in suggested}) == 24
+
+
+def test_while_it_learns_from_new_labels_old_predictions_are_no_answer(client, monkeypatch):
+    from salience.explorer import classifier
+
+    client.post("/labels", json={"rows": [0], "label": "0"})
+    client.post("/labels", json={"rows": [1], "label": "1"})
+    assert client.post("/predict", json={"rows": [2]}).status_code == 200
+    gate, learn = threading.Event(), Learner.learn
+    monkeypatch.setattr(classifier, "PATIENCE", 0.0)
+    monkeypatch.setattr(Learner, "learn", lambda self, *given: gate.wait(600) and learn(self, *given))
+    client.post("/labels", json={"rows": [3], "label": "1"})
+    answer = client.post("/predict", json={"rows": [2]})
+    assert answer.json() == {"error": "labels: the classifier is still learning from them; ask again"}
+    assert answer.status_code == 409
+    assert client.get("/labels/export", params={"what": "predictions"}).status_code == 409
+    gate.set()
+
+
+def test_every_labelled_item_is_judged_in_turn():
+    """Cross-validation is over all folds: its interval is that of all labelled items."""
+    point = at_random(labelled=60).point
+    assert point.accuracy * 60 == pytest.approx(round(point.accuracy * 60))
+    found = intervals.accuracy(np.arange(60) < round(point.accuracy * 60))
+    assert (point.low, point.high) == pytest.approx((found.low, found.high))
+
+
+def test_the_penalty_is_the_best_of_a_range():
+    """The classifier is that of the held-out choice, which is at neither end of the range."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(200) % 2
+    x = torch.randn(200, 12, generator=generator) + y[:, None] * torch.tensor([1.0] * 4 + [0.0] * 8)
+    store = SimpleNamespace(dim=12, columns=(), vectors=lambda at: x.numpy()[at], blocks=lambda: iter([x.numpy()]))
+    one = Learner(store, SimpleNamespace(n=200, ids_of=lambda at: [str(row) for row in at]))
+    learnt = one.learn(1, ["a", "b"], np.where(np.arange(200) < 60, y.numpy(), -1))
+    tried = PENALTIES[::2]
+    chosen = choose(Scaling.of(x), x[:60], y[:60], 2, folds=3, penalties=tried, steps=30)
+    assert tried[-1] < chosen.strength / 60 < tried[0]
+    probabilities = fit_chosen(x[:60], y[:60], 2, chosen, 30).probabilities(x)
+    np.testing.assert_allclose(learnt.confidence, probabilities.amax(1), atol=1e-4)
+    np.testing.assert_array_equal(learnt.predicted, probabilities.argmax(1))

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -25,9 +26,11 @@ from salience.errors import UserError
 from salience.explorer import umap_process
 from salience.explorer.app import make_app
 from salience.explorer.jobs import follow
+from salience.explorer.pictures import opened
 from salience.explorer.runs import curves_of, figures_of
 from salience.explorer.state import Explorer
 from salience.explorer.umap_process import Teller
+from salience.reading import Reading
 from salience.store import open_store
 from salience.training import fit
 from tests.explorer.conftest import BASE, until
@@ -378,3 +381,14 @@ def test_the_end_of_the_server_ends_the_process_of_a_job_and_starts_no_other(pla
     mine.umap()
     until(lambda: mine.all()[0].state != "running")
     assert len(started) == 1
+
+
+@pytest.mark.parametrize("aspect", [None, "crop", "stretch", "pad"])
+def test_an_image_from_outside_is_brought_to_the_runs_shape_as_the_run_was_told(aspect, tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (9, 20), np.uint8)
+    (tmp_path / "wide").mkdir()
+    (tmp_path / "wide" / "wide.png").write_bytes(png(image))
+    spec, reading = open_data("digits", progress=False).spec, Reading(aspect=aspect)
+    expected = open_data(tmp_path / "wide", spec=spec, reading=reading, progress=False)
+    rep = SimpleNamespace(spec=spec, reading=reading, method_name="pca")
+    np.testing.assert_array_equal(opened(png(image), rep).x, expected.x)

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from salience.explorer.app import make_app
 from salience.explorer.state import Explorer
 from salience.store import open_store
-from tests.explorer.conftest import BASE, ROWS, digits_table, learnt, truth
+from tests.explorer.conftest import BASE, ROWS, digits_table, learnt, truth, values
 
 
 def test_neighbours_are_the_nearest_others(client, path):
@@ -199,3 +199,30 @@ def test_a_condition_holds_for_every_way_to_search(client, path, near):
     assert {hit["row"] % 5 for hit in found["hits"]} == {1}
     assert found["matching"] == ROWS // 5
     assert len(client.post("/search", json={near: given, "k": 7}).json()["hits"]) == 7
+
+
+def test_a_page_has_24_hits_and_neighbours_are_12_unless_asked_otherwise(client, path):
+    vector = open_store(path).vectors([3])[0].tolist()
+    for body in ({"row": 3}, {"vector": vector}, {"where": "fold = 1"}, {}):
+        assert len(client.post("/search", json=body).json()["hits"]) == 24
+    assert len(client.get("/items/3/neighbours").json()["hits"]) == 12
+
+
+@pytest.mark.parametrize("near", ["row", "vector", None])
+def test_a_condition_on_predictions_is_on_those_of_now(client, path, near):
+    labels = truth()
+    for name in "01":
+        client.post("/labels", json={"rows": np.flatnonzero(labels == name)[:3].tolist(), "label": name})
+    learnt(client)
+    predicted = values(client, "predicted")
+    given = {} if near is None else {near: 3 if near == "row" else open_store(path).vectors([3])[0].tolist()}
+    found = client.post("/search", json={**given, "k": 5, "where": "predicted = '1'"}).json()
+    assert found["matching"] == (predicted == "1").sum()
+    assert [predicted[hit["row"]] for hit in found["hits"]] == ["1"] * 5
+
+
+def test_a_typed_condition_is_joined_as_a_whole_with_the_filter(client):
+    found = client.post("/search", json={"text": "label = '4' or label = '5'", "where": "fold = 1"}).json()
+    assert found["matching"] == int((np.isin(truth(), ["4", "5"]) & (np.arange(ROWS) % 5 == 1)).sum())
+    found = client.post("/search", json={"text": "fold = 1", "where": "label = '4' or label = '8'"}).json()
+    assert found["matching"] == int((np.isin(truth(), ["4", "8"]) & (np.arange(ROWS) % 5 == 1)).sum())

@@ -83,9 +83,20 @@ def test_many_items_at_once(marks):
 
 
 def test_a_snapshot_belongs_to_its_version(marks):
-    marks.mark(["a"], "boot")
-    version, labels = marks.snapshot()
-    assert (version, labels) == (marks.version, {"a": "boot"})
+    """While another thread marks one item after another, version and labels are always of one moment."""
+
+    def work():
+        for number in range(60):
+            marks.mark([str(number)], "boot")
+
+    writer, seen = threading.Thread(target=work), []
+    writer.start()
+    while writer.is_alive() or not seen:
+        seen.append(Marks(marks.path).snapshot())
+    writer.join()
+    seen.append(marks.snapshot())
+    assert all(labels == {str(number): "boot" for number in range(version)} for version, labels in seen)
+    assert seen[-1][0] == 60
 
 
 class StoppedError(BaseException):

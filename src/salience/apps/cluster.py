@@ -89,10 +89,10 @@ def cluster(
     """
     if method not in FITTED:
         raise UserError(f"method: '{method}' is not one of {', '.join(FITTED)}")
-    k, seed = None if k is None else check_whole("k", k, 1), check_seed(seed)
+    k, seed = _number_asked_for(method, k), check_seed(seed)
     with placed(out) as place:
         store = as_store(store)
-        _require(store, method, k)
+        _require(store, k)
         rows = sample_rows(store, FITTED[method], seed)
         with threads_for(len(rows) * store.dim):
             with progress_bar(None, "finding groups", progress, ""):
@@ -114,13 +114,17 @@ def cluster(
     return finished(outcome, out)
 
 
-def _require(store: Store, method: str, k: int | None) -> None:
+def _number_asked_for(method: str, k: int | None) -> int | None:
+    if k is None:
+        return None
+    if method == "hdbscan":
+        raise UserError("k: hdbscan finds out how many clusters there are; leave it out, or take kmeans or gmm")
+    return check_whole("k", k, 2)
+
+
+def _require(store: Store, k: int | None) -> None:
     if len(store) < 3:
         raise UserError(f"store: {store.name} holds {len(store)} items; three or more can be clustered")
-    if k is not None and method == "hdbscan":
-        raise UserError("k: hdbscan finds out how many clusters there are; leave it out, or take kmeans or gmm")
-    if k is not None:
-        check_whole("k", k, 2)
     if k is not None and k >= len(store):
         raise UserError(f"k: {k} clusters of {len(store):,} items; take from 2 to {len(store) - 1:,}")
 

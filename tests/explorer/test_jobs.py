@@ -1,0 +1,70 @@
+"""What runs in the background leaves its columns, and a failure in words."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from salience.explorer import jobs
+from salience.store import open_store
+from tests.explorer.conftest import ROWS, until
+
+FAKE = """
+import sys
+import numpy as np
+print('{"share": 0.5, "said": "half"}', flush=True)
+points = np.stack([np.arange(600), -2.0 * np.arange(600)], 1)
+print('{"points": 600}', flush=True)
+sys.stdout.buffer.write(points.astype("<f4").tobytes())
+"""
+
+
+def ended(client, name: str) -> dict:
+    def found() -> dict | None:
+        job = next(job for job in client.get("/jobs").json() if job["name"] == name)
+        return None if job["state"] == "running" else job
+
+    return until(found)
+
+
+def test_the_points_of_umap_become_its_two_columns_in_their_order(client, path, monkeypatch):
+    popen = subprocess.Popen
+    monkeypatch.setattr(jobs.subprocess, "Popen", lambda command, **pipes: popen([sys.executable, "-c", FAKE], **pipes))
+    client.get("/store")
+    assert client.post("/jobs/umap", json={}).json()["state"] == "running"
+    assert ended(client, "umap")["state"] == "done"
+    store = open_store(path)
+    np.testing.assert_array_equal(store.column("umap_x"), np.arange(ROWS))
+    np.testing.assert_array_equal(store.column("umap_y"), -2.0 * np.arange(ROWS))
+    assert client.get("/store").json()["maps"] == ["pca", "umap"]
+
+
+@pytest.mark.parametrize("name", ["anomalies", "duplicates"])
+def test_a_mistake_of_ours_ends_a_job_as_failed(client, name, monkeypatch):
+    def broken(*given, **options):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(f"salience.apps.{name}.{name}", broken)
+    client.post(f"/jobs/{name}", json={})
+    found = ended(client, name)
+    assert (found["state"], found["said"]) == ("failed", "failed: RuntimeError")
+
+
+def test_oddities_are_told_anew_after_each_of_their_jobs(client):
+    assert client.get("/oddities").json() == {"anomalies": None, "duplicates": None}
+    for name, there in (("anomalies", (True, False)), ("duplicates", (True, True))):
+        client.post(f"/jobs/{name}", json={})
+        assert ended(client, name)["state"] == "done"
+        found = client.get("/oddities").json()
+        assert (found["anomalies"] is not None, found["duplicates"] is not None) == there
+
+
+def test_the_end_of_the_server_ends_its_jobs(served, monkeypatch):
+    closed = []
+    client = served()
+    monkeypatch.setattr(jobs.Jobs, "close", lambda self: closed.append(self))
+    client.__exit__(None, None, None)
+    assert closed
