@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import colorsys
 import math
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -42,8 +43,9 @@ def views_of(
     skip: int = 0,
 ) -> Tensor:
     """[rows ...]: one view of the same item in so many rows, whose number begins at `skip`."""
-    spec = TABLE if policy == "table" else PICTURES
-    views = make_views(policy, spec, {"global": 2, "other": 1, "local": 2}, None if policy == "table" else SIDE)
+    table = policy == "table"
+    spec = TABLE if table else replace(PICTURES, shape=tuple(picture.shape))
+    views = make_views(policy, spec, {"global": 2, "other": 1, "local": 2}, None if table else picture.shape[-1])
     items = picture.expand(rows, *picture.shape).contiguous()
     return views.one(Batch(items, torch.arange(skip, skip + rows)), at, role, number).x
 
@@ -347,24 +349,34 @@ COMPANIES: dict[str, dict[str, Any]] = {
 }
 
 
+SMALL = 12  # pixels a side are enough to tell draws apart
+
+
+@cache
+def decided(policy: str, company: str | None = None) -> Tensor:
+    """A few numbers that each draw decides on, in 1500 rows.  [n k]"""
+    small = ramps()[:, ::2, ::2] + one_colour(0.1, 0.0, -0.1)[:, :SMALL, :SMALL]
+    item = torch.tensor([1.0, 2.0, -1.0]) if policy == "table" else small
+    x = views_of(item, policy, rows=1500, **(COMPANIES[company] if company else {})).double()
+    if policy == "table":
+        return torch.stack([(x[:, 0] != 0).double(), (x[:, 4] != 0).double(), x[:, 0]], dim=1)
+    near, far = SMALL // 4, 3 * SMALL // 4
+    return torch.stack([x[:, 0, near, far], x[:, 0, near, near], x[:, 1, far, near], x[:, 2].mean(dim=(1, 2))], 1)
+
+
 @pytest.mark.parametrize("company", COMPANIES)
 @pytest.mark.parametrize("policy", [name for name in POLICIES if name != "identity"])
 def test_draws_are_independent_by_role_draw_row_epoch_and_seed(policy: str, company: str) -> None:
-    """Uncorrelated, and hardly ever twice the same; a step of the training is no part of it."""
-    rows = 1500
-    item = torch.tensor([1.0, 2.0, -1.0]) if policy == "table" else ramps() + one_colour(0.1, 0.0, -0.1)
-
-    def drawn(**which: Any) -> Tensor:
-        """A few numbers that each draw decides on.  [n k]"""
-        x = views_of(item, policy, rows=rows, **which).double()
-        if policy == "table":
-            return torch.stack([(x[:, 0] != 0).double(), (x[:, 4] != 0).double(), x[:, 0]], dim=1)
-        near, far = SIDE // 4, 3 * SIDE // 4
-        return torch.stack([x[:, 0, near, far], x[:, 0, near, near], x[:, 1, far, near], x[:, 2].mean(dim=(1, 2))], 1)
-
-    first, other = drawn(), drawn(**COMPANIES[company])
+    """Uncorrelated, and hardly ever twice the same."""
+    first, other = decided(policy), decided(policy, company)
     assert (first == other).all(dim=1).double().mean() < (0.5 if policy == "table" else 0.01)
     shared = [np.corrcoef(a.numpy(), b.numpy())[0, 1] for a, b in zip(first.T, other.T, strict=True) if a.std() > 1e-6]
     assert shared
-    assert max(abs(value) for value in shared) < 4.5 / math.sqrt(rows)
-    assert torch.equal(first, drawn(at=Progress(step=7, total=9, epoch=2, seed=11)))
+    assert max(abs(value) for value in shared) < 4.5 / math.sqrt(len(first))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_step_of_the_training_is_no_part_of_a_draw(policy: str) -> None:
+    item = torch.tensor([1.0, 2.0, -1.0]) if policy == "table" else NOISE
+    first, later = (views_of(item, policy, rows=20, at=Progress(step, 9, epoch=2, seed=11)) for step in (0, 7))
+    assert torch.equal(first, later)
