@@ -20,7 +20,7 @@ from salience.training import fit
 
 ROWS, SIZE, CLASSES = 96, 8, 3
 QUICK: dict[str, Any] = {"epochs": 3, "batch_size": 32, "progress": False}
-SLOW = {"moco": 20, "crvae": 6}  # epochs of those whose loss is mostly the luck of their views
+SLOW = {"moco": 20, "crvae": 15}  # epochs of those whose loss is mostly the luck of their views
 DRAWS = 8
 
 
