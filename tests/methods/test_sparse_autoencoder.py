@@ -188,14 +188,22 @@ def test_a_code_may_have_more_units_than_an_item_values() -> None:
     assert built(table(), dim=100).decode(torch.rand(2, 100)).shape == (2, 6)
 
 
-@pytest.mark.parametrize(("penalty", "mean"), [("l1", 0.0), ("kl", 0.2)])
-def test_codes_start_small(penalty: str, mean: float) -> None:
-    """So the first items are not buried under atoms: their error is near the data's variance."""
+@pytest.mark.parametrize(("penalty", "worst"), [("l1", 1.4), ("kl", 4.5)])
+def test_codes_start_small(penalty: str, worst: float) -> None:
+    """So the first items are not buried under atoms: their error is near the data's variance.
+
+    Over seeds it is 1.08 and 2.6 of it, with standard deviations of 0.04 and 0.3. The layer is the encoder's own, but
+    for its scale, and its biases are as the sparsity wants them.
+    """
     dataset = contract.structured_images()
-    layer = last_layer(contract.Context(dataset.spec, 96, "mlp").make_encoder(dim=3))
-    assert layer.out_features == 3
     method = built(dataset, encoder="convnet", dim=512, penalty=penalty, sparsity=0.05)
-    assert method.loss(dataset.batch(np.arange(96)), AT)["error"] < 6 * dataset.spec.std[0] ** 2
+    assert method.loss(dataset.batch(np.arange(96)), AT)["error"] < worst * dataset.spec.std[0] ** 2
+    torch.manual_seed(0)
+    plain = last_layer(contract.Context(dataset.spec, 96, "convnet").make_encoder(dim=512))
+    layer = last_layer_of(method)
+    scale, bias = (512**-0.5, 0.0) if penalty == "l1" else (1.0, math.log(0.05 / 0.95))
+    torch.testing.assert_close(layer.weight, plain.weight * scale)
+    torch.testing.assert_close(layer.bias, torch.full((512,), bias))
     if penalty == "kl":
         assert method.embed(dataset.batch(np.arange(96))).mean().item() == pytest.approx(0.05, abs=0.02)
 

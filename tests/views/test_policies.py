@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import colorsys
 import math
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -42,8 +43,9 @@ def views_of(
     skip: int = 0,
 ) -> Tensor:
     """[rows ...]: one view of the same item in so many rows, whose number begins at `skip`."""
-    spec = TABLE if policy == "table" else PICTURES
-    views = make_views(policy, spec, {"global": 2, "other": 1, "local": 2}, None if policy == "table" else SIDE)
+    table = policy == "table"
+    spec = TABLE if table else replace(PICTURES, shape=tuple(picture.shape))
+    views = make_views(policy, spec, {"global": 2, "other": 1, "local": 2}, None if table else picture.shape[-1])
     items = picture.expand(rows, *picture.shape).contiguous()
     return views.one(Batch(items, torch.arange(skip, skip + rows)), at, role, number).x
 
@@ -99,7 +101,7 @@ def test_brightness_and_contrast_vary_always(policy: str, strength: float, role:
 @pytest.mark.parametrize("policy", ["crops", "glyphs", "identity"])
 def test_light_does_not_vary(policy: str) -> None:
     """But for noise, which is the same for both pictures."""
-    grey, colour = (views_of(one_colour(*c), policy).double() for c in ((0.5, 0.5, 0.5), (0.4, 0.6, 0.5)))
+    grey, colour = (views_of(one_colour(*c), policy, rows=300).double() for c in ((0.5, 0.5, 0.5), (0.4, 0.6, 0.5)))
     expected = (one_colour(0.4, 0.6, 0.5) - 0.5).double().expand_as(colour)
     within = (grey > 0) & (grey < 1) & (colour > 0) & (colour < 1)  # the noise may be cut off
     torch.testing.assert_close((colour - grey)[within], expected[within], rtol=0, atol=2e-5)
@@ -159,11 +161,11 @@ def test_no_other_policy_changes_hue_or_takes_colour(policy: str) -> None:
 
 
 @cache
-def matrices(policy: str, **which: Any) -> Tensor:
+def matrices(policy: str, role: str) -> Tensor:
     """The map of each row's view, from its places to the item's, [n 2 3]: by least squares, away from the edges."""
-    seen = views_of(ramps(), policy, **which).double()
-    plain = views_of(one_colour(0.5, 0.5, 0.5), policy, **which).double()
-    flat = views_of(one_colour(0.4, 0.6, 0.5), policy, **which).mean(dim=(2, 3)).double()
+    seen = views_of(ramps(), policy, role=role).double()
+    plain = views_of(one_colour(0.5, 0.5, 0.5), policy, role=role).double()
+    flat = views_of(one_colour(0.4, 0.6, 0.5), policy, role=role).mean(dim=(2, 3)).double()
     scale = torch.ones(N) if policy in ("glyphs", "crops") else (flat[:, 1] - flat[:, 0]) / 0.2  # of what light does
     places = (seen - plain)[:, :2] / 0.1  # without noise
     at = (2 * torch.arange(SIDE) + 1) / SIDE - 1
@@ -173,7 +175,7 @@ def matrices(policy: str, **which: Any) -> Tensor:
     values = places[:, :, inner][:, :, :, inner].flatten(2) / scale[:, None, None]  # [n 2 pixels]
     matrix = values @ torch.linalg.pinv(design).T
     sees_the_item = (values - matrix @ design.T).abs().amax(dim=(1, 2)) < 0.01  # and nothing of what is around it
-    assert sees_the_item.double().mean() > (0.7 if which.get("role") == "local" else 0.999)
+    assert sees_the_item.double().mean() > (0.7 if role == "local" else 0.999)
     return torch.where(sees_the_item[:, None, None], matrix, torch.nan)
 
 
@@ -199,7 +201,7 @@ AREAS = {"global": (0.2, 1.0), "local": (0.1, 0.4)}
 
 @pytest.mark.parametrize("role", ["global", "local"])
 def test_crops_have_their_area_and_are_flipped_half_the_time(role: str) -> None:
-    matrix = matrices("crops", role=role)
+    matrix = matrices("crops", role)
     width, height = matrix[:, 0, 0].abs(), matrix[:, 1, 1]
     drawn = boxes(AREAS[role], (3 / 4, 4 / 3))
     for found, theirs in zip((width, height), drawn, strict=True):
@@ -259,7 +261,7 @@ def taken_apart(matrix: Tensor) -> dict[str, Tensor]:
 
 
 def test_glyphs_are_turned_slanted_resized_and_shifted() -> None:
-    found = taken_apart(matrices("glyphs"))
+    found = taken_apart(matrices("glyphs", "global"))
     log = (math.log(0.8), math.log(1.2))
     ranges = {
         "turn": (-20, 20), "shear": (-0.2, 0.2), "width": log, "height": log, "across": (-0.1, 0.1), "down": (-0.1, 0.1)
@@ -270,7 +272,7 @@ def test_glyphs_are_turned_slanted_resized_and_shifted() -> None:
 
 
 def test_a_part_of_a_glyph_is_a_quarter_to_six_tenths() -> None:
-    area = torch.linalg.det(matrices("glyphs", role="local")[:, :, :2])
+    area = torch.linalg.det(matrices("glyphs", "local")[:, :, :2])
     rng = np.random.default_rng(0)
     sizes = np.exp(rng.uniform(np.log(0.8), np.log(1.2), (20_000, 2)))
     width, height = boxes((0.25, 0.6), (3 / 4, 4 / 3))
@@ -288,7 +290,7 @@ def test_glyphs_have_noise_of_up_to_a_tenth(role: str) -> None:
 
 
 def test_scans_are_cropped_widely_and_turned_a_little() -> None:
-    matrix = matrices("medical")
+    matrix = matrices("medical", "global")
     sides = matrix[:, :, :2].norm(dim=2)  # of the box, as a turn comes first
     turn = torch.rad2deg(torch.atan2(matrix[:, 1, 0] / sides[:, 1], matrix[:, 0, 0] / sides[:, 0]))
     assert_uniform(turn, -10, 10)
@@ -298,7 +300,7 @@ def test_scans_are_cropped_widely_and_turned_a_little() -> None:
 
 
 def test_a_part_of_a_scan_is_a_fifth_to_a_half_of_that() -> None:
-    area = torch.linalg.det(matrices("medical", role="local")[:, :, :2])
+    area = torch.linalg.det(matrices("medical", "local")[:, :, :2])
     (width, height), (less, lower) = boxes((0.5, 1.0), (9 / 10, 10 / 9)), boxes((0.2, 0.5), (9 / 10, 10 / 9))
     order = np.random.default_rng(1).permutation(len(less))
     assert_like(area, width * height * (less * lower)[order])
@@ -307,7 +309,7 @@ def test_a_part_of_a_scan_is_a_fifth_to_a_half_of_that() -> None:
 @pytest.mark.parametrize("policy", ["glyphs", "medical"])
 @pytest.mark.parametrize("role", ["global", "local"])
 def test_what_must_not_be_flipped_never_is(policy: str, role: str) -> None:
-    matrix = matrices(policy, role=role)
+    matrix = matrices(policy, role)
     matrix = matrix[~matrix.isnan().any(dim=(1, 2))]
     assert (torch.linalg.det(matrix[:, :, :2]) > 0).all()
     assert (matrix[:, 0, 0] > 0).all()
@@ -347,24 +349,34 @@ COMPANIES: dict[str, dict[str, Any]] = {
 }
 
 
+SMALL = 12  # pixels a side are enough to tell draws apart
+
+
+@cache
+def decided(policy: str, company: str | None = None) -> Tensor:
+    """A few numbers that each draw decides on, in 1500 rows.  [n k]"""
+    small = ramps()[:, ::2, ::2] + one_colour(0.1, 0.0, -0.1)[:, :SMALL, :SMALL]
+    item = torch.tensor([1.0, 2.0, -1.0]) if policy == "table" else small
+    x = views_of(item, policy, rows=1500, **(COMPANIES[company] if company else {})).double()
+    if policy == "table":
+        return torch.stack([(x[:, 0] != 0).double(), (x[:, 4] != 0).double(), x[:, 0]], dim=1)
+    near, far = SMALL // 4, 3 * SMALL // 4
+    return torch.stack([x[:, 0, near, far], x[:, 0, near, near], x[:, 1, far, near], x[:, 2].mean(dim=(1, 2))], 1)
+
+
 @pytest.mark.parametrize("company", COMPANIES)
 @pytest.mark.parametrize("policy", [name for name in POLICIES if name != "identity"])
 def test_draws_are_independent_by_role_draw_row_epoch_and_seed(policy: str, company: str) -> None:
-    """Uncorrelated, and hardly ever twice the same; a step of the training is no part of it."""
-    rows = 1500
-    item = torch.tensor([1.0, 2.0, -1.0]) if policy == "table" else ramps() + one_colour(0.1, 0.0, -0.1)
-
-    def drawn(**which: Any) -> Tensor:
-        """A few numbers that each draw decides on.  [n k]"""
-        x = views_of(item, policy, rows=rows, **which).double()
-        if policy == "table":
-            return torch.stack([(x[:, 0] != 0).double(), (x[:, 4] != 0).double(), x[:, 0]], dim=1)
-        near, far = SIDE // 4, 3 * SIDE // 4
-        return torch.stack([x[:, 0, near, far], x[:, 0, near, near], x[:, 1, far, near], x[:, 2].mean(dim=(1, 2))], 1)
-
-    first, other = drawn(), drawn(**COMPANIES[company])
+    """Uncorrelated, and hardly ever twice the same."""
+    first, other = decided(policy), decided(policy, company)
     assert (first == other).all(dim=1).double().mean() < (0.5 if policy == "table" else 0.01)
     shared = [np.corrcoef(a.numpy(), b.numpy())[0, 1] for a, b in zip(first.T, other.T, strict=True) if a.std() > 1e-6]
     assert shared
-    assert max(abs(value) for value in shared) < 4.5 / math.sqrt(rows)
-    assert torch.equal(first, drawn(at=Progress(step=7, total=9, epoch=2, seed=11)))
+    assert max(abs(value) for value in shared) < 4.5 / math.sqrt(len(first))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_step_of_the_training_is_no_part_of_a_draw(policy: str) -> None:
+    item = torch.tensor([1.0, 2.0, -1.0]) if policy == "table" else NOISE
+    first, later = (views_of(item, policy, rows=20, at=Progress(step, 9, epoch=2, seed=11)) for step in (0, 7))
+    assert torch.equal(first, later)
