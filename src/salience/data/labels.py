@@ -66,7 +66,7 @@ def labelled(
         items = counted(int(counts[names.index("-1")]), "item")
         notes.append(f"{what}: -1 is a class ({items}); --missing -1 makes these items unlabelled")
     series = pd.Series(values).reset_index(drop=True)
-    dropped = series[(codes == UNKNOWN) & series.notna().to_numpy()].map(text_of)
+    dropped = series[(codes == UNKNOWN) & series.notna().to_numpy()].astype(object).map(text_of)
     dropped = dropped[~dropped.isin(missing)]
     if len(dropped):
         at = f"'{printable(dropped.iloc[0])}' in row {dropped.index[0]}"
