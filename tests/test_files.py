@@ -75,9 +75,9 @@ WRITERS: dict[str, Callable[[Path, int], object]] = {
     "picture.png": lambda path, seed: save(figure(seed), path),
     "image.png": lambda path, seed: save_image(noise(seed, 1, 64, 64), path),
     "items.csv": lambda path, seed: write_table(path, pd.DataFrame({"x": noise(seed, 2000)})),
-    "search.json": lambda path, seed: Place(path.parent).write(Outcome("search", {"a": [seed] * 3000}), None),
+    "search.json": lambda path, seed: Place(path.parent).write(Outcome("search", {"a": [seed] * 3000}), lambda: None),
     "codes.npy": lambda path, seed: Place(path.parent).write(
-        Outcome("search", {"method": "m"}, arrays={"codes": noise(seed, 9000)}), None
+        Outcome("search", {"method": "m"}, arrays={"codes": noise(seed, 9000)}), lambda: None
     ),
     "out.parquet": lambda path, seed: embed_to(Projection(8 + seed), blobs(500), path, overwrite=True, progress=False),
 }

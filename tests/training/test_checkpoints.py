@@ -278,6 +278,7 @@ def test_a_second_ctrl_c_stops_at_once_and_another_sigterm_does_not(tmp_path: Pa
     try:
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)  # the first
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     finally:
