@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from salience.apps.doctor import doctor
+from salience.batch import Spec
 from salience.cli import main
 from salience.errors import Note, UserError
 from salience.evaluation.compare import compare
@@ -240,3 +241,27 @@ def test_a_report_that_holds_garbage_is_named_by_compare(run: Path) -> None:
         (run / "report.json").write_text(json.dumps(report | damage))
         with pytest.raises(UserError, match=r"report\.json is damaged"):
             compare([run])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"dtype": "../../x"},
+        {"dtype": None},
+        {"shape": ["many"]},
+        {"shape": [0]},
+        {"low": "dark"},
+        {"mean": [None]},
+        {"std": ["wide"]},
+        {"views": 3},
+        {"columns": [{"name": "a", "kind": "number", "categories": [], "mean": "large", "std": 1.0}]},
+        {"columns": [{"name": 7, "kind": "number", "categories": [], "mean": 0.0, "std": 1.0}]},
+        {"columns": [{"name": "a", "kind": "category", "categories": [1], "mean": 0.0, "std": 1.0}]},
+    ],
+    ids=str,
+)
+def test_a_damaged_spec_is_refused(damage):
+    good = Spec("image", (1, 8, 8), "uint8", 0.0, 255.0, (0.5,), (0.2,)).to_dict()
+    assert Spec.from_dict(good).to_dict() == good
+    with pytest.raises((ValueError, TypeError)):
+        Spec.from_dict({**good, **damage})

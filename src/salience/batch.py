@@ -5,7 +5,7 @@ This module imports nothing of ours; every other part imports it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -64,6 +64,9 @@ class Progress:
     def fraction(self) -> float:
         """0 at the first step, 1 when all steps are done."""
         return min(1.0, self.step / max(1, self.total))
+
+
+DTYPES = ("uint8", "uint16", "float32", "float64")  # that items are stored as
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,28 @@ class Spec:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Spec:
+        """What `to_dict` gave. Raises ValueError, TypeError or KeyError where a file that holds it was damaged."""
         columns = tuple(Column(**{**column, "categories": tuple(column["categories"])}) for column in plain["columns"])
         lists = {key: tuple(plain[key]) for key in ("shape", "mean", "std")}
-        return cls(**{**plain, **lists, "columns": columns})
+        spec = cls(**{**plain, **lists, "columns": columns})
+        spec._check()
+        return spec
+
+    def _check(self) -> None:
+        """Raises ValueError for the first value that is none of this kind."""
+        of_columns = [number for column in self.columns for number in (column.mean, column.std)]
+        texts = [text for column in self.columns for text in (column.name, *column.categories)]
+        for name, fits in (
+            ("dtype", self.dtype in DTYPES),
+            ("shape", all(isinstance(side, int) and side > 0 for side in self.shape)),
+            ("low and high", _are_numbers((self.low, self.high))),
+            ("mean and std", _are_numbers((*self.mean, *self.std, *of_columns))),
+            ("columns", all(isinstance(text, str) for text in texts)),
+            ("views", self.views is None or isinstance(self.views, str)),
+        ):
+            if not fits:
+                raise ValueError(f"spec: {name} is not what it must be")
+
+
+def _are_numbers(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, int | float) for value in values)

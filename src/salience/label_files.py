@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from salience.csv_text import original
 from salience.errors import UserError
 from salience.units import counted, printable
+from salience.untrusted import shown
 
 MOST_DIGITS = 18  # of a row number
 MOST_COMPARED = 100_000  # names among which a similar one is looked for
@@ -81,7 +82,7 @@ def read_header(cells: list[str], path: Path, line: int) -> list[str]:
     columns = [cell.lower() for cell in cells]
     if columns.count("item") != 1 or columns.count("label") != 1:
         raise UserError(
-            f"labels: {path} line {line} is '{printable(','.join(cells))}', not the header; "
+            f"labels: {path} line {line} is {shown(','.join(cells))}, not the header; "
             "write 'item,label' above the items"
         )
     return columns
@@ -118,8 +119,8 @@ def match_items(
 def _refuse_conflict(before: Line, line: Line, path: Path) -> None:
     if before.label != line.label:
         raise UserError(
-            f"labels: {path} line {line.number} says '{printable(line.item)}' is '{printable(line.label)}', "
-            f"line {before.number} says '{printable(before.label)}'; keep one"
+            f"labels: {path} line {line.number} says {shown(line.item)} is {shown(line.label)}, "
+            f"line {before.number} says {shown(before.label)}; keep one"
         )
 
 
@@ -150,8 +151,8 @@ def are_numbers(ids: Iterable[str]) -> bool:
 def _reason(item: str, row_of: Mapping[str, int], name: str, bad: Mapping[str, str]) -> str:
     left_out = next((bad[one] for one in _spellings(item) if one in bad), None)
     if left_out is not None:
-        return f"'{printable(item)}' could not be read ({printable(left_out)}) and was left out; remove the line"
-    return f"{name} has no item '{printable(item)}'; {remedy(item, row_of)}"
+        return f"{shown(item)} could not be read ({printable(left_out)}) and was left out; remove the line"
+    return f"{name} has no item {shown(item)}; {remedy(item, row_of)}"
 
 
 def remedy(item: str, row_of: Mapping[str, int]) -> str:
@@ -163,5 +164,5 @@ def remedy(item: str, row_of: Mapping[str, int]) -> str:
         return f"row numbers go from 0 to {len(row_of) - 1}"
     near = get_close_matches(item, row_of, n=1) if len(row_of) <= MOST_COMPARED else []
     if near:
-        return f"did you mean '{printable(near[0])}'?"
-    return f"name an item like '{printable(next(iter(row_of), ''))}', or its row number"
+        return f"did you mean {shown(near[0])}?"
+    return f"name an item like {shown(next(iter(row_of), ''))}, or its row number"
