@@ -387,3 +387,11 @@ def test_categories_that_were_not_seen_are_counted_and_refused_where_none_was():
 def test_truth_values_fit_categories_0_and_1():
     spec = open_data(pd.DataFrame({"c": pd.Categorical(["0", "1", "1"])})).spec
     np.testing.assert_array_equal(open_data(pd.DataFrame({"c": [True, False]}), spec=spec).x[:, 0], [1, 0])
+
+
+def test_a_file_of_no_batches_with_a_label_column_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "empty.arrow"
+    with pa.ipc.new_file(str(path), pa.schema([("x", pa.float64()), ("label", pa.string())])):
+        pass
+    with pytest.raises(UserError, match="the table has no rows"):
+        open_data(path)

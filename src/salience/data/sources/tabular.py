@@ -136,7 +136,10 @@ def _groups(table: Table, column: str | None, query: Query) -> Any:
 
 
 def _values(frames: Callable[[list[str]], Iterator[pd.DataFrame]], column: str) -> pd.Series:
-    return pd.concat([chunk[column] for chunk in frames([column])], ignore_index=True)
+    parts = [chunk[column] for chunk in frames([column])]
+    if not parts:
+        raise UserError("source: the table has no rows")
+    return pd.concat(parts, ignore_index=True)
 
 
 def _count(table: Table) -> int:
