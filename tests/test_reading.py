@@ -18,7 +18,7 @@ from salience.reading import AS_FOUND, Reading
     [
         ({"folders": "class"}, "folders: expected one of classes, splits, flat; got 'class'"),
         ({"aspect": "squash"}, "aspect: expected one of crop, pad, stretch; got 'squash'"),
-        ({"separator": ";;"}, "separator: expected one character such as ; got ';;'"),
+        ({"separator": ";;"}, "separator: expected one character such as ; got ';;'; for a tab: tab"),
         ({"decimal": ";"}, "decimal: expected one of ., ,; got ';'"),
         ({"header": "no"}, "header: expected True or False, got 'no'"),
         ({"missing": (1,)}, "missing: expected words such as NA, got (1,)"),

@@ -399,3 +399,11 @@ def test_pickles_with_what_it_learnt(method, images):
     learner = RepresentationLearner(method, epochs=QUICK[method], random_state=0)
     codes = learner.fit_transform(images)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(learner)).transform(images), codes)
+
+
+def test_masked_values_are_refused(table):
+    masked = np.ma.masked_array(table, mask=np.zeros(table.shape, bool))
+    RepresentationLearner().fit(masked)
+    masked[0, 0] = np.ma.masked
+    with pytest.raises(UserError, match=r"X: it has masked values.*filled"):
+        RepresentationLearner().fit(masked)

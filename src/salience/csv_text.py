@@ -53,7 +53,7 @@ def write_csv(path: Path | str, table: pd.DataFrame, float_format: str, *, make_
     """Writes the table, and says in a Note in how many cells an apostrophe was put."""
     text, count = as_csv(table, float_format)
     write_text(path, text, make_folder=make_folder)
-    tell(count, str(path))
+    tell(count, Path(path).name)  # its folder may have another name until it is whole
 
 
 def tell(count: int, where: str) -> None:

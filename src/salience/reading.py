@@ -48,8 +48,10 @@ class Reading:
             raise UserError(f"header: expected True or False, got {self.header!r}")
 
     def _check_texts(self) -> None:
+        if self.separator in ("tab", "\\t"):  # as one types it in a shell
+            object.__setattr__(self, "separator", "\t")
         if self.separator is not None and (not isinstance(self.separator, str) or len(self.separator) != 1):
-            raise UserError(f"separator: expected one character such as ; got {self.separator!r}")
+            raise UserError(f"separator: expected one character such as ; got {self.separator!r}; for a tab: tab")
         if self.missing is None:
             return
         words = (self.missing,) if isinstance(self.missing, str) else tuple(self.missing)

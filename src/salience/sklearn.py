@@ -177,7 +177,9 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         return self.representation_.dim
 
     def _validated(self, X: Any, *, reset: bool) -> np.ndarray:
-        """X as an array of finite numbers; a table's are floats."""
+        """X as an array of finite numbers; a table's are floats. Raises UserError for masked values."""
+        if np.ma.is_masked(X):
+            raise UserError("X: it has masked values, and every value is needed; replace them, as with X.filled(VALUE)")
         X = validate_data(self, X, reset=reset, dtype="numeric", allow_nd=True, ensure_min_samples=2 if reset else 1)
         return X.astype(np.float64) if X.ndim == 2 and X.dtype not in (np.float32, np.float64) else X
 

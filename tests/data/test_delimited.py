@@ -174,8 +174,49 @@ def test_a_run_reads_new_files_by_its_own_columns(tmp_path):
     assert data.spec == run
     np.testing.assert_array_equal(data.x, [[7, 0, 0], [np.nan, 0, 1], [9, 2, 0]])
     assert data.notes == (
-        "column 'n' holds numbers, but '?' in row 1; this cell is read as missing; --missing ? confirms it",
+        "column 'n' holds numbers, but '?' in row 1; this cell is read as missing; --missing '?' confirms it",
     )
     (tmp_path / "new.csv").write_text("n,c,t\ntall,1,x\n")
     with pytest.raises(UserError, match="mismatched column 'n': numbers are expected, row 0 holds 'tall'"):
         open_data(tmp_path / "new.csv", spec=run)
+
+
+@pytest.mark.parametrize("separator", [";", ",", "\t"])
+def test_three_decimals_are_no_thousands(tmp_path, separator):
+    """0.346 has a leading zero, so its point is a decimal one; and 1.234 beside no comma is what pandas reads."""
+    path = tmp_path / "x.csv"
+    for rows in (["0.346", "-0.123", "1.250"], ["1.234", "2.500", "3.125"]):
+        path.write_text(separator.join("ab") + "\n" + "".join(f"{row}{separator}0.500\n" for row in rows))
+        np.testing.assert_allclose(open_data(path).x, [[float(row), 0.5] for row in rows])
+
+
+def test_a_leading_zero_tells_a_decimal_comma(tmp_path):
+    (tmp_path / "x.csv").write_text('a,b\n"0,100",1\n"0,107",2\n"0,250",3\n')
+    np.testing.assert_allclose(open_data(tmp_path / "x.csv").x[:, 0], [0.1, 0.107, 0.25])
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        ([0, 1, 2, 3], False),
+        ([1, 2, 3, 4], False),
+        ([2, 0, 3, 1], False),
+        ([12, 15, 11, 13], True),
+        ([0, 1, 4, 9], True),
+    ],
+)
+def test_a_column_without_a_name_is_left_out_only_where_it_numbers_the_rows(tmp_path, values, kept):
+    rows = "".join(f"{value},{0.5 * value}\n" for value in values)
+    (tmp_path / "x.csv").write_text(f",size\n{rows}")
+    assert len(open_data(tmp_path / "x.csv").spec.columns) == 1 + kept
+
+
+@pytest.mark.parametrize("said", ["tab", "\\t", "\t"])
+def test_a_tab_can_be_typed(tmp_path, said):
+    (tmp_path / "x.csv").write_text("a\tb\n1\t2\n3\t4\n")
+    assert len(open_data(tmp_path / "x.csv", reading=Reading(separator=said)).spec.columns) == 2
+
+
+def test_a_separator_line_may_be_quoted(tmp_path):
+    (tmp_path / "x.csv").write_text('"sep=;"\na;b\n1;2\n3;4\n')
+    assert [column.name for column in open_data(tmp_path / "x.csv").spec.columns] == ["a", "b"]

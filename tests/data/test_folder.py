@@ -519,3 +519,18 @@ def test_a_label_file_that_has_changed_is_read_again(pictures, tmp_path):
         labels.write_text(f"item,label\nant/0.png,{said}\nbee/5.png,green\n")
         data = open_data(pictures, labels=str(labels))
         assert data.classes[data.labels[0]] == said
+
+
+@pytest.mark.parametrize(("train", "test"), [("train", "test"), ("seg_train", "seg_test"), ("train_1", "test_1")])
+def test_a_split_without_class_folders_beside_one_that_has_them(tmp_path, train, test):
+    root = lay_out(tmp_path / "x", f"{train}/{train}/cat/a.png", f"{train}/{train}/dog/b.png", f"{test}/{test}/1.png")
+    data, held = open_data(root), open_data(f"{root}:test")
+    assert (data.split, data.classes, data.labels.tolist()) == ("train", ("cat", "dog"), [0, 1])
+    assert (held.split, held.ids) == ("test", [f"{test}/1.png"])
+    assert held.labels is None or held.labels.tolist() == [-1]
+
+
+def test_val_is_validation_before_dev(tmp_path):
+    root = lay_out(tmp_path / "x", "train/a.png", "dev/b.png", "validation/c.png")
+    assert open_data(f"{root}:val").split == "validation"
+    assert open_data(f"{root}:dev").split == "dev"

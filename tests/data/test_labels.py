@@ -119,3 +119,15 @@ def test_items_without_a_group_are_groups_of_their_own():
     groups = encode_groups(["p", None, "q", "p", None])
     assert groups[0] == groups[3]
     assert len(set(groups.tolist())) == 4
+
+
+def test_a_quantity_in_a_text_file_is_read_as_one():
+    thousands = [f"{value // 1000},{value % 1000:03}" for value in range(1100, 1130)]
+    assert labelled(thousands, "y", texts=True, measurements=True)[1] == tuple(map(str, range(1100, 1130)))
+    odd = [*(f"{value}.5" for value in range(30)), "unknown"]
+    codes, names, notes = labelled(odd, "y", texts=True, measurements=True)
+    assert names == tuple(f"{value}.5" for value in range(30))
+    assert codes[-1] == -1
+    assert "'unknown' in row 30" in notes[0]
+    few = ["1", "2", "3", "unknown"]
+    assert labelled(few, "y", texts=True)[1] == ("1", "2", "3", "unknown")

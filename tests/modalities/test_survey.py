@@ -1,3 +1,4 @@
+import shlex
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -74,8 +75,8 @@ def test_an_odd_cell_among_numbers_is_missing_and_told_with_its_row(odd, texts):
     columns, notes = columns_of(*frames, texts=texts)
     assert columns[0] == Column("hp")
     assert (
-        f"'hp' holds numbers, but '{odd}' in row 3; this cell is read as missing; --missing {odd} confirms it"
-        in str(notes)
+        f"'hp' holds numbers, but '{odd}' in row 3; this cell is read as missing; "
+        f"--missing {shlex.quote(odd)} confirms it" in str(notes)
     )
     assert not any("'b'" in note for note in notes)
     coder = RowCoder(columns[:1], "float64")
@@ -207,14 +208,14 @@ def test_an_empty_column_is_left_out_and_told():
     ("cells", "used"), [([0, 1, 2], False), ([7, 3, 5], False), ([1.5, 2, 3], True), ([2, 2, 3], True)]
 )
 def test_a_column_without_a_name_is_left_out_only_if_it_numbers_the_rows(cells, used):
-    for frame in (
-        pd.DataFrame({"Unnamed: 0": cells, "a": cells}),
-        pd.DataFrame({"__index_level_0__": cells, "a": cells}),
-    ):
+    """An index that pandas saved may be of some of the rows: 7, 3, 5."""
+    for name in ("Unnamed: 0", "__index_level_0__"):
+        frame = pd.DataFrame({name: cells, "a": cells})
+        kept = used or (name.startswith("Unnamed") and cells == [7, 3, 5])
         frames = [frame[:2], frame[2:]]
         columns, notes = columns_of(*frames)
-        assert [column.name for column in columns] == ([frame.columns[0], "a"] if used else ["a"])
-        assert notes == (() if used else (f"column '{frame.columns[0]}' is left out: it numbers the rows",))
+        assert [column.name for column in columns] == ([frame.columns[0], "a"] if kept else ["a"])
+        assert notes == (() if kept else (f"column '{frame.columns[0]}' is left out: it numbers the rows",))
         assert len(columns_of(*(part.astype(str) for part in frames), texts=True)[0]) == len(columns)
 
 

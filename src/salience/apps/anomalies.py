@@ -99,7 +99,7 @@ def anomalies(
             "anomalies",
             about(rep, ranked, ordinary=with_split(data.name, data.split), **used),
             units={"auroc": "AUROC"},
-            said=(f"score: {used['means']}", _strangest(ranked, values, order)),
+            said=(f"score: {used['means']}", _strangest(ranked, values, order), *_opening_notes(data, ranked)),
             table=_table(ranked, values, order),
         )
         if strange is not None:
@@ -112,6 +112,11 @@ def anomalies(
         if place.folder is not None:
             place.write(outcome, lambda: _picture(rep, ranked, score, values, order))
     return finished(outcome, out)
+
+
+def _opening_notes(*opened: Dataset) -> list[str]:
+    """What was done to the items when they were opened, each once."""
+    return [f"note: {note}" for note in dict.fromkeys(note for data in opened for note in data.notes)]
 
 
 def _refuse_for_store(**given: Any) -> None:

@@ -51,9 +51,9 @@ def embed_to(
     out = Path(out)
     if out.suffix == SUFFIX or str(out).startswith(CLUSTERS):
         rep = load(run) if isinstance(run, str | Path) else run
-        added = embed_into(
-            rep, open_for(rep, source, None, reading), out, (1, 1) if shard is None else parse_shard(shard), progress
-        )
+        data = open_for(rep, source, None, reading)
+        tell_notes(data, progress)
+        added = embed_into(rep, data, out, (1, 1) if shard is None else parse_shard(shard), progress)
         if progress:
             print(added, file=sys.stderr)
         return out
@@ -67,10 +67,17 @@ def embed_to(
         require_free(out)
     rep = load(run) if isinstance(run, str | Path) else run
     data = open_for(rep, source, None, reading)
+    tell_notes(data, progress)
     labelled = data.labels is not None and len(data.classes) > 0
     with atomic(out, make_folder=True) as temporary:
         write_parts(temporary, rep, data, labelled, progress)
     return out
+
+
+def tell_notes(data: Dataset, progress: bool) -> None:
+    """What was done to the items when they were opened."""
+    for note in data.notes if progress else ():
+        print(f"note: {note}", file=sys.stderr)
 
 
 def write_parts(path: Path, rep: Representation, data: Dataset, labelled: bool, progress: bool) -> None:

@@ -128,7 +128,10 @@ def _basis(sample: Tensor) -> Tensor:
     sample = sample[sample.any(1)]
     if not len(sample):  # flat images: of nothing but zeros, there are libraries that find no eigenvectors
         return torch.eye(sample.shape[1])[:, :DIRECTIONS]
-    return torch.linalg.eigh(sample.T @ sample).eigenvectors[:, -DIRECTIONS:]
+    # By singular values: of few different images the matrix of products has little rank, and in float32 there are
+    # libraries whose search for its eigenvectors does not end.
+    directions = np.linalg.svd(sample.double().numpy(), full_matrices=False)[2][:DIRECTIONS]
+    return torch.from_numpy(directions.T.copy()).float()
 
 
 def _survey(dataset: Dataset, basis: Tensor, probes: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from salience.units import counted, printable
 if TYPE_CHECKING:
     import pandas as pd
 
+MOST_CLASSES, MOSTLY = 20, 0.9
 UNKNOWN = -1  # the number of no class, for an item whose class is not known
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _WHOLE_FLOAT = re.compile(r"-?(?:0|[1-9]\d*)\.0+", re.ASCII)
@@ -139,6 +140,9 @@ def _cell_names(unique: list[Any], argument: str, measurements: bool) -> list[st
     texts = [str(value[1] if isinstance(value, tuple) else value) for value in unique]
     known = [text for text in texts if text.strip() not in MISSING_WORDS]
     numbers = {text: parse(text, Rules()) for text in known}
+    if _is_quantity(numbers):  # the few that are no numbers are missing, as in any column of numbers
+        numbers = {text: number for text, number in numbers.items() if number is not None}
+        known = list(numbers)
     if not known or None in numbers.values():
         return list(texts)
     if measurements and any(number is not None and number % 1 != 0 for number in numbers.values()):
@@ -146,7 +150,20 @@ def _cell_names(unique: list[Any], argument: str, measurements: bool) -> list[st
     if odd := next((number for number in numbers.values() if number is not None and number % 1 != 0), None):
         raise UserError(f"{argument}: {odd:g} and the like are measurements; classes are needed")
     whole = all(_WHOLE_FLOAT.fullmatch(text) for text in known)
-    return [None if text not in numbers else text.partition(".")[0] if whole else text for text in texts]
+    return [None if text not in numbers else _whole_name(text, numbers[text], whole=whole) for text in texts]
+
+
+def _is_quantity(numbers: Mapping[str, float | None]) -> bool:
+    """Whether texts are numbers but for a few, and too many different ones to be classes with some other names."""
+    found = [number for number in numbers.values() if number is not None]
+    return len(found) < len(numbers) and len(found) > MOST_CLASSES and len(found) >= MOSTLY * len(numbers)
+
+
+def _whole_name(text: str, number: float | None, *, whole: bool) -> str:
+    """The text as it stands; 1.0 as 1 where all are so; 1,000 as 1000."""
+    if whole:
+        return text.partition(".")[0]
+    return text if number is None or is_number(text) else str(int(number))
 
 
 def _order(names: list[str], unique: Any, *, texts: bool) -> Any:

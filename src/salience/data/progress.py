@@ -52,6 +52,10 @@ class InLines(tqdm):
         self._thread = threading.Thread(target=self._tell, args=(wait or self.ended.wait,), daemon=True)
         self._thread.start()
 
+    def set_description(self, desc: str | None = None, refresh: bool | None = True) -> None:
+        """Without the colon that tqdm adds, and told with the next line."""
+        self.desc = desc or ""
+
     def _tell(self, wait: Wait) -> None:
         while not wait(EVERY):
             self.refresh()

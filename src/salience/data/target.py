@@ -16,6 +16,7 @@ from salience.errors import UserError
 from salience.units import printable
 
 Target = Literal["classification", "regression"]
+LARGEST = 1e100
 MOST_CLASSES = 20  # different whole numbers that are taken as classes without a word
 
 
@@ -26,6 +27,11 @@ def choose_target(data: Dataset, asked: Target | None) -> tuple[Target, list[str
     Returns: the target, and notes for the report.
     Raises: UserError where the labels cannot be what was asked for.
     """
+    if data.numbers is not None and len(data.numbers) and np.abs(data.numbers).max() > LARGEST:
+        raise UserError(
+            f"target: a label of {data.name} is beyond {LARGEST:g}, too large to compute R² with; correct or leave out "
+            "such values"
+        )
     if asked is not None and asked not in get_args(Target):
         raise UserError(f"target: expected classification or regression, got '{printable(str(asked))}'")
     if asked == "regression" and data.labels is not None and data.numbers is None:

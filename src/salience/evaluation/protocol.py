@@ -82,7 +82,7 @@ def evaluate(
     notes = [*dict.fromkeys(data.notes + judged.notes), *rows.notes]
     notes += seen or shared_rows(rep.trained_on, rows, rep.open_trained)
     watched = health_of(rep), cost_of(rep)
-    with progress_bar((1 + len(BASELINES)) * STAGES, "evaluate", progress, unit="steps") as bar:
+    with progress_bar((1 + len(BASELINES)) * STAGES, "evaluate", progress, unit="steps", scale=False) as bar:
 
         def say(what: str) -> None:
             bar.set_description(what)

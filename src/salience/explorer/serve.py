@@ -66,18 +66,18 @@ def serve(
         told(uri, listener, host, token)
         try:
             Server(config).run(sockets=[listener])
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             if ends_process:
-                leave()
+                leave(getattr(interrupt, "number", signal.SIGINT))
             raise
 
 
-def leave() -> None:
-    """End the process at once, as after Ctrl-C. An ordinary end would wait for requests that still run."""
-    print("interrupted", file=sys.stderr)
+def leave(number: int) -> None:
+    """End the process at once, after this signal. An ordinary end would wait for requests that still run."""
+    print("interrupted" if number == signal.SIGINT else "terminated", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(128 + signal.SIGINT)
+    os._exit(128 + number)
 
 
 def end_soon(number: int) -> None:

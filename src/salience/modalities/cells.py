@@ -42,7 +42,7 @@ MISSING_WORDS = frozenset(
 )
 OTHER = {".": ",", ",": "."}
 _NUMBER = (
-    r"[+-]?(?=[^eE]*\d)(?:\d{{1,3}}([{groups}'’ \xa0\u2009\u202f])\d{{3}}(?:\1\d{{3}})*|\d*)"
+    r"[+-]?(?=[^eE]*\d)(?:[1-9]\d{{0,2}}([{groups}'’ \xa0\u2009\u202f])\d{{3}}(?:\1\d{{3}})*|\d*)"
     r"(?:{sign}\d*)?(?:[eE][+-]?\d+)?"
 )
 _PATTERN = {sign: re.compile(_NUMBER.format(groups=OTHER[sign], sign=re.escape(sign)), re.ASCII) for sign in OTHER}

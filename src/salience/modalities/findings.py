@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ def on_category(seen: Seen, categories: Iterable[str]) -> list[tuple[str, str]]:
 def kept_words(words: list[str], count: int, what: str) -> str:
     """words: for a missing value, kept in a column of texts;  count: cells with the first;  what: they are kept as"""
     also = f" (and likewise {', '.join(map(quoted, words[1:]))})" if words[1:] else ""
-    options = " ".join(f"--missing {printable(word)}" for word in words)
+    options = " ".join(f"--missing {shlex.quote(printable(word))}" for word in words)
     cells = counted(count, "cell")
     return f"has {quoted(words[0])} in {cells}, kept as a {what}{also}; {options} makes it a missing value"
 
@@ -39,7 +40,7 @@ def on_numbers(seen: Seen, rules: Rules, *, typed: bool) -> list[tuple[str, str]
         text, row = next(iter(seen.odd.items()))
         are = "this cell is" if seen.odd_cells == 1 else f"{seen.odd_cells:,} such cells are"
         words = f"holds numbers, but {quoted(text)} in row {row}; {are} read as missing; "
-        found.append(("odd", f"{words}--missing {printable(text[:LONGEST])} confirms it"))
+        found.append(("odd", f"{words}--missing {shlex.quote(printable(text[:LONGEST]))} confirms it"))
     for form, (first, where) in seen.forms.items():
         if _is_told(form, rules):
             found.append((form, f"has {quoted(first)} in row {where}, read as {parse(first, rules):.15g}"))

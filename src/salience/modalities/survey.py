@@ -25,7 +25,8 @@ FEW_ROWS = 20
 FEW_WORDS = 3
 MOSTLY = 0.9
 SAMPLE = 100  # texts of a chunk that are looked at for their decimal sign
-NAMELESS = ("Unnamed: ", "__index_level_")  # as readers and pandas call columns without a name
+INDEX = "__index_level_"
+NAMELESS = ("Unnamed: ", INDEX)  # as readers and pandas call columns without a name
 NUMERIC = ("number", "date", "duration")
 SMALL = (np.float32, np.float16, np.int8, np.uint8, np.int16, np.uint16)  # float32 holds them
 ALL_MISSING = "all its cells are missing"
@@ -64,13 +65,19 @@ class Seen:
         few_words = len(self.odd) <= FEW_WORDS and self.numbers > self.cells / 2
         return few_words or (self.numbers > 0 and self.numbers >= MOSTLY * self.cells)
 
-    def number_the_rows(self) -> bool:
-        """Whether the cells of a column without a name are whole numbers from 0 on, none twice."""
+    def number_the_rows(self, *, index: bool) -> bool:
+        """Whether the cells of a column without a name are the numbers from 0 or 1 on, each once, in any order.
+
+        index: pandas says that it was an index, perhaps of some of the rows: then any different whole numbers will do
+        """
         if not self.numbering or self.odd:
             return False
         numbers = np.concatenate(self.numbering)
-        whole = np.isfinite(numbers).all() and (numbers >= 0).all() and (numbers % 1 == 0).all()
-        return bool(whole) and len(np.unique(numbers)) == len(numbers)
+        ordered = np.sort(numbers)
+        if index:
+            whole = np.isfinite(numbers).all() and (numbers >= 0).all() and (numbers % 1 == 0).all()
+            return bool(whole) and len(np.unique(numbers)) == len(numbers)
+        return any(np.array_equal(ordered, np.arange(first, first + len(numbers))) for first in (0, 1))
 
 
 class Survey:
@@ -93,7 +100,8 @@ class Survey:
         if self.reading.decimal is not None:
             return self._lenient
         signs = sum((seen.signs for seen in self.seen.values() if seen.are_mostly_numbers()), Counter())
-        comma = signs[","] > signs["."] or (self.comma and not signs["."])
+        either = any("either," in seen.forms for seen in self.seen.values())
+        comma = signs[","] > signs["."] or (self.comma and either and not signs["."])
         return Rules("," if comma else ".", False, self.missing)
 
     @property
@@ -154,7 +162,7 @@ class Survey:
         seen = self.seen[name]
         if not seen.kinds:
             return ALL_MISSING
-        if seen.number_the_rows():
+        if seen.number_the_rows(index=name.startswith(INDEX)):
             return "it numbers the rows"
         known = (*NUMERIC, "category", "text")
         if reason := next((kind for kind in sorted(seen.kinds) if kind not in known), None):

@@ -112,7 +112,7 @@ def _preamble(lines: Sequence[str]) -> tuple[int, str | None, list[str]]:
     """How many lines stand before the table, the separator that one of them names, and comments among them."""
     separator, comments = None, []
     for position, line in enumerate(lines):
-        text = line.strip("\r\n")
+        text = line.strip("\r\n").strip('"')
         if text.lower().startswith(EXCEL) and len(text) == len(EXCEL) + 1 and separator is None:
             separator = text[-1]
         elif text.startswith(COMMENT):

@@ -71,6 +71,9 @@ def _unwrapped(folder: Path, *, within_split: bool = False) -> Path:
         names = folders_with_images(folder)
         if len(names) != 1 or images_directly_in(folder) or (split_of(names[0]) and not within_split):
             return folder
+        if within_split and names[0] == folder.name:  # test/test/1.png: no class of that name
+            folder /= names[0]
+            continue
         if not folders_with_images(folder / names[0]):
             return folder  # its images are one class
         folder /= names[0]

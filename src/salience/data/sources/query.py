@@ -16,7 +16,9 @@ VALIDATION = ("val", "valid", "validation", "dev")
 LONGER = {"training": "train", "testing": "test"}
 # Train, training_set, val2017, test-images: names that folders of data sets in use have
 SPLIT_NAME = re.compile(
-    r"(training|train|validation|valid|val|dev|testing|test)(?:[-_ ]?(?:set|data|images?|imgs?|\d{4}))?", re.IGNORECASE
+    r"(?:[a-z]+[-_])?(training|train|validation|valid|val|dev|testing|test)"
+    r"(?:[-_ ]?(?:set|data|images?|imgs?|\d{1,4}))?",
+    re.IGNORECASE,
 )
 
 
@@ -53,8 +55,7 @@ def choose_split(asked: str | None, there: Iterable[str], name: str) -> str:
     for wanted in (asked, split_of(asked)):
         if wanted in there:
             return str(wanted)
-    same = [split for split in there if split_of(asked) in VALIDATION and split in VALIDATION]
-    if same:
+    if split_of(asked) in VALIDATION and (same := [split for split in VALIDATION if split in there]):
         return same[0]
     raise UserError(f"source: {name} has no split '{asked}'; it has: {', '.join(there)}")
 

@@ -20,6 +20,7 @@ from salience.data.sources.arrays import values_for
 from salience.data.sources.query import Query, choose_split
 from salience.errors import UserError
 from salience.modalities.decode import EXTENSIONS, Blob, Refused
+from salience.units import printable
 
 BATCH_ROWS = 1024
 LOOKED_AT = 20  # cells, to tell whether a column holds images
@@ -83,6 +84,9 @@ def found_in(table: Table, query: Query) -> Found:
     groups = _groups(table, group, query)
     if table.image is not None:
         rows, chunks = _image_chunks(table, table.image)
+        if others := [name for name in table.names if name not in (label, group, table.image)]:
+            shown = ", ".join(map(printable, others[:5])) + (", ..." if len(others) > 5 else "")
+            notes += (f"the items are the images in column '{printable(table.image)}'; left out: {shown}",)
         return Found(Encoded(rows, chunks), None, labels, classes, groups, notes=table.notes + notes)
     names = [name for name in table.names if name not in (label, group)]
     if was_index := [name for name in names if name in table.index]:
