@@ -320,3 +320,20 @@ def test_float32_is_enough_only_for_float32_and_small_integers():
     assert not survey(pd.DataFrame({"a": np.array([1.5], np.float32), "b": np.array([1], np.int16)})).wide
     assert survey(pd.DataFrame({"a": np.array([1.5], np.float64)})).wide
     assert survey(pd.DataFrame({"a": [2**40]})).wide
+
+
+@pytest.mark.parametrize(("rows", "odd", "kept"), [(40, 5, False), (18, 4, True)])
+def test_numbers_among_more_texts_than_a_few_are_told(rows, odd, kept):
+    """Neither numbers nor names of rows: what stands in the way is named, with what makes them numbers."""
+    cells = [f"({value}.5)" if value < odd else f"{value}.25" for value in range(rows)]
+    columns, notes = columns_of(pd.DataFrame({"b": cells, "a": [0.5 * row for row in range(rows)]}), texts=True)
+    assert ("b" in [column.name for column in columns]) == kept
+    how = "is read as categories" if kept else "is left out"
+    others = f"and {odd - 1} other cells not"
+    assert (
+        f"column 'b' {how}: most of its cells are numbers, but '(0.5)' in row 0 {others}; --missing '(0.5)'" in notes[0]
+    )
+    missing = tuple(f"({value}.5)" for value in range(odd))
+    reading = Reading(missing=missing)
+    read, _ = module.survey([pd.DataFrame({"b": cells})], texts=True, reading=reading).columns()
+    assert read == (Column("b"),)

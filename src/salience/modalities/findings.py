@@ -18,9 +18,20 @@ Finding = tuple[str, str, str]  # what was found, in which column, in words
 
 
 def on_category(seen: Seen, categories: Iterable[str]) -> list[tuple[str, str]]:
-    """Words for a missing value that are kept as categories."""
+    """Words for a missing value that are kept as categories, and numbers among texts."""
     words = [word for word in seen.words if word in set(categories)]
-    return [("words", kept_words(words, seen.words[words[0]], "category"))] if words else []
+    found = [("words", kept_words(words, seen.words[words[0]], "category"))] if words else []
+    return [*found, ("mixed", f"is read as categories: {mixed(seen)}")] if seen.are_mixed() else found
+
+
+def mixed(seen: Seen) -> str:
+    """Why a column that holds numbers for the most part is not one of numbers."""
+    text, row = next(iter(seen.odd.items()))
+    others = f" and {counted(seen.odd_cells - 1, 'other cell')}" if seen.odd_cells > 1 else ""
+    return (
+        f"most of its cells are numbers, but {quoted(text)} in row {row}{others} not; "
+        f"--missing {shlex.quote(printable(text[:LONGEST]))}, and so on for each such word, reads it as numbers"
+    )
 
 
 def kept_words(words: list[str], count: int, what: str) -> str:

@@ -17,7 +17,7 @@ import pandas as pd
 from salience.batch import Column
 from salience.modalities import cells
 from salience.modalities.cells import MISSING_WORDS, Rules
-from salience.modalities.findings import Finding, grouped, on_category, on_numbers, quoted
+from salience.modalities.findings import Finding, grouped, mixed, on_category, on_numbers, quoted
 from salience.reading import AS_FOUND, Reading
 
 MOST_CATEGORIES = 1000
@@ -64,6 +64,10 @@ class Seen:
         """Whether a column of texts is one of numbers."""
         few_words = len(self.odd) <= FEW_WORDS and self.numbers > self.cells / 2
         return few_words or (self.numbers > 0 and self.numbers >= MOSTLY * self.cells)
+
+    def are_mixed(self) -> bool:
+        """Whether most cells are numbers, and too many others are not."""
+        return self.numbers > self.cells / 2 and not self.are_mostly_numbers()
 
     def number_the_rows(self, *, index: bool) -> bool:
         """Whether the cells of a column without a name are the numbers from 0 or 1 on, each once, in any order.
@@ -187,7 +191,10 @@ class Survey:
     def _category(self, seen: Seen) -> str:
         if len(seen.texts) > MOST_CATEGORIES:
             return f"more than {MOST_CATEGORIES:,} different texts"
-        if len(seen.texts) > self.rows / 2 and self.rows > FEW_ROWS:
+        many = len(seen.texts) > self.rows / 2 and self.rows > FEW_ROWS
+        if many and seen.are_mixed():
+            return mixed(seen)
+        if many:
             return f"{len(seen.texts):,} different texts in {self.rows:,} rows name the rows"
         return "category" if seen.texts else ALL_MISSING
 
