@@ -534,3 +534,12 @@ def test_val_is_validation_before_dev(tmp_path):
     root = lay_out(tmp_path / "x", "train/a.png", "dev/b.png", "validation/c.png")
     assert open_data(f"{root}:val").split == "validation"
     assert open_data(f"{root}:dev").split == "dev"
+
+
+def test_splits_within_classes_are_warned_of(tmp_path):
+    root = lay_out(tmp_path / "x", "cat/train/a.png", "cat/test/b.png", "dog/train/c.png", "dog/test/d.png")
+    data = open_data(root)
+    assert data.classes == ("cat", "dog")
+    assert any("the folders in each class have names of splits (test, train)" in note for note in data.notes)
+    deeper = open_data(lay_out(tmp_path / "y", "cat/indoors/a.png", "dog/train/b.png"))
+    assert not any("names of splits" in note for note in deeper.notes)

@@ -121,3 +121,8 @@ def test_the_order_of_and_or_and_not_is_that_of_sql():
             connection.execute(f"SELECT * FROM t WHERE {one}").fetchall() for one in (said, parse(said, COLUMNS).sql)
         )
         assert meant == read, said
+
+
+def test_a_byte_that_is_no_text_is_refused_as_such():
+    with pytest.raises(UserError, match="where: it holds a byte that is no text in UTF-8"):
+        parse("id = '\udcff'", {"id": "text"})

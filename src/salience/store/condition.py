@@ -51,6 +51,8 @@ def parse(expression: str, columns: Mapping[str, str], whole: Collection[str] = 
         raise UserError(f"where: '{expression}' is no condition; {EXAMPLE}")
     if len(expression) > LONGEST:
         raise UserError(f"where: a condition of {len(expression):,} characters; write at most {LONGEST:,}")
+    if any("\ud800" <= character <= "\udfff" for character in expression):  # of a byte that is no text
+        raise UserError("where: it holds a byte that is no text in UTF-8; write the condition in UTF-8")
     reader = _Reader(expression, columns, whole)
     sql = reader.any_of(0)
     if reader.kind is not None:

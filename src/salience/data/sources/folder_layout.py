@@ -59,7 +59,7 @@ def find_layout(path: Path, query: Query) -> Layout:
     split = choose_split(query.split, ["train"], str(path))
     inside = "" if top == path else f"{top.relative_to(path).as_posix()}/"
     layout = Layout(path, split, tuple(names), inside)
-    return replace(layout, notes=(*_class_notes(layout, query), *_split_warnings(names, query)))
+    return replace(layout, notes=(*_class_notes(layout, query), *_split_warnings(top, names, query)))
 
 
 def _unwrapped(folder: Path, *, within_split: bool = False) -> Path:
@@ -121,12 +121,25 @@ def _class_notes(layout: Layout, query: Query) -> tuple[str, ...]:
     return (f"folders{where} are read as {found}: {_some(layout.classes)}; for none: --folders flat",)
 
 
-def _split_warnings(classes: list[str], query: Query) -> tuple[str, ...]:
-    named = [name for name in classes if split_of(name)]
-    if not named or query.reading.folders is not None:
+def _split_warnings(top: Path, classes: list[str], query: Query) -> tuple[str, ...]:
+    if query.reading.folders is not None:
         return ()
+    named = [name for name in classes if split_of(name)]
+    if not named:
+        return _splits_in_classes(top, classes)
     is_one = f"class {printable(named[0])} has the name of a split"
     return (f"{is_one}; if it is one, give --folders splits",)
+
+
+def _splits_in_classes(top: Path, classes: list[str]) -> tuple[str, ...]:
+    """cats/train, cats/test, dogs/train, ...: splits within each class, which are read together."""
+    inside = {name for one in classes[:SHOWN] for name in folders_with_images(top / one)}
+    if not inside or not all(map(split_of, inside)):
+        return ()
+    return (
+        f"the folders in each class have names of splits ({_some(sorted(inside))}) and are read together; "
+        "to keep them apart, put the classes into folders of the splits: train/cat, test/cat",
+    )
 
 
 def _some(names: list[str] | tuple[str, ...]) -> str:
