@@ -20,7 +20,7 @@ from salience.errors import Note, UserError
 from salience.evaluation.compare import compare
 from salience.evaluation.gallery import training_curves
 from salience.representation import load
-from salience.run import Run
+from salience.run import Run, next_free
 from salience.run_metrics import read_numbers
 from salience.run_records import CONFIG
 from salience.training import fit, resume
@@ -265,3 +265,9 @@ def test_a_damaged_spec_is_refused(damage):
     assert Spec.from_dict(good).to_dict() == good
     with pytest.raises((ValueError, TypeError)):
         Spec.from_dict({**good, **damage})
+
+
+def test_the_next_free_folder_passes_over_names_that_are_no_numbers(tmp_path):
+    for name in ("pca-x-3", "pca-x-²", "pca-x-٥", "pca-x-old"):
+        (tmp_path / name).mkdir()
+    assert next_free(tmp_path, "pca-x") == tmp_path / "pca-x-4"

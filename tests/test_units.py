@@ -137,3 +137,8 @@ def test_flags_are_neither_numbers_nor_texts():
 @pytest.mark.parametrize("seconds", [np.int64(90), np.float32(90)])
 def test_durations_in_numbers_of_numpy(seconds):
     assert parse_duration(seconds) == 90
+
+
+def test_digits_of_other_scripts_are_no_duration():
+    with pytest.raises(UserError):
+        parse_duration("٣s")

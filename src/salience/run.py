@@ -161,7 +161,10 @@ def refuse_existing(path: Path) -> None:
 def next_free(folder: Path, stem: str) -> Path:
     """runs/STEM-N with the smallest N above all there are."""
     taken = [entry.name.removeprefix(f"{stem}-") for entry in folder.glob(f"{stem}-*")]
-    return folder / f"{stem}-{max((int(number) for number in taken if number.isdigit()), default=0) + 1}"
+    return (
+        folder
+        / f"{stem}-{max((int(number) for number in taken if number.isascii() and number.isdecimal()), default=0) + 1}"
+    )
 
 
 def dump_config(config: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 SEEDS = 2**32  # what NumPy and scikit-learn take
 BYTES |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.ASCII)
 
 
 def parse_duration(value: str | float, argument: str = "duration") -> float:
@@ -68,7 +68,7 @@ def parse_size(value: str | int, argument: str = "size") -> int:
 
     argument: what the value was given for, named in the error
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value).strip().lower())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value).strip().lower(), re.ASCII)
     if match is None or (match[2] or "b") not in BYTES:
         raise UserError(f"{argument}: '{value}' is not a size; write it like 300MB, 2GB or 2GiB")
     return round(float(match[1]) * BYTES[match[2] or "b"])

@@ -124,7 +124,7 @@ def ended(rep: Representation, parts: Parts, hashes: np.ndarray, path: Path, wei
 
 def parse_shard(text: str) -> tuple[int, int]:
     """(2, 8) of "2/8"."""
-    match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    match = re.fullmatch(r"(\d+)/(\d+)", text.strip(), re.ASCII)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise UserError(f"shard: '{text}' is no share; write i/n with i from 1 to n, such as 2/8")
     return int(match[1]), int(match[2])
