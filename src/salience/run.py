@@ -162,8 +162,9 @@ def next_free(folder: Path, stem: str) -> Path:
     """runs/STEM-N with the smallest N above all there are."""
     taken = [entry.name.removeprefix(f"{stem}-") for entry in folder.glob(f"{stem}-*")]
     return (
-        folder
-        / f"{stem}-{max((int(number) for number in taken if number.isascii() and number.isdecimal()), default=0) + 1}"
+    ends = [entry.name.removeprefix(f"{stem}-") for entry in folder.glob(f"{stem}-*")]
+    taken = [int(end) for end in ends if end.isascii() and end.isdecimal()]
+    return folder / f"{stem}-{max(taken, default=0) + 1}"
     )
 
 
