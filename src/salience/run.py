@@ -160,12 +160,9 @@ def refuse_existing(path: Path) -> None:
 
 def next_free(folder: Path, stem: str) -> Path:
     """runs/STEM-N with the smallest N above all there are."""
-    taken = [entry.name.removeprefix(f"{stem}-") for entry in folder.glob(f"{stem}-*")]
-    return (
     ends = [entry.name.removeprefix(f"{stem}-") for entry in folder.glob(f"{stem}-*")]
     taken = [int(end) for end in ends if end.isascii() and end.isdecimal()]
     return folder / f"{stem}-{max(taken, default=0) + 1}"
-    )
 
 
 def dump_config(config: Mapping[str, Any]) -> str:
