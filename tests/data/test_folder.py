@@ -527,7 +527,7 @@ def test_a_split_without_class_folders_beside_one_that_has_them(tmp_path, train,
     data, held = open_data(root), open_data(f"{root}:test")
     assert (data.split, data.classes, data.labels.tolist()) == ("train", ("cat", "dog"), [0, 1])
     assert (held.split, held.ids) == ("test", [f"{test}/1.png"])
-    assert held.labels is None or held.labels.tolist() == [-1]
+    assert (held.labels, held.classes) == (None, ())
 
 
 def test_val_is_validation_before_dev(tmp_path):
@@ -543,3 +543,10 @@ def test_splits_within_classes_are_warned_of(tmp_path):
     assert any("the folders in each class have names of splits (test, train)" in note for note in data.notes)
     deeper = open_data(lay_out(tmp_path / "y", "cat/indoors/a.png", "dog/train/b.png"))
     assert not any("names of splits" in note for note in deeper.notes)
+
+
+def test_measurements_in_a_labels_file_are_a_quantity(pictures, tmp_path):
+    (tmp_path / "ages.csv").write_text("item,label\nant/0.png,3.5\nant/1.png,10.25\nbee/3.png,-1\n")
+    data = open_data(pictures, labels=str(tmp_path / "ages.csv"))
+    assert data.measured
+    np.testing.assert_array_equal(data.quantity, [3.5, 10.25, np.nan, -1, np.nan, np.nan])

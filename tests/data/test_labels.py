@@ -131,3 +131,9 @@ def test_a_quantity_in_a_text_file_is_read_as_one():
     assert "'unknown' in row 30" in notes[0]
     few = ["1", "2", "3", "unknown"]
     assert labelled(few, "y", texts=True)[1] == ("1", "2", "3", "unknown")
+
+
+def test_measurements_beside_texts_are_refused_and_not_lost():
+    mixed = np.array([1.5, "a", 2.5], dtype=object)
+    with pytest.raises(UserError, match=r"1\.5 and the like are measurements"):
+        encode_labels(mixed, measurements=True)

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from salience.units import counted, printable
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_CLASSES, MOSTLY = 20, 0.9
+MOST_CLASSES = 20  # different numbers that may be classes; more are a quantity, unless they number classes
+MOSTLY = 0.9  # share of the different texts that are numbers where the rest are missing values
 UNKNOWN = -1  # the number of no class, for an item whose class is not known
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _WHOLE_FLOAT = re.compile(r"-?(?:0|[1-9]\d*)\.0+", re.ASCII)
@@ -113,9 +115,13 @@ def _factorable(series: pd.Series) -> pd.Series:
 def _names(unique: list[Any], argument: str, measurements: bool) -> list[str | None]:
     """Of values of any type. Of measurements, each is a number with its point, from which the value is recovered."""
     values = [value[1] if isinstance(value, tuple) else value for value in unique]
-    if measurements and any(_is_measured(value) for value in values):
+    if measurements and all(map(_is_real, values)) and any(map(_is_measured, values)):
         return [repr(float(value)) if math.isfinite(value) else None for value in values]
     return [_name(value, argument) for value in values]
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Real | Decimal) and not isinstance(value, bool | np.bool_)
 
 
 def _is_measured(value: Any) -> bool:

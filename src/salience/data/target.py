@@ -11,13 +11,12 @@ from typing import Literal, get_args
 import numpy as np
 
 from salience.data.dataset import Dataset
-from salience.data.labels import is_number
+from salience.data.labels import MOST_CLASSES, is_number
 from salience.errors import UserError
 from salience.units import printable
 
 Target = Literal["classification", "regression"]
 LARGEST = 1e100
-MOST_CLASSES = 20  # different whole numbers that are taken as classes without a word
 
 
 def choose_target(data: Dataset, asked: Target | None) -> tuple[Target, list[str]]:

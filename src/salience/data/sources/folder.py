@@ -62,7 +62,9 @@ def _found(layout: Layout, listing: Listing, query: Query) -> Found:
     elif classes:
         number = {name: code for code, name in enumerate(classes)}
         labels = np.array([number.get(layout.class_of(path) or "", -1) for path in listing.paths], dtype=np.int64)
-        if outside := int((labels < 0).sum()):
+        if (labels < 0).all():  # as of a test split without class folders
+            labels, classes = None, ()
+        elif outside := int((labels < 0).sum()):
             notes += (f"{counted(outside, 'image')} in no class folder: without a label",)
     return Found(
         Encoded(len(listing.paths), lambda: _chunks(layout.root, listing.paths)),
@@ -114,6 +116,7 @@ def _labels_from_file(paths: list[str], query: Query) -> tuple[np.ndarray, tuple
         "the labels file",
         query.reading.missing or (),
         texts=True,
+        measurements=True,
     )
     return labels, classes, (*_stranger_notes(found, query), *notes)
 
