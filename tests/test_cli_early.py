@@ -8,6 +8,7 @@ import pytest
 
 from salience.cli.early import refuse_early
 from salience.errors import UserError
+from salience.label_files import read_label_file
 
 
 def refuse(path, verb="predict"):
@@ -43,8 +44,11 @@ def test_a_file_without_a_header_is_refused_with_the_remedy(tmp_path):
 
 
 def test_bytes_that_are_no_utf8_are_left_to_the_reader(tmp_path):
-    (tmp_path / "labels.csv").write_bytes("item,läbel\n".encode("latin-1"))
-    refuse(tmp_path / "labels.csv")
+    path = tmp_path / "labels.csv"
+    path.write_bytes("item,läbel\n".encode("latin-1"))
+    refuse(path)
+    with pytest.raises(UserError, match="not text in UTF-8"):
+        read_label_file(path)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
@@ -56,6 +60,8 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
 def test_the_name_of_a_column_is_no_file():
     refuse("species", "fit")
     refuse("species", "evaluate")
+    with pytest.raises(UserError, match="labels: species does not exist"):
+        refuse("species", "predict")  # whose labels are a file
 
 
 def test_it_costs_no_import(tmp_path):

@@ -91,7 +91,9 @@ def test_the_lock_of_another_is_not_removed_at_the_end(run: Run) -> None:
 
 
 def test_without_a_lock_nothing_is_asked(run: Run) -> None:
-    run.require_held()
+    shutil.rmtree(run.path)
+    run.require_held()  # it is not ours to miss
+    assert not run.path.exists()
 
 
 def test_a_run_appears_with_all_its_files_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,9 @@ def test_results_are_written_before_the_picture_is_drawn(tmp_path):
 
 
 def test_nothing_is_drawn_where_nothing_is_written():
-    Place(None).write(OUTCOME, broken)  # a Note would be an error
+    drawn = []
+    Place(None).write(OUTCOME, lambda: drawn.append(1))
+    assert drawn == []
 
 
 def test_a_failure_is_told_to_whom_it_concerns_and_an_interruption_ends_the_work():
