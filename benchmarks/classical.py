@@ -27,10 +27,10 @@ from shared import SUMMARY, emit, versions
 from sklearn import cluster, decomposition
 
 import salience
-from salience.batch import Spec
 from salience.methods.base import Context
 from salience.methods.classical.kmeans import KMeans
 from salience.methods.classical.pca import PCA
+from salience.modalities.image.spec import ImageSpec
 
 FASHION = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
 DIM = 64
@@ -67,7 +67,7 @@ def fashion(path: Path, rows: int | None) -> np.ndarray:
 
 
 def solve_ours(what: str, images: np.ndarray, seed: int) -> Callable[[], Any]:
-    spec = Spec("image", images.shape[1:], "uint8", 0, 255, (0.2860,), (0.3530,), views="grey")
+    spec = ImageSpec(images.shape[1:], "uint8", 0, 255, (0.2860,), (0.3530,), views="grey")
     context = Context(spec, len(images))
     method = PCA.build(context, dim=DIM) if what == "pca" else KMeans.build(context, k=CENTRES)
 

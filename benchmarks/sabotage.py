@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from salience.methods import method_class
 from salience.methods.base import Method
-from salience.views.policies import POLICY_OF, Shape
+from salience.modalities.image import policies as images
+from salience.modalities.table import policies as tables
+from salience.views.policy import Shape
 from salience.views.random import Keys
 
 PROTOTYPES = ("scorer.weight", "directions")  # SwAV's and DINO's
@@ -87,12 +89,15 @@ def destroying_views(method: str) -> AbstractContextManager[None]:
 
 @contextmanager
 def replaced_policies(policy: Any) -> Iterator[None]:
-    before = dict(POLICY_OF)
-    POLICY_OF.update(dict.fromkeys(POLICY_OF, policy))
+    known = (images.POLICIES, tables.POLICIES)
+    before = [dict(policies) for policies in known]
+    for policies in known:
+        policies.update(dict.fromkeys(policies, policy))
     try:
         yield
     finally:
-        POLICY_OF.update(before)
+        for policies, kept in zip(known, before, strict=True):
+            policies.update(kept)
 
 
 @contextmanager

@@ -25,9 +25,9 @@ from shared import SUMMARY, Enough, StepClock, bf16_matmul_peak, emit, versions,
 from torch.utils.flop_counter import FlopCounterMode
 
 import salience
-from salience.batch import Spec
 from salience.methods.base import Context
 from salience.methods.contrastive.simclr import SimCLR, nt_xent
+from salience.modalities.image.spec import ImageSpec
 
 NETS = ("convnet", "resnet18", "vit_tiny_patch16_224")
 PLANNED_EPOCHS = 20
@@ -70,7 +70,7 @@ def knn(representation: salience.Representation, args: argparse.Namespace) -> fl
 
 def image_flops(net: str, batch_size: int) -> float:
     """FLOPs of one training step on both views (forward and backward), per image. A multiply-add is two."""
-    spec = Spec("image", (3, 32, 32), "uint8", 0, 255, (0.5,) * 3, (0.25,) * 3)
+    spec = ImageSpec((3, 32, 32), "uint8", 0, 255, (0.5,) * 3, (0.25,) * 3)
     method = SimCLR.build(Context(spec, 50_000, net)).to("meta")
     views = [torch.empty(batch_size, 3, 32, 32, device="meta") for _ in range(2)]
     with FlopCounterMode(display=False) as counter:

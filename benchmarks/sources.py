@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from salience.data import Dataset, open_data
-from salience.views.colour import luma
+from salience.modalities.image.colour import luma
 
 NAMES = ("cifar10", "small-cifar10", "grey-cifar10", "fashion-mnist", "digits")
 SMALL = 16  # pixels a side of the small and the grey ones

@@ -22,11 +22,11 @@ from torch import nn
 from vae_nets import DIM, FASHION, dense_decoder, dense_encoder, large_decoder, large_encoder
 
 import salience
-from salience.batch import Spec
 from salience.methods.generative.vae import VAE
+from salience.modalities import Spec
+from salience.modalities.image.convnet import convnet_code
+from salience.modalities.image.decoder import ConvDecoder
 from salience.nets import Encoder, make_input
-from salience.nets.decoder import ConvDecoder
-from salience.nets.encoder import convnet_code
 from salience.representation import options_of
 from salience.run import Run
 from salience.training.engine import train

@@ -25,7 +25,7 @@ class Toy({kind}):
     low, high: where it
         begins and ends
     """
-    modalities = ("image",)
+    needs = ("colours",)
 
     def __init__(self, encoder, *, {arguments}): ...
     def decode(self, codes): ...
@@ -221,7 +221,7 @@ def test_ast_and_python_see_the_same_class(name):
     entry, cls = catalogue.find(name), method_class(name)
     assert entry.class_name == cls.__name__
     assert entry.kind in {base.__name__ for base in cls.__mro__[1:]}
-    assert entry.modality == cls.modalities
+    assert entry.needs == cls.needs
     can = {capability for function, capability in catalogue.CAPABILITIES.items() if hasattr(cls, function)}
     assert set(entry.capabilities) == can
     assert entry.formula == inspect.getdoc(inspect.getmodule(cls))

@@ -13,11 +13,12 @@ import salience
 SOURCE = Path(salience.__file__).parent
 LAYERS = (
     ("errors", "units", "batch", "distributed", "files", "locks", "untrusted", "allocator", "processors"),
-    ("catalogue", "source_names", "store_names", "reading", "csv_text", "label_files", "drawing"),
+    ("source_names", "store_names", "reading", "csv_text", "label_files", "drawing", "progress"),
     ("views",),
     ("nets",),
+    ("fields",),
     ("modalities",),
-    ("data",),
+    ("data", "catalogue"),
     ("methods",),
     ("run_records", "run_metrics", "run", "representation"),
     ("store",),

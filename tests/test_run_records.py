@@ -14,11 +14,12 @@ import pytest
 import yaml
 
 from salience.apps.doctor import doctor
-from salience.batch import Spec
 from salience.cli import main
 from salience.errors import Note, UserError
 from salience.evaluation.compare import compare
 from salience.evaluation.gallery import training_curves
+from salience.modalities import Spec
+from salience.modalities.image.spec import ImageSpec
 from salience.representation import load
 from salience.run import Run, next_free
 from salience.run_metrics import read_numbers
@@ -261,7 +262,7 @@ def test_a_report_that_holds_garbage_is_named_by_compare(run: Path) -> None:
     ids=str,
 )
 def test_a_damaged_spec_is_refused(damage):
-    good = Spec("image", (1, 8, 8), "uint8", 0.0, 255.0, (0.5,), (0.2,)).to_dict()
+    good = ImageSpec((1, 8, 8), "uint8", 0.0, 255.0, (0.5,), (0.2,)).to_dict()
     assert Spec.from_dict(good).to_dict() == good
     with pytest.raises((ValueError, TypeError)):
         Spec.from_dict({**good, **damage})

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 PUBLIC = {
     "Batch": "salience.batch",
-    "Column": "salience.batch",
+    "Column": "salience.modalities.table.spec",
     "Progress": "salience.batch",
-    "Spec": "salience.batch",
+    "Spec": "salience.modalities",
     "UserError": "salience.errors",
     "MissingPackage": "salience.errors",
     "Note": "salience.errors",
@@ -65,9 +65,7 @@ if TYPE_CHECKING:
     from salience.apps.search import search as search
     from salience.apps.super_resolve import super_resolve as super_resolve
     from salience.batch import Batch as Batch
-    from salience.batch import Column as Column
     from salience.batch import Progress as Progress
-    from salience.batch import Spec as Spec
     from salience.data import Dataset as Dataset
     from salience.data import open_data as open_data
     from salience.errors import MissingPackage as MissingPackage
@@ -76,6 +74,8 @@ if TYPE_CHECKING:
     from salience.evaluation import evaluate as evaluate
     from salience.evaluation.compare import compare as compare
     from salience.explorer import explore as explore
+    from salience.modalities import Spec as Spec
+    from salience.modalities.table.spec import Column as Column
     from salience.reading import Reading as Reading
     from salience.representation import Representation as Representation
     from salience.representation import load as load

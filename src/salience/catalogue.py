@@ -18,6 +18,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+from salience import modalities
 from salience.errors import UserError
 from salience.units import is_flag
 
@@ -121,7 +122,7 @@ class Entry:
     """One method, as its file describes it.
 
     name, family: of its file and its folder
-    kind: "Method", "ClosedForm", "Adversarial" or "Staged"
+    needs: what a kind of data must offer;  kind: "Method", "ClosedForm", "Adversarial" or "Staged"
     idea: one sentence;  formula: the whole module docstring;  paper: its address
     """
 
@@ -129,12 +130,23 @@ class Entry:
     class_name: str
     family: str
     kind: str
-    modality: tuple[str, ...]
+    needs: tuple[str, ...]
     capabilities: tuple[str, ...]
     idea: str
     paper: str
     formula: str
     options: tuple[Option, ...]
+
+    @property
+    def modality(self) -> tuple[str, ...]:
+        """Names of the kinds of data that offer what the method needs."""
+        return tuple(sorted(kind.name for kind in modalities.known() if kind.offers.issuperset(self.needs)))
+
+    def refuse_unfit(self, source: str, modality: modalities.Modality) -> None:
+        """Raises UserError where the method cannot learn from this kind of data."""
+        if not modality.offers.issuperset(self.needs):
+            takes = " and ".join(self.modality)
+            raise UserError(f"source: {self.name} learns from {takes} data, {source} is {modality.name}")
 
     def check(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The given hyper-parameters with their types made right. Raises UserError for what cannot be."""
@@ -216,7 +228,7 @@ def read(path: Path) -> Entry:
         class_name=node.name,
         family=path.parent.name,
         kind=kind,
-        modality=_modalities(node, path),
+        needs=_needs(node),
         capabilities=tuple(CAPABILITIES[name] for name in CAPABILITIES if name in _functions(node)),
         idea=_idea(formula),
         paper=urls[0].rstrip("."),
@@ -242,11 +254,11 @@ def _idea(formula: str) -> str:
     return first.partition(": ")[2] or first
 
 
-def _modalities(node: ast.ClassDef, path: Path) -> tuple[str, ...]:
+def _needs(node: ast.ClassDef) -> tuple[str, ...]:
     for item in node.body:
-        if isinstance(item, ast.Assign | ast.AnnAssign) and item.value and _assigned_name(item) == "modalities":
+        if isinstance(item, ast.Assign | ast.AnnAssign) and item.value and _assigned_name(item) == "needs":
             return tuple(ast.literal_eval(item.value))
-    raise CatalogueError(f"{path}: {node.name} must say which modalities it takes: modalities = ('image', 'table')")
+    return ()
 
 
 def _assigned_name(item: ast.Assign | ast.AnnAssign) -> str:

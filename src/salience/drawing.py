@@ -5,8 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from salience.units import printable
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 LONGEST = 120  # characters of a name in a figure
 
@@ -29,3 +33,14 @@ def any_letters() -> Iterator[None]:
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         warnings.filterwarnings("ignore", "Matplotlib currently does not support", UserWarning)  # some scripts' joins
         yield
+
+
+def text_picture(text: str) -> Image:
+    """A few lines of text as a small picture, for items that have no better one."""
+    from PIL import Image as images
+    from PIL import ImageDraw
+
+    lines = [line[:40] for line in text.splitlines()[:8]] or [""]
+    drawn = images.new("L", (6 * max(map(len, lines)) + 8, 12 * len(lines) + 8), 255)
+    ImageDraw.Draw(drawn).multiline_text((4, 4), "\n".join(lines), fill=0)
+    return drawn

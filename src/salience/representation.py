@@ -21,13 +21,14 @@ from torch import Tensor, nn
 
 from salience import catalogue
 from salience.allocator import keep_freed_memory
-from salience.batch import Batch, Spec
+from salience.batch import Batch
 from salience.data import Dataset, open_data
-from salience.data.progress import progress_bar
 from salience.errors import Note, UserError, naming
 from salience.files import atomic
 from salience.methods import ClosedForm, Context, Method, method_class
+from salience.modalities import Spec
 from salience.nets import Encoder
+from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.run import Run
 from salience.units import check_seed, check_whole
@@ -88,8 +89,13 @@ class Representation:
         keep_freed_memory()
         batch_size = check_whole("batch_size", batch_size, 1)
         dataset = self.open(source)
-        parts = [self._embed_batch(batch, batch_size) for batch in _with_bar(dataset, batch_size, progress)]
-        return np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
+        parts, rows = [], []
+        with progress_bar(len(dataset), "embedding", progress) as bar:
+            for batch in dataset.alike(batch_size):
+                parts.append(self._embed_batch(batch, batch_size))
+                rows.append(batch.index.numpy())
+                bar.update(len(batch))
+        return np.concatenate(parts)[np.argsort(np.concatenate(rows))] if parts else np.empty((0, self.dim), np.float32)
 
     def embed_unit(self, x: Tensor) -> np.ndarray:
         """The same of items on the unit scale, as after adding noise to them.  [n ...] -> [n d]"""
@@ -151,15 +157,15 @@ class Representation:
         Errors: UserError where the method does not enlarge images, or these are none of its channels.
         """
         enlarge, images = self.require("enlarge", "super-resolve"), torch.as_tensor(x).float()
-        if images.ndim != 4 or images.shape[1] != self.spec.channels:
-            raise UserError(f"x: {tuple(images.shape)} is not [n {self.spec.channels} h w], images of this run")
+        if images.ndim != 4 or images.shape[1] != self.spec.shape[0]:
+            raise UserError(f"x: {tuple(images.shape)} is not [n {self.spec.shape[0]} h w], images of this run")
         return in_fixed(enlarge, images, self.device, enlarged_at_once(images.shape[2] * images.shape[3]))
 
     def unit(self, batch: Batch) -> Tensor:
         """Raw items -> [n ...] on the unit scale."""
         if isinstance(self.method, ClosedForm):
             return self.method.shaped(self.method.flat(batch.to(self.device))).cpu()
-        return self.method.encoder.input.unit(batch.x.to(self.device)).cpu()
+        return self.method.encoder.input.unit(batch.to(self.device).x).cpu()
 
     def require(self, function: str, verb: str) -> Callable[..., Any]:
         """A function of the method that not all have. Raises UserError that names those that have it."""
@@ -253,10 +259,11 @@ def encoder_of(run: str, *, spec: Spec) -> tuple[str, Encoder]:
         found = load(run)
     if isinstance(found.method, ClosedForm):
         raise UserError(f"features: {run} is a closed form and has no encoder; give a run that was trained")
-    if _stored(found.spec) != _stored(spec):
+    if found.spec.form != spec.form:
         has, needs = ("×".join(map(str, s.shape)) for s in (found.spec, spec))
         raise UserError(
-            f"features: {run} sees {found.spec.modality} items of {has}, these are {spec.modality} items of {needs}; "
+            f"features: {run} sees {found.spec.modality.name} items of {has}, these are {spec.modality.name} items of "
+            f"{needs}; "
             "give a run on data of the same values or columns"
         )
     return found.config["encoder"], found.method.encoder.cpu()
@@ -351,8 +358,10 @@ def _padded(batch: Batch, fixed: int) -> Batch:
     """The batch, its items repeated until there are `fixed`."""
     if len(batch) >= fixed:
         return batch
+    if not isinstance(batch.x, Tensor):  # items that are computed with others beside them, as nodes are
+        return batch
     rows = torch.arange(fixed) % len(batch)
-    return Batch(batch.x[rows], batch.index[rows])
+    return Batch(batch.x[rows], batch.index[rows], mask=None if batch.mask is None else batch.mask[rows])
 
 
 def best_device() -> str:
@@ -362,19 +371,13 @@ def best_device() -> str:
 
 def _matching(dataset: Dataset, spec: Spec) -> Dataset:
     """The dataset, where what it stores is what `spec` describes; its own statistics do not matter."""
-    if _stored(dataset.spec) != _stored(spec):
+    if dataset.spec.form != spec.form:
         has, needs = ("×".join(map(str, s.shape)) for s in (dataset.spec, spec))
         raise UserError(
-            f"source: {dataset.name} holds {dataset.spec.modality} items of {has}, the run needs {spec.modality} items "
-            f"of {needs} with the same values or columns; open it with open_data(source, spec=representation.spec)"
+            f"source: {dataset.name} holds {dataset.spec.modality.name} items of {has}, the run needs "
+            f"{spec.modality.name} items of {needs} with the same values or columns; open it with open_data(source, spec=representation.spec)"
         )
     return dataset
-
-
-def _stored(spec: Spec) -> tuple[Any, ...]:
-    """What must agree between data and a run."""
-    columns = [(column.name, column.kind, column.categories) for column in spec.columns]
-    return spec.modality, spec.shape, spec.low, spec.high, columns
 
 
 def _with_bar(dataset: Dataset, size: int, progress: bool) -> Iterator[Batch]:

@@ -22,17 +22,13 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
-from torch.nn import functional as F
 
 from salience import catalogue
-from salience.batch import Spec
 from salience.data import Dataset
-from salience.data.ids import Ids
 from salience.errors import UserError, naming
+from salience.fields.ids import Ids
 from salience.methods import ClosedForm, method_class
-from salience.modalities import image
-from salience.modalities.square import resize
+from salience.modalities import Spec
 from salience.reading import Reading
 from salience.representation import FIXED, Representation
 from salience.training import Interrupted, fit
@@ -148,7 +144,8 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         given = torch.from_numpy(codes).to(method.row_dtype if isinstance(method, ClosedForm) else torch.float32)
         with self._threads(), torch.inference_mode():
             unit = torch.cat([decode(part) for part in given.split(FIXED)])
-        return _from_unit(unit, self.representation_.spec, self._item_shape).astype(codes.dtype, copy=False)
+        spec = self.representation_.spec
+        return spec.modality.to_array(unit, spec, self._item_shape).astype(codes.dtype, copy=False)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments; if `deep`, also each of `options` as options__NAME."""
@@ -207,29 +204,8 @@ def _storable(X: np.ndarray) -> np.ndarray:
 
 def _as_learnt(X: np.ndarray, spec: Spec) -> Dataset:
     """The rows of X, stored as `spec` says."""
-    stored = X.astype(spec.dtype, copy=False)
-    if spec.modality == "image":
-        if not np.array_equal(stored, X):
-            raise UserError(
-                f"X: {X.dtype} values that are no {spec.dtype}, which fit saw; bring them to the same scale"
-            )
-        stored = resize(image.as_images(stored), spec.shape[1:])
+    stored = spec.modality.from_array(X, spec)
     return Dataset("array", "all", spec, stored, None, (), Ids(len(stored)), fingerprint="")
-
-
-def _from_unit(unit: Tensor, spec: Spec, item_shape: tuple[int, ...]) -> np.ndarray:
-    """Items on the unit scale [n ...] -> on the scale and in the shape that fit saw, [n *item_shape]."""
-    if spec.modality == "table":
-        mean, std = ([getattr(column, name) for column in spec.columns] for name in ("mean", "std"))
-        return unit.numpy() * np.where(std, std, 1.0) + mean
-    # where each value of [c h w] lies in an item as it was given
-    place = image.as_images(np.arange(np.prod(item_shape)).reshape(1, *item_shape))[0]
-    resized = (
-        F.interpolate(unit, place.shape[1:], mode="bilinear", antialias=True) if unit.shape[1:] != place.shape else unit
-    )
-    items = np.empty((len(unit), place.size), np.float32)
-    items[:, place.ravel()] = (resized * (spec.high - spec.low) + spec.low).flatten(1).numpy()
-    return items.reshape(-1, *item_shape)
 
 
 @contextmanager

@@ -17,8 +17,8 @@ from salience.evaluation.denoisers import (
     fit_projection,
     fit_wiener,
 )
-from salience.evaluation.fidelity import psnr
 from salience.evaluation.split import held_out
+from salience.modalities.image.fidelity import psnr
 from salience.training import fit
 
 OURS, PCA, NOISY, WIENER = "the run", "PCA", "the noisy input", "the Wiener filter"

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from salience.apps.pictures import Strip, grid_strips, save, save_image, sheet, table_figure, unit_columns
-from salience.batch import Column, Spec
+from salience.modalities.table.spec import Column, TableSpec
 
 
 def drawn(figure, tmp_path) -> np.ndarray:
@@ -69,7 +69,7 @@ def test_an_image_is_saved_as_it_is(tmp_path):
 
 def test_rows_of_a_table_with_their_columns(tmp_path):
     columns = (Column("height"), Column("colour", "category", ("blue", "red")))
-    names = unit_columns(Spec("table", (2,), "float32", columns=columns))
+    names = unit_columns(TableSpec((2,), "float32", columns=columns))
     assert names == ["height", "colour: blue", "colour: red"]
     figure = table_figure([("original", torch.randn(2, 3)), ("rebuilt", torch.randn(2, 3))], "t", ["7", "8"], names)
     assert drawn(figure, tmp_path).std() > 20

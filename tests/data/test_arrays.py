@@ -41,7 +41,7 @@ def test_a_table_keeps_its_precision(dtype, stored):
     data = open_data(x)
     np.testing.assert_array_equal(data.x, x)
     assert data.spec.dtype == stored
-    assert data.spec.modality == "table"
+    assert data.spec.modality.name == "table"
     np.testing.assert_allclose([column.mean for column in data.spec.columns], x.mean(0), rtol=1e-5)
     np.testing.assert_allclose([column.std for column in data.spec.columns], x.std(0), rtol=1e-5)
 

@@ -18,8 +18,8 @@ RNG = np.random.default_rng(0)
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of 7 rows of 40 bytes, and of 64 images."""
-    monkeypatch.setattr("salience.data.build.BLOCK_BYTES", 280)
-    monkeypatch.setattr("salience.data.decoding.BLOCK_BYTES", 1)
+    monkeypatch.setattr("salience.fields.blocks.BLOCK_BYTES", 280)
+    monkeypatch.setattr("salience.modalities.image.encoded.BLOCK_BYTES", 1)
 
 
 def png(value, *, damaged=False):
@@ -39,7 +39,7 @@ def pixels(value):
 def test_a_table_of_several_blocks_is_as_one_of_one(tmp_path, monkeypatch, dtype, kept):
     x = (RNG.normal(5, 3, (60, 5)) * 10 + np.arange(60)[:, None]).astype(dtype)
     whole = open_data(x)
-    monkeypatch.setattr("salience.data.build.BLOCK_BYTES", 280)
+    monkeypatch.setattr("salience.fields.blocks.BLOCK_BYTES", 280)
     source = x
     if kept == "file":
         np.save(source := tmp_path / "x.npy", x)
@@ -122,7 +122,7 @@ def test_items_that_are_left_out_take_their_labels_groups_and_ids_with_them(tmp_
 
 def test_a_disk_that_takes_a_part_of_what_is_written_gets_the_rest(tmp_path, monkeypatch):
     write = os.write
-    monkeypatch.setattr("salience.data.rows.os.write", lambda file, content: write(file, bytes(content[:37])))
+    monkeypatch.setattr("salience.fields.rows.os.write", lambda file, content: write(file, bytes(content[:37])))
     np.savez(tmp_path / "x.npz", x=(x := RNG.normal(size=(50, 3))))
     np.testing.assert_array_equal(open_data(tmp_path / "x.npz").x, x)
 

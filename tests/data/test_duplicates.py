@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from salience.batch import Spec
 from salience.data import Dataset, open_data
 from salience.data import duplicates as module
-from salience.data.duplicates import content_hashes, equal_groups, near_pairs, signatures
+from salience.data.duplicates import content_hashes, equal_groups, near_pairs
+from salience.modalities.image.edges import signatures
+from salience.modalities.image.spec import ImageSpec
+from salience.modalities.table.spec import TableSpec
 
 
 def images(x: np.ndarray) -> Dataset:
-    spec = Spec("image", x.shape[1:], str(x.dtype), 0, 255)
+    spec = ImageSpec(x.shape[1:], str(x.dtype), 0, 255)
     return Dataset("made", "train", spec, x, None, (), [str(row) for row in range(len(x))], "f")
 
 
@@ -49,7 +51,7 @@ def test_one_changed_pixel_is_another_item():
 
 def test_rows_of_a_table_are_equal_with_the_same_missing_values_and_either_zero():
     x = np.array([[0.0, np.nan], [-0.0, -np.nan], [0.0, 1.0], [np.nan, 0.0]])
-    spec = Spec("table", (2,), "float64")
+    spec = TableSpec((2,), "float64")
     table = Dataset("made", "train", spec, x, None, (), list("abcd"), "f")
     assert [group.tolist() for group in equal_groups(content_hashes(table))] == [[0, 1]]
 

@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from salience import fit
-from salience.data import open_data, source
+from salience.data import open_data
 from salience.data.sources.folder_tree import list_images
 from salience.errors import UserError
+from salience.fields import source
 from salience.reading import Reading
 
 SAID_ANT_AND_BEE = "folders are read as 2 classes: ant, bee; for none: --folders flat"

@@ -10,7 +10,7 @@ from PIL import Image
 from salience.data import open_data
 from salience.data.originals import open_originals, originals_in
 from salience.errors import UserError
-from salience.modalities import headers
+from salience.modalities.image import headers
 
 
 def folder_of(path, pictures):

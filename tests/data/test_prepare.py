@@ -206,7 +206,7 @@ def test_a_source_that_changed_within_one_tick_or_with_a_restored_time_is_prepar
         again = open_data(path)
         assert set(again.x.reshape(20, -1)[:, -1]) == {value}
         assert again.spec == data.spec
-        if data.spec.modality == "table":
+        if data.spec.modality.name == "table":
             assert data.spec.columns[-1].mean == value
 
 
@@ -234,7 +234,7 @@ def test_a_disk_that_fills_up_leaves_nothing(pictures, cache, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("salience.data.rows.os.write", full)
+    monkeypatch.setattr("salience.fields.rows.os.write", full)
     with pytest.raises(UserError, match="no space left"):
         open_data(pictures)
     assert prepared(cache) == []
@@ -250,7 +250,7 @@ def test_any_error_leaves_nothing(pictures, cache, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("salience.data.rows.Scan.add", interrupted)
+    monkeypatch.setattr("salience.fields.rows.Scan.add", interrupted)
     with pytest.raises(KeyboardInterrupt):
         open_data(pictures)
     assert prepared(cache) == []

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from salience.batch import Spec
 from salience.data import Dataset
 from salience.evaluation.baselines import raw
+from salience.modalities.image.spec import ImageSpec
 from salience.reading import AS_FOUND
 
 
@@ -16,7 +16,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-IMAGES = Spec("image", (1, 4, 4), "uint8", 0.0, 255.0, (0.5,), (0.25,), views="glyphs")
+IMAGES = ImageSpec((1, 4, 4), "uint8", 0.0, 255.0, (0.5,), (0.25,), views="glyphs")
 
 
 def blobs(n=120, classes=3, seed=0, noise=25.0, name="blobs", split="train", labels=True, groups=None, fingerprint="f"):

@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 
-from salience.batch import Spec
 from salience.errors import UserError
 from salience.evaluation.annealing import (
     energy,
@@ -21,9 +20,10 @@ from salience.evaluation.annealing import (
 from salience.methods import Context
 from salience.methods.boltzmann.dbm import DBM
 from salience.methods.boltzmann.rbm import RBM
+from salience.modalities.image.spec import ImageSpec
 from tests.methods.enumeration import all_states, log_z, random_machine
 
-TINY = Spec("image", (1, 2, 2), "float32", 0.0, 1.0)
+TINY = ImageSpec((1, 2, 2), "float32", 0.0, 1.0)
 
 
 def seeded(seed: int = 0) -> torch.Generator:

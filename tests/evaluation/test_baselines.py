@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from salience.batch import Column, Spec
 from salience.data import Dataset
 from salience.evaluation import baselines
+from salience.modalities.image.spec import ImageSpec
+from salience.modalities.table.spec import Column, TableSpec
 
 from .conftest import blobs
 
@@ -17,7 +18,7 @@ def test_raw_images_are_pixels_on_the_unit_scale():
 
 
 def test_large_images_are_averaged_down():
-    spec = Spec("image", (1, 64, 64), "uint8", 0.0, 255.0)
+    spec = ImageSpec((1, 64, 64), "uint8", 0.0, 255.0)
     x = np.random.default_rng(0).integers(0, 256, (3, 1, 64, 64)).astype(np.uint8)
     found = baselines.raw(Dataset("large", "train", spec, x, None, (), list("abc"), "f"))
     expected = x.reshape(3, 32, 2, 32, 2).mean((2, 4)).reshape(3, -1) / 255
@@ -26,7 +27,7 @@ def test_large_images_are_averaged_down():
 
 def test_raw_tables_are_imputed_and_standardised():
     columns = (Column("size", mean=2.0, std=4.0), Column("kind", "category", ("a", "b")))
-    spec = Spec("table", (2,), "float32", columns=columns)
+    spec = TableSpec((2,), "float32", columns=columns)
     x = np.array([[6, 0], [np.nan, 1], [2, np.nan]], np.float32)
     found = baselines.raw(Dataset("table", "train", spec, x, None, (), list("abc"), "f"))
     np.testing.assert_allclose(found, [[1, 1, 0], [0, 0, 1], [0, 0, 0]])
@@ -60,5 +61,5 @@ def test_two_views_are_stored_as_the_data_is(dtype, low, high):
 
 
 def test_tables_have_no_views_to_measure_with():
-    spec = Spec("table", (1,), "float32", columns=(Column("size"),))
+    spec = TableSpec((1,), "float32", columns=(Column("size"),))
     assert baselines.two_views(Dataset("t", "train", spec, np.zeros((3, 1)), None, (), list("abc"), "f"), None) is None

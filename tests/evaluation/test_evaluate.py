@@ -8,12 +8,12 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 
-from salience.batch import Column
 from salience.errors import Note, UserError
 from salience.evaluation import baselines, evaluate, figures, gallery, protocol
 from salience.evaluation.geometry import effective_rank
 from salience.evaluation.retrieval import retrieval_values
 from salience.evaluation.rows import choose_rows
+from salience.modalities.table.spec import Column
 
 from .conftest import Projection, blobs
 

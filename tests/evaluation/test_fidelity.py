@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from salience.evaluation.fidelity import fidelity, means, psnr, squared_error, ssim
+from salience.evaluation.fidelity import fidelity, means
+from salience.modalities.image.fidelity import psnr, squared_error, ssim
 
 
 def images(n=3, c=1, side=16, seed=0):

@@ -4,12 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from salience.batch import Column, Spec
 from salience.data import Dataset
 from salience.evaluation import evaluate
 from salience.evaluation.limits import note_limits
 from salience.evaluation.page import page
 from salience.evaluation.rows import Rows
+from salience.modalities.table.spec import Column, TableSpec
 
 from .conftest import IMAGES, Projection, blobs
 
@@ -57,7 +57,7 @@ def test_raw_pixels_of_large_images_are_averages():
 
 
 def test_tables_have_no_alignment_and_unlabelled_rows_nothing_that_needs_labels():
-    table = Spec("table", (1,), "float32", columns=(Column("size"),))
+    table = TableSpec((1,), "float32", columns=(Column("size"),))
     [note] = note_limits(rows(None, 4_001, table))
     assert note == "limits: measured on a part of the 4,001 rows: geometry 2,000, the projection 1,500"
 

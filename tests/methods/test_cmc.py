@@ -15,7 +15,7 @@ from salience.cli import main
 from salience.data import open_data
 from salience.methods.contrastive import cmc
 from salience.methods.contrastive.cmc import CMC, cmc_loss
-from salience.views.colour import lab
+from salience.modalities.image.colour import lab
 from tests import contract
 from tests.methods.proof import assert_fifty_steps_coincide, assert_same_value_and_gradient, random_views
 

@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from salience.batch import Batch, Progress, Spec
+from salience.batch import Batch, Progress
 from salience.errors import UserError
 from salience.methods import Context
 from salience.methods.generative.conditional_gan import ConditionalGAN, pixel_error, shrunk, signal_to_noise
-from salience.nets.dcgan import Enlarger, interpolated
+from salience.modalities.image.dcgan import Enlarger, interpolated
+from salience.modalities.image.spec import ImageSpec
 from tests import contract
 from tests.methods.proof import assert_same_value_and_gradient, random_views
 
@@ -200,12 +201,12 @@ def test_the_representation_is_of_an_image_beside_its_condition() -> None:
 )
 def test_images_that_cannot_be_shrunk_are_refused(side: int, factor: int, words: str) -> None:
     with pytest.raises(UserError, match=rf"^factor: .*{words}"):
-        ConditionalGAN.build(Context(Spec("image", (1, side, side), "uint8", 0, 255), 10), factor=factor)
+        ConditionalGAN.build(Context(ImageSpec((1, side, side), "uint8", 0, 255), 10), factor=factor)
 
 
 @pytest.mark.parametrize("side", [4, 12, 28, 64])
 def test_it_builds_for_images_of_other_sides(side: int) -> None:
-    spec = Spec("image", (3, side, side), "uint8", 0, 255, (0.4, 0.5, 0.6), (0.2, 0.2, 0.3))
+    spec = ImageSpec((3, side, side), "uint8", 0, 255, (0.4, 0.5, 0.6), (0.2, 0.2, 0.3))
     method = ConditionalGAN.build(Context(spec, 10), channels=2, blocks=1)
     batch = Batch(torch.zeros(2, 3, side, side, dtype=torch.uint8), torch.arange(2))
     assert method.embed(batch).shape == (2, method.width)

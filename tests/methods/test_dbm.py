@@ -11,17 +11,19 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from salience.batch import Batch, Column, Progress, Spec
+from salience.batch import Batch, Progress
 from salience.methods import Context
 from salience.methods.boltzmann._machine import Machine, shared_noise
 from salience.methods.boltzmann._net import Net
 from salience.methods.boltzmann.dbm import DBM
 from salience.methods.boltzmann.rbm import contrastive_divergence
+from salience.modalities.image.spec import ImageSpec
+from salience.modalities.table.spec import Column, TableSpec
 from tests import contract
 from tests.methods.enumeration import CHANCE, all_states, energies, number_of, random_machine
 
-TINY = Spec("image", (1, 2, 2), "float32", 0.0, 1.0)
-TABLE = Spec("table", (3,), "float32", columns=(Column("a", mean=1.0, std=2.0), Column("b"), Column("c")))
+TINY = ImageSpec((1, 2, 2), "float32", 0.0, 1.0)
+TABLE = TableSpec((3,), "float32", columns=(Column("a", mean=1.0, std=2.0), Column("b"), Column("c")))
 
 
 def random_net(*widths: int, seed: int = 0, passes: int = 200, gaussian: int = 0, scale: float = 0.8) -> Net:
@@ -325,7 +327,7 @@ def test_what_it_says_of_items() -> None:
 
 
 def test_tables_and_colour_have_normal_units_below_and_binary_ones_above() -> None:
-    colour = Spec("image", (3, 2, 2), "uint8", 0, 255, (0.2, 0.5, 0.7), (0.1, 0.2, 0.3))
+    colour = ImageSpec((3, 2, 2), "uint8", 0, 255, (0.2, 0.5, 0.7), (0.1, 0.2, 0.3))
     generator = torch.Generator().manual_seed(0)
     for spec in (colour, TABLE):
         method = DBM.build(Context(spec, 10), hidden=5, depth=3)

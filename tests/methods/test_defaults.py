@@ -8,10 +8,10 @@ import pytest
 from torch import nn
 
 from salience import catalogue
-from salience.batch import Spec
 from salience.methods import method_class
+from salience.modalities.image.spec import ImageSpec
 from salience.nets import make_encoder
-from salience.nets.dcgan import make_judge
+from salience.nets.adversaries import make_judge
 from salience.nets.teacher import teacher_of
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -92,7 +92,7 @@ DIFFERENT: dict[str, dict[str, Any]] = {
     "rbm": {"learning_rate": 1e-2, "betas": (0.0, 0.999), "default_encoder": "mlp"},
 }  # fmt: skip
 BY_GRADIENT = [entry.name for entry in catalogue.entries() if entry.kind != "ClosedForm"]
-IMAGES = Spec("image", (3, 16, 16), "uint8", 0, 255, (0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
+IMAGES = ImageSpec((3, 16, 16), "uint8", 0, 255, (0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
 
 
 def test_every_options_default() -> None:

@@ -18,7 +18,8 @@ from salience.errors import UserError
 from salience.methods import Context
 from salience.methods.generative.dfcvae import DFCVAE, half_square
 from salience.methods.generative.vae import VAE
-from salience.nets import Features, ImageInput, keep_scale, make_encoder
+from salience.modalities.image.input import ImageInput
+from salience.nets import Features, keep_scale, make_encoder
 from salience.representation import load
 from salience.training import fit
 from salience.training.probe import own_statistics

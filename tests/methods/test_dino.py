@@ -12,13 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from salience.batch import Batch, Progress, Spec
+from salience.batch import Batch, Progress
 from salience.data import Dataset
 from salience.methods import Context
 from salience.methods.base import Plan
 from salience.methods.contrastive import dino
 from salience.methods.contrastive.dino import DINO, dino_loss
 from salience.methods.contrastive.swav import SwAV
+from salience.modalities.image.spec import ImageSpec
 from salience.nets import distance
 from salience.training import fit
 from tests import contract
@@ -292,7 +293,7 @@ def test_vitals_at_their_ends_and_without_a_trace() -> None:
 
 def test_vision_transformers_learn_from_local_crops_of_their_own_size() -> None:
     pytest.importorskip("timm")
-    spec = Spec("image", (3, 32, 32), "uint8", 0, 255, (0.5,) * 3, (0.2,) * 3)
+    spec = ImageSpec((3, 32, 32), "uint8", 0, 255, (0.5,) * 3, (0.2,) * 3)
     method = DINO.build(Context(spec, 1000, "vit_tiny_patch16_224"), local_crops=1)
     assert method.encoder.local_side == 16
     seen: list[tuple[int, ...]] = []
@@ -305,7 +306,7 @@ def test_vision_transformers_learn_from_local_crops_of_their_own_size() -> None:
 
 
 def test_outputs_follow_the_rows() -> None:
-    spec = Spec("image", (3, 8, 8), "uint8", 0, 255, (0.5,) * 3, (0.2,) * 3)
+    spec = ImageSpec((3, 8, 8), "uint8", 0, 255, (0.5,) * 3, (0.2,) * 3)
     found = [DINO.build(Context(spec, rows, "mlp"), hidden=8).outputs for rows in (50, 5_000, 50_000)]
     assert found == [64, 256, 2048]
 
@@ -314,6 +315,6 @@ def test_outputs_follow_the_rows() -> None:
     ("side", "policy", "crops"), [(32, "natural", 4), (32, "glyphs", 0), (28, None, 4), (8, None, 0)]
 )
 def test_local_crops_where_a_part_is_large_enough_and_says_something(side: int, policy: str | None, crops: int) -> None:
-    spec = Spec("image", (3, side, side), "uint8", 0, 255)
+    spec = ImageSpec((3, side, side), "uint8", 0, 255)
     assert DINO.build(Context(spec, 100, views=policy)).local_crops == crops
     assert SwAV.build(Context(spec, 100, views=policy)).local_crops == crops

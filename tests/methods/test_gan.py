@@ -14,7 +14,7 @@ import torch
 from scipy.spatial.distance import jensenshannon
 from torch import Tensor, nn
 
-from salience.batch import Progress, Spec
+from salience.batch import Progress
 from salience.data import Dataset, open_data
 from salience.errors import UserError
 from salience.evaluation.diagnosis import diagnose
@@ -30,7 +30,10 @@ from salience.methods.generative.gan import (
     spread,
     steepness,
 )
-from salience.nets.dcgan import make_generator, make_judge, sides_of
+from salience.modalities import Spec
+from salience.modalities.image.dcgan import sides_of
+from salience.modalities.image.spec import ImageSpec
+from salience.nets.adversaries import make_generator, make_judge
 from salience.training.cost import step_flops
 from salience.views.random import Keys
 from tests import contract
@@ -227,7 +230,7 @@ def test_the_generator_moves_to_the_data() -> None:
 
 
 def spec_of(side: int, channels: int = 1) -> Spec:
-    return Spec("image", (channels, side, side), "uint8", 0, 255, (0.3,) * channels, (0.2,) * channels)
+    return ImageSpec((channels, side, side), "uint8", 0, 255, (0.3,) * channels, (0.2,) * channels)
 
 
 @pytest.mark.parametrize("side", [2, 3, 5, 8, 9, 13, 23, 28, 31, 32, 45, 64])

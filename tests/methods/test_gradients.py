@@ -21,7 +21,7 @@ from salience.distributed import _Gather
 from salience.methods.autoencoders.sparse_autoencoder import _Rectified
 from salience.methods.generative import vae
 from salience.methods.softplus import _CrossEntropy, _Softplus
-from salience.nets.convolutions import _Enlarged, _Halving, _ToChannels
+from salience.modalities.image.convolutions import _Enlarged, _Halving, _ToChannels
 
 Function = Callable[..., Tensor]
 

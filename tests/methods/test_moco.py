@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from salience.batch import Batch, Progress, Spec
+from salience.batch import Batch, Progress
 from salience.methods import Context
 from salience.methods.contrastive import moco
 from salience.methods.contrastive.moco import MoCo, enqueue, in_groups, moco_loss, queue_for, shuffled
+from salience.modalities.image.spec import ImageSpec
 from salience.nets import distance
 from tests import contract
 from tests.methods.proof import (
@@ -226,7 +227,7 @@ def test_a_group_has_at_least_two_rows() -> None:
 
 
 def test_what_auto_becomes() -> None:
-    spec = Spec("image", (1, 8, 8), "uint8", 0, 255)
+    spec = ImageSpec((1, 8, 8), "uint8", 0, 255)
 
     def built(**options: object) -> MoCo:
         return MoCo.build(Context(spec, 1000, "linear"), **options)

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from salience.batch import Column, Progress, Spec
+from salience.batch import Progress
 from salience.errors import UserError
 from salience.methods import Context
 from salience.methods.boltzmann import _machine, dbm
 from salience.methods.boltzmann.dbn import DBN
+from salience.modalities.table.spec import Column, TableSpec
 from tests.methods.effects import Effects, batch_of, built, dataset_for, loss_of, options_of_family, widths
 
 EFFECTS = Effects()
@@ -56,7 +57,7 @@ def kind_of_the_visible_units(name: str, option: str) -> None:
         machine = {"rbm": "machine", "dbm": "layer", "dbn": "machine"}[name]
         built_machine = getattr(method, machine)(*([0] if name != "rbm" else []))
         assert built_machine.gaussian == (64 if visible == "gaussian" else 0)
-    number = Spec("table", (1,), "float32", columns=(Column("a"),))
+    number = TableSpec((1,), "float32", columns=(Column("a"),))
     with pytest.raises(UserError, match="take 'gaussian'"):
         type(method).build(Context(number, 20), visible="bernoulli")
 

@@ -11,7 +11,7 @@ from scipy import stats
 from sklearn.neural_network import BernoulliRBM
 from torch import Tensor
 
-from salience.batch import Batch, Column, Progress, Spec
+from salience.batch import Batch, Progress
 from salience.errors import UserError
 from salience.methods import Context
 from salience.methods.base import warm_up_cosine
@@ -23,6 +23,8 @@ from salience.methods.boltzmann.rbm import (
     pseudo_likelihood,
     score_matching,
 )
+from salience.modalities.image.spec import ImageSpec
+from salience.modalities.table.spec import Column, TableSpec
 from tests import contract
 from tests.methods.enumeration import (
     CHANCE,
@@ -37,8 +39,8 @@ from tests.methods.enumeration import (
     random_machine,
 )
 
-TINY = Spec("image", (1, 2, 2), "float32", 0.0, 1.0)
-TABLE = Spec("table", (3,), "float32", columns=(Column("a", mean=1.0, std=2.0), Column("b"), Column("c")))
+TINY = ImageSpec((1, 2, 2), "float32", 0.0, 1.0)
+TABLE = TableSpec((3,), "float32", columns=(Column("a", mean=1.0, std=2.0), Column("b"), Column("c")))
 
 
 def rbm_of(machine: Machine, **options: object) -> RBM:
@@ -345,8 +347,8 @@ def test_what_it_says_of_items() -> None:
 
 
 def test_what_kind_of_visible_units_suits_the_data() -> None:
-    colour = Spec("image", (3, 2, 2), "uint8", 0, 255, (0.2, 0.5, 0.7), (0.1, 0.2, 0.3))
-    binary = Spec("table", (1,), "float32", columns=(Column("c", "category", ("x", "y")),))
+    colour = ImageSpec((3, 2, 2), "uint8", 0, 255, (0.2, 0.5, 0.7), (0.1, 0.2, 0.3))
+    binary = TableSpec((1,), "float32", columns=(Column("c", "category", ("x", "y")),))
     kinds = [RBM.build(Context(spec, 10), hidden=2).visible for spec in (TINY, colour, TABLE, binary)]
     assert kinds == ["bernoulli", "gaussian", "gaussian", "gaussian"]
     assert RBM.build(Context(binary, 10), hidden=2, visible="bernoulli").machine().gaussian == 0
@@ -359,7 +361,7 @@ def test_what_kind_of_visible_units_suits_the_data() -> None:
 
 
 def test_normal_units_stand_for_standardised_values() -> None:
-    colour = Spec("image", (3, 2, 2), "uint8", 0, 255, (0.2, 0.5, 0.7), (0.1, 0.2, 0.3))
+    colour = ImageSpec((3, 2, 2), "uint8", 0, 255, (0.2, 0.5, 0.7), (0.1, 0.2, 0.3))
     method = RBM.build(Context(colour, 10), hidden=2)
     pixels = torch.full((1, 3, 2, 2), 51, dtype=torch.uint8)
     values = method.values(Batch(pixels, torch.zeros(1).long())).unflatten(1, (3, 4))

@@ -15,7 +15,7 @@ from torch.distributions import Bernoulli, MultivariateNormal, Normal, kl_diverg
 
 from salience.apps.reconstruct import reconstruct
 from salience.apps.sample import sample
-from salience.batch import Batch, Progress, Spec
+from salience.batch import Batch, Progress
 from salience.data import open_data
 from salience.errors import UserError
 from salience.methods import Context
@@ -32,13 +32,14 @@ from salience.methods.generative.vae import (
     noise_of,
     posterior,
 )
+from salience.modalities.image.spec import ImageSpec
 from salience.representation import load
 from salience.training import fit
 from tests import contract
 from tests.methods.proof import assert_same_value_and_gradient, random_views
 
 AT = Progress(step=2, total=10, epoch=1, seed=3)
-PLAIN = Spec("image", (1, 2, 3), "float32", 0.0, 1.0, mean=(0.0,), std=(1.0,))  # stored as a linear net sees it
+PLAIN = ImageSpec((1, 2, 3), "float32", 0.0, 1.0, mean=(0.0,), std=(1.0,))  # stored as a linear net sees it
 
 
 def unbounded(log_variance: Tensor) -> Tensor:

@@ -4,16 +4,17 @@ import pytest
 import torch
 from torch import nn
 
-from salience.batch import Column, Spec
+from salience.modalities.image.spec import ImageSpec
+from salience.modalities.table.spec import Column, TableSpec
 from salience.nets import make_decoder
 
 
 def images(channels=3, size=32):
     mean, std = (0.6, 0.3, 0.1)[:channels], (0.2,) * channels
-    return Spec("image", (channels, size, size), "uint8", 0, 255, mean, std)
+    return ImageSpec((channels, size, size), "uint8", 0, 255, mean, std)
 
 
-TABLE = Spec("table", (2,), "float32", columns=(Column("a"), Column("b", "category", ("x", "y", "z"))))
+TABLE = TableSpec((2,), "float32", columns=(Column("a"), Column("b", "category", ("x", "y", "z"))))
 
 
 @pytest.mark.parametrize("name", [None, "convnet", "resnet18", "mlp", "linear"])

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from salience.batch import Column, Spec
 from salience.errors import UserError
+from salience.modalities import Spec
+from salience.modalities.image.spec import ImageSpec
+from salience.modalities.table.spec import Column, TableSpec
 from salience.nets import (
     Dictionary,
     dense_decoder,
@@ -19,8 +21,8 @@ from salience.nets import (
     make_encoder,
 )
 
-IMAGES = Spec("image", (3, 8, 8), "uint8", 0, 255, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.1))
-TABLE = Spec("table", (2,), "float32", columns=(Column("a"), Column("b", "category", ("x", "y", "z"))))
+IMAGES = ImageSpec((3, 8, 8), "uint8", 0, 255, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.1))
+TABLE = TableSpec((2,), "float32", columns=(Column("a"), Column("b", "category", ("x", "y", "z"))))
 
 
 def test_widths_halve_down_to_the_least() -> None:

@@ -9,17 +9,20 @@ import pytest
 import torch
 from torch import nn
 
-from salience.batch import Column, Spec
 from salience.errors import MissingPackage, UserError
-from salience.nets import ImageInput, TableInput, follow, head, make_encoder, teacher_of, timm_body
+from salience.modalities.image import timm_body
+from salience.modalities.image.input import ImageInput
+from salience.modalities.image.spec import ImageSpec
+from salience.modalities.table.spec import Column, TableSpec
+from salience.nets import follow, head, input_width, make_encoder, make_input, teacher_of
 
-IMAGES = Spec("image", (3, 32, 32), "uint8", 0, 255, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.0))
-DIGITS = Spec("image", (1, 8, 8), "uint8", 0, 255, mean=(0.3,), std=(0.3,))
-TABLE = Spec("table", (2,), "float32", columns=(Column("a"), Column("b", "category", ("x", "y", "z"))))
+IMAGES = ImageSpec((3, 32, 32), "uint8", 0, 255, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.0))
+DIGITS = ImageSpec((1, 8, 8), "uint8", 0, 255, mean=(0.3,), std=(0.3,))
+TABLE = TableSpec((2,), "float32", columns=(Column("a"), Column("b", "category", ("x", "y", "z"))))
 
 
 def raw(spec, n=4):
-    if spec.modality == "table":
+    if spec is TABLE:
         return torch.tensor([[0.5, 1.0], [float("nan"), 2.0], [1.0, float("nan")], [0.0, 0.0]])
     return torch.arange(n * torch.Size(spec.shape).numel()).remainder(251).to(torch.uint8).reshape(n, *spec.shape)
 
@@ -88,8 +91,8 @@ def test_statistics_travel_with_the_weights():
 
 
 def test_a_table_is_unit_scale_already():
-    layer = TableInput(TABLE)
-    assert layer.width == 4
+    layer = make_input(TABLE)
+    assert input_width(TABLE) == 4
     unit = layer.unit(raw(TABLE))
     torch.testing.assert_close(unit, torch.tensor([[0.5, 0, 1, 0], [0, 0, 0, 1], [1, 0, 0, 0], [0, 1, 0, 0]]))
     assert layer(unit) is unit
@@ -275,22 +278,22 @@ def test_head():
 
 @pytest.mark.parametrize(("name", "resolution", "side"), [("resnet18", 32, 16), ("vit_tiny_patch16_224", 32, 16)])
 def test_networks_that_take_local_crops_say_which(name, resolution, side):
-    encoder = make_encoder(name, Spec("image", (3, resolution, resolution), "uint8", 0, 255))
+    encoder = make_encoder(name, ImageSpec((3, resolution, resolution), "uint8", 0, 255))
     assert encoder.local_side == side
     assert encoder(torch.rand(2, 3, side, side)).shape == (2, encoder.dim)
 
 
 @pytest.mark.parametrize(("resolution", "side"), [(32, 16), (28, 14), (16, 8), (15, None)])
 def test_local_crops_have_half_the_side_and_at_least_eight_pixels(resolution, side):
-    assert make_encoder("convnet", Spec("image", (3, resolution, resolution), "uint8", 0, 255)).local_side == side
+    assert make_encoder("convnet", ImageSpec((3, resolution, resolution), "uint8", 0, 255)).local_side == side
 
 
 def test_a_dense_network_takes_one_size_only():
-    assert make_encoder("mlp", Spec("image", (3, 8, 8), "uint8", 0, 255)).local_side is None
+    assert make_encoder("mlp", ImageSpec((3, 8, 8), "uint8", 0, 255)).local_side is None
 
 
 def test_a_small_image_gets_small_patches():
-    encoder = make_encoder("vit_tiny_patch16_224", Spec("image", (3, 28, 28), "uint8", 0, 255))
+    encoder = make_encoder("vit_tiny_patch16_224", ImageSpec((3, 28, 28), "uint8", 0, 255))
     assert encoder.stride == 4  # 7 x 7 patches
 
 

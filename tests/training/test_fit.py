@@ -470,7 +470,7 @@ def test_every_method_is_one_file_with_one_class_that_can_be_built(name: str) ->
     assert kind.__name__ == entry.class_name
     assert kind.__module__ == f"salience.methods.{entry.family}.{name}"
     assert issubclass(kind, ClosedForm if entry.kind == "ClosedForm" else Method)
-    assert set(kind.modalities) == set(entry.modality)
+    assert kind.needs == entry.needs
     assert not getattr(kind, "__abstractmethods__", None)
 
 

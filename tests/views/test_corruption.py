@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from salience.batch import Column, Spec
-from salience.views.corruption import corrupted, gaussian, limits, masking, salt_and_pepper
+from salience.modalities.image.spec import ImageSpec
+from salience.modalities.table.spec import Column, TableSpec
+from salience.views.corruption import corrupted, gaussian, masking, salt_and_pepper
 from salience.views.random import Keys
 
-IMAGES = Spec("image", (3, 16, 16), "uint8", 0, 255, (0.5,) * 3, (0.2,) * 3)
-TABLE = Spec("table", (2,), "float32", columns=(Column("a"), Column("b", "category", ("x", "y"))))
+IMAGES = ImageSpec((3, 16, 16), "uint8", 0, 255, (0.5,) * 3, (0.2,) * 3)
+TABLE = TableSpec((2,), "float32", columns=(Column("a"), Column("b", "category", ("x", "y"))))
 KINDS = ("masking", "gaussian", "salt-and-pepper")
 
 
@@ -62,7 +63,7 @@ def test_an_item_gets_the_same_noise_in_any_company_and_another_in_another_epoch
 
 
 def test_a_tables_numbers_have_two_deviations_and_its_categories_0_and_1() -> None:
-    low, high = limits(TABLE)
+    low, high = TABLE.modality.limits(TABLE)
     assert low.tolist() == [-2, 0, 0]
     assert high.tolist() == [2, 1, 1]
     out = corrupted(torch.full((200, 3), 0.5), keys(), "salt-and-pepper", 1.0, TABLE)

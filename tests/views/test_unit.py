@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from salience.batch import Column, Spec
 from salience.data import open_data
-from salience.views.unit import unit_table
+from salience.modalities.table.spec import Column, TableSpec
+from salience.modalities.table.unit import unit_table
 
 
 def unit_of(values):
@@ -29,7 +29,7 @@ def test_a_spread_far_below_the_mean_is_kept():
 
 
 def test_a_missing_value_is_0_in_double_too():
-    spec = Spec("table", (2,), "float64", columns=(Column("a", mean=1e200, std=1e200), Column("b", mean=3.0, std=1.0)))
+    spec = TableSpec((2,), "float64", columns=(Column("a", mean=1e200, std=1e200), Column("b", mean=3.0, std=1.0)))
     x = torch.tensor([[np.nan, 4.0], [2e200, np.nan]], dtype=torch.float64)
     torch.testing.assert_close(unit_table(x, spec), torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
 
@@ -38,6 +38,6 @@ def test_ordinary_columns_are_computed_in_the_type_that_is_asked_for():
     """To the bit, since equal seeds give equal weights."""
     rng = np.random.default_rng(0)
     x = torch.from_numpy(rng.normal(3, 2, (50, 3)))
-    spec = Spec("table", (3,), "float64", columns=tuple(Column(n, mean=3.1, std=1.9) for n in "abc"))
+    spec = TableSpec((3,), "float64", columns=tuple(Column(n, mean=3.1, std=1.9) for n in "abc"))
     mean, std = torch.tensor(3.1), torch.tensor(1.9)
     assert torch.equal(unit_table(x, spec), (x.float() - mean) / std)

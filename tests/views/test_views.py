@@ -6,16 +6,19 @@ import pytest
 import torch
 from scipy import stats
 
-from salience.batch import Batch, Column, Progress, Spec
+from salience.batch import Batch, Progress
 from salience.errors import UserError
-from salience.views import POLICIES, Views, default_policy, in_variant, make_views, unit_images, unit_table
+from salience.modalities import find
+from salience.modalities.image.spec import ImageSpec
+from salience.modalities.image.unit import unit_images
+from salience.modalities.table.spec import Column, TableSpec
+from salience.modalities.table.unit import unit_table
+from salience.views import ANY, Views, default_policy, make_views
 from salience.views import views as module
-from salience.views.policies import POLICY_OF
 
-COLOUR = Spec("image", (3, 16, 16), "uint8", 0, 255)
-GREY = Spec("image", (1, 12, 12), "uint8", 0, 255)
-TABLE = Spec(
-    "table",
+COLOUR = ImageSpec((3, 16, 16), "uint8", 0, 255)
+GREY = ImageSpec((1, 12, 12), "uint8", 0, 255)
+TABLE = TableSpec(
     (3,),
     "float64",
     columns=(
@@ -25,7 +28,7 @@ TABLE = Spec(
     ),
 )
 NAN = float("nan")
-CASES = [(COLOUR, p) for p in POLICIES if p != "table"] + [
+CASES = [(COLOUR, p) for p in [*find("image").policies, *ANY]] + [
     (GREY, "grey-turns"),
     (GREY, "grey"),
     (GREY, "glyphs"),
@@ -36,7 +39,7 @@ CASES += [(TABLE, "table"), (TABLE, "identity")]
 
 def batch_of(spec, n=12, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    if spec.modality == "table":
+    if spec is TABLE:
         x = torch.rand(n, 3, generator=generator, dtype=torch.float64) * torch.tensor([80, 2, 2])
         x[:, 1] = x[:, 1].floor()
         x[0] = NAN
@@ -59,7 +62,7 @@ def test_every_policy_gives_unit_scale_floats_of_the_same_shape(spec, policy):
         assert view.x.shape == views.unit(batch.x).shape
         assert torch.isfinite(view.x).all()
         assert torch.equal(view.index, batch.index)
-        assert spec.modality == "table" or (view.x.min() >= -1e-6 and view.x.max() <= 1 + 1e-6)
+        assert spec is TABLE or (view.x.min() >= -1e-6 and view.x.max() <= 1 + 1e-6)
     assert torch.equal(drawn["clean"][0].x, views.unit(batch.x))
 
 
@@ -172,9 +175,9 @@ def test_a_part_is_turned_like_the_whole():
 
 def test_what_a_method_compares_follows_the_variant_of_the_data():
     for suited, expected in [(None, "crops"), ("natural-noflip", "crops-noflip"), ("natural-turns", "crops-turns")]:
-        assert in_variant("crops", dataclasses.replace(COLOUR, views=suited)) == expected
-    assert in_variant("crops", dataclasses.replace(COLOUR, views="glyphs")) == "crops"
-    assert in_variant("medical", dataclasses.replace(COLOUR, views="natural-noflip")) == "medical"
+        assert find("image").in_variant("crops", dataclasses.replace(COLOUR, views=suited)) == expected
+    assert find("image").in_variant("crops", dataclasses.replace(COLOUR, views="glyphs")) == "crops"
+    assert find("image").in_variant("medical", dataclasses.replace(COLOUR, views="natural-noflip")) == "medical"
 
 
 def test_a_table_hides_whole_columns_as_often_as_said_and_leaves_categories_exact():
@@ -193,7 +196,7 @@ def test_a_table_hides_whole_columns_as_often_as_said_and_leaves_categories_exac
 
 
 def test_a_table_hides_both_values_of_a_two_valued_category_together():
-    spec = Spec("table", (2,), "float32", columns=(Column("a", "category", ("x", "y", "z")), Column("b")))
+    spec = TableSpec((2,), "float32", columns=(Column("a", "category", ("x", "y", "z")), Column("b")))
     batch = Batch(torch.tensor([[2.0, 0.0]]).repeat(500, 1), torch.arange(500))
     x = make_views("table", spec)(batch, Progress())["global"][0].x
     assert {tuple(row) for row in x[:, :3].tolist()} == {(0, 0, 0), (0, 0, 1)}
@@ -233,7 +236,8 @@ def test_the_default_policy_suits_the_data_and_says_why():
 
 
 def test_every_policy_is_described():
-    assert set(POLICIES) == set(POLICY_OF)
+    for kind in (find("image"), find("table")):
+        assert all(callable(kind.policy(name)) for name in kind.policies)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +287,7 @@ def test_local_views_are_small_parts_of_their_own_side(spec, policy):
     drawn = views(batch, at)
     assert [len(drawn[role]) for role in ("global", "local")] == [2, 3]
     for view in drawn["local"]:
-        if spec.modality == "image" and policy != "identity":
+        if spec is not TABLE and policy != "identity":
             assert view.x.shape == (len(batch), spec.channels, 8, 8)
         else:
             assert view.x.shape == views.unit(batch.x).shape
@@ -293,7 +297,7 @@ def test_local_views_are_small_parts_of_their_own_side(spec, policy):
 
 def test_local_crops_show_a_tenth_to_four_tenths_of_the_image():
     ramp = torch.arange(64).float().div(64).expand(1, 64, 64)  # brightness says how far to the right
-    spec = Spec("image", (3, 64, 64), "float32", 0, 1)
+    spec = ImageSpec((3, 64, 64), "float32", 0, 1)
     batch = Batch(ramp.expand(200, 3, 64, 64).contiguous(), torch.arange(200))
     views = make_views("crops", spec, {"local": 1}, local_side=32)
     x = views(batch, Progress())["local"][0].x

@@ -19,8 +19,8 @@ from salience.data import Dataset
 from salience.data.duplicates import content_hashes
 from salience.errors import UserError, naming
 from salience.evaluation.detection import auroc
-from salience.evaluation.fidelity import squared_error
 from salience.evaluation.protocol import open_for
+from salience.modalities.image.fidelity import squared_error
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation
 from salience.source_names import with_split
@@ -247,7 +247,7 @@ def _table(ranked: Dataset, values: np.ndarray, order: np.ndarray) -> pd.DataFra
 def _picture(rep: Representation, ranked: Dataset, score: str, values: np.ndarray, order: np.ndarray) -> Figure:
     title = f"{rep.method_name} on {ranked.name}: most and least anomalous items, by {score}"
     ends = {"most anomalous": order[:DRAWN], "least anomalous": order[::-1][:DRAWN]}
-    if ranked.spec.modality != "image":
+    if not ranked.spec.modality.pictured:
         return _table_picture(rep, ranked, score, values, ends, title)
     strips = []
     for name, rows in ends.items():

@@ -32,11 +32,11 @@ from salience.apps.stores import (
     unit,
     unit_blocks,
 )
-from salience.data.progress import progress_bar
 from salience.drawing import drawable
 from salience.errors import UserError
 from salience.evaluation.clustering import clustering_metrics
 from salience.evaluation.threads import threads_for
+from salience.progress import progress_bar
 from salience.store import Store
 from salience.units import check_seed, check_whole
 

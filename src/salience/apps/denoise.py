@@ -158,7 +158,7 @@ def _baselines(
     known = units_of(rep, data, choosing)
     noisy = noise(known, choosing, data)
     projection = fit_projection(units_of(rep, data, fitting), known, noisy)
-    return projection, fit_wiener(known, noisy) if data.spec.modality == "image" else None
+    return projection, fit_wiener(known, noisy) if data.spec.modality.pictured else None
 
 
 def _values(
@@ -175,7 +175,7 @@ def _values(
         x = rep.unit(batch)
         z = noise(x, judged[batch.index.numpy()], data)
         for name, denoiser in denoisers.items():
-            parts[name].append(fidelity(x, within(denoiser(z), data.spec)))
+            parts[name].append(fidelity(x, within(denoiser(z), data.spec), data.spec.modality))
     return {name: {key: np.concatenate([p[key] for p in found]) for key in found[0]} for name, found in parts.items()}
 
 
@@ -217,7 +217,7 @@ def _picture(
 
 
 def _drawn(data: Dataset, rows: np.ndarray, drawn: list[tuple[str, Tensor]], title: str) -> Figure:
-    if data.spec.modality == "image":
+    if data.spec.modality.pictured:
         return sheet([Strip(name, x) for name, x in drawn], title)
     return table_figure(drawn, title, item_names(data, rows), unit_columns(data.spec))
 

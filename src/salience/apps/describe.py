@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from salience.batch import Spec
 from salience.data import Dataset, open_data
 from salience.data.duplicates import MOST_PAIRS, content_hashes, equal_groups, near_pairs
-from salience.data.progress import progress_bar
 from salience.data.target import guess_target
-from salience.errors import UserError, naming
+from salience.errors import naming
+from salience.modalities import Spec, find
+from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.source_names import with_split
 from salience.units import counted, printable
@@ -92,11 +92,7 @@ class Description:
         return "\n".join([*lines, *self._equal_lines(), *self._near_lines(), *self._leakage_lines()])
 
     def _items(self) -> str:
-        if self.modality != "image":
-            return f"{counted(self.items, 'row')} of {counted(self.shape[0], 'column')}"
-        channels, height, width = self.shape
-        colours = {1: "grey", 3: "RGB"}.get(channels, f"{channels}-channel")
-        return f"{counted(self.items, 'image')}, {colours}, {height}x{width}, {self.dtype}"
+        return find(self.modality).describe(self.shape, self.dtype, self.items)
 
     def _where(self) -> str:
         return with_split(printable(self.name), self.split)
@@ -175,13 +171,11 @@ def describe(
     if other is not None:
         with naming("other", "source"):
             test = open_data(other, labels=labels, spec=dataset.spec, reading=reading, progress=progress)
-        if test.spec.modality != dataset.spec.modality:
-            raise UserError(f"other: {test.name} is {test.spec.modality} data, {dataset.name} {dataset.spec.modality}")
         leakage = _leakage(dataset, hashes, test)
     return Description(
         name=dataset.name,
         split=dataset.split,
-        modality=dataset.spec.modality,
+        modality=dataset.spec.modality.name,
         items=len(dataset),
         shape=dataset.spec.shape,
         dtype=dataset.spec.dtype,
@@ -206,13 +200,10 @@ def _class_counts(dataset: Dataset) -> dict[str, int]:
 
 
 def _columns(dataset: Dataset) -> tuple[dict[str, Any], ...]:
-    if not dataset.spec.columns:
+    modality = dataset.spec.modality
+    if not modality.columns(dataset.spec):
         return ()
-    missing = sum(np.isnan(batch.x.numpy()).sum(0) for batch in dataset.chunks())
-    return tuple(
-        {"name": column.name, "kind": column.kind, "missing": int(count), "categories": len(column.categories)}
-        for column, count in zip(dataset.spec.columns, np.atleast_1d(missing), strict=True)
-    )
+    return tuple(modality.describe_columns(dataset))
 
 
 def _conflicting(dataset: Dataset, groups: Sequence[np.ndarray]) -> int:
@@ -238,7 +229,7 @@ def _near(dataset: Dataset) -> Near | None:
 
 
 def _has_near_duplicates(spec: Spec) -> bool:
-    return spec.modality == "image" and spec.resolution >= 2
+    return spec.modality.has_near_duplicates(spec)
 
 
 def _leakage(dataset: Dataset, hashes: np.ndarray, test: Dataset) -> Leakage:

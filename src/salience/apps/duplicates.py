@@ -24,8 +24,8 @@ from torch import Tensor
 from salience.apps.outcome import Outcome, finished, placed
 from salience.apps.pictures import Strip, sheet
 from salience.apps.stores import BLOCK, TILE, about_store, as_store, caption, sample_rows, thumbnails, unit
-from salience.data.progress import progress_bar
 from salience.errors import UserError
+from salience.progress import progress_bar
 from salience.store import Store
 from salience.units import check_real, counted
 

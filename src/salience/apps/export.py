@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from salience.data import Dataset
-from salience.data.progress import progress_bar
 from salience.errors import UserError
 from salience.evaluation.protocol import open_for
 from salience.files import atomic, require_free
+from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, load
 from salience.store.embedding import embed_into, parse_shard

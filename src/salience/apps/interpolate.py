@@ -17,12 +17,12 @@ from salience.apps.paths import NEIGHBOURS, brought_to, directions, lerp, log_re
 from salience.apps.pictures import Strip, sheet
 from salience.apps.streams import as_run, find_row, require_images, units_of, within
 from salience.data import Dataset
-from salience.data.progress import progress_bar
 from salience.errors import UserError
 from salience.evaluation import intervals
 from salience.evaluation.intervals import Metric
 from salience.evaluation.rows import labels_of
 from salience.evaluation.split import sample
+from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation
 from salience.units import check_seed, check_whole

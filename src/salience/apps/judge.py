@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from salience.batch import Spec
 from salience.data import Dataset
 from salience.errors import UserError, naming
 from salience.nets import make_encoder
@@ -50,7 +49,7 @@ def make_judge(features: Representation | Path | str | None, data: Dataset) -> J
         return _untrained(data)
     with naming("features", "run"):
         rep = load(features) if isinstance(features, str | Path) else features
-    if _unit_scale(rep.spec) != _unit_scale(data.spec):
+    if rep.spec.unit_form != data.spec.unit_form:
         raise UserError(f"features: {rep!r} is of other data than {data.name}; give a run fitted to data of this shape")
     return Judge(f"the embedding of {rep.method_name}" + (f" in {rep.run}" if rep.run else ""), rep.embed_unit)
 
@@ -65,10 +64,5 @@ def _untrained(data: Dataset) -> Judge:
         torch.manual_seed(SEED)
         encoder = make_encoder(None, data.spec)
         calibrate(encoder.to(best_device()), lambda batch: encoder(encoder.input.unit(batch.x)), data)
-    name = "convnet" if data.spec.modality == "image" else "mlp"
+    name = data.spec.modality.default_encoder
     return Judge(f"an untrained {name} (seed {SEED})", lambda x: in_fixed(encoder, x, torch.device(best_device())))
-
-
-def _unit_scale(spec: Spec) -> tuple[object, ...]:
-    """What two specs must agree in for a unit-scale item of one to be one of the other."""
-    return spec.modality, spec.shape, spec.columns

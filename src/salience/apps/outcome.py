@@ -12,18 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from salience.batch import Spec
 from salience.csv_text import write_csv
 from salience.data import Dataset
-from salience.data.progress import progress_bar
 from salience.errors import noting_failure
 from salience.evaluation.intervals import Metric
 from salience.evaluation.report import plain
 from salience.files import atomic, new_folder, write_text
+from salience.modalities import Spec
+from salience.progress import progress_bar
 from salience.representation import Representation
 from salience.source_names import with_split
 from salience.units import counted, printable
-from salience.views.unit import column_widths
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -151,7 +150,7 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 def save_items(stem: Path, x: np.ndarray, data: Dataset, progress: bool) -> None:
     """Images as STEM/000000.png, with their names in STEM.csv; rows of a table as STEM.csv.  x: [n ...] unit scale"""
-    if data.spec.modality != "image":
+    if not data.spec.modality.pictured:
         return write_table(stem.with_suffix(".csv"), as_frame(x, data.spec, item_names(data)))
     from salience.apps.pictures import save_image
 
@@ -165,16 +164,9 @@ def save_items(stem: Path, x: np.ndarray, data: Dataset, progress: bool) -> None
 
 
 def as_frame(x: np.ndarray, spec: Spec, names: Sequence[str] | None = None) -> pd.DataFrame:
-    """Rows of a table in their own units; a category is the likeliest one.  x: [n width] on the unit scale"""
-    frame: dict[str, Any] = {} if names is None else {"item": list(names)}
-    first = 0
-    for column, width in zip(spec.columns, column_widths(spec), strict=True):
-        part, first = x[:, first : first + width], first + width
-        if column.kind == "number":
-            frame[column.name] = part[:, 0] * (column.std or 1.0) + column.mean
-        else:
-            frame[column.name] = np.array(column.categories, object)[part.argmax(1)]
-    return pd.DataFrame(frame)
+    """Items as rows of a table, in their own units.  x: [n ...] on the unit scale;  names: of the items"""
+    frame = spec.modality.frame(x, spec)
+    return frame if names is None else pd.concat([pd.DataFrame({"item": list(names)}), frame], axis=1)
 
 
 def item_names(data: Dataset | Originals, rows: np.ndarray | None = None) -> list[str]:

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from salience.batch import Spec
 from salience.drawing import any_letters, drawable
 from salience.files import atomic
+from salience.modalities import Spec
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,8 +118,7 @@ def short(name: str) -> str:
 
 def unit_columns(spec: Spec) -> list[str]:
     """A name for each value of a table's row on the unit scale."""
-    parts = [[c.name] if c.kind == "number" else [f"{c.name}: {one}" for one in c.categories] for c in spec.columns]
-    return [name for part in parts for name in part]
+    return spec.modality.value_names(spec)
 
 
 def set_title(figure: Figure, title: str) -> None:

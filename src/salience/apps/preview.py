@@ -51,15 +51,13 @@ def preview(
     items, draws = check_whole("items", items, 1), check_whole("draws", draws, 1)
     path = _picture_path(out, method, source)
     dataset = source if isinstance(source, Dataset) else open_data(source, resolution=resolution, reading=reading)
-    if dataset.spec.modality not in entry.modality:
-        takes = " and ".join(entry.modality)
-        raise UserError(f"source: {method} learns from {takes} data, {dataset.name} is {dataset.spec.modality}")
+    entry.refuse_unfit(dataset.name, dataset.spec.modality)
     rows = np.random.default_rng(seed).permutation(len(dataset))[:items]
     batch = dataset.batch(rows)
     seen_by = _views_of(method, dataset, views)
     drawn = [("as stored", seen_by.unit(batch.x)), *_draws(seen_by, batch, seed, draws)]
     title = f"{method} on {dataset.name}: " + ("items as they are" if seen_by.policy == "identity" else seen_by.policy)
-    figure = _image_figure(drawn) if dataset.spec.modality == "image" else table_figure(drawn)
+    figure = _image_figure(drawn) if dataset.spec.modality.pictured else table_figure(drawn)
     set_title(figure, f"{title}, seed {seed}")
     with atomic(path, make_folder=True) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], dpi=150)

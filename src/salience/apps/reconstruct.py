@@ -47,7 +47,7 @@ def reconstruct(
         found: list[dict[str, np.ndarray]] = []
         for batch in batches(data, "reconstruct", progress):
             x = rep.unit(batch)
-            found.append(fidelity(x, rebuilt(rep, x)))
+            found.append(fidelity(x, rebuilt(rep, x), rep.spec.modality))
         values = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
         table = pd.DataFrame({"item": item_names(data), **values})
         used, notes = about(rep, data, dim=rep.dim, seed=seed), tuple(notes_on(rep, data, source))
@@ -64,7 +64,7 @@ def _write(place: Place, outcome: Outcome, rep: Representation, data: Dataset, s
     worst = np.argsort(-outcome.table["mse"].to_numpy(), kind="stable")[:DRAWN]
     title = f"{rep.method_name} rebuilds {data.name} from {rep.dim} values an item"
     x, far = (rep.unit(data.batch(rows)) for rows in (some, worst))
-    if data.spec.modality == "image":
+    if data.spec.modality.pictured:
         strips = [Strip("original", x), Strip("rebuilt", rebuilt(rep, x))]
         strips += [Strip("worst: original", far, apart=True), Strip("rebuilt", rebuilt(rep, far))]
         place.write(outcome, lambda: sheet(strips, title))

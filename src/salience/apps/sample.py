@@ -16,11 +16,11 @@ from salience.apps.outcome import Outcome, about, as_frame, finished, placed, wr
 from salience.apps.pictures import Strip, grid_strips, sheet, table_figure, unit_columns
 from salience.apps.streams import as_run, units_of, within
 from salience.data import Dataset
-from salience.data.progress import progress_bar
 from salience.errors import UserError
 from salience.evaluation import intervals
 from salience.evaluation.frechet import frechet_distance
 from salience.evaluation.intervals import Metric
+from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.representation import FIXED, Representation
 from salience.units import check_seed, counted
@@ -75,7 +75,7 @@ def sample(
         if data is not None:
             outcome = _compared(outcome, rep, data, make_judge(features, data), seed, progress)
         if place.folder is not None:
-            if rep.spec.modality == "table":
+            if not rep.spec.modality.pictured:
                 write_table(place.folder / "samples.csv", as_frame(made.numpy(), rep.spec))
             place.write(outcome, lambda: _picture(rep, data, made))
     return finished(outcome, out)
@@ -150,10 +150,10 @@ def _verdict(found: Mapping[str, Metric]) -> str:
 
 
 def _picture(rep: Representation, data: Dataset | None, made: Tensor) -> Figure:
-    most = MOST_DRAWN if rep.spec.modality == "image" else MOST_ROWS
+    most = MOST_DRAWN if rep.spec.modality.pictured else MOST_ROWS
     first = "" if len(made) <= most else f"the first {most} of "
     title = f"{first}{counted(len(made), 'sample')} of {rep.method_name}"
-    if rep.spec.modality != "image":
+    if not rep.spec.modality.pictured:
         return _table_picture(rep, data, made, title)
     strips = grid_strips(made[:MOST_DRAWN], 1 if data is None else BESIDE)
     if data is not None:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from salience.apps.pictures import Strip
-from salience.data.progress import progress_bar
+from salience.progress import progress_bar
 from salience.store import Store, open_store
 
 TILE = 112  # pixels a side of a picture with a label below it

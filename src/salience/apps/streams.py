@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from salience.batch import Batch, Spec
+from salience.batch import Batch
 from salience.data import Dataset
-from salience.data.progress import progress_bar
 from salience.errors import UserError
 from salience.evaluation.rows import labels_of, seen_in_training
 from salience.label_files import MOST_DIGITS, are_numbers, remedy
+from salience.modalities import Spec
+from salience.progress import progress_bar
 from salience.representation import FIXED, Representation, load
 from salience.units import printable
 
@@ -39,7 +40,7 @@ def batches(data: Dataset, what: str, progress: bool) -> Iterator[Batch]:
 def notes_on(rep: Representation, data: Dataset, source: Any) -> list[str]:
     """What was done to the items when they were opened, and whether the run was trained on what it is judged by."""
     notes = [f"note: {note}" for note in data.notes]
-    if data.spec.modality == "table" and (missing := sum(int(batch.x.isnan().sum()) for batch in data.chunks())):
+    if missing := sum(data.spec.modality.missing(batch.x) for batch in data.chunks()):
         cells = "1 missing cell counts" if missing == 1 else f"{missing:,} missing cells count"
         notes.append(f"note: {cells} as the column's mean, or as no category")
     if not seen_in_training(rep.trained_on, data, source, labels=False):
@@ -50,8 +51,8 @@ def notes_on(rep: Representation, data: Dataset, source: Any) -> list[str]:
 
 
 def within(x: Tensor, spec: Spec) -> Tensor:
-    """Images with their values kept on [0, 1], as on a screen and in a file; rows of a table as they are."""
-    return x.clamp(0, 1) if spec.modality == "image" else x
+    """Made items within the range of real ones: pixels on [0, 1], as on a screen and in a file."""
+    return spec.modality.within(x)
 
 
 def rebuilt(rep: Representation, x: Tensor) -> Tensor:
@@ -60,8 +61,9 @@ def rebuilt(rep: Representation, x: Tensor) -> Tensor:
 
 
 def require_images(data: Dataset, verb: str) -> None:
-    if data.spec.modality != "image":
-        raise UserError(f"source: {verb} is for images, {data.name} is {data.spec.modality} data; give images")
+    modality = data.spec.modality
+    if not modality.pictured:
+        raise UserError(f"source: {verb} is for images, {data.name} is {modality.name} data; give images")
 
 
 def find_row(data: Dataset, item: str | int, argument: str) -> int:

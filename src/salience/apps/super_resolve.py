@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -20,16 +20,17 @@ from salience.apps.pictures import Strip, save_image, sheet
 from salience.apps.streams import as_run, batches, notes_on, require_images, units_of, within
 from salience.data import Dataset
 from salience.data.originals import Originals, open_originals, originals_in
-from salience.data.progress import progress_bar
 from salience.errors import UserError
 from salience.evaluation import intervals
 from salience.evaluation.fidelity import SHOWN, fidelity, means
 from salience.evaluation.intervals import Metric
+from salience.modalities.image.spec import ImageSpec
+from salience.modalities.image.unit import unit_images
+from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, enlarged_at_once
 from salience.source_names import with_split
 from salience.units import check_seed, counted
-from salience.views.unit import unit_images
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -94,7 +95,7 @@ def _compared(
     for batch in batches(data, "super-resolve", progress):
         x = rep.unit(batch)
         for name, larger in _both(rep, shrunk(x, factor), factor).items():
-            found[name].append(fidelity(x, larger))
+            found[name].append(fidelity(x, larger, rep.spec.modality))
     values = {name: {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} for name, parts in found.items()}
     gain = {k: intervals.mean(values["run"][k] - values["bicubic"][k]) for k in ("psnr", "ssim")}
     figures: dict[str, dict[str, Metric]] = {NAMES[name]: means(one) for name, one in values.items()}
@@ -139,10 +140,10 @@ def _picture(rep: Representation, data: Dataset, rows: np.ndarray, factor: int) 
 def _as_they_are(rep: Representation, source: Any, reading: Reading, progress: bool) -> Originals:
     """At their own sizes, with the run's channels and scale."""
     if not isinstance(source, Dataset):
-        return open_originals(source, rep.spec, reading=reading.over(rep.reading), progress=progress)
+        return open_originals(source, cast(ImageSpec, rep.spec), reading=reading.over(rep.reading), progress=progress)
     require_images(source, "super-resolution")
-    if source.spec.channels != rep.spec.channels:
-        have, need = source.spec.channels, rep.spec.channels
+    have, need = source.spec.shape[0], rep.spec.shape[0]
+    if have != need:
         raise UserError(f"source: {source.name} has {have} channels, the run {need}; give what it was opened from")
     return originals_in(source)
 

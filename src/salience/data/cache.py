@@ -21,13 +21,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from salience.data.source import mark_of_stat
 from salience.errors import UserError
+from salience.fields.source import mark_of_stat
+from salience.fields.space import REMEDY
 from salience.files import write_text
 
 SEAL = "seal.json"
 PIECE = 1 << 20  # bytes
-REMEDY = "free some, or set SALIENCE_CACHE to a folder on another disk"
 
 
 def cache_folder(given: Path | str | None = None) -> Path:
@@ -38,30 +38,6 @@ def cache_folder(given: Path | str | None = None) -> Path:
         return Path(named).expanduser()
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "salience"
-
-
-def require_space(folder: Path, needed: int, what: str) -> None:
-    """Raises UserError where `folder`'s disk has not `needed` bytes free."""
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise UserError(f"{what} needs {gigabytes(needed)} at {folder}, and {gigabytes(free)} are free; {REMEDY}")
-
-
-def require_memory(needed: int, what: str) -> None:
-    """Raises UserError where `needed` bytes are more than the machine has."""
-    try:
-        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not known on every system
-        return
-    if needed > there:
-        raise UserError(
-            f"{what} takes {gigabytes(needed)} of memory, and this machine has {gigabytes(there)}; "
-            "save it as an uncompressed .npy file, which is read where it lies"
-        )
-
-
-def gigabytes(count: int) -> str:
-    return f"{count / 1e9:,.1f} GB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"
 
 
 @contextmanager

@@ -6,14 +6,16 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from salience.batch import Batch, Spec
-from salience.data.ids import Ids
+from salience.batch import Batch
 from salience.errors import UserError
+from salience.fields.ids import Ids
+from salience.fields.stored import Stored, alike
+from salience.modalities import Spec
 from salience.reading import AS_FOUND, Reading
 from salience.source_names import with_split
 from salience.units import counted, printable
@@ -38,7 +40,7 @@ class Dataset:
 
     name, split: where they come from
     spec: what one stored item is
-    stored: [m *spec.shape], in memory or a read-only map of a file
+    stored: m items [*spec.shape], in memory or a read-only map of a file; ragged ones [t *spec.shape]
     labels: [n] int64, -1 where unknown; None where there are none
     classes: name of each label
     ids: of each item, a relative path or the row number in its source
@@ -53,7 +55,7 @@ class Dataset:
     name: str
     split: str
     spec: Spec
-    stored: np.ndarray
+    stored: Stored
     labels: np.ndarray | None
     classes: tuple[str, ...]
     ids: Sequence[str]
@@ -74,29 +76,44 @@ class Dataset:
 
     @property
     def x(self) -> np.ndarray:
-        """[n *spec.shape], all items. Of a subset it is a copy; read large ones by `chunks`."""
-        return self.stored if self.rows is None else self._plain[self.rows]
+        """[n *spec.shape], all items, where they are dense. Of a subset it is a copy; read large ones by `chunks`.
+
+        Raises TypeError where they are not.
+        """
+        if not isinstance(self.stored, np.ndarray):
+            raise TypeError(
+                f"x: the items of {self.name} have different lengths or several fields; read them by `item`"
+            )
+        return self.stored if self.rows is None else self.stored.view(np.ndarray)[self.rows]
 
     @cached_property
-    def _plain(self) -> np.ndarray:
+    def _plain(self) -> Stored:
         # A memmap's own indexing costs more than the copy; the plain view keeps the map alive.
-        return self.stored.view(np.ndarray)
+        return self.stored.view(np.ndarray) if isinstance(self.stored, np.ndarray) else self.stored
 
     def item(self, row: int) -> np.ndarray:
         """[*spec.shape], one item as stored."""
-        return self._plain[row if self.rows is None else self.rows[row]]
+        return self._plain[int(row if self.rows is None else self.rows[row])]
 
     def batch(self, rows: np.ndarray) -> Batch:
         """The items of these rows [b], in this order."""
         rows = np.asarray(rows, dtype=np.int64)
-        x = self._plain[rows if self.rows is None else self.rows[rows]]
+        x, mask = self.spec.modality.collate(self._plain, rows if self.rows is None else self.rows[rows], self.spec)
         y = {} if self.labels is None else {"label": torch.from_numpy(self.labels[rows])}
-        return Batch(torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(rows.copy()), y)
+        seen = None if mask is None else torch.from_numpy(mask)
+        return Batch(_tensors(x), torch.from_numpy(rows.copy()), y, seen)
 
     def chunks(self, size: int = 8192) -> Iterator[Batch]:
         """All items in order, `size` at a time."""
         for start in range(0, len(self), size):
             yield self.batch(np.arange(start, min(start + size, len(self))))
+
+    def alike(self, size: int = 8192) -> Iterator[Batch]:
+        """All items, in chunks of at most `size` that have one padded length; of dense items, as `chunks`."""
+        for start in range(0, len(self), size):
+            rows = np.arange(start, min(start + size, len(self)))
+            for some in alike(self._plain, rows if self.rows is None else self.rows[rows]):
+                yield self.batch(rows[some])
 
     def subset(self, rows: np.ndarray | Sequence[int]) -> Dataset:
         """These rows as a dataset of their own, whose row i is row rows[i] here. Nothing is copied."""
@@ -183,3 +200,10 @@ class Dataset:
         if np.array_equal(rows, np.arange(len(self))):
             return self.fingerprint
         return hashlib.sha256(self.fingerprint.encode() + rows.tobytes()).hexdigest()
+
+
+def _tensors(x: Any) -> Any:
+    """Arrays, or arrays by name, as tensors."""
+    if isinstance(x, dict):
+        return {name: _tensors(one) for name, one in x.items()}
+    return torch.from_numpy(np.ascontiguousarray(x))

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from salience.data.cache import require_space
-from salience.data.progress import progress_bar
 from salience.errors import UserError
+from salience.fields.space import require_space
+from salience.progress import progress_bar
 
 try:
     import fcntl

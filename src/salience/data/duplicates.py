@@ -19,13 +19,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from salience.batch import Batch
 from salience.data.dataset import Dataset
 
-GRID = 16  # side of the coarse grid
 DIRECTIONS = 64  # dimensions of the first, cheap comparison
 BLOCK = 4096  # rows compared at once
 MOST_ROWS = 200_000  # above it, near duplicates are sought in a random part
@@ -60,16 +58,15 @@ class NearPairs:
 
 def content_hashes(dataset: Dataset) -> np.ndarray:
     """[n] uint64: equal for items equal as stored (missing values equal each other)."""
-    return np.array([_hash(item) for batch in dataset.chunks() for item in _canonical(batch)], dtype=np.uint64)
+    return np.array([_hash(_canonical(dataset.item(row))) for row in range(len(dataset))], dtype=np.uint64)
 
 
-def _canonical(batch: Batch) -> np.ndarray:
-    x = batch.x.numpy()
-    if x.dtype.kind != "f":
-        return x
-    x = x + 0.0  # -0 becomes 0
-    x[np.isnan(x)] = np.nan  # one of the many ways to write it
-    return x
+def _canonical(item: np.ndarray) -> np.ndarray:
+    if item.dtype.kind != "f":
+        return item
+    item = item + 0.0  # -0 becomes 0
+    item[np.isnan(item)] = np.nan  # one of the many ways to write it
+    return item
 
 
 def _hash(item: np.ndarray) -> int:
@@ -92,8 +89,8 @@ def near_pairs(a: Dataset, b: Dataset | None = None, *, seed: int = 0) -> NearPa
     rows = [_part(dataset, rng) for dataset in (a, b) if dataset is not None]
     parts = [dataset.subset(some) for dataset, some in zip((a, b), rows, strict=False) if dataset is not None]
     left, right = parts[0], parts[-1]
-    probes = signatures(right.batch(rng.permutation(len(right))[:PROBES]).x)
-    basis = _basis(signatures(left.batch(rng.permutation(len(left))[:BLOCK]).x))
+    probes = _signatures(right, right.batch(rng.permutation(len(right))[:PROBES]))
+    basis = _basis(_signatures(left, left.batch(rng.permutation(len(left))[:BLOCK])))
     sketch, nearest = _survey(left, basis, probes)
     threshold = float((1 - 0.25 * (1 - nearest).median()).clamp(LOOSEST, STRICTEST))
     other_sketch = sketch if b is None else _survey(right, basis, probes)[0]
@@ -109,13 +106,9 @@ def near_pairs(a: Dataset, b: Dataset | None = None, *, seed: int = 0) -> NearPa
     return NearPairs(first, second, cosine[order].numpy(), threshold, searched, len(i) <= MOST_PAIRS)
 
 
-def signatures(x: Tensor) -> Tensor:
-    """Images as stored [n c h w] -> [n w] float32 unit vectors of their edges; zeros for a flat image."""
-    coarse = F.adaptive_avg_pool2d(x.float(), min(GRID, x.shape[-1]))
-    across = coarse[..., :-1, 1:] - coarse[..., :-1, :-1]
-    down = coarse[..., 1:, :-1] - coarse[..., :-1, :-1]
-    edges = torch.cat([across, down], dim=1).flatten(1)
-    return F.normalize(edges, dim=1)
+def _signatures(dataset: Dataset, batch: Batch) -> Tensor:
+    """[n d] unit vectors"""
+    return dataset.spec.modality.near_signature(batch.x, dataset.spec)
 
 
 def _part(dataset: Dataset, rng: np.random.Generator) -> np.ndarray:
@@ -139,7 +132,7 @@ def _survey(dataset: Dataset, basis: Tensor, probes: Tensor) -> tuple[Tensor, Te
     sketch = torch.empty(len(dataset), basis.shape[1] + 1)
     nearest = torch.zeros(len(probes))
     for batch in dataset.chunks(BLOCK):
-        signature = signatures(batch.x)
+        signature = _signatures(dataset, batch)
         projected = signature @ basis
         rest = (signature.square().sum(1) - projected.square().sum(1)).clamp(min=0).sqrt()
         sketch[batch.index] = torch.cat([projected, rest[:, None]], dim=1)
@@ -174,11 +167,11 @@ def _cosines(left: Dataset, i: Tensor, right: Dataset, j: Tensor) -> Iterator[Pa
     """The cosine of each pair of rows. One product of matrices gives them where most pairs of a block are asked for."""
     (rows_i, at_i), (rows_j, at_j) = i.unique(return_inverse=True), j.unique(return_inverse=True)
     if len(i) * PAIRS_WORTH > len(rows_i) * len(rows_j):
-        a, b = (signatures(data.batch(rows.numpy()).x) for data, rows in ((left, rows_i), (right, rows_j)))
+        a, b = (_signatures(data, data.batch(rows.numpy())) for data, rows in ((left, rows_i), (right, rows_j)))
         yield i, j, (a @ b.T)[at_i, at_j]
         return
     for some_i, some_j in zip(i.split(BLOCK), j.split(BLOCK), strict=True):
-        pair = (signatures(data.batch(rows.numpy()).x) for data, rows in ((left, some_i), (right, some_j)))
+        pair = (_signatures(data, data.batch(rows.numpy())) for data, rows in ((left, some_i), (right, some_j)))
         yield some_i, some_j, torch.linalg.vecdot(*pair)
 
 

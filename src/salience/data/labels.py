@@ -57,8 +57,8 @@ def labelled(
     """The same, and notes on what may be meant otherwise.  what: the values are, in a note"""
     import pandas as pd
 
-    from salience.modalities.cells import MISSING_WORDS, text_of
-    from salience.modalities.findings import kept_words
+    from salience.modalities.table.cells import MISSING_WORDS, text_of
+    from salience.modalities.table.findings import kept_words
 
     codes, names = encode_labels(values, "labels", missing, texts=texts, measurements=measurements)
     counts = np.bincount(codes[codes != UNKNOWN], minlength=len(names))
@@ -141,7 +141,7 @@ def _cell_names(unique: list[Any], argument: str, measurements: bool) -> list[st
 
     Words that pandas knows for a missing value are classes among texts, and missing among numbers.
     """
-    from salience.modalities.cells import MISSING_WORDS, Rules, parse
+    from salience.modalities.table.cells import MISSING_WORDS, Rules, parse
 
     texts = [str(value[1] if isinstance(value, tuple) else value) for value in unique]
     known = [text for text in texts if text.strip() not in MISSING_WORDS]

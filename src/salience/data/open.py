@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from salience.batch import Spec
-from salience.data.built import Options
 from salience.data.cache import cache_folder
 from salience.data.dataset import Dataset
 from salience.data.prepare import prepare
 from salience.data.sources import find_source, refuse_unused
 from salience.data.sources.query import Query
 from salience.errors import UserError
+from salience.fields.built import Options
+from salience.modalities import Spec
 from salience.reading import AS_FOUND, DEFAULT_ASPECT, Reading
 from salience.units import check_whole, counted, printable
 

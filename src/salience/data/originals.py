@@ -5,25 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from salience.batch import Spec
-from salience.data.build import plan_for, refuse_not_finite, refuse_one_alone
 from salience.data.cache import cache_folder
 from salience.data.dataset import BadItem, Dataset
-from salience.data.decoding import decoded_spec, kept_deep
-from salience.data.ids import Ids
 from salience.data.open import bad_items
-from salience.data.progress import progress_bar
-from salience.data.source import Encoded, Source
 from salience.data.sources import find_source
 from salience.data.sources.query import Query
 from salience.errors import UserError
-from salience.modalities import image
-from salience.modalities.decode import Blob, UnreadableError, decode_whole, probe
-from salience.modalities.headers import without_warnings
+from salience.fields.blocks import refuse_not_finite
+from salience.fields.content import Encoded
+from salience.fields.ids import Ids
+from salience.fields.source import Source
+from salience.modalities.image import conversion as image
+from salience.modalities.image.decode import Blob, UnreadableError, decode_whole, probe
+from salience.modalities.image.encoded import decoded_spec, kept_deep
+from salience.modalities.image.headers import without_warnings
+from salience.modalities.image.spec import ImageSpec
+from salience.modalities.image.store import plan_for, refuse_one_alone
+from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.units import counted, printable
 
@@ -39,7 +41,7 @@ class Originals:
 
     name: str
     split: str
-    spec: Spec
+    spec: ImageSpec
     ids: Sequence[str]
     sizes: np.ndarray
     read: Callable[[], Iterator[np.ndarray]]
@@ -55,7 +57,7 @@ class Originals:
         return bool((self.sizes == self.sizes[:1]).all())
 
 
-def open_originals(source: Any, spec: Spec, *, reading: Reading = AS_FOUND, progress: bool = True) -> Originals:
+def open_originals(source: Any, spec: ImageSpec, *, reading: Reading = AS_FOUND, progress: bool = True) -> Originals:
     """The images of a source at their own sizes, for a run.
 
     source: anything `open_data` takes;  spec: of the run;  reading: how the source is read
@@ -68,7 +70,7 @@ def open_originals(source: Any, spec: Spec, *, reading: Reading = AS_FOUND, prog
     return originals
 
 
-def _found(source: Source, want: Spec, progress: bool) -> Originals:
+def _found(source: Source, want: ImageSpec, progress: bool) -> Originals:
     found = source.read()
     if isinstance(found.content, Encoded):
         return _decoded(source, found.content, found.ids, want, progress)
@@ -97,10 +99,10 @@ def originals_in(dataset: Dataset) -> Originals:
         return map(dataset.item, range(len(dataset)))
 
     sizes = np.tile(dataset.spec.shape[1:], (len(dataset), 1))
-    return Originals(dataset.name, dataset.split, dataset.spec, dataset.ids, sizes, read)
+    return Originals(dataset.name, dataset.split, cast(ImageSpec, dataset.spec), dataset.ids, sizes, read)
 
 
-def _decoded(source: Source, encoded: Encoded, ids: Ids | None, want: Spec, progress: bool) -> Originals:
+def _decoded(source: Source, encoded: Encoded, ids: Ids | None, want: ImageSpec, progress: bool) -> Originals:
     """Every item is decoded once to know whether it can be, and how large it is, and again when it is asked for."""
     image.check_convertible(3, want)
     deep = kept_deep(want)

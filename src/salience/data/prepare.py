@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from salience.batch import Spec
-from salience.data.built import Built, Options
 from salience.data.cache import Checksum, is_sealed, is_whole, new_folder, remove_others, seal
 from salience.data.dataset import BadItem, Dataset
-from salience.data.ids import Ids
-from salience.data.rows import before_rows
-from salience.data.source import Found, Source, mark_of
+from salience.fields.built import Built, Options
+from salience.fields.content import Found
+from salience.fields.ids import Ids
+from salience.fields.rows import before_rows
+from salience.fields.source import Source, mark_of
+from salience.fields.stored import Stored, read, write
+from salience.modalities import Spec
 
 FORMAT = 2
 
@@ -33,7 +35,7 @@ def prepare(source: Source, options: Options, cache: Path) -> Dataset:
 
     found = source.read()
     with new_folder(place) if place else nullcontext() as folder:
-        built = build(found, options, folder, in_memory=place is None)
+        built = build(found, options, folder)
         if folder is None:
             assert built.x is not None
             return _dataset(source, found, built, built.x)
@@ -53,7 +55,7 @@ def _place(source: Source, options: Options, cache: Path) -> Path:
     return cache / "prepared" / f"{what[:16]}-{state[:16]}"
 
 
-def _dataset(source: Source, found: Found, built: Built, x: np.ndarray) -> Dataset:
+def _dataset(source: Source, found: Found, built: Built, x: Stored) -> Dataset:
     kept, ids = built.kept, found.ids if found.ids is not None else Ids(built.total)
     labels, groups = (None if v is None or kept is None else v[kept] for v in (found.labels, found.groups))
     return Dataset(
@@ -85,7 +87,8 @@ def _write(folder: Path, source: Source, found: Found, built: Built) -> None:
         "spec": built.spec.to_dict(),
         "rows": built.rows,
         "total": built.total,
-        "in_place": built.x is not None,
+        "in_place": isinstance(built.x, np.ndarray),
+        "fields": [] if built.x is None or isinstance(built.x, np.ndarray) else write(built.x, folder),
         "classes": dataset.classes,
         "bad": [[item.id, item.reason] for item in dataset.bad],
         "notes": dataset.notes,
@@ -97,7 +100,7 @@ def _write(folder: Path, source: Source, found: Found, built: Built) -> None:
 
 def _checksums(manifest: dict[str, Any]) -> dict[str, Checksum]:
     """Of x.bin, which is what its fingerprint says."""
-    if manifest["in_place"]:
+    if manifest["in_place"] or manifest.get("fields"):
         return {}
     spec = Spec.from_dict(manifest["spec"])
     return {"x.bin": Checksum(manifest["fingerprint"], before_rows(spec.shape, np.dtype(spec.dtype)))}
@@ -131,10 +134,13 @@ def _assemble(place: Path, source: Source, manifest: dict[str, Any]) -> Dataset:
     rows, total = manifest["rows"], manifest["total"]
     spec, kept, offsets = Spec.from_dict(manifest["spec"]), field("kept", rows), field("ids", total + 1)
     text = None if offsets is None else _mapped(place / "ids.bin", np.dtype(np.uint8), (int(offsets[-1]),))
+    x: Stored
     if manifest["in_place"]:
         x = in_place(source, spec)
         if x.shape != (rows, *spec.shape):
             raise ValueError(f"{source.location} has changed")
+    elif manifest.get("fields"):
+        x = read(place, manifest["fields"])
     else:
         x = _mapped(place / "x.bin", np.dtype(spec.dtype), (rows, *spec.shape))
     return Dataset(
@@ -154,11 +160,9 @@ def _assemble(place: Path, source: Source, manifest: dict[str, Any]) -> Dataset:
 
 def in_place(source: Source, spec: Spec) -> np.ndarray:
     """The array of a source whose file is mapped as it is."""
-    from salience.modalities.image import as_images
-
     content = source.read().content
     assert isinstance(content, np.ndarray)
-    return as_images(content) if spec.modality == "image" else content
+    return spec.modality.in_place(content)
 
 
 def _mapped(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:

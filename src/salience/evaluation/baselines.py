@@ -6,32 +6,27 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import torch
-from torch.nn import functional as F
 
-from salience.batch import Progress, Spec
+from salience.batch import Progress
 from salience.data import Dataset
 from salience.views import make_views
-from salience.views.unit import unit_images, unit_table
 
 Embed = Callable[[Dataset], np.ndarray]  # n items -> [n d]
 
-LARGEST_RAW = 32  # pixels a side; raw pixels of larger images are their averages over as many patches
 FIT_PCA_ON = 10_000
 MOST_VIEWED = 1_000  # rows whose two views give the alignment
 
 
 def raw(data: Dataset) -> np.ndarray:
-    """Pixels on [0, 1]; of a table, numbers standardised and imputed, categories one-hot.  -> [n d] float32"""
-    parts = [_raw_batch(batch.x, data.spec).flatten(1).numpy() for batch in data.chunks(2048)]
-    return np.concatenate(parts)
-
-
-def _raw_batch(x: torch.Tensor, spec: Spec) -> torch.Tensor:
-    if spec.modality != "image":
-        return unit_table(x, spec)
-    images = unit_images(x, spec)
-    return F.adaptive_avg_pool2d(images, LARGEST_RAW) if spec.resolution > LARGEST_RAW else images
+    """The raw features of each item, as its kind of data has them: pixels, standardised columns.  -> [n d] float32"""
+    modality = data.spec.modality
+    features = np.empty((len(data), 0), np.float32)
+    for batch in data.alike(2048):
+        part = modality.raw_features(batch.x, data.spec, batch.mask).numpy()
+        if not features.shape[1]:
+            features = np.empty((len(data), part.shape[1]), np.float32)
+        features[batch.index.numpy()] = part
+    return features
 
 
 def principal_components(train: np.ndarray, dim: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -45,21 +40,14 @@ def principal_components(train: np.ndarray, dim: int) -> Callable[[np.ndarray], 
 
 
 def two_views(data: Dataset, policy: str | None) -> tuple[Dataset, Dataset] | None:
-    """Two random views of each item, as a dataset each, stored as the data is; None for tables, which cannot be put
-    back from the unit scale."""
-    if data.spec.modality != "image":
+    """Two random views of each item, as a dataset each, stored as the data is; None where views cannot be put back
+    from the unit scale."""
+    modality = data.spec.modality
+    if modality.restored(modality.blank(data.spec), data.spec) is None:
         return None
     views = make_views(policy, data.spec)
     batch = data.batch(np.arange(len(data)))
     drawn = views(batch, Progress(seed=0))["global"]
-    first, second = (replace(data, stored=_as_stored(view.x, data.spec), rows=None) for view in drawn)
+    restored = [modality.restored(view.x, data.spec) for view in drawn]
+    first, second = (replace(data, stored=stored, rows=None) for stored in restored if stored is not None)
     return first, second
-
-
-def _as_stored(x: torch.Tensor, spec: Spec) -> np.ndarray:
-    """Unit scale -> as stored.  [n c h w]"""
-    values = (x * (spec.high - spec.low) + spec.low).numpy()
-    if np.issubdtype(spec.dtype, np.integer):
-        limits = np.iinfo(spec.dtype)
-        values = np.clip(np.rint(values), limits.min, limits.max)
-    return values.astype(spec.dtype)

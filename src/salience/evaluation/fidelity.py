@@ -1,77 +1,25 @@
-"""How near one image is to another: squared error, PSNR and SSIM, item by item, of images on [0, 1].
-
-    PSNR = -10 log10 mean (x - y)^2                                                  in dB, at most 100
-    SSIM = mean over windows of  (2 m_x m_y + c1)(2 s_xy + c2) / ((m_x^2 + m_y^2 + c1)(s_x^2 + s_y^2 + c2))
-
-Wang et al. 2004, https://doi.org/10.1109/TIP.2003.819861: m, s^2 and s_xy are means, variances and the covariance under
-an 11x11 Gaussian window of deviation 1.5, c1 = 0.01^2, c2 = 0.03^2; only windows that lie within the image count.
-Of images smaller than 11 pixels the window is the largest odd one that fits. Colours are compared one by one.
-"""
+"""How near reconstructions are to their items, by the measures of their kind of data: means with intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from salience.evaluation import intervals
 from salience.evaluation.intervals import Metric
+from salience.modalities import Modality
 
-WINDOW, DEVIATION = 11, 1.5
-LUMINANCE, CONTRAST = 0.01**2, 0.03**2
-LEAST_ERROR = 1e-10  # below it, PSNR stays at 100 dB: the mean over items must stay finite
 SHOWN = {"mse": "MSE", "psnr": "PSNR (dB)", "ssim": "SSIM"}
+LIMITS = {"mse": (0.0, np.inf), "psnr": (-np.inf, 100.0), "ssim": (-1.0, 1.0)}  # of other measures: none
 
 
-def squared_error(x: Tensor, y: Tensor) -> Tensor:
-    """Mean over each item's values.  [n ...], [n ...] -> [n] float64"""
-    return (x.double() - y.double()).square().flatten(1).mean(dim=1)
-
-
-def psnr(x: Tensor, y: Tensor) -> Tensor:
-    """In dB.  [n ...], [n ...] on [0, 1] -> [n] float64"""
-    return -10 * squared_error(x, y).clamp(min=LEAST_ERROR).log10()
-
-
-def ssim(x: Tensor, y: Tensor) -> Tensor:
-    """[n c h w], [n c h w] on [0, 1] -> [n] float64, 1 where equal"""
-    window = _window(min(WINDOW, *x.shape[-2:]))
-    x, y = x.double(), y.double()
-    x_mean, y_mean = _smoothed(x, window), _smoothed(y, window)
-    x_variance = _smoothed(x * x, window) - x_mean.square()
-    y_variance = _smoothed(y * y, window) - y_mean.square()
-    covariance = _smoothed(x * y, window) - x_mean * y_mean
-    alike = (2 * x_mean * y_mean + LUMINANCE) * (2 * covariance + CONTRAST)
-    most = (x_mean.square() + y_mean.square() + LUMINANCE) * (x_variance + y_variance + CONTRAST)
-    return (alike / most).flatten(1).mean(dim=1)
-
-
-def fidelity(x: Tensor, y: Tensor) -> dict[str, np.ndarray]:
-    """Per item: the squared error, of images also PSNR and SSIM.  [n ...], [n ...] -> name -> [n]"""
-    found = {"mse": squared_error(x, y)}
-    if x.ndim == 4:
-        found |= {"psnr": psnr(x, y), "ssim": ssim(x, y)}
-    return {name: values.numpy() for name, values in found.items()}
+def fidelity(x: Tensor, y: Tensor, modality: Modality) -> dict[str, np.ndarray]:
+    """Per item, by measure.  x, y: unit scale -> name -> [n]"""
+    return {name: values.numpy() for name, values in modality.compare(x, y).items()}
 
 
 def means(values: Mapping[str, np.ndarray]) -> dict[str, Metric]:
     """Means over items, with t intervals.  name -> [n]"""
-    limits = {"mse": (0.0, np.inf), "psnr": (-np.inf, 100.0), "ssim": (-1.0, 1.0)}
-    return {name: intervals.mean(column, *limits[name]) for name, column in values.items()}
-
-
-def _window(side: int) -> Tensor:
-    """The Gaussian along one axis, [w] with w odd; sums to 1."""
-    width = side - (side + 1) % 2
-    at = torch.arange(width, dtype=torch.float64) - width // 2
-    window = torch.exp(-at.square() / (2 * DEVIATION**2))
-    return window / window.sum()
-
-
-def _smoothed(x: Tensor, window: Tensor) -> Tensor:
-    """Weighted means of all windows within the image.  [n c h w] -> [n c h' w']"""
-    rows = F.conv2d(x.flatten(0, 1)[:, None], window[None, None, :, None])
-    return F.conv2d(rows, window[None, None, None, :])[:, 0].unflatten(0, x.shape[:2])
+    return {name: intervals.mean(column, *LIMITS.get(name, (-np.inf, np.inf))) for name, column in values.items()}

@@ -16,7 +16,6 @@ from salience.evaluation.rows import labels_of
 from salience.evaluation.split import sample
 from salience.run_metrics import read_numbers
 from salience.untrusted import Damaged
-from salience.views.unit import unit_images
 
 QUERIES = 8
 SHOWN = 8  # neighbours of each query
@@ -41,7 +40,7 @@ def neighbour_gallery(
     alone = train is None or x is None
     base, known = (test, held) if train is None or x is None else (train, x)
     k = min(SHOWN, len(base) - 1)
-    if test.spec.modality != "image" or k < 1:
+    if not test.spec.modality.pictured or k < 1:
         return None
     queries = spread(test.labels if classes else None, len(test))
     similar = neighbours(torch.from_numpy(held[queries]).float(), torch.from_numpy(known).float(), k + alone)
@@ -66,7 +65,8 @@ def spread(labels: np.ndarray | None, n: int) -> np.ndarray:
 
 def pictures(data: Dataset, rows: np.ndarray | list[int]) -> np.ndarray:
     """[n c h w] on [0, 1]"""
-    return unit_images(data.batch(np.asarray(rows)).x, data.spec).clamp(0, 1).numpy()
+    modality = data.spec.modality
+    return modality.within(modality.unit(data.batch(np.asarray(rows)).x, data.spec)).numpy()
 
 
 def training_curves(run: Path | None) -> dict[str, np.ndarray]:

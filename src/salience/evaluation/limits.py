@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from salience.evaluation.baselines import FIT_PCA_ON, LARGEST_RAW, MOST_VIEWED
+from salience.evaluation.baselines import FIT_PCA_ON, MOST_VIEWED
 from salience.evaluation.codes import MOST_TOLD
 from salience.evaluation.measure import MOST_CLUSTERED, MOST_RETRIEVED, MOST_SHAPED
 from salience.evaluation.rows import Rows
@@ -18,18 +18,16 @@ def note_limits(rows: Rows, *, told: bool = False) -> list[str]:
     told: whether codes say something of their items
     """
     spec, labelled = rows.test.spec, rows.train is not None
-    image = spec.modality == "image"
+    viewed = spec.modality.restored(spec.modality.blank(spec), spec) is not None
     fitting = rows.test if rows.train is None else rows.train
-    of_test = {"retrieval": MOST_RETRIEVED * labelled, "geometry": MOST_SHAPED, "alignment": MOST_VIEWED * image}
+    of_test = {"retrieval": MOST_RETRIEVED * labelled, "geometry": MOST_SHAPED, "alignment": MOST_VIEWED * viewed}
     of_test |= {"codes": MOST_TOLD * told}
     of_fitting = {"k-means": MOST_CLUSTERED * labelled, "the PCA baseline": FIT_PCA_ON}
     said = [
         _said("measured on", of_test | {"the projection": MOST_PROJECTED}, len(rows.test), "test" if labelled else ""),
         _said("fitted on", of_fitting, len(fitting), "training" if labelled else ""),
     ]
-    if image and spec.resolution > LARGEST_RAW:
-        to = f"{LARGEST_RAW}x{LARGEST_RAW}"
-        said.append(f"raw input and PCA see images of {spec.resolution}x{spec.resolution} averaged down to {to}")
+    said.append(spec.modality.raw_note(spec) or "")
     said = [part for part in said if part]
     return [f"limits: {'; '.join(said)}"] if said else []
 

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from salience.data import Dataset
-from salience.data.progress import progress_bar
 from salience.data.target import Target
 from salience.errors import Note, UserError, naming, noting_failure
 from salience.evaluation import baselines, gallery
@@ -35,6 +34,7 @@ from salience.evaluation.report import Evidence, Report
 from salience.evaluation.rows import Rows, choose_rows, labels_of, seen_in_training, shared_rows, values_of
 from salience.evaluation.split import sample
 from salience.evaluation.threads import threads_for
+from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, load
 from salience.run import Run
@@ -104,7 +104,7 @@ def open_for(rep: Representation, source: Any, labels: str | None, reading: Read
     if isinstance(source, Dataset):
         return rep.open(source)
     if labels is not None:
-        if labels in [column.name for column in rep.spec.columns]:
+        if labels in rep.spec.modality.columns(rep.spec):
             raise UserError(f"labels: the run was fitted to column '{labels}'; name another, or fit without it")
         return rep.open(source, labels=labels, reading=reading)
     try:

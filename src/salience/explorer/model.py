@@ -17,6 +17,7 @@ from salience.apps.streams import within
 from salience.errors import UserError, naming
 from salience.explorer import pictures
 from salience.explorer.refusals import NotYet
+from salience.modalities import find
 from salience.run import Run
 from salience.store import Store
 from salience.store.embedding import places_of_run, representation_of
@@ -48,9 +49,9 @@ class Model:
         folder = self.folder
         if folder is None or self._refused:
             return []
-        if self.store.about.get("modality") != "image":  # what is decoded is shown as pictures
-            return ["embed"]
         try:
+            if not find(str(self.store.about.get("modality"))).pictured:  # what is decoded is shown as pictures
+                return ["embed"]
             return ["embed", *able(Run(folder).config)]
         except UserError:  # a method of another version, or a damaged folder
             return []
@@ -77,9 +78,11 @@ class Model:
         """[m d] of rows of a table, in the order of its columns."""
         with self._lock:
             rep = self.loaded()
-            names = [column.name for column in rep.spec.columns]
-            if rep.spec.modality != "table":
-                raise UserError(f"rows: {rep.method_name} was trained on {rep.spec.modality} data; send an image")
+            names = rep.spec.modality.columns(rep.spec)
+            if not names:
+                raise UserError(
+                    f"rows: {rep.method_name} was trained on {rep.spec.modality.name} data; send one item of it"
+                )
             if not rows or any(len(row) != len(names) for row in rows):
                 raise UserError(f"rows: give at least one, each of {len(names)} values: {', '.join(names)}")
             frame = pd.DataFrame([list(row) for row in rows], columns=names)
@@ -116,8 +119,8 @@ class Model:
             rep.require(function, verb)
         except UserError as problem:
             raise NotYet(str(problem)) from None
-        if rep.spec.modality != "image":
-            raise NotYet(f"run: {rep.method_name} was trained on {rep.spec.modality} data, which has no pictures")
+        if not rep.spec.modality.pictured:
+            raise NotYet(f"run: {rep.method_name} was trained on {rep.spec.modality.name} data, which has no pictures")
         return rep
 
 

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from salience.apps.pictures import pictures
 from salience.data import Dataset
-from salience.data.built import Options
 from salience.data.cache import cache_folder
 from salience.data.prepare import prepare
-from salience.data.source import Encoded, Found, Source
 from salience.errors import UserError, naming
-from salience.modalities.decode import UnreadableError, probe
+from salience.fields.built import Options
+from salience.fields.content import Encoded, Found
+from salience.fields.source import Source
+from salience.modalities.image.decode import UnreadableError, probe
 from salience.reading import DEFAULT_ASPECT
 from salience.representation import Representation
 
@@ -54,13 +55,13 @@ def _require_size(width: int, height: int, most: int) -> None:
 
 def opened(data: bytes, rep: Representation) -> Dataset:
     """One image as the run expects it. Raises UserError where it cannot be read, or the run takes no images."""
-    if rep.spec.modality != "image":
-        raise UserError(f"image: {rep.method_name} was trained on {rep.spec.modality} data; send rows")
+    if not rep.spec.modality.pictured:
+        raise UserError(f"image: {rep.method_name} was trained on {rep.spec.modality.name} data; send rows")
     verify(data)
     found = Found(Encoded(1, lambda: iter([[data]])))
     options = Options(spec=rep.spec, aspect=rep.reading.aspect or DEFAULT_ASPECT)
     with naming("image", "source"):
-        return prepare(Source("image", "", lambda: found), options, cache_folder())
+        return prepare(Source("upload", "", lambda: found), options, cache_folder())
 
 
 def as_png(x: np.ndarray | Tensor) -> list[str]:

@@ -82,7 +82,7 @@ class Explorer:
             name=self.store.name,
             rows=self.items.n,
             dim=self.store.dim,
-            modality=str(about.get("modality", "table")),
+            modality=str(about.get("modality", "")),
             method=about.get("method"),
             run=about.get("run"),
             columns=listed,

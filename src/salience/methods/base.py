@@ -22,11 +22,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from salience.batch import Batch, Progress, Spec
+from salience.batch import Batch, Progress
 from salience.catalogue import AUTO
 from salience.methods.adamw import AdamW
-from salience.nets import Encoder, ImageInput, TableInput, input_width, make_encoder, make_input
-from salience.views import Views, default_policy, in_variant, make_views, unit_table
+from salience.modalities import Spec
+from salience.nets import Encoder, Input, input_width, make_encoder, make_input
+from salience.views import Views, default_policy, make_views
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,7 +59,7 @@ class Context:
         """Unit-scale values of one item."""
         return input_width(self.spec)
 
-    def make_input(self) -> ImageInput | TableInput:
+    def make_input(self) -> Input:
         return make_input(self.spec)
 
     def make_encoder(self, *, dim: int | None = None) -> Encoder:
@@ -74,7 +75,7 @@ class Context:
         self, roles: Mapping[str, int], *, local_side: int | None = None, policy: str | None = None
     ) -> Views:
         """policy: what the method compares unless the user names another; None for what suits the data"""
-        named = None if policy is None else in_variant(policy, self.spec)
+        named = None if policy is None else self.spec.modality.in_variant(policy, self.spec)
         return make_views(self.views or named, self.spec, roles, local_side)
 
 
@@ -92,6 +93,7 @@ class Plan:
 class Method(L.LightningModule, ABC):
     """Learns by gradient from batches. Also trains under a user's own Lightning Trainer.
 
+    needs: what a kind of data must offer, beyond views, an encoder and a decoder: "colours", "sizes"
     needs_labels: the loss reads them, so `fit` asks for data that has some
     sync_batchnorm: processes on GPUs share their batch statistics
     partial: a step may train a part of the parameters and leave the others without gradients
@@ -100,7 +102,7 @@ class Method(L.LightningModule, ABC):
     default_encoder: by name, None for what suits the data
     """
 
-    modalities: ClassVar[tuple[str, ...]]
+    needs: ClassVar[tuple[str, ...]] = ()
     needs_labels: ClassVar[bool] = False
     sync_batchnorm: ClassVar[bool] = True
     partial: ClassVar[bool] = False
@@ -264,16 +266,15 @@ class RowReader(Protocol):
 class ClosedForm(nn.Module, ABC):
     """Is solved over rows, in a few passes. What it learns are buffers, allocated by its constructor."""
 
-    modalities: ClassVar[tuple[str, ...]]
+    needs: ClassVar[tuple[str, ...]] = ()
 
-    input: ImageInput | TableInput
+    input: Input
 
-    def __init__(self, input: ImageInput | TableInput):
+    def __init__(self, input: Input):
         super().__init__()
         self.input = input
         self.row_width = input_width(input.spec)
-        double = input.spec.modality == "table" and input.spec.dtype == "float64"
-        self.row_dtype = torch.float64 if double else torch.float32
+        self.row_dtype = torch.float64 if input.spec.modality.precise(input.spec) else torch.float32
 
     @classmethod
     @abstractmethod
@@ -294,14 +295,12 @@ class ClosedForm(nn.Module, ABC):
 
     def flat(self, batch: Batch) -> Tensor:
         """Raw items -> [n width] on the unit scale."""
-        if self.input.spec.modality == "table":  # double precision stays, where networks take float32
-            return unit_table(batch.x, self.input.spec, self.row_dtype)
-        return self.input.unit(batch.x).flatten(1)
+        spec = self.input.spec
+        return spec.modality.flat(batch.x, spec, self.row_dtype, batch.mask)
 
     def shaped(self, rows: Tensor) -> Tensor:
         """[n width] -> unit-scale items [n ...]."""
-        spec = self.input.spec
-        return rows.unflatten(1, spec.shape) if spec.modality == "image" else rows
+        return self.input.spec.modality.shaped(rows, self.input.spec)
 
     def embed(self, batch: Batch) -> Tensor:
         return self.embed_rows(self.flat(batch))

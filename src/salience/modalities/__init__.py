@@ -1,18 +1,5 @@
-"""What each kind of data is: how raw items become stored arrays, and how one item is shown. One file each."""
+"""Kinds of data, a folder each. The contract is in `modality`; everything that knows one kind is in its folder."""
 
-from __future__ import annotations
+from salience.modalities.modality import Items, Modality, Spec, find, known, register
 
-from typing import Protocol
-
-import numpy as np
-
-from salience.batch import Spec
-
-
-class Items(Protocol):
-    """What is needed of a dataset to show one item."""
-
-    @property
-    def spec(self) -> Spec: ...
-
-    def item(self, row: int) -> np.ndarray: ...
+__all__ = ["Items", "Modality", "Spec", "find", "known", "register"]

@@ -5,18 +5,15 @@ from salience.nets.dense import dense_encoder, followed_by, halving, item_by_ite
 from salience.nets.encoder import Encoder
 from salience.nets.features import Features, keep_scale
 from salience.nets.heads import head
-from salience.nets.inputs import ImageInput, TableInput, input_width, make_input
+from salience.nets.inputs import Input, input_width, make_input
 from salience.nets.make import make_encoder
-from salience.nets.raster import Raster
 from salience.nets.teacher import distance, follow, teacher_of
 
 __all__ = [
     "Dictionary",
     "Encoder",
     "Features",
-    "ImageInput",
-    "Raster",
-    "TableInput",
+    "Input",
     "dense_decoder",
     "dense_encoder",
     "distance",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import nn
 
-from salience.batch import Spec
 from salience.errors import UserError
 from salience.nets.encoder import Encoder, mlp
 from salience.nets.inputs import input_width, make_input
+
+if TYPE_CHECKING:
+    from salience.modalities import Spec
 
 _PLAIN_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 

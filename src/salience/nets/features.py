@@ -8,9 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from salience.nets.encoder import Encoder
-from salience.nets.inputs import input_width
-from salience.nets.timm_body import TimmBody
+from salience.nets.encoder import Encoder, Whole
 
 NONLINEAR = (nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Tanh, nn.Sigmoid)
 
@@ -70,7 +68,7 @@ def _activations(body: nn.Module, x: Tensor, names: list[str]) -> dict[str, Tens
 def _layers_of(body: nn.Module, encoder: Encoder) -> list[str]:
     """Names of the parts to listen to, in the order in which a blank item passes them."""
     spec = encoder.input.spec
-    blank = torch.zeros(1, *spec.shape) if spec.modality == "image" else torch.zeros(1, input_width(spec))
+    blank = spec.modality.blank(spec)
     body.eval()
     candidates = [name for name, part in body.named_modules() if isinstance(part, NONLINEAR)]
     first: dict[Any, str] = {}
@@ -85,7 +83,7 @@ def _without_code(body: nn.Module) -> nn.Module:
     """The network under the linear layer that a chosen width has put on top: the same whatever the width."""
     parts = list(body.children())
     added = type(body) is nn.Sequential and len(parts) == 2 and isinstance(parts[1], nn.Linear)
-    return parts[0] if added and isinstance(parts[0], nn.Sequential | TimmBody) else body
+    return parts[0] if added and isinstance(parts[0], nn.Sequential | Whole) else body
 
 
 def _until(body: nn.Module, name: str) -> nn.Module:

@@ -2,67 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from salience.batch import Spec
-from salience.views.unit import column_widths, unit_images, unit_table
+if TYPE_CHECKING:
+    from salience.modalities import Spec
 
 
-class ImageInput(nn.Module):
-    """Standardises images per channel.
+class Input(nn.Module):
+    """For data whose unit scale is a network's scale. Data of another scale have one of their own.
 
-    mean, std: per channel on the unit scale; by default the training data's, for a pretrained network its own
+    spec: what the items are
     """
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, spec: Spec, mean: Sequence[float] | None = None, std: Sequence[float] | None = None) -> None:
-        super().__init__()
-        self.spec = spec
-        self.register_buffer("mean", _per_channel(mean or spec.mean or [0.5] * spec.channels))
-        spread = [value or 1.0 for value in std or spec.std or [0.25] * spec.channels]  # a constant channel has none
-        self.register_buffer("std", _per_channel(spread))
-
-    def unit(self, x: Tensor) -> Tensor:
-        """[n c h w] as stored -> float32 on [0, 1]"""
-        return unit_images(x, self.spec)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[n c h w] on the unit scale -> mean 0, std 1 over the training data"""
-        return (x - self.mean) / self.std
-
-
-class TableInput(nn.Module):
-    """Standardises numbers, makes categories one-hot, fills what is missing with what is expected."""
+    spec: Spec
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
         self.spec = spec
-        self.width = sum(column_widths(spec))
 
-    def unit(self, x: Tensor) -> Tensor:
-        """[n columns] as stored -> [n width] float32"""
-        return unit_table(x, self.spec)
+    def unit(self, x: Any) -> Any:
+        """As stored -> float32 on the unit scale"""
+        return self.spec.modality.unit(x, self.spec)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The unit scale of a table is a network's scale."""
+    def forward(self, x: Any) -> Any:
+        return x
+
+    def inverse(self, x: Any) -> Any:
+        """From a network's scale back to the unit scale."""
         return x
 
 
-def make_input(spec: Spec) -> ImageInput | TableInput:
+def make_input(spec: Spec) -> Input:
     """The input layer for this data."""
-    return ImageInput(spec) if spec.modality == "image" else TableInput(spec)
+    return spec.modality.make_input(spec)
 
 
 def input_width(spec: Spec) -> int:
     """Unit-scale values of one item, flattened."""
-    return spec.shape[0] * spec.shape[1] * spec.shape[2] if spec.modality == "image" else sum(column_widths(spec))
-
-
-def _per_channel(values: Sequence[float]) -> Tensor:
-    """[c] -> [c 1 1]"""
-    return torch.tensor(values, dtype=torch.float32)[:, None, None]
+    return spec.modality.width(spec)

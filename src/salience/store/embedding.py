@@ -26,9 +26,9 @@ from safetensors.torch import save
 
 from salience.data import Dataset
 from salience.data.duplicates import content_hashes
-from salience.data.progress import progress_bar
 from salience.errors import UserError, naming
 from salience.locks import hold
+from salience.progress import progress_bar
 from salience.representation import Representation, load
 from salience.store.lance_store import ABOUT, FORMAT, LanceStore, lance_package
 from salience.store.parts import Incoming, Parts, remove_leftover, remove_parts, stored_names
@@ -87,7 +87,7 @@ def embed_into(
         left = ended(rep, parts, hashes, path, weights)
         if not left:
             finish(LanceStore(path), progress)
-    renamed = {old: new for old, new in stored_names(data).items() if old != new}
+    renamed = {old: new for old, new in stored_names(data.spec.modality.store_names(data.spec)).items() if old != new}
     return Added(path, len(parts.batch.rows), left, renamed)
 
 
@@ -191,7 +191,7 @@ def about_data(rep: Representation, data: Dataset, weights: str) -> dict[str, An
         "run": None if rep.run is None else str(rep.run),
         "weights": weights,
         "dim": rep.dim,
-        "modality": data.spec.modality,
+        "modality": data.spec.modality.name,
         "spec": rep.spec.to_dict(),
         "sources": [source],
     }

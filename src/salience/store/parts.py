@@ -7,10 +7,9 @@ name, so that a process that has slept while the folder passed to another embedd
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,19 +18,16 @@ import numpy as np
 import pyarrow as pa
 
 from salience.data import Dataset
-from salience.data.progress import progress_bar
 from salience.errors import UserError
 from salience.files import atomic, remove_leftovers, write_text
 from salience.locks import hold
-from salience.modalities.image import thumbnail
+from salience.progress import progress_bar
 from salience.representation import Representation
 from salience.store.lance_store import HIDDEN, MARKED, LanceStore, free_name
 
 PLAN = "plan.json"
 IDENTITY = ("weights", "items", "labels", "rows", "part")  # of a plan; its other values are for people to read
 PART = 1024  # rows; what a killed process loses of its work at most
-SIDE = 96  # pixels, of a thumbnail's longer side at most
-SHOWN = 64  # columns of a table that are kept beside the vectors
 # Names of columns that are written here and by what looks for clusters, oddities and classes.
 OURS = (
     *(*HIDDEN, MARKED, "id", "label", "x", "y", "umap_x", "umap_y"),
@@ -254,42 +250,22 @@ def as_table(data: Dataset, ids: list[str], contents: np.ndarray, vectors: np.nd
         "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
         "content": pa.array(contents, pa.uint64()),
     }
-    if data.spec.modality == "image":
-        columns["thumbnail"] = pa.array([png(data, row) for row in range(len(data))], pa.binary())
-    return pa.table(columns | table_columns(data))
+    modality = data.spec.modality
+    if (pictures := modality.thumbnails(data)) is not None:
+        columns["thumbnail"] = pictures
+    return pa.table(columns | renamed(modality.store_columns(data)))
 
 
-def png(data: Dataset, row: int) -> bytes:
-    image, file = thumbnail(data, row), io.BytesIO()
-    image.thumbnail((SIDE, SIDE))
-    image.save(file, "PNG", compress_level=3)
-    return file.getvalue()
+def renamed(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
+    """Columns of the items under their own names, unless we or Lance use a name for something else."""
+    names = stored_names(list(columns))
+    return {names[name]: values for name, values in columns.items()}
 
 
-def table_columns(data: Dataset) -> dict[str, pa.Array]:
-    """The columns of a table as they were, for looking and for filtering; those of a very wide one are left out."""
-    found, names = {}, stored_names(data)
-    if not names:
-        return {}
-    for column, numbers in zip(data.spec.columns, np.asarray(data.x, np.float64).T, strict=True):
-        if column.kind == "number":
-            found[names[column.name]] = pa.array(numbers, from_pandas=True)
-        else:
-            codes = np.where(np.isnan(numbers), len(column.categories), numbers).astype(int)
-            found[names[column.name]] = pa.array(np.array([*column.categories, None], object)[codes], pa.string())
-    return found
-
-
-def stored_names(data: Dataset) -> dict[str, str]:
-    """What each column of a table is called in a store: as it is, unless we or Lance use that name for something else.
-
-    Empty for items that are no rows of a table, and for a very wide one.
-    """
-    if data.spec.modality != "table" or len(data.spec.columns) > SHOWN:
-        return {}
+def stored_names(columns: Sequence[str]) -> dict[str, str]:
+    """What each of the items' own columns is called in a store."""
     names: dict[str, str] = {}
-    kept = {column.name for column in data.spec.columns}
-    for column in data.spec.columns:
-        taken = {*OURS, *names.values(), *(kept - {column.name})}
-        names[column.name] = free_name(column.name, taken)
+    for column in columns:
+        taken = {*OURS, *names.values(), *(set(columns) - {column})}
+        names[column] = free_name(column, taken)
     return names

@@ -19,10 +19,10 @@ from salience import catalogue
 from salience.allocator import keep_freed_memory
 from salience.csv_text import is_formula, safe, tell
 from salience.data import Dataset, open_data
-from salience.data.progress import progress_bar
 from salience.errors import UserError, naming
 from salience.methods import ClosedForm, Method, method_class
 from salience.processors import free_cores, limited
+from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.representation import (
     DamagedWeights,
@@ -237,10 +237,8 @@ def _open(source: Any, entry: catalogue.Entry, without: str | None, **options: A
     dataset = source if isinstance(source, Dataset) else open_data(source, **options)
     if without is not None:
         dataset = dataset.without(without)
-    if dataset.spec.modality not in entry.modality:
-        takes = " and ".join(entry.modality)
-        raise UserError(f"source: {entry.name} learns from {takes} data, {dataset.name} is {dataset.spec.modality}")
-    if options.get("resolution") is not None and dataset.spec.modality != "image":
+    entry.refuse_unfit(dataset.name, dataset.spec.modality)
+    if options.get("resolution") is not None and dataset.spec.modality.resolution(dataset.spec) is None:
         raise UserError(f"resolution: {options['resolution']} was given, but {dataset.name} holds no images")
     if len(dataset) < 2:
         raise UserError(f"source: {dataset.name} has {len(dataset)} row, and nothing can be learnt from fewer than two")
@@ -270,7 +268,7 @@ def _provenance(source: Any, dataset: Dataset, labels: Any) -> dict[str, Any]:
         "fingerprint": dataset.fingerprint,
         "rows": len(dataset),
         "classes": list(dataset.classes),
-        "resolution": dataset.spec.resolution if dataset.spec.modality == "image" else None,
+        "resolution": dataset.spec.modality.resolution(dataset.spec),
         "labels": str(labels) if isinstance(labels, str | os.PathLike) else None,
     }
 

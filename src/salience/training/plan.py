@@ -120,8 +120,8 @@ def _name_networks(
     choices: recipe.Choices, method: Method, dataset: Dataset, wishes: Wishes, why_views: str | None
 ) -> dict[str, Any]:
     modality = dataset.spec.modality
-    usual = "the default for " + ("this method" if method.default_encoder else f"{modality}s")
-    encoder = wishes.encoder or method.default_encoder or ("convnet" if modality == "image" else "mlp")
+    usual = "the default for " + ("this method" if method.default_encoder else modality.plural)
+    encoder = wishes.encoder or method.default_encoder or modality.default_encoder
     choices.decide("encoder", encoder, "as given" if wishes.encoder else usual)
     views = views_of(method)
     if views is not None:

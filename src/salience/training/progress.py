@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 
-from salience.data.progress import progress_bar
+from salience.progress import progress_bar
 
 
 class ProgressBar(L.Callback):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from salience import processors
-from salience.batch import Spec
 from salience.errors import UserError
+from salience.modalities import Spec
 from salience.training import machine
 
 IMAGES_SEEN = 500_000  # by default, within the limits on epochs
@@ -135,5 +135,4 @@ def expected_seconds(flops: int, steps: int, *, precision: str, world: int = 1) 
 
 
 def describe_data(spec: Spec, rows: int) -> str:
-    shape = "×".join(map(str, spec.shape))
-    return f"{rows:,} {spec.modality}{'s' if spec.modality == 'image' else ' rows'} of {shape}"
+    return f"{rows:,} {spec.modality.plural} of {'×'.join(map(str, spec.shape))}"

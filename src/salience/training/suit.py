@@ -7,8 +7,7 @@ from dataclasses import replace
 from torch import nn
 
 from salience.data import Dataset
-from salience.data.symmetry import suited_variant
-from salience.views import FLIPPING, MIRRORED, Views, default_policy
+from salience.views import Views, default_policy
 
 
 def views_of(method: nn.Module) -> Views | None:
@@ -24,10 +23,12 @@ def suited(dataset: Dataset, method: nn.Module, given: str | None) -> tuple[Data
     method draws no views that flip.
     """
     views = views_of(method)
-    if given is not None or dataset.spec.views is not None or views is None or views.policy not in FLIPPING:
+    if given is not None or dataset.spec.views is not None or views is None:
         return dataset, None
-    policy, _ = default_policy(dataset.spec)
-    found = suited_variant(dataset, policy)
-    if found.variant == MIRRORED:  # as the default is
-        return dataset, found.reason
-    return replace(dataset, spec=replace(dataset.spec, views=policy + found.variant)), found.reason
+    found = dataset.spec.modality.suited_policy(dataset, views.policy)
+    if found is None:
+        return dataset, None
+    policy, reason = found
+    if policy == default_policy(dataset.spec)[0]:
+        return dataset, reason
+    return replace(dataset, spec=replace(dataset.spec, views=policy)), reason

@@ -5,14 +5,15 @@ Vincent et al. 2010, https://www.jmlr.org/papers/v11/vincent10a.html, section 3.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
-from salience.batch import Spec
 from salience.views.random import Keys
-from salience.views.unit import column_widths
 
-FAR = 2.0  # standard deviations: the least and greatest value of a number that has no limits
+if TYPE_CHECKING:
+    from salience.modalities import Spec
 
 
 def masking(x: Tensor, keys: Keys, level: float) -> Tensor:
@@ -40,14 +41,5 @@ def corrupted(x: Tensor, keys: Keys, kind: str, level: float, spec: Spec) -> Ten
         return masking(x, keys, level)
     if kind == "gaussian":
         return gaussian(x, keys, level)
-    low, high = limits(spec)
+    low, high = spec.modality.limits(spec)
     return salt_and_pepper(x, keys, level, low.to(x), high.to(x))
-
-
-def limits(spec: Spec) -> tuple[Tensor, Tensor]:
-    """The least and greatest unit-scale values: [] for images, [width] for tables."""
-    if spec.modality == "image":
-        return torch.tensor(0.0), torch.tensor(1.0)
-    pairs = zip(spec.columns, column_widths(spec), strict=True)
-    low = [-FAR if column.kind == "number" else 0.0 for column, width in pairs for _ in range(width)]
-    return torch.tensor(low), torch.tensor([FAR if value else 1.0 for value in low])

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from salience.batch import Batch, Progress, Spec
+from salience.batch import Batch, Progress
 from salience.errors import UserError
-from salience.views.policies import MIRRORED, NO_FLIP, POLICY_OF, TURNED, VARIANTS, Shape
+from salience.views.policy import Policy, Shape, identity
 from salience.views.random import Keys
-from salience.views.unit import unit_images, unit_table
 
-_FLIPPING = {
-    "natural": "colour photographs: resized crop, flip, colour jitter, grey",
-    "grey": "grey photographs: resized crop, flip, brightness, contrast",
-    "crops": "images whose light and colour matter: resized crop, flip",
-}
-POLICIES: dict[str, str] = {
-    **_FLIPPING,
-    **{name + NO_FLIP: f"as {name}, never flipped" for name in _FLIPPING},
-    **{name + TURNED: f"as {name}, with quarter turns too: pictures without an up" for name in _FLIPPING},
-    "glyphs": "digits and letters: rotation, shear, scale, shift, noise; never flipped",
-    "medical": "scans: wide crop, small rotation, brightness, contrast; never flipped",
-    "table": "rows of a table: hidden columns, noise on the numbers",
-    "identity": "the item as it is",
-}
+if TYPE_CHECKING:
+    from salience.modalities import Spec
+
+IDENTITY = "identity"
+ANY = {IDENTITY: "the item as it is"}  # policies of every kind of data
 _CLEAN = "clean"  # the role that is never altered
 _LOCAL = "local"  # the role that sees a small part
 _PART = 1 << 21  # values drawn at once: 8 MB, 682 colour images of 32x32; measured, larger parts are slower at 96x96
@@ -40,9 +31,9 @@ class Draw(nn.Module):
     and neither a new epoch nor a new step recompiles anything.
     """
 
-    def __init__(self, policy: str, shape: Shape) -> None:
+    def __init__(self, policy: Policy, shape: Shape) -> None:
         super().__init__()
-        self.policy = POLICY_OF[policy]
+        self.policy = policy
         self.shape = shape
 
     def forward(self, x: Tensor, state: Tensor) -> Tensor:
@@ -50,14 +41,15 @@ class Draw(nn.Module):
 
         Always in float32: eight bits of a coordinate are a pixel of a large image.
         """
-        with torch.autocast(x.device.type if x.device.type != "meta" else "cpu", enabled=False):
+        device = state.device.type
+        with torch.autocast(device if device != "meta" else "cpu", enabled=False):
             return self.policy(x, Keys(state), self.shape)
 
 
 class Views(nn.Module):
     """The views a method asks for.
 
-    policy: a name in POLICIES
+    policy: the name of one of the data's policies, or "identity"
     spec: what the data is
     roles: role -> how many views of each item; every role draws from the policy, "local" a small part of the item;
         except "clean", which never alters
@@ -70,13 +62,13 @@ class Views(nn.Module):
         self, policy: str, spec: Spec, roles: Mapping[str, int] | None = None, local_side: int | None = None
     ) -> None:
         super().__init__()
-        _require_fit(policy, spec)
+        function = _policy_of(policy, spec)
         self.policy = policy
         self.spec = spec
         self.roles = dict(roles or {"global": 2})
-        side = spec.resolution if spec.modality == "image" else 0
-        self.draw = Draw(policy, Shape(spec, side))
-        self.draw_local = Draw(policy, Shape(spec, local_side or side, part=True)) if _LOCAL in self.roles else None
+        side = spec.modality.resolution(spec) or 0
+        self.draw = Draw(function, Shape(spec, side))
+        self.draw_local = Draw(function, Shape(spec, local_side or side, part=True)) if _LOCAL in self.roles else None
 
     def forward(self, batch: Batch, at: Progress) -> dict[str, list[Batch]]:
         """A batch as stored -> role -> its views, each the batch with x replaced, float32 on the unit scale.
@@ -94,7 +86,7 @@ class Views(nn.Module):
 
     def unit(self, x: Tensor) -> Tensor:
         """Values as stored -> unit scale, unaltered."""
-        return unit_images(x, self.spec) if self.spec.modality == "image" else unit_table(x, self.spec)
+        return self.spec.modality.unit(x, self.spec)
 
     def _view(self, x: Tensor, keys: Keys, role: str, number: int) -> Tensor:
         """One view of every item; large batches in parts, so that intermediate results stay small and in cache."""
@@ -102,8 +94,8 @@ class Views(nn.Module):
             return x
         state = keys.fold(role, number).settled()
         draw = self.draw_local if role == _LOCAL and self.draw_local is not None else self.draw
-        size = _part_size(x)
-        if size >= len(x):
+        size = _part_size(x) if isinstance(x, Tensor) else len(state)
+        if size >= len(state):
             return draw(x, state)
         return torch.cat([draw(*part) for part in zip(x.split(size), state.split(size), strict=True)])
 
@@ -126,34 +118,20 @@ def make_views(
 
 def default_policy(spec: Spec) -> tuple[str, str]:
     """The policy that suits the data, and why in a few words."""
-    if spec.modality == "table":
-        return "table", "the data is a table"
-    if spec.views is not None:
-        return spec.views, "the source says so"
-    if spec.channels == 3:
-        return "natural", "colour images; --views medical or glyphs where a flip or a colour carries meaning"
-    return "grey", f"images of {spec.channels} channel{'s' * (spec.channels > 1)}, so no colour to vary"
+    return spec.modality.default_policy(spec)
 
 
-def variant_of(policy: str) -> str:
-    """The ending of a policy's name that says what it flips: one of VARIANTS."""
-    return next((variant for variant in VARIANTS if variant and policy.endswith(variant)), MIRRORED)
-
-
-def in_variant(policy: str, spec: Spec) -> str:
-    """A policy that a method names, in the variant that suits the data."""
-    return policy + variant_of(spec.views or "") if policy in _FLIPPING else policy
-
-
-def _require_fit(policy: str, spec: Spec) -> None:
-    if policy not in POLICIES:
-        near = difflib.get_close_matches(policy, POLICIES, n=1)
+def _policy_of(name: str, spec: Spec) -> Policy:
+    """The function of a policy. Raises UserError where there is none, or it does not fit the data."""
+    modality = spec.modality
+    if name == IDENTITY:
+        return identity
+    if name not in modality.policies:
+        near = difflib.get_close_matches(name, modality.policies, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UserError(f"views: {policy!r} is not a policy; {hint}there are {', '.join(POLICIES)}")
-    if policy != "identity" and (policy == "table") != (spec.modality == "table"):
-        raise UserError(f"views: {policy!r} do not fit {spec.modality} data; take {default_policy(spec)[0]!r}")
-    if policy.startswith("natural") and spec.channels != 3:
-        grey = policy.replace("natural", "grey")
         raise UserError(
-            f"views: {policy!r} vary colour and need 3 channels, the data has {spec.channels}; take {grey!r}"
+            f"views: {name!r} is no policy for {modality.name} data; {hint or f'take {default_policy(spec)[0]!r}, or another: '}"
+            f"there are {', '.join([*modality.policies, *ANY])}"
         )
+    modality.refuse_policy(name, spec)
+    return modality.policy(name)

@@ -7,11 +7,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from salience.data.source import Source
 from salience.data.sources import arrays, builtin, folder, idx
 from salience.data.sources.query import Query
 from salience.errors import UserError
-from salience.modalities.decode import EXTENSIONS
+from salience.fields.source import Source
+from salience.modalities.image.decode import EXTENSIONS
 from salience.source_names import require_there, without_split
 
 ARRAYS = {".npy": arrays.npy, ".npz": arrays.npz}

@@ -11,11 +11,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from salience.data.cache import require_memory
 from salience.data.labels import encode_groups, encode_known, labelled
-from salience.data.source import Found, Frames, Source, mark_of, mark_of_files, mark_of_values
 from salience.data.sources.query import SPLITS, Query, choose_split, only_train
 from salience.errors import UserError
+from salience.fields.content import Found, Frames
+from salience.fields.source import Source, mark_of, mark_of_files, mark_of_values
+from salience.fields.space import require_memory
 from salience.units import counted, printable
 
 if TYPE_CHECKING:

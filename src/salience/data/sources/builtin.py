@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from salience.data.download import fetch
-from salience.data.source import Found, Source, mark_of
 from salience.data.sources import idx
 from salience.data.sources.query import Query, choose_split, no_labels, only_train
 from salience.errors import UserError
+from salience.fields.content import Found
+from salience.fields.source import Source, mark_of
 from salience.source_names import BUILT_IN
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")

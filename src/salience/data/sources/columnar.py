@@ -13,11 +13,11 @@ import pandas as pd
 import pyarrow as pa
 from pandas.api.extensions import ExtensionDtype
 
-from salience.data.source import Source, mark_of_files
 from salience.data.sources.columnar_process import Reader
 from salience.data.sources.query import Query, choose_split, split_of
 from salience.data.sources.tabular import BATCH_ROWS, CHUNK_ROWS, Table, from_file, image_column, one_line
 from salience.errors import UserError
+from salience.fields.source import Source, mark_of_files
 
 NULLABLE: dict[str, ExtensionDtype] = {
     "int8": pd.Int8Dtype(),

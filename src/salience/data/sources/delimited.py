@@ -11,11 +11,11 @@ from typing import TextIO, cast
 
 import pandas as pd
 
-from salience.data.source import Source, mark_of_files
 from salience.data.sources.dialect import COMMENT, SPACE, Dialect, find_dialect, numbered
 from salience.data.sources.query import Query, choose_split
 from salience.data.sources.tabular import CHUNK_ROWS, Table, from_file, one_line
 from salience.errors import UserError
+from salience.fields.source import Source, mark_of_files
 from salience.reading import Reading
 from salience.units import counted
 

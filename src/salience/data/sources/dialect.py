@@ -13,8 +13,8 @@ from itertools import islice
 from pathlib import Path
 
 from salience.errors import UserError
-from salience.modalities.cells import MISSING_WORDS, Rules, parse
-from salience.modalities.survey import NAMELESS
+from salience.modalities.table.cells import MISSING_WORDS, Rules, parse
+from salience.modalities.table.survey import NAMELESS
 from salience.reading import Reading
 from salience.units import printable
 

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from salience.data.ids import Ids
 from salience.data.labels import encode_groups, labelled
-from salience.data.source import Encoded, Found, Source, mark_of, mark_of_files
 from salience.data.sources.folder_layout import Layout, find_layout
 from salience.data.sources.folder_tree import Listing, list_images
 from salience.data.sources.query import Query, choose_split
 from salience.errors import UserError
+from salience.fields.content import Encoded, Found
+from salience.fields.ids import Ids
+from salience.fields.source import Source, mark_of, mark_of_files
 from salience.label_files import Matched, match_items, read_label_file
-from salience.modalities.decode import Blob
+from salience.modalities.image.decode import Blob
 from salience.units import counted, printable
 
 CHUNK_FILES = 1024

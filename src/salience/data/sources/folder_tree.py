@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from salience.data.source import mark_of_stat
 from salience.errors import UserError
-from salience.modalities.decode import EXTENSIONS
+from salience.fields.source import mark_of_stat
+from salience.modalities.image.decode import EXTENSIONS
 from salience.units import counted, printable
 
 SHOWN = 3

@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from salience.data.source import Source, mark_of
 from salience.data.sources.columnar import arrow_image_column
 from salience.data.sources.query import Query, choose_split
 from salience.data.sources.tabular import BATCH_ROWS, CELLS, Table, found_in
 from salience.errors import MissingPackage, UserError
+from salience.fields.source import Source, mark_of
 
 
 def dataset(data: Any, query: Query) -> Source:

@@ -13,11 +13,12 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from salience.data.cache import require_memory
-from salience.data.source import Found, Source, mark_of, mark_of_files
 from salience.data.sources.arrays import found_array, side_mark
 from salience.data.sources.query import Query, choose_split
 from salience.errors import UserError
+from salience.fields.content import Found
+from salience.fields.source import Source, mark_of, mark_of_files
+from salience.fields.space import require_memory
 from salience.units import counted
 
 TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}

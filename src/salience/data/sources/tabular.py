@@ -15,11 +15,12 @@ from typing import Any
 import pandas as pd
 
 from salience.data.labels import encode_groups, encode_known, labelled
-from salience.data.source import Encoded, Found, Frames, Source, mark_of
 from salience.data.sources.arrays import values_for
 from salience.data.sources.query import Query, choose_split
 from salience.errors import UserError
-from salience.modalities.decode import EXTENSIONS, Blob, Refused
+from salience.fields.content import Encoded, Found, Frames
+from salience.fields.source import Source, mark_of
+from salience.modalities.image.decode import EXTENSIONS, Blob, Refused
 from salience.units import printable
 
 BATCH_ROWS = 1024

@@ -34,8 +34,6 @@ class Autoencoder(Method):
     dim: width of the code, less than the number of values of an item
     """
 
-    modalities = ("image", "table")
-
     def __init__(self, encoder: Encoder, decoder: nn.Module, *, dim: Annotated[int, Ge(1)] = 64):
         super().__init__(encoder)
         self.decoder = decoder

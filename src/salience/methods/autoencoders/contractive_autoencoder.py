@@ -61,8 +61,6 @@ class ContractiveAutoencoder(Method):
     estimate: "exact" takes a backward pass a unit, "hutchinson" one in all; by default exact up to 16 units
     """
 
-    modalities = ("image", "table")
-
     def __init__(
         self,
         encoder: Encoder,

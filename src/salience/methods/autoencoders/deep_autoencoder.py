@@ -31,7 +31,6 @@ class DeepAutoencoder(Method):
     depth: how many layers there are before the code, and after it
     """
 
-    modalities = ("image", "table")
     default_encoder = "mlp"
 
     def __init__(

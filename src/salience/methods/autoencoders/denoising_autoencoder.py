@@ -39,8 +39,6 @@ class DenoisingAutoencoder(Method):
         masking, 0.3 for gaussian, 0.1 for salt-and-pepper
     """
 
-    modalities = ("image", "table")
-
     def __init__(
         self,
         encoder: Encoder,

@@ -87,8 +87,6 @@ class SparseAutoencoder(Method):
     sparsity: the mean activation that is wanted of a unit, for "kl"
     """
 
-    modalities = ("image", "table")
-
     def __init__(
         self,
         encoder: Encoder,

@@ -48,7 +48,6 @@ class StackedAutoencoder(Staged):
         "labels"; by default labels where the training sees some; "none" leaves the layers as they are
     """
 
-    modalities = ("image", "table")
     default_encoder = "mlp"
     learning_rate = 1e-3
 

@@ -8,14 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from salience.batch import Batch, Spec
+from salience.batch import Batch
 from salience.catalogue import AUTO
-from salience.errors import UserError
 from salience.methods.base import full_precision
-from salience.nets import ImageInput, TableInput, input_width
-from salience.units import printable
-
-Input = ImageInput | TableInput
+from salience.modalities import Spec
+from salience.nets import Input, input_width
 
 
 def visible_kind(spec: Spec, wished: Any) -> str:
@@ -23,22 +20,14 @@ def visible_kind(spec: Spec, wished: Any) -> str:
 
     Errors: UserError where binary units cannot take the data.
     """
-    numbers = [column.name for column in spec.columns if column.kind == "number"]
-    if wished == "bernoulli" and numbers:
-        column = printable(numbers[0])
-        raise UserError(
-            f"visible: 'bernoulli' is for images and categories; column '{column}' holds numbers; take 'gaussian'"
-        )
-    if wished != AUTO:
-        return wished
-    return "bernoulli" if spec.modality == "image" and spec.channels == 1 else "gaussian"
+    if wished == "bernoulli":
+        spec.modality.refuse_bernoulli(spec, "visible")
+    return spec.modality.likelihood(spec) if wished == AUTO else wished
 
 
 def visible_input(spec: Spec, kind: str) -> Input:
     """Normal units take standardised values; to binary ones, pixels are probabilities as they are."""
-    if spec.modality == "table":
-        return TableInput(spec)
-    return ImageInput(spec) if kind == "gaussian" else ImageInput(spec, [0.0] * spec.channels, [1.0] * spec.channels)
+    return spec.modality.visible_input(spec, kind)
 
 
 def gaussian_units(spec: Spec, kind: str) -> int:
@@ -48,10 +37,8 @@ def gaussian_units(spec: Spec, kind: str) -> int:
 
 def first_bias(spec: Spec, kind: str) -> Tensor:
     """Biases with which units have the mean of the training data: of their channel where they are pixels.  [visible]"""
-    if kind == "gaussian" or spec.modality == "table" or not spec.mean:
-        return torch.zeros(input_width(spec))
-    pixels = spec.shape[1] * spec.shape[2]
-    return torch.tensor(spec.mean).clamp(0.01, 0.99).logit().repeat_interleave(pixels)
+    mean = None if kind == "gaussian" else spec.modality.mean(spec)
+    return torch.zeros(input_width(spec)) if mean is None else mean.clamp(0.01, 0.99).logit()
 
 
 def values_of(batch: Batch, input: Input, kind: str, dtype: torch.dtype) -> Tensor:
@@ -62,10 +49,7 @@ def values_of(batch: Batch, input: Input, kind: str, dtype: torch.dtype) -> Tens
 
 def items_of(values: Tensor, input: Input, kind: str) -> Tensor:
     """[n visible] -> items on the unit scale [n ...]"""
-    if isinstance(input, TableInput):
-        return values
-    items = values.unflatten(1, input.spec.shape)
-    return items * input.std + input.mean if kind == "gaussian" else items
+    return input.inverse(input.spec.modality.shaped(values, input.spec))
 
 
 @full_precision

@@ -56,7 +56,6 @@ class DBM(Staged):
     chains: how many persistent states of the model there are
     """
 
-    modalities = ("image", "table")
     default_encoder = "mlp"
     learning_rate = 3e-3
     states: Tensor

@@ -56,7 +56,6 @@ class DBN(Staged):
         training may see some
     """
 
-    modalities = ("image", "table")
     default_encoder = "mlp"
     learning_rate = 3e-3
 

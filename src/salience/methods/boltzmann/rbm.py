@@ -95,7 +95,6 @@ class RBM(Method):
     chains: how many persistent states there are
     """
 
-    modalities = ("image", "table")
     default_encoder = "mlp"
     learning_rate = 1e-2
     betas = (0.0, 0.999)  # persistent chains do not follow weights that have momentum

@@ -23,7 +23,7 @@ from torch import Tensor
 from salience.batch import Batch
 from salience.errors import UserError
 from salience.methods.base import ClosedForm, Context, RowReader
-from salience.nets import ImageInput, TableInput
+from salience.nets import Input
 
 PASSES = 10  # at most, over rows that exceed memory
 SAMPLE, SAMPLE_EACH = 10_000, 50  # rows that the first centres are found from: at least so many, and so many a centre
@@ -38,12 +38,9 @@ class KMeans(ClosedForm):
     restarts: runs from different seeds, of which the tightest is kept
     """
 
-    modalities = ("image", "table")
     centres: Tensor
 
-    def __init__(
-        self, input: ImageInput | TableInput, *, k: Annotated[int, Ge(1)] = 20, restarts: Annotated[int, Ge(1)] = 1
-    ):
+    def __init__(self, input: Input, *, k: Annotated[int, Ge(1)] = 20, restarts: Annotated[int, Ge(1)] = 1):
         super().__init__(input)
         self.k = k
         self.restarts = restarts

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from salience.errors import UserError
 from salience.methods.base import ClosedForm, Context, RowReader
-from salience.nets import ImageInput, TableInput
+from salience.nets import Input
 
 
 class PCA(ClosedForm):
@@ -29,12 +29,11 @@ class PCA(ClosedForm):
     dim: how many directions to keep
     """
 
-    modalities = ("image", "table")
     components: Tensor
     mean: Tensor
     variances: Tensor
 
-    def __init__(self, input: ImageInput | TableInput, *, dim: Annotated[int, Ge(1)] = 64):
+    def __init__(self, input: Input, *, dim: Annotated[int, Ge(1)] = 64):
         super().__init__(input)
         self.dim = dim
         self.register_buffer("components", torch.zeros(dim, self.row_width, dtype=self.row_dtype))

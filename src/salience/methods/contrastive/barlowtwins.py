@@ -49,8 +49,6 @@ class BarlowTwins(Method):
     redundancy: weight of the sum over pairs of different dimensions
     """
 
-    modalities = ("image", "table")
-
     def __init__(
         self,
         encoder: Encoder,

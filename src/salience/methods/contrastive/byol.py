@@ -40,8 +40,6 @@ class BYOL(Method):
     momentum: how much of the teacher stays at each step, at first; it ends at 1
     """
 
-    modalities = ("image", "table")
-
     def __init__(
         self,
         encoder: Encoder,

@@ -17,20 +17,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, cast
 
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
-from salience.batch import Batch, Progress, Spec
+from salience.batch import Batch, Progress
 from salience.distributed import gather
 from salience.errors import UserError
 from salience.methods.base import Context, Method, full_precision
-from salience.nets import Encoder, ImageInput, make_encoder
+from salience.modalities.image.colour import lab
+from salience.modalities.image.input import ImageInput
+from salience.modalities.image.spec import ImageSpec
+from salience.nets import Encoder, make_encoder
 from salience.views import Views
-from salience.views.colour import lab
 
 MEAN: tuple[float, ...] = (0.5, 0.5, 0.5)  # of photographs in `lab`, about
 STD: tuple[float, ...] = (0.25, 0.04, 0.06)
@@ -67,7 +69,7 @@ class CMC(Method):
     temperature: small values weigh the nearest negatives most
     """
 
-    modalities = ("image",)
+    needs = ("colours",)
 
     def __init__(
         self,
@@ -87,9 +89,10 @@ class CMC(Method):
 
     @classmethod
     def build(cls, context: Context, **options: Any) -> Self:
-        require_colour(context.spec)
+        spec = cast(ImageSpec, context.spec)
+        require_colour(spec)
         luminance, chroma = (part_encoder(context, channels) for channels in (slice(0, 1), slice(1, 3)))
-        unchanged = ImageInput(context.spec, mean=(0, 0, 0), std=(1, 1, 1))  # the parts standardise, after `lab`
+        unchanged = ImageInput(spec, mean=(0, 0, 0), std=(1, 1, 1))  # the parts standardise, after `lab`
         encoder = Encoder(unchanged, Sides(luminance, chroma), luminance.dim + chroma.dim, luminance.stride)
         return cls(encoder, context.make_views({"global": 1}, policy="crops"), **options)
 
@@ -106,11 +109,12 @@ class CMC(Method):
 def part_encoder(context: Context, channels: slice) -> Encoder:
     """The encoder of these channels of `lab`."""
     mean, std = MEAN[channels], STD[channels]
-    spec = dataclasses.replace(context.spec, shape=(len(mean), *context.spec.shape[1:]), mean=mean, std=std)
+    whole = cast(ImageSpec, context.spec)
+    spec = dataclasses.replace(whole, shape=(len(mean), *whole.shape[1:]), mean=mean, std=std)
     return make_encoder(context.encoder, spec, fetch=context.fetch)
 
 
-def require_colour(spec: Spec) -> None:
+def require_colour(spec: ImageSpec) -> None:
     """Refuses what has no chroma, and three equal channels too: all statistics of theirs are equal."""
     grey = len(spec.mean) == 3 and len({*spec.mean}) == len({*spec.std}) == 1
     if spec.channels != 3 or grey:

@@ -83,8 +83,6 @@ class DINO(Method):
     frozen: share of the steps, at first, in which the outputs' directions stay as they are; the paper's first epoch
     """
 
-    modalities = ("image", "table")
-
     def __init__(
         self,
         encoder: Encoder,

@@ -61,7 +61,6 @@ class MoCo(Method):
     groups: of a step's rows on all processes together, each normalised on its own; of at least 2 rows
     """
 
-    modalities = ("image", "table")
     sync_batchnorm = False
     old_keys: Tensor
     written: Tensor

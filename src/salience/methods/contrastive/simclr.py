@@ -44,8 +44,6 @@ class SimCLR(Method):
     temperature: small values weigh the nearest negatives most (the paper's choice: 0.1 on ImageNet, 0.5 on CIFAR-10)
     """
 
-    modalities = ("image", "table")
-
     def __init__(
         self,
         encoder: Encoder,

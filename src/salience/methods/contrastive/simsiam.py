@@ -37,8 +37,6 @@ class SimSiam(Method):
     bottleneck: width of the predictor's hidden layer; a quarter of dim
     """
 
-    modalities = ("image", "table")
-
     def __init__(
         self,
         encoder: Encoder,

@@ -54,7 +54,6 @@ class SupCon(Method):
     temperature: small values weigh the nearest negatives, and the farthest of the class, most
     """
 
-    modalities = ("image", "table")
     needs_labels = True
 
     def __init__(

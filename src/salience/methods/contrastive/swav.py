@@ -77,8 +77,6 @@ class SwAV(Method):
     frozen: share of the steps, at first, in which the prototypes stay as they are; the paper's first epoch
     """
 
-    modalities = ("image", "table")
-
     def __init__(
         self,
         encoder: Encoder,

@@ -66,8 +66,6 @@ class VICReg(Method):
     invariance, variance, covariance: weights of the three terms
     """
 
-    modalities = ("image", "table")
-
     def __init__(
         self,
         encoder: Encoder,

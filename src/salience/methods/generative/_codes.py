@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -23,12 +21,14 @@ def code_width(context: Context, options: Mapping[str, Any]) -> int:
 
 def with_likelihood(context: Context, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options with a `likelihood` that suits the data.  Errors: UserError where the given ones do not."""
-    image = context.spec.modality == "image"
-    if options.get("autoregressive") and not image:
-        raise UserError("autoregressive: the columns of a table have no order; leave it out, or give images")
-    if options.get("likelihood") == "bernoulli" and not image:
-        raise UserError("likelihood: 'bernoulli' is for values between 0 and 1, a table has others; take 'gaussian'")
-    return settled(options, likelihood="bernoulli" if image and context.spec.channels == 1 else "gaussian")
+    spec = context.spec
+    if options.get("autoregressive") and "raster" not in spec.modality.offers:
+        raise UserError(
+            f"autoregressive: the values of {spec.modality.plural} have no order; leave it out, or give images"
+        )
+    if options.get("likelihood") == "bernoulli":
+        spec.modality.refuse_bernoulli(spec, "likelihood")
+    return settled(options, likelihood=spec.modality.likelihood(spec))
 
 
 def withheld_by(autoregressive: bool) -> Mapping[str, str]:
@@ -42,7 +42,5 @@ def withheld_by(autoregressive: bool) -> Mapping[str, str]:
 def decoder_for(context: Context, dim: int, likelihood: str) -> nn.Module:
     """Mirrors the encoder; rebuilds the data's mean at first, which for a Bernoulli are logits of it."""
     spec = context.spec
-    if likelihood == "bernoulli":
-        inner = (min(max(mean, 0.01), 0.99) for mean in spec.mean)
-        spec = replace(spec, mean=tuple(math.log(mean / (1 - mean)) for mean in inner))
-    return make_decoder(context.encoder, spec, dim)
+    start = spec.modality.in_logits(spec) if likelihood == "bernoulli" else spec
+    return make_decoder(context.encoder, start, dim)

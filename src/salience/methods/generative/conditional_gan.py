@@ -24,20 +24,22 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from salience.batch import Batch, Progress, Spec
+from salience.batch import Batch, Progress
 from salience.errors import UserError
 from salience.methods.adversarial import Adversarial
 from salience.methods.base import Context, full_precision
 from salience.methods.generative.gan import discriminator_loss, generator_loss, rightness
+from salience.modalities.image.dcgan import Enlarger, interpolated
+from salience.modalities.image.spec import ImageSpec
 from salience.nets import Encoder
-from salience.nets.dcgan import Enlarger, Strongest, interpolated, make_judge
+from salience.nets.adversaries import Strongest, make_judge
 
 LARGE = 64  # pixels a side from which patches are larger
 PART = 512  # pixels a side of what is enlarged at once
@@ -71,7 +73,7 @@ class ConditionalGAN(Adversarial):
     blocks: of two convolutions each, that the generator adds to one another
     """
 
-    modalities = ("image",)
+    needs = ("sizes",)
     judged_by_neighbours = False  # it enlarges; nothing asks its representation to tell items apart
     learning_rate = 2e-4
     betas = (0.5, 0.999)
@@ -99,7 +101,8 @@ class ConditionalGAN(Adversarial):
 
     @classmethod
     def build(cls, context: Context, **options: Any) -> Self:
-        spec, factor, channels = context.spec, options.get("factor", 2), options.get("channels", 32)
+        spec = cast(ImageSpec, context.spec)
+        factor, channels = options.get("factor", 2), options.get("channels", 32)
         refuse(spec.resolution, factor)
         strides = 2 if spec.resolution < LARGE else 3
         judge = make_judge(context.encoder, paired(spec), channels=channels, strides=strides, fetch=context.fetch)
@@ -179,7 +182,7 @@ class ConditionalGAN(Adversarial):
         yield {"params": [p for p in self.parameters() if p.requires_grad], "weight_decay": 0.0}
 
 
-def paired(spec: Spec) -> Spec:
+def paired(spec: ImageSpec) -> ImageSpec:
     """Of an image beside its condition."""
     return replace(spec, shape=(2 * spec.channels, *spec.shape[1:]), mean=2 * spec.mean, std=2 * spec.std)
 

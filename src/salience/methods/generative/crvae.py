@@ -57,7 +57,6 @@ class CRVAE(Method):
         codes less, down to nothing; such a run embeds and rates, and does not rebuild
     """
 
-    modalities = ("image", "table")
     old_keys: Tensor
     written: Tensor
 

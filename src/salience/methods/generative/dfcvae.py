@@ -45,8 +45,6 @@ class DFCVAE(Method):
     layers: how many of its layers are compared, the first ones
     """
 
-    modalities = ("image", "table")
-
     def __init__(
         self,
         encoder: Encoder,
@@ -71,7 +69,7 @@ class DFCVAE(Method):
     @classmethod
     def build(cls, context: Context, **options: Any) -> Self:
         dim = code_width(context, options)
-        options = settled(options, features="convnet" if context.spec.modality == "image" else "mlp")
+        options = settled(options, features=context.spec.modality.default_encoder)
         network, seeing = network_of(context, options["features"], options.get("network", Auto))
         options |= {"dim": dim, "network": network}
         decoder = make_decoder(context.encoder, context.spec, dim)

@@ -37,7 +37,7 @@ from salience.batch import Batch, Progress
 from salience.methods.adversarial import Adversarial
 from salience.methods.base import Context, full_precision
 from salience.nets import Encoder
-from salience.nets.dcgan import Strongest, make_generator, make_judge
+from salience.nets.adversaries import Strongest, make_generator, make_judge
 from salience.views.random import Keys
 
 CHUNK = 256  # items made at once
@@ -120,7 +120,6 @@ class GAN(Adversarial):
     smoothing: how far from sure the discriminator should be of real items; 0.1 is usual where it wins too easily
     """
 
-    modalities = ("image", "table")
     learning_rate = 2e-4
     betas = (0.5, 0.999)
 

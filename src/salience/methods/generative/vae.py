@@ -28,11 +28,12 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from salience.batch import Batch, Progress, Spec
+from salience.batch import Batch, Progress
 from salience.methods.base import Auto, Context, Method, full_precision
 from salience.methods.generative._codes import code_width, decoder_for, with_likelihood, withheld_by
 from salience.methods.softplus import cross_entropy
-from salience.nets import Encoder, Raster
+from salience.modalities import Spec
+from salience.nets import Encoder
 from salience.views.random import Keys
 
 WIDEST = 12.0  # of the logarithm of a variance, either way
@@ -126,8 +127,9 @@ class Density(nn.Module):
 
     def __init__(self, likelihood: str, spec: Spec, *, autoregressive: bool = False) -> None:
         super().__init__()
-        self.raster = Raster(spec.channels) if autoregressive else None
-        spread = max(0.01, sum(spec.std) / len(spec.std)) if spec.std else 1.0  # what is left when all is the mean
+        modality = spec.modality
+        self.raster = modality.make_raster(spec) if autoregressive else None
+        spread = modality.spread(spec)  # what is left when all is the mean
         start = WIDEST * math.atanh(2 * math.log(spread) / WIDEST) / 2 / SPEED
         self.log_scale = nn.Parameter(torch.tensor(start)) if likelihood == "gaussian" else None
 
@@ -156,8 +158,6 @@ class VAE(Method):
     autoregressive: whether the decoder also sees, for each pixel, those before it: it then tells images better, and its
         codes less, down to nothing; such a run embeds and rates, and does not rebuild
     """
-
-    modalities = ("image", "table")
 
     def __init__(
         self,

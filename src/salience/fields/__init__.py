@@ -1,0 +1,1 @@
+"""What a source holds, and the rows that it becomes: written once, with their statistics and fingerprint."""

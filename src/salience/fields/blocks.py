@@ -1,0 +1,77 @@
+"""Arrays converted block by block, in constant memory, and looked through for values that cannot be computed with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from salience.errors import UserError
+from salience.fields.rows import BLOCK_BYTES, Scan, store
+from salience.progress import progress_bar
+
+LARGEST_FLOAT32 = 1e37  # most networks compute in float32, whose largest is 3.4e38
+
+
+def can_be_used_as_is(content: np.ndarray, *, in_memory: bool) -> bool:
+    """Whether an array may be used where it lies, if nothing has to change: in memory, or mapped from its own file."""
+    return in_memory or isinstance(content, np.memmap)
+
+
+def converted(
+    array: np.ndarray,
+    convert: Callable[[np.ndarray], np.ndarray],
+    progress: bool,
+    stored: np.dtype | None = None,
+) -> Iterator[np.ndarray]:
+    """Converted pieces of an array, in order. Raises UserError at a value that is not finite, or not in `stored`."""
+    step = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
+    with progress_bar(len(array), "preparing", progress and array.nbytes > 16 * BLOCK_BYTES) as bar:
+        for start in range(0, len(array), step):
+            block = array[start : start + step]
+            refuse_not_finite(block, start, stored)
+            yield convert(block)
+            bar.update(len(block))
+
+
+def refuse_not_finite(block: np.ndarray, first_row: int, stored: np.dtype | None = None) -> None:
+    """Raises UserError where a value is missing or infinite, or larger than can be computed with.
+
+    stored: what a table is stored as; images are computed with in float32
+    """
+    if block.dtype.kind != "f" or not block.size:
+        return
+    limit = LARGEST_FLOAT32 if stored is None else float(np.finfo(stored).max)
+    low, high = float(block.min()), float(block.max())
+    if low >= -limit and high <= limit:  # of NaN neither is true
+        return
+    with np.errstate(over="ignore"):  # of long doubles
+        at = np.argwhere(~(np.abs(block.astype(np.float64)) <= limit))[0]
+    value = block[tuple(at)]
+    where = f"row {first_row + at[0]}, " + (
+        f"column {at[1]}" if len(at) == 2 else f"position {tuple(map(int, at[1:]))}"
+    )
+    if np.isfinite(value):
+        raise UserError(f"source: the array holds {value!s} at {where}, beyond {limit:.3g}; rescale the values")
+    raise UserError(
+        f"source: the array holds {value} at {where}; remove or replace such values "
+        "(missing values belong to DataFrames and CSV files, as empty cells, and to masked arrays)"
+    )
+
+
+def keep(
+    array: np.ndarray,
+    blocks: Iterable[np.ndarray],
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    path: Path | None,
+    as_is: bool,
+) -> tuple[np.ndarray | None, Scan]:
+    """Where the rows are (None: in the file) and what they are. `as_is`: the array is used where it lies."""
+    if not as_is:
+        return store(blocks, len(array), shape, dtype, path)
+    scan = Scan(shape, dtype)
+    for block in blocks:
+        scan.add(block)
+    return array, scan

@@ -1,0 +1,35 @@
+"""Whether disk and memory have room for what is to be stored."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from salience.errors import UserError
+
+REMEDY = "free some, or set SALIENCE_CACHE to a folder on another disk"
+
+
+def require_space(folder: Path, needed: int, what: str) -> None:
+    """Raises UserError where `folder`'s disk has not `needed` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(f"{what} needs {gigabytes(needed)} at {folder}, and {gigabytes(free)} are free; {REMEDY}")
+
+
+def require_memory(needed: int, what: str) -> None:
+    """Raises UserError where `needed` bytes are more than the machine has."""
+    try:
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not known on every system
+        return
+    if needed > there:
+        raise UserError(
+            f"{what} takes {gigabytes(needed)} of memory, and this machine has {gigabytes(there)}; "
+            "save it as an uncompressed .npy file, which is read where it lies"
+        )
+
+
+def gigabytes(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"

@@ -1,0 +1,151 @@
+"""How stored items lie in memory and in files: dense, ragged, or several named fields of them.
+
+    dense    an array [n *shape]
+    ragged   values [total *shape] and offsets [n + 1]: item i is values[offsets[i] : offsets[i + 1]]
+    named    several of these by name, all with n items; the first is the main one
+
+A ragged item is padded to a length of a fixed ladder. So its padded length depends on that item alone, and items of
+like lengths can be computed together with the same result in any company.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+LEAST_LENGTH = 8  # of the ladder: 8, 12, 16, 24, 32, 48, ...
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """Items of different lengths, [t *shape] each.
+
+    values: [total *shape];  offsets: [n + 1] int64, from 0 to total
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def of(cls, items: Iterable[np.ndarray]) -> Self:
+        """From arrays [t *shape] of one type."""
+        listed = [np.asarray(item) for item in items]
+        offsets = np.concatenate([[0], np.cumsum([len(item) for item in listed])]).astype(np.int64)
+        return cls(np.concatenate(listed), offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+    def lengths(self, rows: np.ndarray) -> np.ndarray:
+        """[b] int64"""
+        return self.offsets[rows + 1] - self.offsets[rows]
+
+    def padded(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Items of these rows [b t *shape], zeros after the end of each, and a mask [b t] bool of real tokens."""
+        lengths = self.lengths(rows)
+        most = int(padded_lengths(lengths).max(initial=LEAST_LENGTH))
+        mask = np.arange(most) < lengths[:, None]
+        x = np.zeros((len(rows), most, *self.values.shape[1:]), self.values.dtype)
+        starts = self.offsets[rows]
+        x[mask] = self.values[(starts[:, None] + np.arange(most))[mask]]
+        return x, mask
+
+
+@dataclass(frozen=True, eq=False)
+class Named:
+    """Several fields of the same items."""
+
+    fields: Mapping[str, np.ndarray | Ragged]
+
+    @property
+    def main(self) -> np.ndarray | Ragged:
+        return next(iter(self.fields.values()))
+
+    def __len__(self) -> int:
+        return len(self.main)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.main[row]
+
+
+Stored = np.ndarray | Ragged | Named
+
+
+def padded_lengths(lengths: np.ndarray) -> np.ndarray:
+    """The least rung of the ladder that holds each length.  [n] -> [n] int64"""
+    most = max(LEAST_LENGTH, int(np.max(lengths, initial=1)))
+    rungs = [LEAST_LENGTH]
+    while rungs[-1] < most:
+        rungs.append(rungs[-1] * 3 // 2 if rungs[-1] & (rungs[-1] - 1) == 0 else rungs[-1] * 4 // 3)
+    return np.array(rungs, np.int64)[np.searchsorted(rungs, lengths)]
+
+
+def take(stored: Stored, rows: np.ndarray) -> tuple[Any, np.ndarray | None]:
+    """The items of these rows as arrays by name, or one, and the mask of real tokens where they are ragged."""
+    if isinstance(stored, Ragged):
+        return stored.padded(rows)
+    if isinstance(stored, np.ndarray):
+        return stored[rows], None
+    taken = {name: take(field, rows) for name, field in stored.fields.items()}
+    return {name: x for name, (x, _) in taken.items()}, next(iter(taken.values()))[1]
+
+
+def alike(stored: Stored, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Positions in `rows` of items that have one padded length, group by group. Of dense items, all of them."""
+    main = stored.main if isinstance(stored, Named) else stored
+    if not isinstance(main, Ragged):
+        yield np.arange(len(rows))
+        return
+    lengths = padded_lengths(main.lengths(rows))
+    for length in np.unique(lengths):
+        yield np.flatnonzero(lengths == length)
+
+
+def fingerprint(stored: Stored) -> str:
+    """Equal items, equal fingerprint."""
+    digest = hashlib.sha256()
+    for name, array in _arrays("x", stored):
+        digest.update(f"{name} {array.shape} {array.dtype.str}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def write(stored: Stored, folder: Path) -> list[str]:
+    """Saves every array as FOLDER/NAME.npy and returns the names."""
+    names = []
+    for name, array in _arrays("x", stored):
+        np.save(folder / f"{name}.npy", array)
+        names.append(name)
+    return names
+
+
+def read(folder: Path, names: Sequence[str]) -> Stored:
+    """What `write` saved, mapped. Raises ValueError or OSError where it is damaged."""
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
+    fields: dict[str, np.ndarray | Ragged] = {}
+    for name, array in arrays.items():
+        field, _, part = name.partition(".")
+        if part == "values":
+            fields[field] = Ragged(array, np.asarray(arrays[f"{field}.offsets"]))
+        elif not part:
+            fields[field] = array
+    return next(iter(fields.values())) if list(fields) == ["x"] else Named(fields)
+
+
+def _arrays(name: str, stored: Stored) -> Iterator[tuple[str, np.ndarray]]:
+    if isinstance(stored, Named):
+        for one, field in stored.fields.items():
+            yield from _arrays(one, field)
+    elif isinstance(stored, Ragged):
+        yield f"{name}.values", stored.values
+        yield f"{name}.offsets", stored.offsets
+    else:
+        yield name, stored

@@ -1,0 +1,275 @@
+"""Images: everything that knows them. This file is their side of the contract; the others hold what it calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from salience.errors import UserError
+from salience.modalities.image.spec import ImageSpec
+from salience.modalities.modality import Items, Modality
+from salience.units import counted
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from PIL import Image as Picture
+    from torch import Tensor, nn
+
+    from salience.fields.built import Built, Options
+    from salience.fields.content import Found
+    from salience.modalities.image.input import ImageInput
+    from salience.nets.adversaries import Strongest
+    from salience.nets.encoder import Encoder
+    from salience.views.policy import Policy
+
+NO_FLIP, MIRRORED, TURNED = VARIANTS = ("-noflip", "", "-turns")  # endings of a policy's name
+FLIPPING = {
+    "natural": "colour photographs: resized crop, flip, colour jitter, grey",
+    "grey": "grey photographs: resized crop, flip, brightness, contrast",
+    "crops": "images whose light and colour matter: resized crop, flip",
+}
+LARGEST_RAW = 32  # pixels a side; raw pixels of larger images are their averages over as many patches
+COLOURS = {1: "grey", 3: "RGB"}
+
+
+class Image(Modality[ImageSpec]):
+    """Images [channels height width], square."""
+
+    name = "image"
+    plural = "images"
+    spec = ImageSpec
+    default_encoder = "convnet"
+    offers = frozenset({"colours", "sizes", "raster"})
+    pictured = True
+    takes = frozenset({"resolution"})
+    policies: ClassVar[Mapping[str, str]] = {
+        **FLIPPING,
+        **{name + NO_FLIP: f"as {name}, never flipped" for name in FLIPPING},
+        **{name + TURNED: f"as {name}, with quarter turns too: pictures without an up" for name in FLIPPING},
+        "glyphs": "digits and letters: rotation, shear, scale, shift, noise; never flipped",
+        "medical": "scans: wide crop, small rotation, brightness, contrast; never flipped",
+    }
+
+    # --- from a source to stored items
+
+    def claims(self, content: Any) -> bool:
+        import numpy as np
+
+        from salience.fields.content import Encoded
+
+        return isinstance(content, Encoded) or (isinstance(content, np.ndarray) and content.ndim in (3, 4))
+
+    def build(self, found: Found, options: Options) -> Built:
+        from salience.modalities.image.store import build
+
+        return build(found, options)
+
+    def in_place(self, content: Any) -> np.ndarray:
+        from salience.modalities.image.conversion import as_images
+
+        return as_images(content)
+
+    def describe(self, shape: Sequence[int], dtype: str, count: int) -> str:
+        channels, height, width = shape
+        colours = COLOURS.get(channels, f"{channels}-channel")
+        return f"{counted(count, 'image')}, {colours}, {height}x{width}, {dtype}"
+
+    def resolution(self, spec: ImageSpec) -> int:
+        return spec.resolution
+
+    def from_array(self, x: np.ndarray, spec: ImageSpec) -> np.ndarray:
+        from salience.modalities.image.arrays import from_array
+
+        return from_array(x, spec)
+
+    def to_array(self, unit: Tensor, spec: ImageSpec, shape: Sequence[int]) -> np.ndarray:
+        from salience.modalities.image.arrays import to_array
+
+        return to_array(unit, spec, shape)
+
+    # --- the unit scale
+
+    def unit(self, x: Tensor, spec: ImageSpec) -> Tensor:
+        from salience.modalities.image.unit import unit_images
+
+        return unit_images(x, spec)
+
+    def width(self, spec: ImageSpec) -> int:
+        return spec.shape[0] * spec.shape[1] * spec.shape[2]
+
+    def shaped(self, flat: Tensor, spec: ImageSpec) -> Tensor:
+        return flat.unflatten(1, spec.shape)
+
+    def blank(self, spec: ImageSpec) -> Tensor:
+        import torch
+
+        return torch.zeros(1, *spec.shape)
+
+    def within(self, x: Tensor) -> Tensor:
+        return x.clamp(0, 1)
+
+    def limits(self, spec: ImageSpec) -> tuple[Tensor, Tensor]:
+        import torch
+
+        return torch.tensor(0.0), torch.tensor(1.0)
+
+    def variance(self, spec: ImageSpec) -> float:
+        from salience.modalities.image.unit import variance
+
+        return variance(spec)
+
+    def mean(self, spec: ImageSpec) -> Tensor | None:
+        import torch
+
+        if not spec.mean:
+            return None
+        return torch.tensor(spec.mean).repeat_interleave(spec.shape[1] * spec.shape[2])
+
+    def spread(self, spec: ImageSpec) -> float:
+        return max(0.01, sum(spec.std) / len(spec.std)) if spec.std else 1.0
+
+    def restored(self, x: Tensor, spec: ImageSpec) -> np.ndarray:
+        from salience.modalities.image.unit import restored
+
+        return restored(x, spec)
+
+    def precise(self, spec: ImageSpec) -> bool:
+        return False
+
+    # --- views, networks, likelihoods
+
+    def policy(self, name: str) -> Policy:
+        from salience.modalities.image.policies import POLICIES
+
+        return POLICIES[name]
+
+    def default_policy(self, spec: ImageSpec) -> tuple[str, str]:
+        if spec.views is not None:
+            return spec.views, "the source says so"
+        if spec.channels == 3:
+            return "natural", "colour images; --views medical or glyphs where a flip or a colour carries meaning"
+        return "grey", f"images of {spec.channels} channel{'s' * (spec.channels > 1)}, so no colour to vary"
+
+    def refuse_policy(self, name: str, spec: ImageSpec) -> None:
+        if name.startswith("natural") and spec.channels != 3:
+            grey = name.replace("natural", "grey")
+            raise UserError(
+                f"views: {name!r} vary colour and need 3 channels, the data has {spec.channels}; take {grey!r}"
+            )
+
+    def in_variant(self, policy: str, spec: ImageSpec) -> str:
+        known = spec.views or ""
+        variant = next((variant for variant in VARIANTS if variant and known.endswith(variant)), MIRRORED)
+        return policy + variant if policy in FLIPPING else policy
+
+    def suited_policy(self, data: Any, policy: str) -> tuple[str, str] | None:
+        from salience.modalities.image.symmetry import suited_variant
+
+        if policy not in FLIPPING:
+            return None
+        usual, _ = self.default_policy(data.spec)
+        found = suited_variant(data, usual)
+        return usual + found.variant, found.reason
+
+    def make_input(self, spec: ImageSpec) -> ImageInput:
+        from salience.modalities.image.input import ImageInput
+
+        return ImageInput(spec)
+
+    def make_encoder(self, name: str, spec: ImageSpec, *, dim: int | None, fetch: bool) -> Encoder:
+        from salience.modalities.image.encoders import make_encoder
+
+        return make_encoder(name, spec, dim=dim, fetch=fetch)
+
+    def make_decoder(self, encoder: str, spec: ImageSpec, dim: int) -> nn.Module:
+        from salience.modalities.image.decoder import ConvDecoder
+
+        return ConvDecoder(dim, spec)
+
+    def make_judge(
+        self, name: str, spec: ImageSpec, *, channels: int, strides: int | None, fetch: bool
+    ) -> tuple[Encoder, Strongest]:
+        from salience.modalities.image.dcgan import make_judge
+
+        if name != "convnet":
+            return super().make_judge(name, spec, channels=channels, strides=strides, fetch=fetch)
+        return make_judge(spec, channels=channels, strides=strides)
+
+    def make_generator(self, spec: ImageSpec, *, dim: int, channels: int) -> nn.Sequential:
+        from salience.modalities.image.dcgan import make_generator
+
+        return make_generator(spec, dim=dim, channels=channels)
+
+    def squash(self, x: Tensor, spec: ImageSpec) -> Tensor:
+        return (x.tanh() + 1).reshape(-1, *spec.shape) / 2
+
+    def prepare_network(self, network: nn.Module) -> None:
+        import torch
+
+        network.to(memory_format=torch.channels_last)
+
+    def likelihood(self, spec: ImageSpec) -> str:
+        return "bernoulli" if spec.channels == 1 else "gaussian"
+
+    def refuse_bernoulli(self, spec: ImageSpec, option: str) -> None:
+        """Pixels on [0, 1] are taken for probabilities."""
+
+    def make_raster(self, spec: ImageSpec) -> nn.Module:
+        from salience.modalities.image.raster import Raster
+
+        return Raster(spec.channels)
+
+    def in_logits(self, spec: ImageSpec) -> ImageSpec:
+        import math
+        from dataclasses import replace
+
+        inner = (min(max(mean, 0.01), 0.99) for mean in spec.mean)
+        return replace(spec, mean=tuple(math.log(mean / (1 - mean)) for mean in inner))
+
+    def visible_input(self, spec: ImageSpec, likelihood: str) -> ImageInput:
+        from salience.modalities.image.input import ImageInput
+
+        if likelihood == "gaussian":
+            return ImageInput(spec)
+        return ImageInput(spec, [0.0] * spec.channels, [1.0] * spec.channels)  # pixels are probabilities as they are
+
+    # --- evaluation and show
+
+    def raw_features(self, x: Tensor, spec: ImageSpec, mask: Tensor | None = None) -> Tensor:
+        from torch.nn import functional as F
+
+        images = self.unit(x, spec)
+        return (F.adaptive_avg_pool2d(images, LARGEST_RAW) if spec.resolution > LARGEST_RAW else images).flatten(1)
+
+    def raw_note(self, spec: ImageSpec) -> str | None:
+        if spec.resolution <= LARGEST_RAW:
+            return None
+        side = spec.resolution
+        return f"raw input and PCA see images of {side}x{side} averaged down to {LARGEST_RAW}x{LARGEST_RAW}"
+
+    def compare(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        from salience.modalities.image.fidelity import psnr, ssim
+
+        return {**super().compare(x, y), "psnr": psnr(x, y), "ssim": ssim(x, y)}
+
+    def has_near_duplicates(self, spec: ImageSpec) -> bool:
+        return spec.resolution >= 2
+
+    def near_signature(self, x: Tensor, spec: ImageSpec) -> Tensor:
+        from salience.modalities.image.edges import signatures
+
+        return signatures(x)
+
+    def picture(self, data: Items, row: int) -> Picture.Image:
+        from salience.modalities.image.conversion import thumbnail
+
+        return thumbnail(data, row)
+
+    def thumbnails(self, data: Any) -> pa.Array:
+        from salience.modalities.image.thumbnails import thumbnails
+
+        return thumbnails(data)
+
+
+MODALITY = Image()

@@ -1,0 +1,214 @@
+"""One image file, or its bytes, to an array [c h w]; whatever is wrong with it ends as one short reason.
+
+JPEG goes through torchvision (three times as fast as PIL at 32x32) where its pixels need no resizing; everything else,
+and photographs that shrink by half or more, through PIL, which can skip most of a JPEG's work then.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+
+from salience.modalities.image.headers import (
+    DEEP_MODES,
+    EXTENSIONS,
+    HEAD_BYTES,
+    MAX_PIXELS,
+    Blob,
+    Header,
+    Refused,
+    UnreadableError,
+    formats,
+    has_alpha,
+    jpeg_header,
+    orientation_of,
+    probe,
+    read_bytes,
+    reason_for,
+)
+from salience.modalities.image.square import central_square, square_picture
+from salience.reading import Aspect
+
+__all__ = [
+    "EXTENSIONS",
+    "MAX_PIXELS",
+    "Blob",
+    "Header",
+    "Refused",
+    "Target",
+    "UnreadableError",
+    "decode",
+    "decode_whole",
+    "opaque_light",
+    "probe",
+]
+Answer = TypeVar("Answer")
+GROUNDS = {"white": 255, "black": 0, "grey": 128}
+SURVEYED = 64  # pixels a side at which transparent images are looked at
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # EXIF's orientations
+
+
+@dataclass(frozen=True)
+class Target:
+    """What to decode into: [channels resolution resolution], uint16 where deep, else uint8.
+
+    aspect: what happens to images that are not square;  ground: in GROUNDS, what transparent pixels show
+    """
+
+    channels: int
+    resolution: int
+    deep: bool = False
+    aspect: Aspect = "stretch"
+    ground: str = "white"
+
+
+def decode(blob: Blob, target: Target) -> np.ndarray:
+    """[channels resolution resolution] uint8, or uint16 where the target is deep. Raises UnreadableError."""
+    return _guarded(lambda data: _decode(data, target), blob)
+
+
+def decode_whole(blob: Blob, channels: int, *, deep: bool = False, ground: str = "white") -> np.ndarray:
+    """The same at its own height and width, [channels h w]. Raises UnreadableError."""
+    probe(blob)  # refuses what is too large, or not to be read
+    return _guarded(lambda data: _decode_whole(data, Target(channels, 0, deep, ground=ground)), blob)
+
+
+def opaque_light(blob: Blob) -> np.ndarray | None:
+    """Of an image that may be transparent: how light its pixels are and how opaque, [2 n] from 0 to 1.
+
+    None where no pixel is transparent.  Raises UnreadableError.
+    """
+    return _guarded(_opaque_light, blob)
+
+
+def _guarded(read: Callable[[bytes], Answer], blob: Blob) -> Answer:
+    try:
+        return read(blob if isinstance(blob, bytes) else read_bytes(str(blob)))
+    except UnreadableError:
+        raise
+    except Exception as error:  # decoders raise anything from SyntaxError to struct.error on a damaged file
+        raise UnreadableError(reason_for(error)) from error
+
+
+def _decode(data: bytes, target: Target) -> np.ndarray:
+    header = jpeg_header(data[:HEAD_BYTES])
+    if header and not target.deep and _needs_no_resizing(header, target):
+        pixels = _decode_jpeg(data, target.channels, header.orientation)
+        if pixels is not None:
+            left, top, side = central_square(pixels.shape[2], pixels.shape[1])
+            return np.ascontiguousarray(pixels[:, top : top + side, left : left + side])
+    upright = _upright(data, target, least=2 * target.resolution)
+    return _as_array(square_picture(upright, target.resolution, target.aspect), target.deep)
+
+
+def _needs_no_resizing(header: Header, target: Target) -> bool:
+    sides = (header.width, header.height)
+    return min(sides) == target.resolution and (target.aspect == "crop" or max(sides) == target.resolution)
+
+
+def _decode_whole(data: bytes, target: Target) -> np.ndarray:
+    header = jpeg_header(data[:HEAD_BYTES])
+    pixels = _decode_jpeg(data, target.channels, header.orientation) if header and not target.deep else None
+    return _as_array(_upright(data, target), target.deep) if pixels is None else pixels
+
+
+def _decode_jpeg(data: bytes, channels: int, orientation: int) -> np.ndarray | None:
+    """[c h w] upright, None where torchvision cannot and PIL should try."""
+    decode_jpeg = _torchvision_jpeg()
+    if decode_jpeg is None:
+        return None
+    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    try:
+        pixels: np.ndarray = decode_jpeg(encoded, channels, False).numpy()  # 1 is grey, 3 RGB; False: EXIF is ours
+    except RuntimeError:
+        return None
+    return _turned(pixels, orientation)
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Pixels [c h w] as EXIF's orientation says they are to be shown, as `_TURNS` does with a picture."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(0, 2, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[:, ::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, :, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+@functools.cache
+def _torchvision_jpeg() -> Callable[[torch.Tensor, int, bool], torch.Tensor] | None:
+    """The operator itself: torchvision 0.29 deprecates the function around it. None where there is no such operator."""
+    try:
+        import torchvision.io  # noqa: F401  (registers it)
+
+        operator: Callable[[torch.Tensor, int, bool], torch.Tensor] = torch.ops.image.decode_jpeg.default
+    except (ImportError, AttributeError, RuntimeError):
+        return None
+    return operator
+
+
+def _upright(data: bytes, target: Target, least: int | None = None) -> Image.Image:
+    """least: pixels a side below which a JPEG may not be shrunk while it is decoded; None: not at all"""
+    with Image.open(io.BytesIO(data), formats=formats()) as image:
+        if least is not None:
+            image.draft(None, (least, least))
+        image.load()
+        turn = _TURNS.get(orientation_of(image))
+        upright: Image.Image = image if turn is None else image.transpose(turn)
+    return _deep(upright, target.ground) if target.deep else _shallow(upright, target.channels, target.ground)
+
+
+def _opaque_light(data: bytes) -> np.ndarray | None:
+    with Image.open(io.BytesIO(data), formats=formats()) as image:
+        image.load()
+        if not has_alpha(image):
+            return None
+        small = image.convert("RGBA").reduce(max(1, min(image.size) // SURVEYED)).convert("LA")
+    values = np.asarray(small, dtype=np.float32).reshape(-1, 2).T / 255
+    return None if values[1].min() == 1 else values
+
+
+def _as_array(pixels: Image.Image, deep: bool) -> np.ndarray:
+    """[c h w]"""
+    values = np.asarray(pixels)
+    if deep:
+        values = values.round().clip(0, 65535).astype(np.uint16)
+    return values[None] if values.ndim == 2 else np.ascontiguousarray(values.transpose(2, 0, 1))
+
+
+def _deep(image: Image.Image, ground: str) -> Image.Image:
+    """As float pixels (mode F) of 0..65535, which PIL resizes without loss."""
+    values = np.asarray(image if image.mode in DEEP_MODES else _shallow(image, 1, ground))
+    if values.dtype == np.uint8:
+        values = values.astype(np.float32) * 257
+    if values.min() < 0 or values.max() > 65535:
+        raise UnreadableError("pixels of 32 bits; save it with 8 or 16 bits, or as .npy")
+    return Image.fromarray(values.astype(np.float32))
+
+
+def _shallow(image: Image.Image, channels: int, ground: str) -> Image.Image:
+    """As 8-bit grey or RGB. What is transparent shows the ground."""
+    if image.mode in DEEP_MODES:
+        values = np.asarray(_deep(image, ground))
+        image = Image.fromarray((values / 257).round().astype(np.uint8))
+    if has_alpha(image):
+        image = image.convert("RGBA")
+        behind = Image.new("RGBA", image.size, (*[GROUNDS[ground]] * 3, 255))
+        image = Image.alpha_composite(behind, image)
+    return image.convert("RGB" if channels == 3 else "L")

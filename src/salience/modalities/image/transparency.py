@@ -1,0 +1,84 @@
+"""What transparent images are shown on: white, unless too many of them would vanish on it. A run keeps the choice.
+
+An image vanishes on a ground where its opaque pixels are, on average, hardly darker or lighter than the ground.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from salience.modalities.image.decode import GROUNDS, Blob
+from salience.units import counted
+
+MOST = 500  # images looked at
+LEAST_CONTRAST = 0.1  # of the way from black to white
+TOLERATED = 0.01  # of the transparent images may vanish on white before another ground is tried
+
+
+@dataclass(frozen=True)
+class Transparency:
+    """What was seen of images that may be transparent.
+
+    looked: how many were looked at, of how many;  rows: [n] of those with transparent pixels
+    vanishing: ground -> [n] bool, whether each of them vanishes on it
+    """
+
+    looked: int
+    of: int
+    rows: np.ndarray
+    vanishing: dict[str, np.ndarray]
+
+    @property
+    def ground(self) -> str:
+        """The ground for a new run."""
+        if not len(self.rows) or self.vanishing["white"].mean() <= TOLERATED:
+            return "white"
+        return min(GROUNDS, key=lambda ground: int(self.vanishing[ground].sum()))
+
+    def notes(self, ground: str, name: Callable[[int], str]) -> tuple[str, ...]:
+        """What is done, and what is lost by it.  name: of a row"""
+        if not len(self.rows):
+            return ()
+        among = f" of {self.looked:,} looked at" if self.looked < self.of else ""
+        lost = self.rows[self.vanishing[ground]]
+        white = int(self.vanishing["white"].sum())
+        why = f", as {counted(white, 'image')} would vanish on white" if ground != "white" and white else ""
+        notes = [f"transparent parts of {counted(len(self.rows), 'image')}{among} show {ground}{why}"]
+        if len(lost):
+            examples = ", ".join(name(row) for row in lost[:3])
+            notes.append(
+                f"{counted(len(lost), 'image')}{among} cannot be told from the {ground} behind: {examples}; "
+                "save such images with a ground of their own"
+            )
+        return tuple(notes)
+
+
+Look = Callable[[Sequence[Blob]], list[np.ndarray | str | None]]
+
+
+def survey(candidates: np.ndarray, chunks: Callable[[], Iterable[list[Blob]]], look: Look) -> Transparency:
+    """Looks at images that may be transparent, evenly spread over the source.
+
+    candidates: [m] their rows;  chunks: gives all images, in order
+    look: `opaque_light` of some images, or why one cannot be read
+    """
+    chosen = candidates[np.linspace(0, len(candidates) - 1, min(MOST, len(candidates))).round().astype(int)]
+    rows, seen = [], []
+    start = 0
+    for chunk in chunks() if len(chosen) else ():
+        here = chosen[(chosen >= start) & (chosen < start + len(chunk))]
+        for row, found in zip(here, look([chunk[row - start] for row in here]), strict=True):
+            if isinstance(found, np.ndarray):
+                rows.append(row)
+                seen.append([_vanishes(found, level) for level in GROUNDS.values()])
+        start += len(chunk)
+    each = np.array(seen, dtype=bool).reshape(-1, len(GROUNDS)).T
+    return Transparency(len(chosen), len(candidates), np.array(rows, int), dict(zip(GROUNDS, each, strict=True)))
+
+
+def _vanishes(light_and_opacity: np.ndarray, level: int) -> bool:
+    light, opacity = light_and_opacity
+    return bool((opacity * np.abs(light - level / 255)).sum() <= LEAST_CONTRAST * opacity.sum())

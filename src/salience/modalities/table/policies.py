@@ -1,0 +1,27 @@
+"""The view policy of tables."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from salience.modalities.table.unit import column_widths
+from salience.views.policy import Policy, Shape
+from salience.views.random import Keys
+
+
+def table(x: Tensor, keys: Keys, shape: Shape) -> Tensor:
+    """Rows: each column is hidden with probability 0.3, the numbers left get noise of a tenth of their spread.
+
+    Of a part, six columns in ten are hidden. Hidden means 0: the mean of a number, no category.  x: [n width] -> the
+    same. (SCARF takes another row's value instead; that row would depend on the batch.)
+    """
+    widths = column_widths(shape.spec)
+    numbers = torch.tensor([column.kind == "number" for column in shape.spec.columns], device=x.device)
+    column = torch.repeat_interleave(torch.tensor(widths, device=x.device), output_size=sum(widths))  # of each value
+    noise = 0.1 * numbers * keys.fold("noise").normal(len(widths))
+    seen = ~keys.fold("hide").chance(0.6 if shape.part else 0.3, len(widths))
+    return (x + noise[:, column]) * seen[:, column]
+
+
+POLICIES: dict[str, Policy] = {"table": table}

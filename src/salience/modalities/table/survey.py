@@ -1,0 +1,261 @@
+"""What a table holds: the kind of every column, found in one pass, and a note on each decision.
+
+A column of texts is one of numbers where most of its cells are numbers: at least nine in ten of them, or more than half
+where the others are only a few words again and again, such as "?" and "unknown". The others are then missing values.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from salience.modalities.table import cells
+from salience.modalities.table.cells import MISSING_WORDS, Rules
+from salience.modalities.table.findings import Finding, grouped, mixed, on_category, on_numbers, quoted
+from salience.modalities.table.spec import Column
+from salience.reading import AS_FOUND, Reading
+
+MOST_CATEGORIES = 1000
+FEW_ROWS = 20
+FEW_WORDS = 3
+MOSTLY = 0.9
+SAMPLE = 100  # texts of a chunk that are looked at for their decimal sign
+INDEX = "__index_level_"
+NAMELESS = ("Unnamed: ", INDEX)  # as readers and pandas call columns without a name
+NUMERIC = ("number", "date", "duration")
+SMALL = (np.float32, np.float16, np.int8, np.uint8, np.int16, np.uint16)  # float32 holds them
+ALL_MISSING = "all its cells are missing"
+
+
+@dataclass
+class Seen:
+    """What was seen of one column so far.
+
+    kinds: of its chunks;  wide: as a column of numbers it needs float64
+    cells, numbers: texts that are no words for a missing value, and those of them that are numbers
+    odd: a text that is no number -> the row where it was first;  odd_cells: how many there are
+    words: words that pandas knows for a missing value -> how often;  named: there are words that the user named
+    texts: the different texts, as far as they may be categories;  padded: a whole number begins with a zero
+    forms: a way to write numbers that needs a note -> the first such text and its row
+    signs: decimal signs that can be no other -> how often
+    numbering: the numbers, of a column without a name
+    """
+
+    kinds: set[str] = field(default_factory=set)
+    wide: bool = False
+    cells: int = 0
+    numbers: int = 0
+    odd: dict[str, int] = field(default_factory=dict)
+    odd_cells: int = 0
+    words: Counter[str] = field(default_factory=Counter)
+    named: bool = False
+    texts: set[str] = field(default_factory=set)
+    padded: bool = False
+    forms: dict[str, tuple[str, int]] = field(default_factory=dict)
+    signs: Counter[str] = field(default_factory=Counter)
+    numbering: list[np.ndarray] = field(default_factory=list)
+
+    def are_mostly_numbers(self) -> bool:
+        """Whether a column of texts is one of numbers."""
+        few_words = len(self.odd) <= FEW_WORDS and self.numbers > self.cells / 2
+        return few_words or (self.numbers > 0 and self.numbers >= MOSTLY * self.cells)
+
+    def are_mixed(self) -> bool:
+        """Whether most cells are numbers, and too many others are not."""
+        return self.numbers > self.cells / 2 and not self.are_mostly_numbers()
+
+    def number_the_rows(self, *, index: bool) -> bool:
+        """Whether the cells of a column without a name are the numbers from 0 or 1 on, each once, in any order.
+
+        index: pandas says that it was an index, perhaps of some of the rows: then any different whole numbers will do
+        """
+        if not self.numbering or self.odd:
+            return False
+        numbers = np.concatenate(self.numbering)
+        ordered = np.sort(numbers)
+        if index:
+            whole = np.isfinite(numbers).all() and (numbers >= 0).all() and (numbers % 1 == 0).all()
+            return bool(whole) and len(np.unique(numbers)) == len(numbers)
+        return any(np.array_equal(ordered, np.arange(first, first + len(numbers))) for first in (0, 1))
+
+
+class Survey:
+    """Takes in a table chunk by chunk; what it holds is known after the last one.
+
+    texts: every cell is a text as it stood in a file;  reading: what the user said;  comma: a text such as 1,234, which
+    may have a decimal comma or a thousands separator, has a decimal comma where nothing in the table says more
+    """
+
+    def __init__(self, *, texts: bool, reading: Reading = AS_FOUND, comma: bool = False) -> None:
+        self.texts, self.reading, self.comma = texts, reading, comma
+        self.rows = 0
+        self.seen: dict[str, Seen] = {}
+        self.missing = tuple(reading.missing or ())
+        self._lenient = Rules(reading.decimal or ".", reading.decimal is not None, self.missing)
+
+    @cached_property
+    def rules(self) -> Rules:
+        """How its numbers are written."""
+        if self.reading.decimal is not None:
+            return self._lenient
+        signs = sum((seen.signs for seen in self.seen.values() if seen.are_mostly_numbers()), Counter())
+        either = any("either," in seen.forms for seen in self.seen.values())
+        comma = signs[","] > signs["."] or (self.comma and either and not signs["."])
+        return Rules("," if comma else ".", False, self.missing)
+
+    @property
+    def wide(self) -> bool:
+        """Whether a column of numbers holds more than float32 can."""
+        return any(seen.wide and self.kind(name) in NUMERIC for name, seen in self.seen.items())
+
+    def add(self, frame: pd.DataFrame) -> None:
+        for name in map(str, frame.columns):
+            column = cells.plain(frame[name])
+            seen = self.seen.setdefault(name, Seen())
+            kind = cells.kind_of(column)
+            if kind is None:
+                continue
+            seen.kinds.add(kind)
+            seen.wide |= column.dtype not in SMALL
+            if kind == "text":
+                self._add_texts(seen, column)
+            elif kind == "category":
+                self._add_categories(seen, cells.texts_of(column))
+            if name.startswith(NAMELESS) and kind in ("number", "text"):
+                seen.numbering.append(cells.numbers_in(column, self._lenient).values)
+        self.rows += len(frame)
+
+    def _add_categories(self, seen: Seen, texts: pd.Series) -> None:
+        if len(seen.texts) <= MOST_CATEGORIES:
+            seen.texts.update(text for text in texts.dropna().unique() if text.strip() not in self.missing)
+
+    def _add_texts(self, seen: Seen, column: pd.Series) -> None:
+        texts = cells.texts_of(column).reset_index(drop=True)
+        read = cells.numbers_in(texts, self._lenient)
+        self._add_categories(seen, texts)
+        numbers = ~np.isnan(read.values)
+        seen.numbers += int(numbers.sum())
+        seen.odd_cells += int(read.odd.sum())
+        seen.cells += int((numbers | read.odd).sum())
+        if len(seen.odd) <= MOST_CATEGORIES:
+            for row, text in texts[read.odd].drop_duplicates().items():
+                seen.odd.setdefault(text, self.rows + int(str(row)))
+        words = texts[~numbers & ~read.odd].dropna()
+        seen.words.update(word for word in words if word.strip() in MISSING_WORDS - {*self.missing})
+        seen.named |= any(word.strip() in self.missing for word in words)
+        seen.padded |= not self.texts and bool(texts[numbers].str.match(r"-?0\d").any())
+        fractions = np.isfinite(read.values) & (np.modf(read.values)[0] != 0)
+        self._add_forms(seen, texts[read.written], texts[fractions & ~read.written])
+
+    def _add_forms(self, seen: Seen, written: pd.Series, fractions: pd.Series) -> None:
+        """written: numbers in need of a note, first of them first;  fractions: numbers with a decimal point"""
+        percent = written.str.rstrip().str.endswith("%")
+        for texts in (written[percent].head(1), written[~percent].head(SAMPLE), fractions.head(SAMPLE)):
+            for row, text in texts.items():
+                sign = cells.decimal_sign(text)
+                seen.signs.update([sign] if sign else [])
+                seen.forms.setdefault(_form(text, sign), (text, self.rows + int(str(row))))
+
+    def kind(self, name: str) -> str:
+        """number, date, duration, category, or why the column is left out."""
+        seen = self.seen[name]
+        if not seen.kinds:
+            return ALL_MISSING
+        if seen.number_the_rows(index=name.startswith(INDEX)):
+            return "it numbers the rows"
+        known = (*NUMERIC, "category", "text")
+        if reason := next((kind for kind in sorted(seen.kinds) if kind not in known), None):
+            return reason
+        if self._reads_as_numbers(seen):
+            return "number"
+        if seen.kinds <= {"text", "category"}:
+            return self._category(seen)
+        return next(iter(seen.kinds)) if len(seen.kinds) == 1 else f"it holds a {' and a '.join(sorted(seen.kinds))}"
+
+    def _reads_as_numbers(self, seen: Seen) -> bool:
+        """Whether a column of texts is one of numbers.
+
+        Where a source knows numbers, plain numbers that are texts all the same were made texts on purpose. They stay
+        texts as far as they can be categories, and so do texts such as 007.
+        """
+        if not (seen.kinds <= {"text", "number"} and "text" in seen.kinds and seen.are_mostly_numbers()):
+            return False
+        on_purpose = not (seen.odd or seen.words or seen.named or seen.forms.keys() - {"point", "either."})
+        return self.texts or not (seen.padded or (on_purpose and self._category(seen) == "category"))
+
+    def _category(self, seen: Seen) -> str:
+        if len(seen.texts) > MOST_CATEGORIES:
+            return f"more than {MOST_CATEGORIES:,} different texts"
+        many = len(seen.texts) > self.rows / 2 and self.rows > FEW_ROWS
+        if many and seen.are_mixed():
+            return mixed(seen)
+        if many:
+            return f"{len(seen.texts):,} different texts in {self.rows:,} rows name the rows"
+        return "category" if seen.texts else ALL_MISSING
+
+    def holds_numbers(self, name: str) -> bool:
+        """Whether it can be a column of numbers, as it was one in training."""
+        seen = self.seen[name]
+        fit = seen.are_mostly_numbers() or not seen.odd
+        return seen.kinds <= {*NUMERIC, "category"} or (seen.kinds <= {*NUMERIC, "text"} and fit)
+
+    def columns(self) -> tuple[tuple[Column, ...], tuple[str, ...]]:
+        """The columns that are used, and notes: on what is left out, and on how the others are read."""
+        used: list[Column] = []
+        left_out: list[Finding] = []
+        for name, seen in self.seen.items():
+            kind = self.kind(name)
+            if kind in NUMERIC:
+                used.append(Column(name))
+            elif kind == "category":
+                used.append(Column(name, "category", tuple(sorted(seen.texts))))
+            else:
+                left_out.append((kind, name, f"is left out: {kind}"))
+        return tuple(used), (*grouped(left_out), *self.notes(used))
+
+    def notes(self, columns: Iterable[Column]) -> tuple[str, ...]:
+        """On how the cells of these columns are read."""
+        found: list[Finding] = []
+        for column in columns:
+            seen = self.seen[column.name]
+            on = (
+                on_category(seen, column.categories)
+                if column.kind == "category"
+                else on_numbers(seen, self.rules, typed=not self.texts)
+            )
+            found += [(what, column.name, words) for what, words in on]
+        return (*self._on_decimals([column.name for column in columns if column.kind == "number"]), *grouped(found))
+
+    def _on_decimals(self, names: list[str]) -> tuple[str, ...]:
+        if self.reading.decimal is not None or self.rules.decimal == ".":
+            return ()
+        forms = [(name, form) for form in ("comma", "either,") for name in names if form in self.seen[name].forms]
+        where = [(name, *self.seen[name].forms[form]) for name, form in forms]
+        return tuple(
+            f"numbers are read with a decimal comma, such as {quoted(text)} in row {row} of column {quoted(name)}; "
+            "--decimal . reads them with a decimal point"
+            for name, text, row in where[:1]
+        )
+
+
+def survey(chunks: Iterable[pd.DataFrame], *, texts: bool, reading: Reading = AS_FOUND, comma: bool = False) -> Survey:
+    """Looks through a table once."""
+    found = Survey(texts=texts, reading=reading, comma=comma)
+    for frame in chunks:
+        found.add(frame)
+    return found
+
+
+def _form(text: str, sign: str | None) -> str:
+    """comma, point: a decimal sign beyond doubt;  "either," "either.": 1,234, 1.234;  percent;  grouped: the rest"""
+    if text.rstrip().endswith("%"):
+        return "percent"
+    if sign is None:
+        return next((f"either{either}" for either in ",." if either in text), "grouped")
+    alone = text.count(sign) == 1 and len(set(text) & set(",.")) == 1
+    return {",": "comma", ".": "point"}[sign] if alone else "grouped"
