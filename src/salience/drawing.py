@@ -37,10 +37,10 @@ def any_letters() -> Iterator[None]:
 
 def text_picture(text: str) -> Image:
     """A few lines of text as a small picture, for items that have no better one."""
-    from PIL import Image as images
     from PIL import ImageDraw
+    from PIL.Image import new
 
     lines = [line[:40] for line in text.splitlines()[:8]] or [""]
-    drawn = images.new("L", (6 * max(map(len, lines)) + 8, 12 * len(lines) + 8), 255)
+    drawn = new("L", (6 * max(map(len, lines)) + 8, 12 * len(lines) + 8), 255)
     ImageDraw.Draw(drawn).multiline_text((4, 4), "\n".join(lines), fill=0)
     return drawn

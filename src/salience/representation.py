@@ -375,7 +375,8 @@ def _matching(dataset: Dataset, spec: Spec) -> Dataset:
         has, needs = ("×".join(map(str, s.shape)) for s in (dataset.spec, spec))
         raise UserError(
             f"source: {dataset.name} holds {dataset.spec.modality.name} items of {has}, the run needs "
-            f"{spec.modality.name} items of {needs} with the same values or columns; open it with open_data(source, spec=representation.spec)"
+            f"{spec.modality.name} items of {needs} with the same values or columns; "
+            "open it with open_data(source, spec=representation.spec)"
         )
     return dataset
 

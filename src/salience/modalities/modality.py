@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from salience.fields.content import Found
     from salience.fields.source import Source
     from salience.fields.stored import Stored
+    from salience.modalities.patches import Patches
     from salience.nets.adversaries import Strongest
     from salience.nets.encoder import Encoder
     from salience.nets.inputs import Input
@@ -131,7 +132,8 @@ class Modality(ABC, Generic[S]):
     spec: the class of its specs
     extensions: endings of files that `source` reads, such as ".wav"
     default_encoder: by name
-    offers: what a method may need beyond views, a decoder and an encoder; see `Method.needs`
+    offers: what a method may need beyond views and an encoder, see `Method.needs`: "vectors", items are all of one
+        shape, so that they can be decoded and taken by dense layers; "colours", "sizes", "raster" of images
     pictured: items are pictures, best drawn side by side; other items are drawn as rows of values
     takes: which of the options of `open_data` change how its items are stored: "resolution"
     """
@@ -141,7 +143,7 @@ class Modality(ABC, Generic[S]):
     spec: ClassVar[type[Spec]]
     extensions: ClassVar[tuple[str, ...]] = ()
     default_encoder: ClassVar[str] = "mlp"
-    offers: ClassVar[frozenset[str]] = frozenset()
+    offers: ClassVar[frozenset[str]] = frozenset({"vectors"})
     pictured: ClassVar[bool] = False
     takes: ClassVar[frozenset[str]] = frozenset()
 
@@ -297,6 +299,13 @@ class Modality(ABC, Generic[S]):
         from salience.nets.decoder import dense_decoder
 
         return dense_decoder(spec, dim, (256, 256))
+
+    def patches(self, spec: S, side: int | None = None) -> Patches:
+        """How items are cut into tokens.  side: of a patch; None takes what suits the items
+
+        Raises UserError where this kind of data has no tokens.
+        """
+        raise UserError(f"source: {self.plural} are not cut into tokens")
 
     def make_judge(
         self, name: str, spec: S, *, channels: int, strides: int | None, fetch: bool

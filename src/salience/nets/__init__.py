@@ -2,7 +2,7 @@
 
 from salience.nets.decoder import Dictionary, dense_decoder, make_decoder
 from salience.nets.dense import dense_encoder, followed_by, halving, item_by_item, last_layer, require_dense
-from salience.nets.encoder import Encoder
+from salience.nets.encoder import Encoder, encode_together
 from salience.nets.features import Features, keep_scale
 from salience.nets.heads import head
 from salience.nets.inputs import Input, input_width, make_input
@@ -17,6 +17,7 @@ __all__ = [
     "dense_decoder",
     "dense_encoder",
     "distance",
+    "encode_together",
     "follow",
     "followed_by",
     "halving",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
+from salience.batch import Batch
 from salience.nets.inputs import Input
 
 if TYPE_CHECKING:
@@ -51,6 +54,13 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """x on the unit scale, such as [n c h w] -> [n dim].  mask: [n t], which tokens of ragged items are real"""
         return self.body(self.input(x)) if mask is None else self.body(self.input(x), mask)
+
+
+def encode_together(encoder: nn.Module, views: Sequence[Batch]) -> Tensor:
+    """Views of one size, in one pass where they are dense.  -> [views*n dim], view after view"""
+    if any(view.mask is not None or not isinstance(view.x, Tensor) for view in views):
+        return torch.cat([encoder(view.x, view.mask) for view in views])
+    return encoder(torch.cat([view.x for view in views]))
 
 
 def mlp(width: int, hidden: tuple[int, ...] = (256, 256)) -> tuple[nn.Sequential, int]:

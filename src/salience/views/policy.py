@@ -1,4 +1,7 @@
-"""A view policy: what counts as the same thing. A unit-scale batch in, one view of each item out."""
+"""A view policy: what counts as the same thing. A unit-scale batch in, one view of each item out.
+
+Of ragged items, a policy takes the mask of real tokens too, and gives the views and their mask.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,9 @@ class Shape:
     part: bool = False
 
 
-Policy = Callable[[Tensor, Keys, Shape], Tensor]
+Policy = Callable[..., Any]  # (x, keys, shape) -> x, or (x, keys, shape, mask) -> (x, mask)
 
 
-def identity(x: Tensor, keys: Keys, shape: Shape) -> Tensor:
+def identity(x: Tensor, keys: Keys, shape: Shape, mask: Tensor | None = None) -> Any:
     """The item as it is; for methods that corrupt it themselves, and for comparison."""
-    return x
+    return x if mask is None else (x, mask)

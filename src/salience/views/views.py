@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -36,14 +37,17 @@ class Draw(nn.Module):
         self.policy = policy
         self.shape = shape
 
-    def forward(self, x: Tensor, state: Tensor) -> Tensor:
+    def forward(self, x: Tensor, state: Tensor, mask: Tensor | None = None) -> Any:
         """x: unit scale, [n c h w] or [n width]; state: [n] int64, the keys -> [n c side side] or [n width]
 
+        mask: [n t], which tokens of ragged items are real; the policy then gives views and their mask
         Always in float32: eight bits of a coordinate are a pixel of a large image.
         """
         device = state.device.type
         with torch.autocast(device if device != "meta" else "cpu", enabled=False):
-            return self.policy(x, Keys(state), self.shape)
+            if mask is None:
+                return self.policy(x, Keys(state), self.shape)
+            return self.policy(x, Keys(state), self.shape, mask)
 
 
 class Views(nn.Module):
@@ -75,29 +79,32 @@ class Views(nn.Module):
 
         x: [n c h w] -> [n c h w], local views [n c side side];  table: [n columns] -> [n width]
         """
-        x = self.unit(batch.x)
+        clean = batch.with_x(self.unit(batch.x))
         keys = Keys.of(at.seed, at.epoch, batch.index)
-        return {role: [batch.with_x(self._view(x, keys, role, i)) for i in range(n)] for role, n in self.roles.items()}
+        return {role: [self._view(clean, keys, role, number) for number in range(n)] for role, n in self.roles.items()}
 
     def one(self, batch: Batch, at: Progress, role: str = "global", number: int = 0) -> Batch:
         """A single one of the views that a call would give: number `number` of this role."""
         keys = Keys.of(at.seed, at.epoch, batch.index)
-        return batch.with_x(self._view(self.unit(batch.x), keys, role, number))
+        return self._view(batch.with_x(self.unit(batch.x)), keys, role, number)
 
-    def unit(self, x: Tensor) -> Tensor:
+    def unit(self, x: Any) -> Any:
         """Values as stored -> unit scale, unaltered."""
         return self.spec.modality.unit(x, self.spec)
 
-    def _view(self, x: Tensor, keys: Keys, role: str, number: int) -> Tensor:
+    def _view(self, clean: Batch, keys: Keys, role: str, number: int) -> Batch:
         """One view of every item; large batches in parts, so that intermediate results stay small and in cache."""
         if role == _CLEAN:
-            return x
-        state = keys.fold(role, number).settled()
+            return clean
+        x, state = clean.x, keys.fold(role, number).settled()
         draw = self.draw_local if role == _LOCAL and self.draw_local is not None else self.draw
+        if clean.mask is not None:
+            x, mask = draw(x, state, clean.mask)
+            return replace(clean, x=x, mask=mask)
         size = _part_size(x) if isinstance(x, Tensor) else len(state)
         if size >= len(state):
-            return draw(x, state)
-        return torch.cat([draw(*part) for part in zip(x.split(size), state.split(size), strict=True)])
+            return clean.with_x(draw(x, state))
+        return clean.with_x(torch.cat([draw(*part) for part in zip(x.split(size), state.split(size), strict=True)]))
 
     def extra_repr(self) -> str:
         return f"{self.policy!r}, roles={self.roles}"
@@ -128,10 +135,10 @@ def _policy_of(name: str, spec: Spec) -> Policy:
         return identity
     if name not in modality.policies:
         near = difflib.get_close_matches(name, modality.policies, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = f"did you mean {near[0]!r}? " if near else f"take {default_policy(spec)[0]!r}, or another: "
         raise UserError(
-            f"views: {name!r} is no policy for {modality.name} data; {hint or f'take {default_policy(spec)[0]!r}, or another: '}"
-            f"there are {', '.join([*modality.policies, *ANY])}"
+            f"views: {name!r} is no policy for {modality.name} data; "
+            f"{hint}there are {', '.join([*modality.policies, *ANY])}"
         )
     modality.refuse_policy(name, spec)
     return modality.policy(name)

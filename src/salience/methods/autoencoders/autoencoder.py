@@ -34,6 +34,8 @@ class Autoencoder(Method):
     dim: width of the code, less than the number of values of an item
     """
 
+    needs = ("vectors",)
+
     def __init__(self, encoder: Encoder, decoder: nn.Module, *, dim: Annotated[int, Ge(1)] = 64):
         super().__init__(encoder)
         self.decoder = decoder

@@ -61,6 +61,8 @@ class ContractiveAutoencoder(Method):
     estimate: "exact" takes a backward pass a unit, "hutchinson" one in all; by default exact up to 16 units
     """
 
+    needs = ("vectors",)
+
     def __init__(
         self,
         encoder: Encoder,

@@ -31,6 +31,8 @@ class DeepAutoencoder(Method):
     depth: how many layers there are before the code, and after it
     """
 
+    needs = ("vectors",)
+
     default_encoder = "mlp"
 
     def __init__(

@@ -39,6 +39,8 @@ class DenoisingAutoencoder(Method):
         masking, 0.3 for gaussian, 0.1 for salt-and-pepper
     """
 
+    needs = ("vectors",)
+
     def __init__(
         self,
         encoder: Encoder,

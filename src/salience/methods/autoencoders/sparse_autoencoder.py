@@ -87,6 +87,8 @@ class SparseAutoencoder(Method):
     sparsity: the mean activation that is wanted of a unit, for "kl"
     """
 
+    needs = ("vectors",)
+
     def __init__(
         self,
         encoder: Encoder,

@@ -48,6 +48,8 @@ class StackedAutoencoder(Staged):
         "labels"; by default labels where the training sees some; "none" leaves the layers as they are
     """
 
+    needs = ("vectors",)
+
     default_encoder = "mlp"
     learning_rate = 1e-3
 

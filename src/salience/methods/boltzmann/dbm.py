@@ -56,6 +56,8 @@ class DBM(Staged):
     chains: how many persistent states of the model there are
     """
 
+    needs = ("vectors",)
+
     default_encoder = "mlp"
     learning_rate = 3e-3
     states: Tensor

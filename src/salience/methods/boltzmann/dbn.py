@@ -56,6 +56,8 @@ class DBN(Staged):
         training may see some
     """
 
+    needs = ("vectors",)
+
     default_encoder = "mlp"
     learning_rate = 3e-3
 

@@ -95,6 +95,8 @@ class RBM(Method):
     chains: how many persistent states there are
     """
 
+    needs = ("vectors",)
+
     default_encoder = "mlp"
     learning_rate = 1e-2
     betas = (0.0, 0.999)  # persistent chains do not follow weights that have momentum

@@ -69,7 +69,7 @@ class BarlowTwins(Method):
         return cls(encoder, context.make_views({"global": 2}), **settled(options, dim=4 * encoder.dim))
 
     def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        a, b = (self.projector(self.encoder(view.x)) for view in self.views(batch, at)["global"])
+        a, b = (self.projector(self.encoder(view.x, view.mask)) for view in self.views(batch, at)["global"])
         terms = barlow_twins_loss(a, b, redundancy=self.redundancy)
         return {"loss": terms["invariance"] + terms["redundancy"]} | terms
 

@@ -65,14 +65,14 @@ class BYOL(Method):
         return cls(encoder, context.make_views({"global": 2}), **settled(options, hidden=2 * encoder.dim))
 
     def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        a, b = (view.x for view in self.views(batch, at)["global"])
-        first, second = (self.predictor(self.projector(self.encoder(x))) for x in (a, b))
-        return {"loss": byol_loss(first, self.target(b)) + byol_loss(second, self.target(a))}
+        a, b = self.views(batch, at)["global"]
+        first, second = (self.predictor(self.projector(self.encoder(view.x, view.mask))) for view in (a, b))
+        return {"loss": byol_loss(first, self.target(b.x, b.mask)) + byol_loss(second, self.target(a.x, a.mask))}
 
     @torch.no_grad()
-    def target(self, x: Tensor) -> Tensor:
+    def target(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The teacher's projection of a view.  [n ...] -> [n dim]"""
-        return self.teacher_projector(self.teacher_encoder(x))
+        return self.teacher_projector(self.teacher_encoder(x, mask))
 
     def after_step(self, at: Progress) -> None:
         momentum = cosine(self.momentum, 1.0, at.fraction)

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.distributed import gather
 from salience.methods.base import Auto, Context, Method, cosine, full_precision, settled
-from salience.nets import Encoder, distance, follow, teacher_of
+from salience.nets import Encoder, distance, encode_together, follow, teacher_of
 from salience.views import Views
 
 COOLEST, WARM_UP = 0.04, 0.1  # the teacher's first temperature, and the share of steps over which it rises
@@ -130,11 +130,13 @@ class DINO(Method):
         return cls(encoder, context.make_views(roles, local_side=encoder.local_side), **options)
 
     def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        crops = [torch.cat([view.x for view in views]) for views in self.views(batch, at).values() if views]
-        features = torch.cat([self.encoder(x) for x in crops])  # one pass for each size
+        crops = [views for views in self.views(batch, at).values() if views]
+        features = torch.cat([encode_together(self.encoder, views) for views in crops])  # one pass for each size
         student = self.projector(features).unflatten(0, (-1, len(batch)))  # [crops n k]
         with torch.no_grad():
-            teacher = self.teacher_projector(self.teacher_encoder(crops[0])).unflatten(0, (2, len(batch)))
+            teacher = self.teacher_projector(encode_together(self.teacher_encoder, crops[0])).unflatten(
+                0, (2, len(batch))
+            )
             self.mean_output = teacher.mean(dim=(0, 1), dtype=self.centre.dtype)
         temperatures = {"student_temperature": self.student_temperature, "teacher_temperature": self.sharpness(at)}
         return {"loss": dino_loss(student, teacher, self.centre, **temperatures)}

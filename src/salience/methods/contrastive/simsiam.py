@@ -60,7 +60,7 @@ class SimSiam(Method):
         return cls(encoder, context.make_views({"global": 2}), **options)
 
     def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        z1, z2 = (self.projector(self.encoder(view.x)) for view in self.views(batch, at)["global"])
+        z1, z2 = (self.projector(self.encoder(view.x, view.mask)) for view in self.views(batch, at)["global"])
         p1, p2 = self.predictor(z1), self.predictor(z2)
         return {"loss": (simsiam_loss(p1, z2) + simsiam_loss(p2, z1)) / 2}
 

@@ -75,7 +75,7 @@ class SupCon(Method):
         return cls(context.make_encoder(), context.make_views({"global": 2}), **options)
 
     def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        a, b = (self.projector(self.encoder(view.x)) for view in self.views(batch, at)["global"])
+        a, b = (self.projector(self.encoder(view.x, view.mask)) for view in self.views(batch, at)["global"])
         return {"loss": supcon_loss(a, b, batch.label, temperature=self.temperature)}
 
     def collapsed_loss(self, n: int) -> float:

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.distributed import gather
 from salience.methods.base import Auto, Context, Method, full_precision, settled
-from salience.nets import Encoder, head
+from salience.nets import Encoder, encode_together, head
 from salience.views import Views
 
 LATEST = 0.05  # share of a step in the mean over the latest ones
@@ -125,8 +125,8 @@ class SwAV(Method):
         return cls(encoder, context.make_views(roles, local_side=encoder.local_side), **options)
 
     def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        crops = [torch.cat([view.x for view in views]) for views in self.views(batch, at).values() if views]
-        features = torch.cat([self.encoder(x) for x in crops])  # one pass for each size
+        crops = [views for views in self.views(batch, at).values() if views]
+        features = torch.cat([encode_together(self.encoder, views) for views in crops])  # one pass for each size
         z = F.normalize(self.projector(features), dim=1)
         scores = self.scorer(z).unflatten(0, (-1, len(batch)))  # [crops n k]
         self.latest = z.detach().unflatten(0, (-1, len(batch)))[:2].transpose(0, 1)

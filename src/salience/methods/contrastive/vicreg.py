@@ -90,7 +90,7 @@ class VICReg(Method):
         return cls(encoder, context.make_views({"global": 2}), **settled(options, dim=4 * encoder.dim))
 
     def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        a, b = (self.projector(self.encoder(view.x)) for view in self.views(batch, at)["global"])
+        a, b = (self.projector(self.encoder(view.x, view.mask)) for view in self.views(batch, at)["global"])
         terms = vicreg_loss(a, b)
         weights = {"invariance": self.invariance, "variance": self.variance, "covariance": self.covariance}
         weighted = torch.stack([weights[name] * term for name, term in terms.items()]).sum()

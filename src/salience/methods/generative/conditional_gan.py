@@ -73,7 +73,7 @@ class ConditionalGAN(Adversarial):
     blocks: of two convolutions each, that the generator adds to one another
     """
 
-    needs = ("sizes",)
+    needs = ("vectors", "sizes")
     judged_by_neighbours = False  # it enlarges; nothing asks its representation to tell items apart
     learning_rate = 2e-4
     betas = (0.5, 0.999)

@@ -57,6 +57,8 @@ class CRVAE(Method):
         codes less, down to nothing; such a run embeds and rates, and does not rebuild
     """
 
+    needs = ("vectors",)
+
     old_keys: Tensor
     written: Tensor
 

@@ -45,6 +45,8 @@ class DFCVAE(Method):
     layers: how many of its layers are compared, the first ones
     """
 
+    needs = ("vectors",)
+
     def __init__(
         self,
         encoder: Encoder,

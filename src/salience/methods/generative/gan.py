@@ -120,6 +120,8 @@ class GAN(Adversarial):
     smoothing: how far from sure the discriminator should be of real items; 0.1 is usual where it wins too easily
     """
 
+    needs = ("vectors",)
+
     learning_rate = 2e-4
     betas = (0.5, 0.999)
 

@@ -159,6 +159,8 @@ class VAE(Method):
         codes less, down to nothing; such a run embeds and rates, and does not rebuild
     """
 
+    needs = ("vectors",)
+
     def __init__(
         self,
         encoder: Encoder,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from salience.fields.built import Built, Options
     from salience.fields.content import Found
     from salience.modalities.image.input import ImageInput
+    from salience.modalities.patches import Patches
     from salience.nets.adversaries import Strongest
     from salience.nets.encoder import Encoder
     from salience.views.policy import Policy
@@ -40,7 +41,7 @@ class Image(Modality[ImageSpec]):
     plural = "images"
     spec = ImageSpec
     default_encoder = "convnet"
-    offers = frozenset({"colours", "sizes", "raster"})
+    offers = frozenset({"vectors", "colours", "sizes", "raster"})
     pictured = True
     takes = frozenset({"resolution"})
     policies: ClassVar[Mapping[str, str]] = {
@@ -186,6 +187,12 @@ class Image(Modality[ImageSpec]):
         from salience.modalities.image.decoder import ConvDecoder
 
         return ConvDecoder(dim, spec)
+
+    def patches(self, spec: ImageSpec, side: int | None = None) -> Patches:
+        from salience.modalities.image.patches import ImagePatches
+
+        fitting = [one for one in (16, 8, 4, 2) if spec.resolution % one == 0 and spec.resolution // one >= 7]
+        return ImagePatches(spec, side or (fitting[0] if fitting else 1))
 
     def make_judge(
         self, name: str, spec: ImageSpec, *, channels: int, strides: int | None, fetch: bool
