@@ -132,3 +132,37 @@ def test_what_is_public_is_what_its_module_has_under_that_name(name):
     found = getattr(salience, name)
     assert found is getattr(import_module(where), name)
     assert found.__name__ == name
+
+
+KINDS_OF_DATA = sorted(path.name for path in (SOURCE / "modalities").iterdir() if (path / "spec.py").exists())
+
+
+def told_apart(path: Path) -> list[str]:
+    """Where a file tells kinds of data apart by their names, or looks into their specs by class."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Compare | ast.Dict | ast.Set | ast.Tuple | ast.List | ast.Subscript | ast.MatchValue):
+            inside = [one for one in ast.walk(node) if isinstance(one, ast.Constant) and one.value in KINDS_OF_DATA]
+            found += [f"line {one.lineno}: {one.value!r}" for one in inside]
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
+            specs = [name for name in ("ImageSpec", "TableSpec") if name in ast.unparse(node.args[1])]
+            found += [f"line {node.lineno}: isinstance of {name}" for name in specs]
+    return found
+
+
+def test_the_names_of_kinds_of_data_are_found():
+    assert KINDS_OF_DATA == ["image", "table"]
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if "modalities" not in path.parts], ids=lambda path: str(path.relative_to(SOURCE))
+)
+def test_no_other_part_tells_kinds_of_data_apart(path):
+    assert not told_apart(path)
+
+
+def test_telling_kinds_of_data_apart_is_noticed(tmp_path):
+    path = tmp_path / "module.py"
+    for line in ("spec.modality.name == 'image'", "x in ('table', 'y')", "{'image': 1}[x]", "isinstance(x, ImageSpec)"):
+        path.write_text(line)
+        assert told_apart(path)

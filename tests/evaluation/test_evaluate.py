@@ -13,7 +13,7 @@ from salience.evaluation import baselines, evaluate, figures, gallery, protocol
 from salience.evaluation.geometry import effective_rank
 from salience.evaluation.retrieval import retrieval_values
 from salience.evaluation.rows import choose_rows
-from salience.modalities.table.spec import Column
+from salience.modalities.table.spec import Column, TableSpec
 
 from .conftest import Projection, blobs
 
@@ -205,7 +205,7 @@ def test_labels_are_those_named_else_those_of_the_run_and_may_be_missing():
 
 def test_a_column_the_run_was_fitted_to_holds_no_labels():
     rep = Projection()
-    rep.spec = replace(rep.spec, columns=(Column("size"), Column("kind")))
+    rep.spec = TableSpec((2,), "float32", columns=(Column("size"), Column("kind")))
     with pytest.raises(UserError, match="labels: the run was fitted to column 'kind'"):
         evaluate(rep, "table.csv", labels="kind", progress=False)
 

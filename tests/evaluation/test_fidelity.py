@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from salience.evaluation.fidelity import fidelity, means
+from salience.modalities import find
 from salience.modalities.image.fidelity import psnr, squared_error, ssim
 
 
@@ -71,7 +72,7 @@ def test_psnr_of_a_known_error():
 
 def test_a_table_has_a_squared_error_alone():
     x = torch.tensor([[0.0, 2.0], [1.0, 1.0]])
-    assert list(fidelity(x, torch.zeros(2, 2))) == ["mse"]
+    assert list(fidelity(x, torch.zeros(2, 2), find("table"))) == ["mse"]
     torch.testing.assert_close(squared_error(x, torch.zeros(2, 2)), torch.tensor([2.0, 1.0], dtype=torch.float64))
 
 

@@ -352,7 +352,10 @@ def test_what_kind_of_visible_units_suits_the_data() -> None:
     kinds = [RBM.build(Context(spec, 10), hidden=2).visible for spec in (TINY, colour, TABLE, binary)]
     assert kinds == ["bernoulli", "gaussian", "gaussian", "gaussian"]
     assert RBM.build(Context(binary, 10), hidden=2, visible="bernoulli").machine().gaussian == 0
-    with pytest.raises(UserError, match=r"^visible: 'bernoulli' is for images and categories; column 'a' holds"):
+    with pytest.raises(
+        UserError,
+        match=r"^visible: 'bernoulli' is for values .* column 'a' holds",
+    ):
         RBM.build(Context(TABLE, 10), visible="bernoulli")
     grey = RBM.build(Context(colour, 10), hidden=2, visible="bernoulli")
     pixels = torch.full((1, 3, 2, 2), 51, dtype=torch.uint8)

@@ -383,7 +383,7 @@ def test_what_a_decoder_that_needs_the_item_cannot_do_is_refused() -> None:
     assert not method.rebuilds(AT)
     assert contract.build("vae", contract.dataset_for("vae")).withheld == {}
     table = open_data(np.random.default_rng(0).normal(size=(20, 5)), progress=False).spec
-    with pytest.raises(UserError, match="autoregressive: the columns of a table have no order"):
+    with pytest.raises(UserError, match="autoregressive: the values of table rows have no order"):
         VAE.build(Context(table, 20), autoregressive=True)
 
 

@@ -149,8 +149,11 @@ class Modality(ABC, Generic[S]):
 
     # --- from a source to stored items ---------------------------------------------------------------------------
 
-    def source(self, given: Any) -> Source | None:
-        """A source that only this kind of data reads, such as a file with one of `extensions`; None for any other."""
+    def source(self, given: Any, query: Any) -> Source | None:
+        """A source that only this kind of data reads, such as a file with one of `extensions`; None for any other.
+
+        query: what the user said of it: `split`, `labels`, `groups`
+        """
         return None
 
     @abstractmethod

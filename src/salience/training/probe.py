@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from salience.batch import Progress
+from salience.batch import Batch, Progress
 from salience.data import Dataset, permute
 from salience.distributed import alone
 from salience.evaluation.baselines import raw
@@ -49,13 +49,13 @@ class Probe:
 
         batch_size: items of a step on all processes
         """
-        items = method.encoder.input.unit(self.batch.x)
+        items = method.encoder.input.unit(self.batch.x) if self._dense else None
         about: dict[str, Any] = {"collapsed_loss": method.collapsed_loss(len(self.batch)), "batch_size": batch_size}
-        about["one_item"] = bool((items == items[:1]).all())
+        about["one_item"] = items is not None and bool((items == items[:1]).all())
         with _unnoticed(method):
             pair = self._pair(method)
-        if pair is not None:
-            about["view_distance"] = round(view_distance(*pair, items), 5)
+        if pair is not None and items is not None:
+            about["view_distance"] = round(view_distance(pair[0].x, pair[1].x, items), 5)
         if self.labelled is not None and method.judged_by_neighbours:
             about["labelled"] = len(self.labelled)
             about["raw_knn"] = _knn(torch.from_numpy(raw(self.labelled)), self.labelled)
@@ -82,7 +82,7 @@ class Probe:
                     seen |= unexplained(x, method.decode(codes))  # type: ignore[operator]
                 pair = self._pair(method)
                 if pair is not None:
-                    seen["alignment"] = torch.tensor(alignment(*(method.encode(x).float().cpu() for x in pair)).value)
+                    seen["alignment"] = torch.tensor(alignment(*(_encoded(method, view) for view in pair)).value)
                 if knn and self.labelled is not None and method.judged_by_neighbours:
                     seen["knn"] = torch.tensor(_knn(self._codes(method, self.labelled), self.labelled))
         return {name: round(float(value), 6) for name, value in seen.items()}
@@ -90,13 +90,23 @@ class Probe:
     def _codes(self, method: Method, labelled: Dataset) -> Tensor:
         return torch.cat([method.embed(part.to(method.device)).float().cpu() for part in labelled.chunks(SIZE)])
 
-    def _pair(self, method: Method) -> tuple[Tensor, Tensor] | None:
+    @property
+    def _dense(self) -> bool:
+        """Whether items are tensors of one shape, whose values can be compared one by one."""
+        return isinstance(self.batch.x, Tensor) and self.batch.mask is None
+
+    def _pair(self, method: Method) -> tuple[Batch, Batch] | None:
         """Two views of each item, None for a method that draws no pair."""
         views = dict(method.named_children()).get("views")
         if not isinstance(views, Views) or views.roles.get("global", 0) < 2:
             return None
         first, second = views(self.batch.to(method.device), Progress(0, 1, FIXED_VIEWS, self.seed))["global"][:2]
-        return first.x, second.x
+        return first, second
+
+
+def _encoded(method: Method, view: Batch) -> Tensor:
+    """[n d] float32"""
+    return method.encode(view.x, view.mask).float().cpu()
 
 
 def view_distance(a: Tensor, b: Tensor, items: Tensor) -> float:

@@ -11,7 +11,8 @@ from salience.data.sources import arrays, builtin, folder, idx
 from salience.data.sources.query import Query
 from salience.errors import UserError
 from salience.fields.source import Source
-from salience.modalities.image.decode import EXTENSIONS
+from salience.modalities import known
+from salience.modalities.image.headers import EXTENSIONS
 from salience.source_names import require_there, without_split
 
 ARRAYS = {".npy": arrays.npy, ".npz": arrays.npz}
@@ -38,10 +39,10 @@ KNOWN = {
 def refuse_unused(source: Any, query: Query) -> None:
     """Raises UserError for an option of the reading that says nothing about a source of this kind."""
     kind = _kind(source)
-    known = {*KNOWN[kind], *(["missing"] if query.labels is not None else [])}
+    options = {*KNOWN.get(kind, ()), *(["missing"] if query.labels is not None else [])}
     for name in query.reading.to_dict():
-        if name not in known:
-            takers = [other for other, options in KNOWN.items() if name in options]
+        if name not in options:
+            takers = [other for other, taken in KNOWN.items() if name in taken]
             raise UserError(f"{name}: it is for {' and '.join(takers)}, and the source is {kind}; leave it out")
 
 
@@ -52,6 +53,8 @@ def _kind(source: Any) -> str:
     if name.startswith("hf://"):
         return "a table"
     path = Path(name).expanduser()
+    if any(path.suffix.lower() in kind.extensions for kind in known()):
+        return f"a {path.suffix.lower()} file"
     if name in builtin.NAMES and not Path(name).exists():
         return "a built-in data set"
     if path.is_dir():
@@ -65,6 +68,9 @@ def _kind(source: Any) -> str:
 
 def find_source(source: Any, query: Query) -> Source:
     """What `source` is. Raises UserError where it is nothing we can open."""
+    for modality in known():
+        if (found := modality.source(source, query)) is not None:
+            return found
     if isinstance(source, (str, Path)):
         return _named(str(source), query)
     kind = type(source).__module__.split(".")[0]

@@ -173,7 +173,7 @@ class DINO(Method):
         Both entropies at log K: all outputs alike. Both at 0: one output for everything.
         """
         view = self.views(batch, at)["global"][0]
-        outputs = self.teacher_projector(self.teacher_encoder(view.x)).to(self.centre.dtype)
+        outputs = self.teacher_projector(self.teacher_encoder(view.x, view.mask)).to(self.centre.dtype)
         chosen = F.softmax((outputs - self.centre) / self.sharpness(at), dim=1)
         return {
             "entropy_of_mean": torch.special.entr(chosen.mean(dim=0)).sum(),

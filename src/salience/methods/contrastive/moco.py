@@ -29,6 +29,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from salience.batch import Batch, Progress
 from salience.distributed import average_, gather, rank_and_world
+from salience.errors import UserError
 from salience.methods.base import Auto, Context, Method, full_precision, settled
 from salience.nets import Encoder, distance, follow, teacher_of
 from salience.views import Views
@@ -101,8 +102,8 @@ class MoCo(Method):
         return cls(context.make_encoder(), context.make_views({"global": 2}), **settled(options, **found))
 
     def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        x = self.views.one(batch, at, "global", 0).x
-        query = self.projector(in_groups(self.encoder, x, self.groups_of(len(x))))
+        view = self.views.one(batch, at, "global", 0)
+        query = self.projector(in_groups(self.encoder, view.x, self.groups_of(len(view)), view.mask))
         self._fresh, mine_at = self.keys(batch, at)
         return {"loss": moco_loss(query, self._fresh[mine_at], self.old_keys, temperature=self.temperature)}
 
@@ -110,8 +111,8 @@ class MoCo(Method):
     def keys(self, batch: Batch, at: Progress) -> tuple[Tensor, Tensor]:
         """Everyone's keys in the order of their items, of length 1, and where mine are.  -> [m dim], [n]"""
         share, back = shuffled(batch, at) if norms_of(self.teacher_encoder) else (batch, slice(None))
-        x = self.views.one(share, at, "global", 1).x  # the view of a row is the same on any process
-        key = self.teacher_projector(in_groups(self.teacher_encoder, x, self.groups_of(len(x))))
+        view = self.views.one(share, at, "global", 1)  # the view of a row is the same on any process
+        key = self.teacher_projector(in_groups(self.teacher_encoder, view.x, self.groups_of(len(view)), view.mask))
         everyone, mine_at = gather(F.normalize(key.to(self.old_keys.dtype), dim=1))
         return everyone[back], mine_at
 
@@ -158,6 +159,10 @@ def enqueue(queue: Tensor, written: Tensor, keys: Tensor) -> None:
 
 def shuffled(batch: Batch, at: Progress) -> tuple[Batch, Tensor]:
     """My share of everyone's rows, in an order of (seed, step); and where in that order each of everyone's is, [m]."""
+    if not isinstance(batch.x, Tensor) or batch.mask is not None:
+        raise UserError(
+            "encoder: moco shuffles items among batch norms, which ragged items and nodes cannot; take one without"
+        )
     index, mine_at = gather(batch.index)
     x = gather(batch.x.contiguous().view(torch.uint8))[0].view(batch.x.dtype)  # bytes: not every type can be sent
     order = Keys.of(at.seed, at.step, torch.arange(len(index), device=index.device)).fold("shuffle").settled().argsort()
@@ -165,13 +170,13 @@ def shuffled(batch: Batch, at: Progress) -> tuple[Batch, Tensor]:
     return Batch(x[share], index[share]), order.argsort()
 
 
-def in_groups(network: nn.Module, x: Tensor, count: int) -> Tensor:
+def in_groups(network: nn.Module, x: Any, count: int, mask: Tensor | None = None) -> Tensor:
     """The network's output for `count` parts of a batch, each normalised on its own.  [n ...] -> [n d]
 
     What its batch norms remember moves once, to the mean over the parts. Without any, all goes through at once.
     """
     if count == 1 or not norms_of(network):
-        return network(x)
+        return network(x) if mask is None else network(x, mask)
     remembered = statistics_of(network)
     before, total = [tensor.clone() for tensor in remembered], [torch.zeros_like(tensor) for tensor in remembered]
     outputs = []
