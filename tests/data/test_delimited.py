@@ -174,7 +174,9 @@ def test_a_run_reads_new_files_by_its_own_columns(tmp_path):
     assert data.spec == run
     np.testing.assert_array_equal(data.x, [[7, 0, 0], [np.nan, 0, 1], [9, 2, 0]])
     assert data.notes == (
-        "column 'n' holds numbers, but '?' in row 1; this cell is read as missing; --missing '?' confirms it",
+        "column 'n' holds numbers, but '?' in row 1; this cell is read as missing; --missing '?' confirms it, "
+        "--categorical n keeps them all as categories",
+        "the run does not use 1 column of the source: 'more'",
     )
     (tmp_path / "new.csv").write_text("n,c,t\ntall,1,x\n")
     with pytest.raises(UserError, match="mismatched column 'n': numbers are expected, row 0 holds 'tall'"):

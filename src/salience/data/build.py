@@ -17,6 +17,7 @@ from salience.data.rows import BLOCK_BYTES, Scan, store
 from salience.data.source import Encoded, Found, Frames
 from salience.errors import UserError
 from salience.modalities import image, table
+from salience.modalities.cells import LARGEST_EXACT
 from salience.modalities.square import square_arrays
 from salience.modalities.survey import survey
 from salience.reading import Aspect
@@ -113,14 +114,35 @@ def build_matrix(array: np.ndarray, options: Options, path: Path | None, lies_we
     x, scan = _keep(array, blocks, array.shape[1:], stored, path, array.dtype == stored and lies_well)
     columns = [Column(str(position)) for position in range(array.shape[1])]
     spec = want or table.make_spec(columns, stored.name, scan.moments)
-    return Built(x, spec, len(array), len(array), scan.fingerprint)
+    return Built(x, spec, len(array), len(array), scan.fingerprint, notes=_rounded(array))
+
+
+def _rounded(array: np.ndarray) -> tuple[str, ...]:
+    """On integers [n columns] that are other ones as floats."""
+    if array.dtype.kind not in "iu" or array.dtype.itemsize < 8:
+        return ()
+    step = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
+    for start in range(0, len(array), step):
+        block = array[start : start + step]
+        large = np.flatnonzero(
+            (block.astype(np.float64) >= LARGEST_EXACT) | (block.astype(np.float64) <= -LARGEST_EXACT)
+        )
+        for at in large:
+            row, column = divmod(int(at), array.shape[1])
+            if int(block[row, column]) != int(float(block[row, column])):
+                value = f"{block[row, column]} in row {start + row}, column {column}"
+                return (f"the array holds whole numbers beyond 2^53, such as {value}, which are rounded",)
+    return ()
 
 
 def build_frames(frames: Frames, options: Options, path: Path | None) -> Built:
     """From DataFrames, one after another."""
     want = options.spec
-    if want is not None:
-        _check_names(frames, want)
+    there = _column_names(frames)
+    if want is not None and there:
+        table.match_columns(there, want)
+    if there:
+        table.check_categorical(frames.reading.categorical or (), there, want)
     wanted = None if want is None else [column.name for column in want.columns]
 
     def chunks() -> Iterator[pd.DataFrame]:
@@ -129,6 +151,7 @@ def build_frames(frames: Frames, options: Options, path: Path | None) -> Built:
 
     seen = survey(chunks(), texts=frames.texts, reading=frames.reading, comma=frames.comma)
     columns, notes = seen.columns() if want is None else (want.columns, seen.notes(want.columns))
+    notes += seen.never_held(frames.held) if want is None else table.unused(there, want)
     if not seen.rows or not columns:
         what = "has no rows" if not seen.rows else f"has no column of numbers or categories ({'; '.join(notes)})"
         raise UserError(f"source: the table {what}")
@@ -152,10 +175,9 @@ def build_frames(frames: Frames, options: Options, path: Path | None) -> Built:
     return Built(x, spec, scan.count, scan.count, scan.fingerprint, notes=notes)
 
 
-def _check_names(frames: Frames, want: Spec) -> None:
+def _column_names(frames: Frames) -> list[str]:
     first = next(iter(frames.chunks()), None)
-    if first is not None:
-        table.match_columns([str(name) for name in first.columns], want)
+    return [] if first is None else [str(name) for name in first.columns]
 
 
 def _blocks(

@@ -77,6 +77,17 @@ def labelled(
     return codes, names, tuple(notes)
 
 
+def never_held(values: Any, words: Sequence[str]) -> tuple[str, ...]:
+    """A note on words that the user named for a missing value, and that none of the values is."""
+    import pandas as pd
+
+    from salience.modalities.cells import held, plain
+
+    left = set(words) - held(plain(pd.Series(values)), words)
+    unmet = ", ".join(f"'{printable(word)}'" for word in words if word in left)
+    return (f"no label is {unmet}, which --missing names",) if unmet else ()
+
+
 def encode_known(values: Any, names: Sequence[str], argument: str) -> np.ndarray:
     """[n] int64 of numbers that refer to `names` already; missing ones are -1. Raises UserError for one beyond them."""
     import pandas as pd

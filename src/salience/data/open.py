@@ -59,7 +59,7 @@ def open_data(
     if resolution is not None:
         resolution = check_whole("resolution", resolution, 1, MAX_RESOLUTION)
     folder = cache_folder(cache)
-    query = Query(split, labels, groups, folder, progress, reading)
+    query = Query(split, labels, groups, folder, progress, reading, of_run=spec is not None)
     found = find_source(source, query)
     if spec is None:  # the reading of a run may be meant for another kind of source
         refuse_unused(source, query)

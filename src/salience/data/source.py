@@ -39,6 +39,7 @@ class Frames:
 
     texts: every cell is a text as it stood in the file, so whether a column holds numbers is yet to be found out
     reading: how the user says that cells are read;  comma: 1,234 has a decimal comma where nothing else tells
+    held: words that the user named for a missing value, which labels or groups hold
     notes: on what was found while the chunks were read
     """
 
@@ -46,6 +47,7 @@ class Frames:
     texts: bool = False
     reading: Reading = AS_FOUND
     comma: bool = False
+    held: frozenset[str] = frozenset()
     notes: Callable[[], tuple[str, ...]] = tuple
 
 

@@ -2,12 +2,14 @@
 
 A text is a number in one of two notations: with a decimal point, 1,234.5, or with a decimal comma, 1.234,5. Groups of
 three digits may be separated by the other sign, a space or an apostrophe. A percentage is a fraction: 12% is 0.12.
+Several points and no comma, 1.234.567, are a number only where the decimal sign is a comma: it may be an address.
 """
 
 from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -46,6 +48,10 @@ _NUMBER = (
     r"(?:{sign}\d*)?(?:[eE][+-]?\d+)?"
 )
 _PATTERN = {sign: re.compile(_NUMBER.format(groups=OTHER[sign], sign=re.escape(sign)), re.ASCII) for sign in OTHER}
+_DOTTED = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3}){2,}", re.ASCII)
+_DIGITS = re.compile(r"[+-]?\d+", re.ASCII)
+_GROUPS = re.compile(r"\d['’ \xa0\u2009\u202f]\d")
+LARGEST_EXACT = 2**53  # of whole numbers that a float64 holds without gaps
 _WHOLE = re.compile(r"(-?\d+)\.0+", re.ASCII)
 _EPOCH = datetime.datetime(1970, 1, 1)
 _DAY = datetime.timedelta(days=1)
@@ -76,10 +82,31 @@ def parse(text: str, rules: Rules) -> float | None:
     cell = cell.removesuffix("%").rstrip()
     for sign in (rules.decimal,) if rules.strict else (rules.decimal, OTHER[rules.decimal]):
         match = _PATTERN[sign].fullmatch(cell)
-        if match:
+        if match and (sign == rules.decimal or not is_dotted(cell)):
             plain = cell.replace(match[1], "") if match[1] else cell
             number = float(plain.replace(sign, "."))
             return number / 100 if percent else number
+    return None
+
+
+def is_dotted(text: str) -> bool:
+    """Whether several points each stand before three digits, as in 1.234.567 and 192.168.100.101."""
+    return _DOTTED.fullmatch(text.strip()) is not None
+
+
+def has_groups(text: str) -> bool:
+    """Whether spaces or apostrophes separate groups of digits."""
+    return _GROUPS.search(text) is not None
+
+
+def first_rounded(column: pd.Series, values: np.ndarray) -> tuple[int, str] | None:
+    """Position and text of the first whole number that is another one as a float.  values: of the column [n]"""
+    if types.is_float_dtype(column.dtype):
+        return None
+    for position in np.flatnonzero(np.isfinite(values) & (np.abs(values) >= LARGEST_EXACT)):
+        text = str(column.iloc[position]).strip()
+        if _DIGITS.fullmatch(text) and int(text) != int(values[position]):
+            return int(position), text
     return None
 
 
@@ -147,6 +174,18 @@ def text_of(value: Any) -> str:
     """A cell as a text. A whole float is an integer: pandas makes floats of integers where a cell is missing."""
     whole = isinstance(value, float | np.floating) and np.isfinite(value) and value == int(value)
     return str(int(value)) if whole else str(value)
+
+
+def held(column: pd.Series, words: Collection[str]) -> set[str]:
+    """Those of the words that a plain column holds, texts or numbers however they are written."""
+    if types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype):
+        texts, values = set(), column
+    else:
+        texts = {text.strip() for text in texts_of(column).dropna().unique()}
+        values = pd.to_numeric(texts_of(column), errors="coerce")
+    there = set(words) & texts
+    numbers = {word: number for word in set(words) - there if (number := parse(word, Rules())) is not None}
+    return there | {word for word, number in numbers.items() if bool((values == number).any())}
 
 
 def whole_text(text: str) -> str:

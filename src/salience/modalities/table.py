@@ -6,8 +6,10 @@ with the statistics found here.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from salience.modalities.survey import Survey
 from salience.units import counted, printable
 
 PLAIN = Rules()
+MOST_NAMED = 5
 
 
 @dataclass
@@ -130,6 +133,24 @@ def refuse_texts(found: Survey, columns: Sequence[Column]) -> None:
             raise UserError(f"source: mismatched column '{column.name}': numbers are expected, {holds}")
 
 
+def check_categorical(named: Sequence[str], found: Sequence[str], want: Spec | None) -> None:
+    """Raises UserError where a column that the user calls categorical is none of the items', or none of the run's.
+
+    found: the columns that items are made of;  want: of a run that reads new data
+    """
+    kinds = dict.fromkeys(found, "category") if want is None else {one.name: one.kind for one in want.columns}
+    for name in named:
+        if name not in kinds:
+            near = get_close_matches(name, kinds, n=1)
+            there = f"did you mean '{printable(near[0])}'?" if near else f"there are: {', '.join(list(kinds)[:20])}"
+            raise UserError(f"categorical: items have no column '{printable(name)}'; {there}")
+        if kinds[name] != "category":
+            raise UserError(
+                f"categorical: the run was trained on numbers in column '{printable(name)}'; fit it again with "
+                f"--categorical {shlex.quote(printable(name))}, or leave it out"
+            )
+
+
 def match_columns(found: Sequence[str], want: Spec) -> None:
     """Raises UserError where a column that the run was trained on is missing."""
     there = set(found)
@@ -140,6 +161,16 @@ def match_columns(found: Sequence[str], want: Spec) -> None:
             f"source: mismatched columns: the run was trained on {names}{' and more' if len(missing) > 5 else ''}, "
             f"missing here; the source has: {', '.join(found[:10])}"
         )
+
+
+def unused(found: Sequence[str], want: Spec) -> tuple[str, ...]:
+    """On columns of new data that the run was not trained on."""
+    known = {column.name for column in want.columns}
+    others = [name for name in found if name not in known]
+    if not others:
+        return ()
+    shown = ", ".join(f"'{printable(name)}'" for name in others[:MOST_NAMED]) + ", ..." * (len(others) > MOST_NAMED)
+    return (f"the run does not use {counted(len(others), 'column')} of the source: {shown}",)
 
 
 def make_spec(columns: Sequence[Column], dtype: str, moments: Moments) -> Spec:

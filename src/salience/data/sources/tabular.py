@@ -19,13 +19,14 @@ from salience.data.source import Encoded, Found, Frames, Source, mark_of
 from salience.data.sources.arrays import values_for
 from salience.data.sources.query import Query, choose_split
 from salience.errors import UserError
+from salience.modalities.cells import held, plain
 from salience.modalities.decode import EXTENSIONS, Blob, Refused
 from salience.units import printable
 
 BATCH_ROWS = 1024
 LOOKED_AT = 20  # cells, to tell whether a column holds images
 CHUNK_ROWS = 65536
-CELLS = 2  # how cells are read; another number where it changes, so that what was prepared before is not used
+CELLS = 3  # how cells are read; another number where it changes, so that what was prepared before is not used
 IMAGE_MAGIC = (
     *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"\0\0\1\0"),
     *(b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
@@ -82,6 +83,11 @@ def found_in(table: Table, query: Query) -> Found:
     group = _column(table, query.groups, "groups") if isinstance(query.groups, str) else None
     labels, classes, notes = _labels(table, label, query)
     groups = _groups(table, group, query)
+    if table.image is not None and query.reading.categorical:
+        raise UserError(
+            f"categorical: the items are the images in column '{printable(table.image)}', which has no categories; "
+            "leave it out"
+        )
     if table.image is not None:
         rows, chunks = _image_chunks(table, table.image)
         if others := [name for name in table.names if name not in (label, group, table.image)]:
@@ -92,7 +98,11 @@ def found_in(table: Table, query: Query) -> Found:
     if was_index := [name for name in names if name in table.index]:
         notes += (f"column '{was_index[0]}' is left out: it was the index of the DataFrame that was saved",)
         names = [name for name in names if name not in was_index]
-    content = Frames(lambda: table.frames(names), table.texts, query.reading, table.comma, table.late_notes)
+    taken = [name for name in (label, group) if name is not None]
+    content = Frames(
+        lambda: table.frames(names), table.texts, query.reading, table.comma, _held(table, taken, query),
+        table.late_notes,
+    )  # fmt: skip
     return Found(content, None, labels, classes, groups, notes=table.notes + notes)
 
 
@@ -137,6 +147,16 @@ def _groups(table: Table, column: str | None, query: Query) -> Any:
         return encode_groups(values.mask(values.isin(query.reading.missing or ())))
     given = None if query.groups is None else values_for(query.groups, _count(table), "groups")
     return None if given is None else encode_groups(given)
+
+
+def _held(table: Table, columns: list[str], query: Query) -> frozenset[str]:
+    """Words that the user named for a missing value, and that labels or groups hold."""
+    given = [values for values in (query.labels, query.groups) if values is not None and not isinstance(values, str)]
+    words = query.reading.missing or ()
+    if not words:
+        return frozenset()
+    series = [*(_values(table.frames, name) for name in columns), *(pd.Series(values) for values in given)]
+    return frozenset().union(*(held(plain(values), words) for values in series))
 
 
 def _values(frames: Callable[[list[str]], Iterator[pd.DataFrame]], column: str) -> pd.Series:
