@@ -177,7 +177,6 @@ def test_infinities_are_refused(tmp_path, value):
     [
         ("", "is empty"),
         ("a,b\n", "has no rows"),
-        ("a,a\n1,2\n", "more than one column is named 'a'"),
         ("label\nx\ny\n", "no column of numbers or categories"),
         ("a,b\n1,2\n1,2,3,4\n", "cannot be read as CSV"),
     ],
@@ -191,7 +190,7 @@ def test_what_is_no_table_is_refused(tmp_path, text, message):
 @pytest.mark.parametrize("ending", [".parquet", ".arrow", ".feather", ".csv"])
 def test_damaged_files_are_refused(tmp_path, ending):
     path = tmp_path / f"t{ending}"
-    path.write_bytes(b"\xff\xfe\x00PAR1 not really \x80\x81" * 20)
+    path.write_bytes(b"\x80\xfe\x00PAR1 not really \x80\x81" * 20)
     with pytest.raises(UserError, match="cannot be read"):
         open_data(path)
 

@@ -20,7 +20,7 @@ from salience.modalities import image, table
 from salience.modalities.cells import LARGEST_EXACT
 from salience.modalities.square import square_arrays
 from salience.modalities.survey import survey
-from salience.reading import Aspect
+from salience.reading import AS_FOUND, Aspect, Reading
 
 LARGEST_PIXEL = 1e37  # images are computed with in float32, whose largest is 3.4e38
 
@@ -172,7 +172,9 @@ def build_frames(frames: Frames, options: Options, path: Path | None) -> Built:
     x, scan = store(blocks(), seen.rows, (len(columns),), dtype, path)
     spec = want or table.make_spec(columns, dtype.name, scan.moments)
     notes = (*frames.notes(), *notes, *coder.notes())
-    return Built(x, spec, scan.count, scan.count, scan.fingerprint, notes=notes)
+    commas = frames.texts and seen.rules.decimal == "," and not coder.mixed
+    found = Reading(decimal=",") if commas else AS_FOUND
+    return Built(x, spec, scan.count, scan.count, scan.fingerprint, notes=notes, reading=found)
 
 
 def _column_names(frames: Frames) -> list[str]:

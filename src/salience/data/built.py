@@ -8,7 +8,7 @@ import numpy as np
 
 from salience.batch import Spec
 from salience.errors import UserError
-from salience.reading import Aspect
+from salience.reading import AS_FOUND, Aspect, Reading
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Built:
     rows, total: how many are stored, of how many the source has
     kept: [rows] which of the source's items are stored, None where all
     bad: (item, reason) of those that are not
+    reading: what was found out while building, and a run has to know to read new data alike
     """
 
     x: np.ndarray | None
@@ -43,6 +44,7 @@ class Built:
     kept: np.ndarray | None = None
     bad: tuple[tuple[int, str], ...] = ()
     notes: tuple[str, ...] = ()
+    reading: Reading = AS_FOUND
 
 
 def check_modality(found: str, want: Spec | None) -> None:

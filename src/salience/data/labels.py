@@ -58,13 +58,15 @@ def labelled(
     import pandas as pd
 
     from salience.modalities.cells import MISSING_WORDS, text_of
-    from salience.modalities.findings import kept_words
+    from salience.modalities.findings import alike_but_for_blanks, kept_words
 
     codes, names = encode_labels(values, "labels", missing, texts=texts, measurements=measurements)
     counts = np.bincount(codes[codes != UNKNOWN], minlength=len(names))
     notes = []
     if words := [name for name in names if name in MISSING_WORDS]:
         notes.append(f"{what} {kept_words(words, int(counts[names.index(words[0])]), 'class')}")
+    if alike := alike_but_for_blanks(names):
+        notes.append(f"{what} {alike}")
     if "-1" in names and all(_INTEGER.fullmatch(name) for name in names):
         items = counted(int(counts[names.index("-1")]), "item")
         notes.append(f"{what}: -1 is a class ({items}); --missing -1 makes these items unlabelled")

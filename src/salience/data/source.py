@@ -59,6 +59,7 @@ class Found:
     labels: [n] int64, -1 where unknown
     groups: [n] int64
     views: the view policy that suits the data, where the source knows
+    reading: what was found out of how it is read, and a run has to know to read new data alike
     """
 
     content: Encoded | Frames | np.ndarray
@@ -68,6 +69,7 @@ class Found:
     groups: np.ndarray | None = None
     views: str | None = None
     notes: tuple[str, ...] = ()
+    reading: Reading = AS_FOUND
 
 
 @dataclass(frozen=True)

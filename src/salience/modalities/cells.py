@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from numbers import Number
@@ -122,11 +122,13 @@ class Numbers:
 
     values: [n] float64, NaN where no number is;  odd: [n] bool, cells that are neither numbers nor missing
     written: [n] bool, numbers with a decimal comma, a thousands separator or a percent sign
+    mixed: some are numbers only with the other decimal sign
     """
 
     values: np.ndarray
     odd: np.ndarray
     written: np.ndarray
+    mixed: bool = False
 
 
 def numbers_in(column: pd.Series, rules: Rules) -> Numbers:
@@ -138,21 +140,26 @@ def numbers_in(column: pd.Series, rules: Rules) -> Numbers:
     unsure = known & np.isnan(values)
     if rules.decimal == ",":
         unsure |= known & texts_of(column).str.contains(".", regex=False).fillna(False).to_numpy(dtype=bool)
-    odd, written = np.zeros(len(values), bool), np.zeros(len(values), bool)
+    odd, written, mixed = np.zeros(len(values), bool), np.zeros(len(values), bool), False
     if unsure.any():
-        values[unsure], odd[unsure] = _parsed(column[unsure], rules)
+        values[unsure], odd[unsure], mixed = _parsed(column[unsure], rules)
         written[unsure] = ~np.isnan(values[unsure])
-    return Numbers(_without(values, rules), odd, written)
+    return Numbers(_without(values, rules), odd, written, mixed)
 
 
-def _parsed(column: pd.Series, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
-    """Values and oddness of cells that are not numbers as they stand. Every different text is parsed once."""
+def _parsed(column: pd.Series, rules: Rules) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Values and oddness of cells that are not numbers as they stand, and whether some have the other decimal sign.
+
+    Every different text is parsed once.
+    """
     codes, unique = pd.factorize(texts_of(column))
     missing = np.array([text.strip() in rules.words for text in unique])
     found = [parse(text, rules) for text in unique]
     values = np.array([np.nan if value is None else value for value in found])
     values[missing] = np.nan
-    return values[codes], (np.isnan(values) & ~missing)[codes]
+    strict = replace(rules, strict=True)
+    mixed = any(value is not None and parse(text, strict) is None for text, value in zip(unique, found, strict=True))
+    return values[codes], (np.isnan(values) & ~missing)[codes], mixed
 
 
 def _without(values: np.ndarray, rules: Rules) -> np.ndarray:

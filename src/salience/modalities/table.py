@@ -18,7 +18,7 @@ import pandas as pd
 from salience.batch import Column, Spec
 from salience.errors import UserError
 from salience.modalities import Items, cells
-from salience.modalities.cells import Rules
+from salience.modalities.cells import OTHER, Rules
 from salience.modalities.moments import Moments
 from salience.modalities.survey import Survey
 from salience.units import counted, printable
@@ -46,6 +46,7 @@ class RowCoder:
     def __init__(self, columns: Sequence[Column], dtype: str, rules: Rules = PLAIN) -> None:
         self.columns, self.dtype, self.rules = columns, dtype, rules
         self.row = 0
+        self.mixed = False  # decimal signs
         self.unseen: dict[str, Unseen] = {}
         self._codes = {column.name: _codes(column.categories) for column in columns if column.kind == "category"}
 
@@ -87,6 +88,7 @@ class RowCoder:
             column = column.astype(object)
         read = cells.measured(column, cells.kind_of(column), self.rules)
         values = read.values
+        self.mixed |= read.mixed
         infinite = np.flatnonzero(np.isinf(values))
         if len(infinite):
             raise UserError(
@@ -130,7 +132,9 @@ def refuse_texts(found: Survey, columns: Sequence[Column]) -> None:
             seen = found.seen[column.name]
             text, row = next(iter(seen.odd.items()), ("", None))
             holds = found.kind(column.name) if row is None else f"row {row} holds {text[:40]!r}"
-            raise UserError(f"source: mismatched column '{column.name}': numbers are expected, {holds}")
+            sign = OTHER[found.reading.decimal or "."]
+            remedy = f"; --decimal {sign} reads them as numbers" if seen.have_other_sign() else ""
+            raise UserError(f"source: mismatched column '{column.name}': numbers are expected, {holds}{remedy}")
 
 
 def check_categorical(named: Sequence[str], found: Sequence[str], want: Spec | None) -> None:

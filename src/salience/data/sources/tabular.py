@@ -21,6 +21,7 @@ from salience.data.sources.query import Query, choose_split
 from salience.errors import UserError
 from salience.modalities.cells import held, plain
 from salience.modalities.decode import EXTENSIONS, Blob, Refused
+from salience.reading import AS_FOUND, Reading
 from salience.units import printable
 
 BATCH_ROWS = 1024
@@ -44,6 +45,7 @@ class Table:
     texts: every cell is a text as it stood in a file;  comma: of texts, 1,234 has a decimal comma if nothing else tells
     folder: of the data file; image paths are relative to it and may not leave it. None for what a program built
     index: columns that were the index of the DataFrame that was saved; they are used as labels or groups only
+    found: how it is read, where a run has to know what was found out
     notes: on how it is read;  late_notes: the same, known once the frames were read
     """
 
@@ -55,6 +57,7 @@ class Table:
     comma: bool = False
     folder: Path | None = None
     index: tuple[str, ...] = ()
+    found: Reading = AS_FOUND
     notes: tuple[str, ...] = ()
     late_notes: Callable[[], tuple[str, ...]] = tuple
 
@@ -103,7 +106,7 @@ def found_in(table: Table, query: Query) -> Found:
         lambda: table.frames(names), table.texts, query.reading, table.comma, _held(table, taken, query),
         table.late_notes,
     )  # fmt: skip
-    return Found(content, None, labels, classes, groups, notes=table.notes + notes)
+    return Found(content, None, labels, classes, groups, notes=table.notes + notes, reading=table.found)
 
 
 def _label_column(table: Table, query: Query) -> str | None:
