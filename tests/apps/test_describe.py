@@ -137,7 +137,7 @@ def test_numeric_labels_that_are_a_quantity_are_said_and_how_to_say_otherwise():
     said = (
         "note: evaluate: labels are 40 different whole numbers, taken as a quantity: regression (R²); if they are 40 "
     )
-    assert f"{said}classes, give --target classification" in describe(table, labels="age", progress=False).text()
+    assert f"{said}classes, `evaluate --target classification`" in describe(table, labels="age", progress=False).text()
     assert "evaluate:" not in describe(table.assign(age=table["age"] % 5), labels="age", progress=False).text()
 
 

@@ -20,7 +20,7 @@ def labelled(names, n=120):
         (range(20), "classification", None),
         (range(40, 60), "classification", None),
         ([*range(40, 60), 61], "regression", "labels are 21 different whole numbers, taken as a quantity"),
-        (range(17, 91), "regression", "if they are 74 classes, give --target classification"),
+        (range(17, 91), "regression", "if they are 74 classes, `evaluate --target classification`"),
         (range(95), "classification", "the whole numbers from 0 to 94, taken as 95 classes; .* --target regression"),
         (range(1, 101), "classification", "the whole numbers from 1 to 100, taken as 100 classes"),
         ([*range(30), 31], "regression", "labels are 31 different whole numbers"),

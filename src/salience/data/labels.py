@@ -146,7 +146,10 @@ def _name(value: Any, argument: str) -> str:
         if not math.isfinite(value) or value != int(value):
             raise UserError(f"{argument}: {float(value):g} and the like are measurements; classes are needed")
         return str(int(value))
-    return str(value)
+    try:
+        return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+    except UnicodeDecodeError:
+        return str(value)
 
 
 def _cell_names(unique: list[Any], argument: str, measurements: bool) -> list[str | None]:

@@ -61,6 +61,6 @@ def guess_target(data: Dataset) -> tuple[Target, list[str]]:
     first = int(numbers.min())
     if first in (0, 1) and np.array_equal(np.sort(numbers), np.arange(first, first + different)):
         told = f"labels are the whole numbers from {first} to {first + different - 1}, taken as {different} classes"
-        return "classification", [f"{told}; if they are a quantity, give --target regression"]
+        return "classification", [f"{told}; if they are a quantity, `evaluate --target regression`"]
     told = f"labels are {different:,} different whole numbers, taken as a quantity: regression (R²)"
-    return "regression", [f"{told}; if they are {different:,} classes, give --target classification"]
+    return "regression", [f"{told}; if they are {different:,} classes, `evaluate --target classification`"]

@@ -246,7 +246,9 @@ def _kind_of_objects(column: pd.Series) -> str:
         return "number"
     if all(number or issubclass(kind, str | bool | np.bool_) for number, kind in zip(numbers, kinds, strict=True)):
         return "text"
-    return f"its cells hold {kinds.iloc[0].__name__}, neither numbers nor texts"
+    plain_kinds = (str, bool, np.bool_, Number, Decimal)
+    others = [kind for kind in kinds if not issubclass(kind, plain_kinds) or issubclass(kind, complex)]
+    return f"its cells hold {others[0].__name__}, neither numbers nor texts"
 
 
 def measured(column: pd.Series, kind: str | None, rules: Rules) -> Numbers:

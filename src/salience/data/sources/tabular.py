@@ -17,6 +17,7 @@ import pandas as pd
 from salience.data.labels import encode_groups, encode_known, labelled
 from salience.data.source import Encoded, Found, Frames, Source, mark_of
 from salience.data.sources.arrays import values_for
+from salience.data.sources.binary_texts import with_texts
 from salience.data.sources.query import Query, choose_split
 from salience.errors import UserError
 from salience.modalities.cells import held, plain
@@ -45,6 +46,7 @@ class Table:
     texts: every cell is a text as it stood in a file;  comma: of texts, 1,234 has a decimal comma if nothing else tells
     folder: of the data file; image paths are relative to it and may not leave it. None for what a program built
     index: columns that were the index of the DataFrame that was saved; they are used as labels or groups only
+    binary: columns that may hold bytes
     found: how it is read, where a run has to know what was found out
     notes: on how it is read;  late_notes: the same, known once the frames were read
     """
@@ -57,6 +59,7 @@ class Table:
     comma: bool = False
     folder: Path | None = None
     index: tuple[str, ...] = ()
+    binary: tuple[str, ...] = ()
     found: Reading = AS_FOUND
     notes: tuple[str, ...] = ()
     late_notes: Callable[[], tuple[str, ...]] = tuple
@@ -82,6 +85,7 @@ def found_in(table: Table, query: Query) -> Found:
     """Images or rows of a table, with the label and group columns taken out."""
     if repeated := [name for name, count in Counter(table.names).items() if count > 1]:
         raise UserError(f"source: more than one column is named '{min(repeated)}'; name them apart")
+    table = with_texts(table)
     label = _label_column(table, query)
     group = _column(table, query.groups, "groups") if isinstance(query.groups, str) else None
     labels, classes, notes = _labels(table, label, query)
@@ -224,7 +228,7 @@ def _frame_table(data: pd.DataFrame) -> Table:
 
     names = [str(name) for name in data.columns]
     candidates = [name for name in dict.fromkeys(names) if names.count(name) == 1 and data[name].dtype == object]
-    return Table(names, frames, {}, image_column(candidates, frames), notes=notes)
+    return Table(names, frames, {}, image_column(candidates, frames), binary=tuple(candidates), notes=notes)
 
 
 def image_column(candidates: Iterable[str], frames: Callable[[list[str]], Iterator[pd.DataFrame]]) -> str | None:
