@@ -371,3 +371,35 @@ def test_decimal_signs_of_both_kinds_are_not_kept(tmp_path):
     data = open_data(write(tmp_path / "t.csv", "a;b\n1,5;1\n2,5;2\n3.5;4\n"))
     assert data.x[:, 0].tolist() == [1.5, 2.5, 3.5]
     assert data.reading == Reading()
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "expected"),
+    [
+        ("a;y\n1;1,250\n2;2,5\n3;0,5\n", {}, [1.25, 2.5, 0.5]),
+        ('a,y\n"1,5","1,250"\n"2,5","2,375"\n"3,5","0,500"\n', {}, [1.25, 2.375, 0.5]),
+        ('a,y\n1,"1,250"\n2,"2,375"\n', {"decimal": ","}, [1.25, 2.375]),
+        ("a,y\n1,1.250\n2,2.375\n", {}, [1.25, 2.375]),
+    ],
+)
+def test_labels_have_the_decimal_sign_of_the_table(tmp_path, text, options, expected):
+    path = write(tmp_path / "t.csv", text)
+    assert sorted(open_data(path, labels="y", reading=Reading(**options)).quantity) == sorted(expected)
+
+
+def test_labels_that_are_read_as_other_numbers_are_told(tmp_path):
+    data = open_data(write(tmp_path / "t.csv", 'a,label\n1.5,1000\n2.5,"2,000"\n3,1000\n'))
+    assert data.classes == ("1000", "2000")
+    assert "column 'label' has '2,000' in row 1, read as 2000" in data.notes
+    plain = open_data(write(tmp_path / "p.csv", "a,label\n1.5,1.0\n2.5,2.0\n3,1.0\n"))
+    assert (plain.classes, plain.notes) == (("1", "2"), ())
+    versions = open_data(write(tmp_path / "v.csv", "a,label\n1.5,1.100.100\n2.5,1.200.100\n3,1.100.100\n"))
+    assert versions.classes == ("1.100.100", "1.200.100")
+
+
+def test_labels_with_another_decimal_sign_than_named_are_told(tmp_path):
+    path = write(tmp_path / "t.csv", "a,label\n1,1.5\n2,2.5\n")
+    told = "column 'label' has '1.5', a number with the decimal sign '.', kept as a class because --decimal , is given"
+    assert any(told in note for note in open_data(path, reading=Reading(decimal=",")).notes)
+    whole = write(tmp_path / "w.csv", "a,label\n1,1\n2,2\n")
+    assert not any("decimal sign" in note for note in open_data(whole, reading=Reading(decimal=",")).notes)

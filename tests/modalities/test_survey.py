@@ -402,7 +402,9 @@ def test_a_decimal_sign_that_most_numbers_do_not_have_is_told():
     for rows in (10, 40):
         frame = pd.DataFrame({"a": [f"{row},5" for row in range(rows)]})
         notes = columns_of(frame, texts=True, reading=Reading(decimal="."))[1]
-        told = "most of its cells are numbers with the decimal sign ,, such as '0,5' in row 0, and --decimal . is given"
+        told = (
+            "most of its cells are numbers with the decimal sign ',', such as '0,5' in row 0, and --decimal . is given"
+        )
         assert told in notes[0]
         assert columns_of(frame, texts=True)[0] == (Column("a"),)
 

@@ -137,12 +137,7 @@ def _rounded(array: np.ndarray) -> tuple[str, ...]:
 
 def build_frames(frames: Frames, options: Options, path: Path | None) -> Built:
     """From DataFrames, one after another."""
-    want = options.spec
-    there = _column_names(frames)
-    if want is not None and there:
-        table.match_columns(there, want)
-    if there:
-        table.check_categorical(frames.reading.categorical or (), there, want)
+    want, there = options.spec, _check_names(frames, options.spec)
     wanted = None if want is None else [column.name for column in want.columns]
 
     def chunks() -> Iterator[pd.DataFrame]:
@@ -160,16 +155,7 @@ def build_frames(frames: Frames, options: Options, path: Path | None) -> Built:
     dtype = np.dtype(want.dtype if want else "float64" if seen.wide else "float32")
     coder = table.RowCoder(columns, dtype.name, seen.rules)
 
-    def blocks() -> Iterator[np.ndarray]:
-        row = 0
-        for frame in chunks():
-            with np.errstate(over="ignore"):  # refused in the next line, with its place
-                block = coder.encode(frame)
-            _refuse_overflow(block, columns, row)
-            yield block
-            row += len(frame)
-
-    x, scan = store(blocks(), seen.rows, (len(columns),), dtype, path)
+    x, scan = store(_encoded(chunks(), coder), seen.rows, (len(columns),), dtype, path)
     spec = want or table.make_spec(columns, dtype.name, scan.moments)
     notes = (*frames.notes(), *notes, *coder.notes())
     commas = frames.texts and seen.rules.decimal == "," and not coder.mixed
@@ -177,9 +163,26 @@ def build_frames(frames: Frames, options: Options, path: Path | None) -> Built:
     return Built(x, spec, scan.count, scan.count, scan.fingerprint, notes=notes, reading=found)
 
 
-def _column_names(frames: Frames) -> list[str]:
+def _check_names(frames: Frames, want: Spec | None) -> list[str]:
+    """The names of the columns, none where there are no rows. Raises UserError where they are not those needed."""
     first = next(iter(frames.chunks()), None)
-    return [] if first is None else [str(name) for name in first.columns]
+    if first is None:
+        return []
+    there = [str(name) for name in first.columns]
+    if want is not None:
+        table.match_columns(there, want)
+    table.check_categorical(frames.reading.categorical or (), there, want)
+    return there
+
+
+def _encoded(chunks: Iterable[pd.DataFrame], coder: table.RowCoder) -> Iterator[np.ndarray]:
+    """Blocks of rows. Raises UserError for a number beyond the type they are stored as."""
+    for frame in chunks:
+        row = coder.row
+        with np.errstate(over="ignore"):  # refused in the next line, with its place
+            block = coder.encode(frame)
+        _refuse_overflow(block, coder.columns, row)
+        yield block
 
 
 def _blocks(

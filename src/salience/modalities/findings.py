@@ -52,7 +52,7 @@ def wrong_sign(seen: Seen, decimal: str | None) -> str:
     text, row = seen.other_sign or ("", 0)
     other = "," if decimal == "." else "."
     return (
-        f"most of its cells are numbers with the decimal sign {other}, such as {quoted(text)} in row {row}, and "
+        f"most of its cells are numbers with the decimal sign '{other}', such as {quoted(text)} in row {row}, and "
         f"--decimal {decimal} is given; --decimal {other} reads them"
     )
 

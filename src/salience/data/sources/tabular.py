@@ -20,8 +20,9 @@ from salience.data.sources.arrays import values_for
 from salience.data.sources.binary_texts import with_texts
 from salience.data.sources.query import Query, choose_split
 from salience.errors import UserError
-from salience.modalities.cells import held, plain
+from salience.modalities.cells import Rules, held, parse, plain
 from salience.modalities.decode import EXTENSIONS, Blob, Refused
+from salience.modalities.survey import survey
 from salience.reading import AS_FOUND, Reading
 from salience.units import printable
 
@@ -140,12 +141,23 @@ def _labels(table: Table, column: str | None, query: Query) -> tuple[Any, tuple[
         return encode_known(values, names, f"labels: column '{column}'"), tuple(names), ()
     named = isinstance(query.labels, str)  # by the user, who may want a regression target
     try:
-        return labelled(values, f"column '{column}'", missing, texts=table.texts, measurements=named)
+        rules = _rules(table, values, query)
+        return labelled(values, f"column '{column}'", missing, texts=table.texts, measurements=named, rules=rules)
     except UserError:
         if named:
             raise
         told = f"column '{column}' is left out: it holds measurements, not classes; name it with --labels to predict it"
         return None, (), (told,)
+
+
+def _rules(table: Table, values: pd.Series, query: Query) -> Rules | None:
+    """How numbers are written in a text file, found from the whole table where a label leaves it open."""
+    if not table.texts:
+        return None
+    strict = Rules(",", strict=True)
+    if not any("," in text and parse(text, strict) is not None for text in values.dropna().unique()):
+        return Rules(query.reading.decimal or ".", query.reading.decimal is not None)
+    return survey(table.frames(table.names), texts=True, reading=query.reading, comma=table.comma).rules
 
 
 def _groups(table: Table, column: str | None, query: Query) -> Any:
