@@ -164,14 +164,15 @@ def build_frames(frames: Frames, options: Options, path: Path | None) -> Built:
 
 
 def _check_names(frames: Frames, want: Spec | None) -> list[str]:
-    """The names of the columns, none where there are no rows. Raises UserError where they are not those needed."""
-    first = next(iter(frames.chunks()), None)
+    """The names of the columns, where they matter and there are rows. Raises UserError where some are missing."""
+    named = frames.reading.categorical or ()
+    first = next(iter(frames.chunks()), None) if want is not None or named else None
     if first is None:
         return []
     there = [str(name) for name in first.columns]
     if want is not None:
         table.match_columns(there, want)
-    table.check_categorical(frames.reading.categorical or (), there, want)
+    table.check_categorical(named, there, want)
     return there
 
 
