@@ -15,7 +15,7 @@ from salience.data.target import Target, choose_target
 from salience.errors import UserError, naming
 from salience.evaluation.regression import strata
 from salience.evaluation.split import held_out, sample
-from salience.units import printable
+from salience.units import counted, printable
 
 MOST_TRAINED = 50_000
 MOST_JUDGED = 10_000
@@ -85,12 +85,21 @@ def _rows_with_values(data: Dataset, held: Dataset | None, notes: list[str]) -> 
         train, test = _labelled(data, "", notes), _labelled(held, "test ", notes)
     train = train.subset(_limited(np.arange(len(train)), MOST_TRAINED, "training ", notes))
     test = test.subset(_limited(np.arange(len(test)), MOST_JUDGED, "test ", notes))
-    for argument, part in (("on", train), ("test", test)):
-        if len(np.unique(values_of(part))) < 2:
-            raise UserError(
-                f"{argument}: {part.name} has one value alone as its labels, and R² needs two; give more rows"
-            )
+    _require_two_values("on", "training", train, "give more rows")
+    if held is None:
+        _require_two_values("on", "held-out", test, "give more rows, or other rows to judge by with --test")
+    else:
+        _require_two_values("test", "test", test, "give more rows")
     return Rows(train, test, tuple(notes), "regression")
+
+
+def _require_two_values(argument: str, which: str, part: Dataset, remedy: str) -> None:
+    values = np.unique(values_of(part))
+    if len(values) < 2:
+        raise UserError(
+            f"{argument}: expected two values or more among the labels of the {which} rows of {part.name}, as R² "
+            f"needs, got {values[0]:g} alone ({counted(len(part), 'row')}); {remedy}"
+        )
 
 
 def values_of(data: Dataset) -> np.ndarray:
