@@ -30,7 +30,7 @@ from salience.methods import ClosedForm, Context, Method, method_class
 from salience.nets import Encoder
 from salience.reading import AS_FOUND, Reading
 from salience.run import Run
-from salience.units import check_seed, check_whole
+from salience.units import check_seed, check_whole, counted
 
 FIXED = 256  # rows a forward pass; the last batch is padded to it
 PASS_PIXELS = 2**16  # of small images in a forward pass that enlarges them
@@ -51,7 +51,8 @@ class Representation:
 
     def __repr__(self) -> str:
         where = "" if self.run is None else f", run={str(self.run)!r}"
-        return f"Representation({self.method_name}, dim={self.dim}, learnt from {self.config['rows']:,} rows{where})"
+        rows = counted(self.config["rows"], "row")
+        return f"Representation({self.method_name}, dim={self.dim}, learnt from {rows}{where})"
 
     @property
     def method_name(self) -> str:

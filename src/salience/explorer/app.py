@@ -24,7 +24,7 @@ from salience.explorer.refusals import Unknown
 from salience.explorer.replies import BINARY, binary, file, handle_problems
 from salience.explorer.security import Guard, allowed_hosts
 from salience.explorer.state import Explorer
-from salience.units import printable
+from salience.units import counted, printable
 
 STATIC = Path(__file__).parent / "static"
 IMAGE_OR = "raw bytes of an image, or JSON"
@@ -232,7 +232,7 @@ def predict(request: Request, here: Here, body: Raw) -> a.Predictions:
         return a.Predictions(predictions=here.predictions(here.store.vectors(here.items.require(asked.rows))))
     vectors = asked.vectors or []
     if any(len(vector) != here.store.dim for vector in vectors):
-        raise UserError(f"vectors: each needs {here.store.dim} numbers")
+        raise UserError(f"vectors: each needs {counted(here.store.dim, 'number')}")
     return a.Predictions(predictions=here.predictions(np.array(vectors).reshape(-1, here.store.dim)))
 
 

@@ -20,7 +20,7 @@ from salience.training import budget, engine, machine, recipe
 from salience.training.cost import step_flops
 from salience.training.health import PROBES
 from salience.training.suit import views_of
-from salience.units import check_flag, check_real, check_seed, check_whole, format_duration, parse_duration
+from salience.units import check_flag, check_real, check_seed, check_whole, counted, format_duration, parse_duration
 from salience.views import default_policy
 
 BY_GRADIENT = ("epochs", "budget", "encoder", "views", "batch_size", "learning_rate", "init", "logger")
@@ -116,7 +116,7 @@ def make_plan(
     forecast = recipe.expected_seconds(
         planned["flops_per_step"], planned["steps"], precision=planned["precision"], world=wishes.devices
     )
-    return planned, [*choices.lines(), f"  {planned['steps']:,} steps, roughly {format_duration(forecast)}"]
+    return planned, [*choices.lines(), f"  {counted(planned['steps'], 'step')}, roughly {format_duration(forecast)}"]
 
 
 def _name_networks(

@@ -16,7 +16,7 @@ from salience.errors import UserError
 from salience.modalities.cells import MISSING_WORDS, Rules, parse
 from salience.modalities.survey import NAMELESS
 from salience.reading import Reading
-from salience.units import printable
+from salience.units import are, counted, printable
 
 SEPARATORS = "\t;|,"  # where several fit, the first: commas may be decimal commas
 SPACE = " "
@@ -57,7 +57,8 @@ def find_dialect(path: Path, reading: Reading) -> Dialect:
             f"cells are separated by {CALLED.get(separator, printable(separator))}; --separator says otherwise"
         )
     if comments:
-        notes.append(f"{len(comments)} lines of comment above the table are passed over: {printable(comments[0])[:60]}")
+        above_it = f"{counted(len(comments), 'line')} of comment above the table {are(len(comments))}"
+        notes.append(f"{above_it} passed over: {printable(comments[0])[:60]}")
     above = cut([comments[-1].lstrip(COMMENT)], separator, path)[0] if comments else []
     first_is_row = not _is_header(rows) if reading.header is None else not reading.header
     if first_is_row and reading.header is None and len(above) == len(rows[0]) > 1:
