@@ -16,8 +16,9 @@ import torch.distributed as dist
 
 from salience.cli import main
 from salience.errors import UserError
-from salience.representation import Representation, load, save_weights, weights_match
+from salience.representation import Representation, load
 from salience.run import Run
+from salience.run_weights import save_weights, weights_match
 from salience.training import fit, resume
 from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, agree
 from salience.training.metrics import read_metrics

@@ -24,16 +24,9 @@ from salience.errors import UserError, naming
 from salience.methods import ClosedForm, Method, method_class
 from salience.processors import free_cores, limited
 from salience.reading import AS_FOUND, Reading
-from salience.representation import (
-    DamagedWeights,
-    Representation,
-    load,
-    make_method,
-    options_of,
-    save_weights,
-    weights_match,
-)
+from salience.representation import Representation, load, make_method, options_of
 from salience.run import Run, next_free, refuse_existing
+from salience.run_weights import DamagedWeights, save_weights, weights_match
 from salience.training import budget as budgets
 from salience.training.checkpoints import Interrupted, training_alone
 from salience.training.closed_form import Rows
