@@ -38,6 +38,17 @@ def load_weights(method: nn.Module, run: Run) -> None:
         raise DamagedWeights(run, error) from None
 
 
+def load_checkpoint(method: nn.Module, run: Run) -> None:
+    """What a training goes on from. Raises UserError where the checkpoint is damaged or of another network."""
+    try:
+        method.load_state_dict(run.read_checkpoint()["state_dict"])
+    except (RuntimeError, AttributeError, TypeError) as error:
+        why = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"run: {run.checkpoint} is damaged or does not fit its config ({why}); delete it to start from step 0"
+        ) from None
+
+
 def weights_match(run: Run) -> bool:
     """Whether a finished run's weights are those of its last checkpoint, True where that is missing or damaged too."""
     try:
