@@ -19,7 +19,7 @@ LAYERS = (
     ("modalities",),
     ("data",),
     ("methods",),
-    ("run_records", "run_metrics", "run", "representation"),
+    ("run_records", "run_metrics", "run", "run_weights", "representation"),
     ("store",),
     ("evaluation",),
     ("training",),

@@ -39,7 +39,7 @@ from salience.reading import Reading
 from salience.representation import FIXED, Representation
 from salience.training import Interrupted, fit
 from salience.training.engine import threads
-from salience.units import printable
+from salience.units import counted, printable
 
 NESTED = "options__"
 FEW_ROWS = 800  # below, rows are seen fewer times than `salience.fit` would: they hold less, and searches fit often
@@ -149,7 +149,8 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         method, dim = self.representation_.method, self.representation_.dim
         decode = self.representation_.require("decode", "rebuild")
         if codes.shape[1] != dim:
-            raise UserError(f"X: codes of {codes.shape[1]} values, but fit learnt {dim}; give what transform returned")
+            width = counted(codes.shape[1], "value")
+            raise UserError(f"X: codes of {width}, but fit learnt {dim}; give what transform returned")
         given = torch.from_numpy(codes).to(method.row_dtype if isinstance(method, ClosedForm) else torch.float32)
         with self._threads(), torch.inference_mode():
             unit = torch.cat([decode(part) for part in given.split(FIXED)])

@@ -226,3 +226,36 @@ def test_a_typed_condition_is_joined_as_a_whole_with_the_filter(client):
     assert found["matching"] == int((np.isin(truth(), ["4", "5"]) & (np.arange(ROWS) % 5 == 1)).sum())
     found = client.post("/search", json={"text": "fold = 1", "where": "label = '4' or label = '8'"}).json()
     assert found["matching"] == int((np.isin(truth(), ["4", "8"]) & (np.arange(ROWS) % 5 == 1)).sum())
+
+
+@pytest.mark.parametrize("query", [{"k": 3}, {"where": "fold = 1"}, {"k": 3, "where": "fold = 1"}])
+def test_a_query_string_beside_json_is_refused_and_named(client, query):
+    answer = client.post("/search", json={"row": 3}, params=query)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(f"{', '.join(query)}: in the query string, which is for images alone")
+    assert len(client.post("/search", json={"row": 3, **query}).json()["hits"]) == query.get("k", 24)
+
+
+def test_parameters_that_would_be_ignored_are_refused_by_every_route_and_named(client):
+    """Of the interface for programs; what else is in the address of a page is the browser's."""
+    document = client.get("/openapi.json").json()
+    asked = [(path, method) for path, methods in document["paths"].items() for method in methods]
+    pages = {("/", "get"), ("/docs", "get")}
+    assert len(asked) > 25
+    for path, method in asked:
+        place = path.replace("{name}", "digit").replace("{row}", "1")
+        answer = client.request(method, place, params={"limit": "5"})
+        refused = answer.status_code == 400 and answer.json()["error"].startswith("limit: no parameter of ")
+        assert refused is ((path, method) not in pages), (path, answer.text)
+
+
+def test_what_a_route_takes_is_said_and_twice_is_too_often(client):
+    answer = client.get("/sample?n=2&size=3")
+    assert answer.json()["error"] == "size: no parameter of GET /sample in the query string; it takes n, seed"
+    assert client.get("/clusters?k%1B=3").json()["error"].startswith("k\\x1b: no parameter of GET /clusters")
+    answer = client.get("/items/3/neighbours?k=2&k=5")
+    assert (answer.status_code, answer.json()["error"]) == (
+        400,
+        "k: given more than once to GET /items/{row}/neighbours; give it once",
+    )
+    assert len(client.get("/items/3/neighbours?k=2&token=x").json()["hits"]) == 2

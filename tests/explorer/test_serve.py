@@ -14,7 +14,7 @@ import pytest
 
 import salience
 from salience.cli import main
-from salience.errors import UserError
+from salience.errors import Stopped, UserError
 from salience.explorer import classifier, serve
 from salience.store import open_store
 from tests.explorer.conftest import until
@@ -163,7 +163,7 @@ def test_what_the_end_may_take_adds_up_to_less_than_two_seconds():
 def test_only_a_process_that_does_nothing_else_is_ended(path, ends, monkeypatch):
     import uvicorn
 
-    ended, heeded = [], []
+    ended, heeded, left = [], [], []
 
     def run(self, sockets):
         self.handle_exit(signal.SIGTERM, None)
@@ -171,9 +171,70 @@ def test_only_a_process_that_does_nothing_else_is_ended(path, ends, monkeypatch)
     monkeypatch.setattr(uvicorn.Server, "run", run)
     monkeypatch.setattr(uvicorn.Server, "handle_exit", lambda self, number, frame: heeded.append(number))
     monkeypatch.setattr(serve, "end_soon", ended.append)
+    monkeypatch.setattr(serve, "leave", left.append)
     serve.serve(path, port=0, ends_process=ends)
     assert heeded == [signal.SIGTERM]
-    assert ended == [signal.SIGTERM] * ends
+    assert ended == left == [signal.SIGTERM] * ends
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a signal of POSIX")
+@pytest.mark.parametrize("ignored", [(), (signal.SIGINT,), (signal.SIGINT, signal.SIGHUP), (signal.SIGTERM,)])
+def test_signals_that_were_ignored_stay_so_and_the_others_end_the_server(path, ignored, monkeypatch):
+    import uvicorn
+
+    numbers = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+    ended, left, heeded = [], [], [number for number in numbers if number not in ignored]
+
+    def run(self, sockets):
+        with self.capture_signals():
+            for number in numbers:
+                os.kill(os.getpid(), number)
+        raise AssertionError("the first that is heeded is raised again")
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    monkeypatch.setattr(serve, "end_soon", ended.append)
+    monkeypatch.setattr(serve, "leave", left.append)
+    before = {number: signal.signal(number, raising) for number in numbers}
+    try:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+        with pytest.raises(Stopped):
+            serve.serve(path, port=0, ends_process=True)
+        assert {number: signal.getsignal(number) for number in numbers} == {
+            number: signal.SIG_IGN if number in ignored else raising for number in numbers
+        }
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert list(dict.fromkeys(ended)) == heeded
+    assert left == [heeded[0]]
+
+
+def raising(number, frame):
+    raise Stopped(number=number)
+
+
+@pytest.mark.slow  # a process of its own imports torch
+@pytest.mark.parametrize(("ending", "said"), [(signal.SIGTERM, "terminated\n"), (signal.SIGHUP, "hung up\n")])
+def test_a_job_in_the_background_goes_on_after_ctrl_c_and_ends_by_other_signals(path, ending, said):
+    """A shell without job control, as of a script, has its background jobs ignore SIGINT."""
+    script = 'trap "" INT; exec "$@"'
+    command = ["sh", "-c", script, "sh", sys.executable, "-m", "salience", "explore", str(path), "--port", "0"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        try:
+            url = process.stdout.readline().partition(": ")[2].strip()
+            with httpx.Client(base_url=url, timeout=600) as browser:
+                for _ in range(3):
+                    assert browser.get("/store").json()["rows"] == 600
+                    process.send_signal(signal.SIGINT)
+            process.send_signal(ending)
+            assert process.wait(600) == 128 + ending
+            assert process.stderr.read() == said
+        finally:
+            process.kill()
 
 
 def children(pid: int) -> list[int]:

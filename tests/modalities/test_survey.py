@@ -227,6 +227,7 @@ OBJECTS = {
     "date": ([date(1970, 1, 2), None, date(9999, 12, 31)], [1, np.nan, 2932896]),
     "time": ([datetime(1970, 1, 1, 12), None, datetime(1970, 1, 2, tzinfo=UTC)], [0.5, np.nan, 1]),
     "duration": ([timedelta(hours=12), None, timedelta(1)], [0.5, np.nan, 1]),
+    "long duration": ([timedelta(hours=12), None, np.timedelta64(36, "h"), timedelta.max], [0.5, np.nan, 1.5, 1e9]),
 }
 
 
@@ -238,6 +239,7 @@ def test_objects_that_are_numbers_dates_or_durations_are_numbers(kind):
     assert columns == (Column("a"),)
     np.testing.assert_array_equal(RowCoder(columns, "float64").encode(frame)[:, 0], expected)
     told = {"date": "days since 1970-01-01", "time": "days since 1970-01-01", "duration": "read as days"}
+    kind = kind.removeprefix("long ")
     assert len(notes) == (kind in told)
     assert told.get(kind, "") in str(notes)
 
@@ -245,6 +247,16 @@ def test_objects_that_are_numbers_dates_or_durations_are_numbers(kind):
 PANDAS = {
     "sparse": (pd.arrays.SparseArray([0.0, 1.0, 0.0]), [0, 1, 0]),
     "period": (pd.PeriodIndex(["1970-01-02", None, "1970-01-04"], freq="D"), [1, np.nan, 3]),
+    "far dates": (np.array(["9999-12-31", "NaT", "75093-01-01"], "datetime64[s]"), [2932896, np.nan, 26707628]),
+    "far dates in a zone": (
+        pd.Series(np.array(["9999-12-31", "NaT", "0004-01-01"], "datetime64[us]")).dt.tz_localize("UTC").array,
+        [2932896, np.nan, -718067],
+    ),
+    "far arrow dates": (
+        pd.array([datetime(9999, 12, 31, tzinfo=UTC), None, None], pd.ArrowDtype(pa.timestamp("us", "UTC"))),
+        [2932896, np.nan, np.nan],
+    ),
+    "far timedelta": (np.array([86400 * 10**9, 0, 43200], "timedelta64[s]"), [1e9, 0, 0.5]),
     "timedelta": (pd.to_timedelta(["12h", None, "24h"]), [0.5, np.nan, 1]),
     "zone": (
         pd.to_datetime(["1970-01-02", "1970-01-03", None]).tz_localize("UTC").tz_convert("Asia/Tokyo"),

@@ -27,6 +27,15 @@ def raw(data: Dataset) -> np.ndarray:
     return np.concatenate(parts)
 
 
+def around_mean(train: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Raw input around the mean of its training rows, before cosines are taken of it.
+
+    That mean is large and says nothing: on a white ground all cosines are nearly one.  [n d], [m d], ... -> the same
+    """
+    origin = train.mean(0)
+    return tuple(rows - origin for rows in (train, *others))
+
+
 def _raw_batch(x: torch.Tensor, spec: Spec) -> torch.Tensor:
     if spec.modality != "image":
         return unit_table(x, spec)

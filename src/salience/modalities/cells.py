@@ -54,6 +54,7 @@ _GROUPS = re.compile(r"\d['’ \xa0\u2009\u202f]\d")
 LARGEST_EXACT = 2**53  # of whole numbers that a float64 holds without gaps
 _WHOLE = re.compile(r"(-?\d+)\.0+", re.ASCII)
 _EPOCH = datetime.datetime(1970, 1, 1)
+A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # the units that pandas keeps times in
 _DAY = datetime.timedelta(days=1)
 
 
@@ -253,11 +254,8 @@ def _kind_of_objects(column: pd.Series) -> str:
 
 def measured(column: pd.Series, kind: str | None, rules: Rules) -> Numbers:
     """The numbers of a plain column of that kind: dates are days since 1970-01-01, durations are days."""
-    if kind == "date":
+    if kind in ("date", "duration"):
         return _all_numbers(_days(column), rules)
-    if kind == "duration":
-        passed: Any = column if types.is_timedelta64_dtype(column.dtype) else pd.to_timedelta(column)
-        return _all_numbers((passed / pd.Timedelta(days=1)).to_numpy(dtype=np.float64, na_value=np.nan), rules)
     if kind == "number" and column.dtype == object:
         return _all_numbers(column.map(float, na_action="ignore").to_numpy(np.float64, na_value=np.nan), rules)
     return numbers_in(column, rules)
@@ -269,14 +267,21 @@ def _all_numbers(values: np.ndarray, rules: Rules) -> Numbers:
 
 
 def _days(column: pd.Series) -> np.ndarray:
-    if column.dtype == object:  # dates of Python, which reach further than pandas' own
-        return column.map(_days_of, na_action="ignore").to_numpy(dtype=np.float64, na_value=np.nan)
+    """Of dates since 1970-01-01 in UTC, of durations their length; NaN where missing, whatever year they reach."""
     naive = column.dt.tz_convert(None) if getattr(column.dtype, "tz", None) else column
-    return ((naive - pd.Timestamp(0)) / pd.Timedelta(days=1)).to_numpy(dtype=np.float64, na_value=np.nan)
+    values = naive.to_numpy()
+    if values.dtype.kind not in "mM":  # objects, which reach further than pandas' own nanoseconds
+        return column.map(_days_of, na_action="ignore").to_numpy(dtype=np.float64, na_value=np.nan)
+    a_day = 86_400 * A_SECOND[np.datetime_data(values.dtype)[0]]
+    return np.where(np.isnat(values), np.nan, values.astype(np.int64) / a_day)
 
 
-def _days_of(date: datetime.date) -> float:
-    if not isinstance(date, datetime.datetime):
-        return float(date.toordinal() - _EPOCH.toordinal())
-    naive = date if date.tzinfo is None else date.astimezone(datetime.UTC).replace(tzinfo=None)
+def _days_of(cell: datetime.date | datetime.timedelta | np.timedelta64) -> float:
+    if isinstance(cell, np.timedelta64):
+        return float(cell / np.timedelta64(1, "D"))
+    if isinstance(cell, datetime.timedelta):
+        return cell / _DAY
+    if not isinstance(cell, datetime.datetime):
+        return float(cell.toordinal() - _EPOCH.toordinal())
+    naive = cell if cell.tzinfo is None else cell.astimezone(datetime.UTC).replace(tzinfo=None)
     return (naive - _EPOCH) / _DAY

@@ -16,7 +16,7 @@ from salience.csv_text import encoding_of
 from salience.data.sources.csv_header import SHOWN, Header, are_one_longer, find_header, is_number
 from salience.errors import UserError
 from salience.reading import Reading
-from salience.units import printable
+from salience.units import are, counted, printable
 
 SEPARATORS = "\t;|,"  # where several fit, the first: commas may be decimal commas
 RARE = ":~^"  # separators only where they cut every line alike
@@ -60,8 +60,8 @@ def find_dialect(path: Path, reading: Reading) -> Dialect:
     if reading.separator is None:
         notes = (*_on_separator(table, rows, separator, usual), *notes)
     if comments:
-        first = printable(comments[0])[:SHOWN]
-        notes += (f"{len(comments)} lines of comment above the table are passed over: {first}",)
+        above_it = f"{counted(len(comments), 'line')} of comment above the table {are(len(comments))}"
+        notes += (f"{above_it} passed over: {printable(comments[0])[:SHOWN]}",)
     above = cut([comments[-1].lstrip(COMMENT)], separator, path, blanks=True)[:1] if comments else []
     header = find_header(rows, table[0], above[0] if above else [], reading.header)
     return Dialect(encoding, separator, skip, header, blanks, bool(comments), (*notes, *header.notes))
