@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -40,6 +41,37 @@ def test_the_points_of_umap_become_its_two_columns_in_their_order(client, path, 
     np.testing.assert_array_equal(store.column("umap_x"), np.arange(ROWS))
     np.testing.assert_array_equal(store.column("umap_y"), -2.0 * np.arange(ROWS))
     assert client.get("/store").json()["maps"] == ["pca", "umap"]
+
+
+def test_a_job_that_runs_is_not_started_again_and_one_that_has_ended_is(client, monkeypatch):
+    gate, begun = threading.Event(), []
+
+    def waiting(*given, **options):
+        begun.append(given)
+        assert gate.wait(600)
+
+    monkeypatch.setattr("salience.apps.duplicates.duplicates", waiting)
+    client.post("/jobs/duplicates", json={})
+    until(lambda: begun)
+    for _ in range(3):
+        assert client.post("/jobs/duplicates", json={}).json()["state"] == "running"
+    gate.set()
+    assert ended(client, "duplicates")["state"] == "done"
+    assert len(begun) == 1
+    client.post("/jobs/duplicates", json={})
+    ended(client, "duplicates")
+    assert len(begun) == 2
+
+
+@pytest.mark.parametrize("points", [ROWS - 1, ROWS + 1])
+def test_a_map_of_other_items_than_are_explored_is_not_written(client, path, monkeypatch, points):
+    popen, code = subprocess.Popen, FAKE.replace("600", str(points))
+    monkeypatch.setattr(jobs.subprocess, "Popen", lambda command, **pipes: popen([sys.executable, "-c", code], **pipes))
+    client.post("/jobs/umap", json={})
+    found = ended(client, "umap")
+    said = f"umap: the store has {points} items now; restart to see them"
+    assert (found["state"], found["said"]) == ("failed", said)
+    assert "umap_x" not in open_store(path).columns
 
 
 @pytest.mark.parametrize("name", ["anomalies", "duplicates"])

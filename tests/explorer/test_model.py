@@ -102,6 +102,14 @@ def test_an_image_finds_itself_and_is_classified(pca):
     assert pca.post("/predict", **sent).json()["predictions"][0]["label"] == "seven"
 
 
+def test_a_condition_holds_where_an_image_is_searched_for(pca):
+    sent = {"content": digit(17), "headers": {"Content-Type": "image/png"}}
+    found = pca.post("/search", params={"k": 8, "where": "label = '3'"}, **sent).json()
+    assert {hit["label"] for hit in found["hits"]} == {"3"}
+    assert len(found["hits"]) == 8
+    assert 17 in [hit["row"] for hit in pca.post("/search", params={"k": 8}, **sent).json()["hits"]]
+
+
 def open_store_labels(client) -> np.ndarray:
     about = client.get("/columns/label").json()
     return np.array(about["classes"])[np.frombuffer(client.get("/columns/label/values").content, "<u2")]
@@ -136,6 +144,10 @@ def test_items_are_rebuilt_beside_their_originals(pca):
     assert pca.get("/reconstruct?rows=" + ",".join(["1"] * 65)).status_code == 400
 
 
+def test_as_many_as_64_items_are_rebuilt_at_once(pca):
+    assert len(pca.get("/reconstruct?rows=" + ",".join(map(str, range(64)))).json()["images"]) == 64
+
+
 def test_samples_are_the_same_for_a_seed(vae, pca):
     first = vae.get("/sample?n=3&seed=1").json()["images"]
     assert [pixels(image).shape for image in first] == [(8, 8)] * 3
@@ -162,7 +174,7 @@ def test_rows_of_a_table_are_embedded(tmp_path):
     embed_to(rep, iris, tmp_path / "iris.lance", progress=False)
     with explored(tmp_path / "iris.lance") as client:
         about = client.get("/store").json()
-        assert (about["modality"], about["thumbnails"]) == ("table", False)
+        assert (about["modality"], about["thumbnails"], about["can"]) == ("table", False, ["embed"])
         assert iris.columns[0] in [column["name"] for column in about["columns"]]
         sent = client.post("/embed", json={"rows": [*iris.iloc[:3].to_numpy().tolist(), [None] * 4]}).json()["vectors"]
         np.testing.assert_allclose(sent[:3], open_store(tmp_path / "iris.lance").vectors([0, 1, 2]), atol=1e-5)
