@@ -9,6 +9,7 @@ import threading
 import numpy as np
 import pytest
 
+from salience.errors import UserError
 from salience.explorer import jobs
 from salience.store import open_store
 from tests.explorer.conftest import ROWS, until
@@ -100,3 +101,20 @@ def test_the_end_of_the_server_ends_its_jobs(served, monkeypatch):
     monkeypatch.setattr(jobs.Jobs, "close", lambda self: closed.append(self))
     client.__exit__(None, None, None)
     assert closed
+
+
+def test_a_process_that_ends_early_is_a_failure_in_words():
+    def ending(code: str) -> str:
+        with (
+            subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process,
+            pytest.raises(UserError) as problem,
+        ):
+            jobs.follow(process, lambda share, said: None, 5)
+        return str(problem.value)
+
+    assert ending("").startswith("umap: the process ended before it was done")
+    assert ending("""print('{"failed": "no memory"}')""") == "umap: no memory"
+    too_few = """import sys; print('{"points": 1}', flush=True); sys.stdout.buffer.write(bytes(8))"""
+    assert ending(too_few).startswith("umap: the store has 1 items now")
+    cut = """print('{"points": 5}')"""
+    assert ending(cut).startswith("umap: the process ended before it was done")

@@ -25,7 +25,6 @@ from salience.data import open_data
 from salience.errors import UserError
 from salience.explorer import umap_process
 from salience.explorer.app import make_app
-from salience.explorer.jobs import follow
 from salience.explorer.pictures import opened
 from salience.explorer.runs import curves_of, figures_of
 from salience.explorer.state import Explorer
@@ -353,23 +352,6 @@ def test_of_many_items_those_that_were_not_fitted_are_placed_among_the_others(pl
     np.testing.assert_allclose(points, mapper.transform(store.vectors()), atol=1e-4)
     assert out.getvalue().count(b"\n") == 3
     assert json.loads(out.getvalue().splitlines()[-1])["share"] == 1
-
-
-def test_a_process_that_ends_early_is_a_failure_in_words(tmp_path):
-    def ending(code: str) -> str:
-        with (
-            subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process,
-            pytest.raises(UserError) as problem,
-        ):
-            follow(process, lambda share, said: None, 5)
-        return str(problem.value)
-
-    assert ending("").startswith("umap: the process ended before it was done")
-    assert ending("""print('{"failed": "no memory"}')""") == "umap: no memory"
-    too_few = """import sys; print('{"points": 1}', flush=True); sys.stdout.buffer.write(bytes(8))"""
-    assert ending(too_few).startswith("umap: the store has 1 items now")
-    cut = """print('{"points": 5}')"""
-    assert ending(cut).startswith("umap: the process ended before it was done")
 
 
 def test_the_end_of_the_server_ends_the_process_of_a_job_and_starts_no_other(place, monkeypatch):
