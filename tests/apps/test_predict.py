@@ -15,6 +15,7 @@ from salience.errors import Note, UserError
 from salience.evaluation.head import fit_head
 from salience.label_files import find_item
 from salience.reading import Reading
+from salience.training import fit
 from tests.evaluation.conftest import Projection, blobs
 
 uncalibrated = pytest.mark.filterwarnings("ignore:confidences are not calibrated:salience.errors.Note")
@@ -210,3 +211,14 @@ def test_a_label_that_stands_for_a_missing_one_is_passed_over(labels):
     assert set(predict(Projection(), blobs(), path, reading=Reading(missing=("?",)))["predicted"]) <= {"a", "b"}
     with pytest.raises(UserError, match=r"one class only \('b'\)"):
         predict(Projection(), blobs(), path, reading=Reading(missing=("?", "a")))
+
+
+def test_what_stood_for_a_missing_label_in_training_does_so_again(labels, tmp_path):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(30, 3)), columns=list("abc"))
+    reading = Reading(missing=("?",))
+    run = fit("pca", frame, out=tmp_path / "run", dim=2, reading=reading, progress=False).run
+    path = labels("item,label\n0,a\n1,?\n2,?\n3,a\n")
+    with pytest.raises(UserError, match=r"one class only \('a'\)"):
+        predict(run, frame, path, progress=False)
+    with pytest.raises(UserError, match=r"one class only \('\?'\)"):  # another reading takes the place of the run's
+        predict(run, frame, path, reading=Reading(missing=("a",)), progress=False)

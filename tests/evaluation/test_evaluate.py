@@ -51,6 +51,13 @@ def test_json_has_the_promised_shape(report):
     assert any("a fifth" in note for note in found["notes"])
 
 
+@pytest.mark.parametrize(("rows", "expected"), [(30, ["1", "2", "5"]), (33, ["1", "2", "5", "10"])])
+def test_few_labels_are_fewer_than_a_class_has_so_that_draws_differ(rows, expected):
+    test = blobs(60, seed=1, split="test", fingerprint="test")
+    found = evaluate(Projection(), blobs(rows), test, progress=False)
+    assert list(found.representation["few_label"]) == expected
+
+
 def test_figures_tell_good_features_from_useless_ones():
     data = blobs(240, noise=30.0)
     good, bad = Projection(), Projection()

@@ -52,6 +52,12 @@ def test_a_condition_narrows_and_counts(client):
     assert client.post("/search", json={"k": 2}).json()["hits"][1]["row"] == 1
 
 
+def test_what_holds_now_is_kept_by_no_cache(client):
+    client.post("/labels", json={"rows": [1], "label": "one"})
+    for url in ("/rows?where=fold = 1", "/labels/export"):
+        assert client.get(url).headers["cache-control"] == "no-store"
+
+
 def test_conditions_see_labels_and_predictions_as_they_are_now(client):
     labels = truth()
     for name in "01":
@@ -179,7 +185,9 @@ def test_a_text_is_an_id_first_then_a_vector_a_row_or_a_condition(client, path):
     ):
         answer = client.post("/search", json={"text": text})
         assert (answer.status_code, answer.json()["error"][: len(message)]) == (status, message)
-    assert client.post("/search", json={"text": "digit/7", "row": 3}).status_code == 400
+    for other in ({"row": 3}, {"id": "digit/3"}, {"vector": open_store(path).vectors([3])[0].tolist()}):
+        answer = client.post("/search", json={"text": "digit/7", **other})
+        assert (answer.status_code, answer.json()["error"][:6]) == (400, "text: ")
 
 
 def test_an_id_that_is_a_number_or_looks_like_a_condition_is_an_id(tmp_path):
@@ -219,6 +227,16 @@ def test_a_condition_on_predictions_is_on_those_of_now(client, path, near):
     found = client.post("/search", json={**given, "k": 5, "where": "predicted = '1'"}).json()
     assert found["matching"] == (predicted == "1").sum()
     assert [predicted[hit["row"]] for hit in found["hits"]] == ["1"] * 5
+
+
+@pytest.mark.parametrize("name", ["Predicted", "PREDICTED"])
+def test_a_condition_in_capitals_is_on_the_predictions_of_now_too(client, name):
+    labels = truth()
+    for label in "01":
+        client.post("/labels", json={"rows": np.flatnonzero(labels == label)[:3].tolist(), "label": label})
+    learnt(client)
+    found = client.post("/search", json={"where": f"{name} = '1'"}).json()
+    assert found["matching"] == (values(client, "predicted") == "1").sum()
 
 
 def test_a_typed_condition_is_joined_as_a_whole_with_the_filter(client):

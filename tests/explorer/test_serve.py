@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
+from starlette.testclient import TestClient
 
 import salience
 from salience.cli import main
@@ -62,6 +65,38 @@ def test_a_run_is_explored_by_embedding_its_own_source(tmp_path, capsys):
     assert len(serve.open_store(store)) == 1797
     assert serve.store_at(tmp_path / "run") == store
     assert capsys.readouterr().err == ""
+
+
+def test_a_run_of_a_split_is_explored_by_embedding_that_split(tmp_path, monkeypatch):
+    import uvicorn
+
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 9), ("test", 14)):
+        (tmp_path / "images" / split).mkdir(parents=True)
+        for number in range(count):
+            image = Image.fromarray(generator.integers(0, 255, (8, 8), np.uint8))
+            image.save(tmp_path / "images" / split / f"{number}.png")
+    salience.fit("pca", f"{tmp_path / 'images'}:test", out=tmp_path / "run", dim=2, progress=False)
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
+    assert main(["explore", str(tmp_path / "run"), "--port", "0"]) == 0
+    store = open_store(tmp_path / "run" / "embeddings.lance")
+    assert (len(store), [source["split"] for source in store.about["sources"]]) == (14, ["test"])
+
+
+@pytest.mark.parametrize("host", [None, "127.0.0.1", "localhost", "0.0.0.0"])
+def test_a_server_on_a_named_host_asks_for_the_token_that_it_prints(path, host, monkeypatch, capsys):
+    import uvicorn
+
+    answered = []
+
+    def run(self, sockets):
+        with TestClient(self.config.app, base_url="http://localhost") as client:
+            answered.append(client.get("/store").status_code)
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    assert main(["explore", str(path), "--port", "0", *([] if host is None else ["--host", host])]) == 0
+    assert answered == [200 if host is None else 401]
+    assert ("?token=" in capsys.readouterr().out) == (host is not None)
 
 
 def started(path: Path, *words: str) -> tuple[subprocess.Popen[str], str]:
@@ -254,6 +289,9 @@ def test_the_address_names_the_machine_and_the_token(capsys):
         assert f"http://127.0.0.1:{port}/\n" in capsys.readouterr().out
         serve.told("a.lance", listener, "::1", "secret")
         assert f"http://[::1]:{port}/?token=secret\n" in capsys.readouterr().out
+        for everywhere in ("0.0.0.0", "::", "[::]"):
+            serve.told("a.lance", listener, everywhere, "secret")
+            assert f"http://{socket.gethostname()}:{port}/?token=secret\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", [["vae", "digits"], ["moco", "digits", "--dim", "8"]])
