@@ -31,7 +31,7 @@ from torch import Tensor, nn
 import salience
 from salience.batch import Batch, Progress
 from salience.data import Dataset
-from salience.evaluation.baselines import principal_components, raw
+from salience.evaluation.baselines import around_mean, principal_components, raw
 from salience.evaluation.knn import knn_scores
 from salience.evaluation.latent import active_units, bound, mutual_information, posteriors
 from salience.evaluation.measure import Task, measure
@@ -148,12 +148,15 @@ def measured(args: argparse.Namespace, found: Any, judged: Dataset, bank: Datase
     embed = found.embed if isinstance(found, salience.Representation) else found
     known, unseen = embed(bank), embed(judged)
     classes = len(bank.classes)
+    centred = args.method == "raw"
     if args.kind == "trial":
+        if centred:
+            known, unseen = (x.numpy() for x in around_mean(torch.from_numpy(known), torch.from_numpy(unseen)))
         return {"knn": knn(known, bank.labels, unseen, judged.labels, classes)}
     task = Task.of(bank.labels, judged.labels, classes, None)
     draws = {count: rows for count, rows in task.draws.items() if count in (1, 10)}
     chosen = Task(bank.labels, judged.labels, classes, task.validation, draws)
-    measures = measure(known, unseen, chosen, print_no).measures
+    measures = measure(known, unseen, chosen, print_no, centred=centred).measures
     return {
         "knn": measures["knn"]["accuracy"].to_dict(),
         "linear": measures["linear"]["accuracy"].to_dict(),

@@ -14,8 +14,9 @@ from salience.batch import Progress
 from salience.data import Dataset, open_data
 from salience.methods import ClosedForm, Context, Method, method_class
 from salience.methods.adversarial import Adversarial
-from salience.representation import Representation, options_of, save_weights
+from salience.representation import Representation, options_of
 from salience.run import Run
+from salience.run_weights import save_weights
 from salience.training import fit
 
 ROWS, SIZE, CLASSES = 96, 8, 3

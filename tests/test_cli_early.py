@@ -16,21 +16,31 @@ def refuse(path, verb="predict"):
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "lines"),
     [
-        "item,label\na,b\n",
-        "\ufeffLabel , ITEM\n",
-        "\n\n item;note;label\n",
-        "item\tlabel\n",
-        '"item","label"\n',
-        "sep=;\nitem;label\n",
-        "# by hand\nitem,label\n",
-        "",  # the reader knows more to say of it
+        ("item,label\na,b\n", 1),
+        ("\ufeffLabel , ITEM\nb,a\nd,c\n", 2),
+        ('"item","label"\na,b\n', 1),
+        ("\n\n label,item\nb,a\n", 1),
+        ("", 0),
     ],
 )
-def test_a_header_that_a_reader_may_take_passes(tmp_path, text):
-    (tmp_path / "labels.csv").write_text(text)
-    refuse(tmp_path / "labels.csv")
+def test_what_the_reader_reads_is_not_refused_before_it(tmp_path, text, lines):
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    refuse(path)  # would raise
+    assert [(line.item, line.label) for line in read_label_file(path)] == [("a", "b"), ("c", "d")][:lines]
+
+
+@pytest.mark.parametrize(
+    "text", ["\n\n item;note;label\n", "item\tlabel\n", "sep=;\nitem;label\n", "# by hand\nitem,label\n"]
+)
+def test_what_may_be_a_header_in_another_dialect_is_left_to_the_reader_who_names_the_line(tmp_path, text):
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    refuse(path)  # would raise
+    with pytest.raises(UserError, match=r"labels.csv line [13] is '.*', not the header; write 'item,label'"):
+        read_label_file(path)
 
 
 def test_a_file_without_a_header_is_refused_with_the_remedy(tmp_path):

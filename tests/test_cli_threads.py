@@ -35,12 +35,25 @@ def test_every_verb_that_computes_takes_it(verb, capsys):
 @pytest.mark.parametrize(("free", "argv", "used"), [(8, ["--threads", "3"], 3), (5, [], 5), (5, ["--threads=2"], 2)])
 def test_as_many_are_used_as_were_given_or_are_free(monkeypatch, capsys, seen, free, argv, used):
     monkeypatch.setattr(threads.processors, "free_cores", lambda: Free(free, 8, 3.2))
+    monkeypatch.setattr(threads.processors, "machine_cores", lambda: 8)
     before = torch.get_num_threads()
     assert main(["data", "digits", *argv]) == 2
     assert seen == [used]
     assert torch.get_num_threads() == before
     told = "note: 8 cores, but the machine is busy (load 3.2): computing with 5 threads; --threads N takes another"
-    assert (told in capsys.readouterr().err) is (not argv)
+    err = capsys.readouterr().err
+    assert (told in err) is (not argv)
+    assert "were asked for" not in err
+
+
+@pytest.mark.filterwarnings("default:threads:salience.errors.Note")
+@pytest.mark.parametrize(("asked", "used"), [("8", 8), ("9", 8), ("1000", 8)])
+def test_more_threads_than_the_machine_has_cores_are_cut_to_them_and_told(monkeypatch, capsys, seen, asked, used):
+    monkeypatch.setattr(threads.processors, "machine_cores", lambda: 8)
+    assert main(["data", "digits", "--threads", asked]) == 2
+    assert seen == [used]
+    told = f"note: threads: {int(asked):,} were asked for, the machine has 8 cores; computing with 8\n"
+    assert (told in capsys.readouterr().err) is (asked != "8")
 
 
 def test_a_machine_that_is_free_is_used_as_it_is(monkeypatch, capsys, seen):
@@ -50,7 +63,10 @@ def test_a_machine_that_is_free_is_used_as_it_is(monkeypatch, capsys, seen):
     assert "note" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("count", "said"), [("0", "--threads: 0 is out of range"), ("2.5", "'2.5' is not a whole")])
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [("0", "--threads: 0 is out of range"), ("-1", "--threads: -1 is out"), ("2.5", "'2.5' is not a whole")],
+)
 def test_what_is_no_number_of_threads_is_refused(capsys, seen, count, said):
     assert main(["data", "digits", "--threads", count]) == 2
     assert said in capsys.readouterr().err

@@ -22,8 +22,8 @@ from salience.apps.pictures import save, save_image
 from salience.errors import UserError
 from salience.evaluation.earlier import keep_earlier
 from salience.files import atomic, new_folder, remove_leftovers, require_free, write_text
-from salience.representation import save_weights
 from salience.run import Run
+from salience.run_weights import save_weights
 from salience.training.checkpoints import AtomicCheckpoints
 from salience.training.metrics import MetricsCSV
 from tests.evaluation.conftest import Projection, blobs

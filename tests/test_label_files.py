@@ -26,7 +26,14 @@ def test_lines_carry_their_number(write):
     assert read_label_file(path) == [Line(3, "a/1.png", "x")]
 
 
-@pytest.mark.parametrize("content", ["item,label\ncafé,x\n".encode("latin-1"), "item,label\na,x\n".encode("utf-16")])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_file_may_be_unicode_with_a_mark(write, encoding):
+    assert read_label_file(write("item,label\ncafé,x\n".encode(encoding))) == [Line(2, "café", "x")]
+
+
+@pytest.mark.parametrize(
+    "content", ["item,label\ncafé,x\n".encode("latin-1"), "item,label\na,x\n".encode("utf-16")[:-1]]
+)
 def test_other_encodings_are_refused(write, content):
     with pytest.raises(UserError, match="not text in UTF-8; save it as CSV in UTF-8"):
         read_label_file(write(content))
@@ -39,6 +46,8 @@ def test_other_encodings_are_refused(write, content):
         ("item,label\na,x,y\n", "line 2 has 3 cells, the header 2"),
         ("name,class\na,x\n", "line 1 is 'name,class', not the header; write 'item,label'"),
         ("item,label\na,\n", "line 2 has no label"),
+        ("item;label\na;x;y\n", "line 2 has 3 cells, the header 2; put text that contains semicolons in quotes"),
+        ('item,label\n" ",x\n', "line 2 has no item"),
         (f"item,label\n{'x' * 200_000},y\n", "line 2 cannot be read as CSV"),
     ],
 )
@@ -69,3 +78,41 @@ def test_lines_that_name_no_item_are_given_back_or_refused(write):
 def test_it_loads_nothing_heavy():
     code = "import salience.label_files, sys; print({'torch', 'numpy', 'pandas'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("header", ["item,label", '"item","label"', " Item , Label ", "note,label,item"])
+def test_cells_are_separated_by_commas_semicolons_or_tabs(write, separator, header):
+    columns = header.lower().replace('"', "").replace(" ", "").split(",")
+    cells = {"item": "a, b;1.png", "label": "x", "note": ""}
+    row = separator.join(f'"{cells[name]}"' for name in columns)
+    path = write(f"{header.replace(',', separator)}\n{row}\n")
+    assert read_label_file(path) == [Line(2, "a, b;1.png", "x")]
+
+
+@pytest.mark.parametrize(
+    ("row", "item", "label"),
+    [
+        ("  a.png  ,  big cat  ", "a.png", "big cat"),
+        ('" a.png ",x', " a.png ", "x"),
+        ('  " a.png"  ," x "', " a.png", " x "),
+        ('"a ""b"" .png , c",x', 'a "b" .png , c', "x"),
+        ('a "b" .png ,x', 'a "b" .png', "x"),
+        ("a\u2028b.png,x", "a\u2028b.png", "x"),
+        ('"a\nb.png",x', "a\nb.png", "x"),
+    ],
+)
+def test_blanks_within_quotes_are_kept(write, row, item, label):
+    (line,) = read_label_file(write(f"item,label\n{row}\n"))
+    assert (line.item, line.label) == (item, label)
+
+
+def test_an_item_that_begins_with_a_blank_can_be_named(write):
+    path = write('item,label\n" a.png",x\na.png,y\n" b.png",z\n')
+    found = match_items(read_label_file(path), [" a.png", "a.png", "b.png"], path, name="it")
+    assert found.label_of == {0: "x", 1: "y", 2: "z"}
+
+
+def test_many_blanks_within_an_item_are_kept(write):
+    (line,) = read_label_file(write(f"item,label\n  a{' ' * 100_000}b  ,x\n"))  # in linear time
+    assert line.item == f"a{' ' * 100_000}b"

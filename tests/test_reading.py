@@ -22,6 +22,7 @@ from salience.reading import AS_FOUND, Reading
         ({"decimal": ";"}, "decimal: expected one of ., ,; got ';'"),
         ({"header": "no"}, "header: expected True or False, got 'no'"),
         ({"missing": (1,)}, "missing: expected words such as NA, got (1,)"),
+        ({"categorical": (1,)}, "categorical: expected names of columns, got (1,)"),
     ],
 )
 def test_other_values_are_refused_by_name(wrong, message):
@@ -37,7 +38,7 @@ def test_a_reading_is_filled_up_from_another_one():
 
 
 def test_a_config_gives_back_what_was_said():
-    said = Reading(folders="flat", missing=("NA", "?"), header=False)
+    said = Reading(folders="flat", missing=("NA", "?"), categorical=("a",), header=False)
     written = yaml.safe_load(yaml.safe_dump({"reading": said.to_dict()}))
     assert Reading.of(written) == said
     assert Reading.of({"reading": {}}) == AS_FOUND
@@ -113,13 +114,14 @@ def csv(folder):
 
 
 OPTIONS = {"folders": "flat", "aspect": "pad", "separator": ";", "decimal": ",", "header": False, "missing": ("NA",)}
+OPTIONS["categorical"] = ("a",)
 TAKEN = {
     "folder": (lambda tmp: pictures(tmp / "p"), {"folders", "aspect"}),
     "image": (lambda tmp: pictures(tmp / "p") / "0.png", {"aspect"}),
     "array file": (numbers, {"aspect", "missing"}),
     "array": (lambda tmp: np.arange(12.0).reshape(6, 2), {"aspect", "missing"}),
-    "CSV": (csv, {"separator", "decimal", "header", "missing"}),
-    "DataFrame": (lambda tmp: pd.DataFrame({"a": [1.0, 2.0]}), {"aspect", "missing"}),
+    "CSV": (csv, {"separator", "decimal", "header", "missing", "categorical"}),
+    "DataFrame": (lambda tmp: pd.DataFrame({"a": [1.0, 2.0]}), {"aspect", "missing", "categorical"}),
     "built-in": (lambda tmp: "digits", {"aspect"}),
 }
 
@@ -153,3 +155,85 @@ def test_a_negative_number_may_be_named_as_missing_on_the_command_line(tmp_path,
     (tmp_path / "t.csv").write_text("a,label\n1.5,-1\n2.5,3\n3.5,4\n")
     assert main(["data", str(tmp_path / "t.csv"), "--missing", "-1"]) == 0
     assert "unlabelled: 1" in capsys.readouterr().out
+
+
+CHROMOSOMES = [*map(str, range(1, 23)), "X", "Y"]
+
+
+def genes(path, extra=()):
+    rows = [f"{name},{row / 4}" for row, name in enumerate([*CHROMOSOMES, *extra])]
+    path.write_text("\n".join(["chromosome,length", *rows]) + "\n")
+    return path
+
+
+def test_a_column_is_kept_as_categories_if_the_user_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = genes(tmp_path / "genes.csv")
+    (note,) = (note for note in open_data(source).notes if "'X'" in note)
+    assert note.endswith("--categorical chromosome keeps them all as categories")
+    assert main(["fit", "pca", str(source), "--dim", "2", "--out", "run", "--categorical", "chromosome"]) == 0
+    rep = salience.load("run")
+    assert rep.reading.categorical == ("chromosome",)
+    assert rep.spec.columns[0].categories == tuple(sorted(CHROMOSOMES))
+    data = rep.open(genes(tmp_path / "new.csv"))
+    assert data.item(23)[0] == sorted(CHROMOSOMES).index("Y")
+    assert "--categorical" not in str(data.notes)
+
+
+@pytest.mark.parametrize("column", [[1, 2, 1], ["1", "2", "1"], [1.0, 2.0, 1.0], pd.Series([1, 2, 1], dtype="Int64")])
+def test_numbers_of_any_type_can_be_categories(column):
+    data = open_data(pd.DataFrame({"a": column, "b": [0.5, 1.5, 2.5]}), reading=Reading(categorical="a"))
+    assert data.spec.columns[0].categories == ("1", "2")
+    assert data.x[:, 0].tolist() == [0, 1, 0]
+
+
+def test_a_column_that_cannot_be_categories_is_refused_by_name(tmp_path):
+    frame = pd.DataFrame({"chromosome": [1.0, 2.0], "empty": [None, None], "label": ["a", "b"]})
+    for name, message in {
+        "chromosom": "items have no column 'chromosom'; did you mean 'chromosome'",
+        "zzz": "items have no column 'zzz'; there are: chromosome, empty",
+        "label": "items have no column 'label'",
+        "empty": "column 'empty' cannot be kept as categories: all its cells are missing; leave it out",
+    }.items():
+        with pytest.raises(UserError, match=f"^categorical: {message}"):
+            open_data(frame, reading=Reading(categorical=(name,)))
+    many = pd.DataFrame({"a": range(2000)})
+    with pytest.raises(UserError, match="more than 1,000 different texts; leave it out"):
+        open_data(many, reading=Reading(categorical=("a",)))
+    run = open_data(many).spec
+    with pytest.raises(
+        UserError, match="the run was trained on numbers in column 'a'; fit it again with --categorical a"
+    ):
+        open_data(many, spec=run, reading=Reading(categorical=("a",)))
+    pictures_in_cells = pd.DataFrame({"image": [b"\x89PNG"], "a": [1]})
+    with pytest.raises(UserError, match="the items are the images in column 'image', which has no categories"):
+        open_data(pictures_in_cells, reading=Reading(categorical=("a",)))
+
+
+def test_categories_are_those_of_the_training_data_whatever_is_new(tmp_path):
+    source = genes(tmp_path / "genes.csv")
+    run = open_data(source, reading=Reading(categorical="chromosome")).spec
+    data = open_data(genes(tmp_path / "new.csv", ["23"]), spec=run)
+    assert np.isnan(data.item(24)[0])
+    assert "'chromosome': 1 value not seen in training, such as '23' in row 24" in str(data.notes)
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (pd.DataFrame({"a": [1, 2], "label": ["x", "-"]}), "no cell holds '?', which --missing names"),
+        (pd.DataFrame({"a": [1, 9], "b": ["u", "v"], "c": ["x", "-"]}), "no cell holds '?', which --missing names"),
+        (np.arange(12.0).reshape(6, 2), "no label is '?', which --missing names"),
+    ],
+)
+def test_a_word_for_a_missing_value_that_never_occurs_is_told(source, told):
+    given = {"labels": ["x", "y", "-", "x", "9", "x"]} if isinstance(source, np.ndarray) else {}
+    data = open_data(source, reading=Reading(missing=("-", "?")), **given)
+    assert [note for note in data.notes if "which --missing names" in note] == [told]
+    assert not any("which --missing" in note for note in open_data(source, spec=data.spec, reading=data.reading).notes)
+
+
+@pytest.mark.parametrize("cells", [[1.0, -999.0], [1, -999], ["1", "-999.0"], ["x", " -999 "], [None, "-999"]])
+def test_a_word_may_be_met_as_a_number_or_a_text(cells):
+    data = open_data(pd.DataFrame({"a": cells, "b": [1, 2]}), reading=Reading(missing="-999"))
+    assert not any("which --missing" in note for note in data.notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -212,23 +213,101 @@ def test_garbage_in_the_metrics_is_no_curve_and_no_traceback(run: Path, content:
 def test_rows_of_the_metrics_without_a_step_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     path.write_text("step,loss\n1,3\nx,9\n2,inf\n3,2,7\n4,word\n-5,1\n6,1\n7,")
-    found = read_numbers(path)
+    with pytest.warns(Note, match=r"metrics\.csv: 4 lines could not be read, passed over; the first is line 3: 'x,9'$"):
+        found = read_numbers(path)
     assert found["step"].tolist() == [1, 2, 4, 6]
     np.testing.assert_array_equal(found["loss"], [3, np.inf, np.nan, 1])
     metrics = MetricsCSV(path, every=1)
-    metrics.rewind(4)
+    with pytest.warns(Note, match="3 lines could not be read"):
+        metrics.rewind(4)
     assert path.read_text().split() == ["step,loss", "1,3", "2,inf", "4,word"]
     path.write_bytes(b"\xff")
     with pytest.raises(UserError, match=r"metrics\.csv is damaged"):
         metrics.rewind(4)
 
 
+REPORT = json.dumps(
+    {
+        "representation": {"linear": {"accuracy": {"value": 0.5, "interval": [0.4, 0.6]}}},
+        "about": {"method": "x", "on": "y", "test": {"fingerprint": "z"}},
+        "cost": {"flops": 3},
+    }
+)
+LINES = "step,loss\n1,3\n2,2\n"
+
+
+@pytest.mark.parametrize(
+    ("added", "said"),
+    [
+        ("rubbish\n", "1 line could not be read, passed over; the first is line 4: 'rubbish'"),
+        ('"open,1\n3,1\n', "1 line could not be read, passed over; the first is line 4: '\"open,1'"),
+        ("\x00\x1b[2J\n3,1\n?\n", "2 lines could not be read, passed over; the first is line 4: '\\x00\\x1b[2J'"),
+        ("3,many\n", "1 line could not be read, passed over; the first is line 4: '3,many'"),
+        ("3,1,1\n,,,\n", "2 lines could not be read, passed over; the first is line 4: '3,1,1'"),
+        ("3," + "9" * 500 + "x\n", "1 line could not be read, passed over; the first is line 4: '3,9999"),
+    ],
+    ids=range(6),
+)
+def test_lines_of_the_metrics_that_cannot_be_read_are_told_and_the_others_used(
+    run: Path, added: str, said: str
+) -> None:
+    (run / "metrics.csv").write_text(LINES + added)
+    with pytest.warns(Note) as notes:
+        found = training_curves(run)
+    assert found["step"].tolist()[:2] == [1, 2]
+    assert (3 in found["step"]) is ("3,1\n" in added or "3,many" in added or "999" in added)
+    (note,) = [str(note.message) for note in notes]
+    assert f"{run / 'metrics.csv'}: {said}" in note
+    assert len(note) < 400
+
+
+@pytest.mark.parametrize("content", [LINES, LINES + "3,", LINES + "\n", "step,loss\n", "", "st", "step,los"])
+def test_metrics_that_are_whole_or_were_being_written_are_read_without_a_note(run: Path, content: str) -> None:
+    (run / "metrics.csv").write_text(content)
+    assert training_curves(run).keys() == ({"step", "loss"} if content.startswith(LINES) else set())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("rubbish\nof,two\n", "its first line is 'rubbish', not names of columns with 'step'"),
+        ("rubbish", "its first line is 'rubbish', not names of columns with 'step'"),
+        ("step,loss\nx,1\ny,2\n", "none of its lines can be read; the first is line 2: 'x,1'"),
+        (",".join(["step", *map(str, range(200))]) + "\n" + "1," * 200 + "1\n", "it has 201 columns, and at most 100"),
+    ],
+)
+def test_metrics_of_which_nothing_can_be_read_are_damaged(run: Path, content: str, said: str) -> None:
+    (run / "metrics.csv").write_text(content)
+    with pytest.raises(Damaged, match=re.escape(said)):
+        read_numbers(run / "metrics.csv")
+    if "columns, and" not in said:
+        with pytest.raises(UserError, match=rf"metrics\.csv is damaged \({re.escape(said)}\); delete it"):
+            MetricsCSV(run / "metrics.csv", every=1).rewind(1)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (LINES + "rubbish\n", "metrics.csv: 1 line could not be read, passed over; the first is line 4: 'rubbish'"),
+        ("rubbish\n", "metrics.csv is damaged (its first line is 'rubbish', not names of columns with 'step');"),
+    ],
+    ids=["a line", "all"],
+)
+@pytest.mark.parametrize("reader", ["doctor", "compare"])
+def test_doctor_and_compare_tell_of_metrics_they_cannot_read(run: Path, reader: str, content: str, said: str) -> None:
+    (run / "report.json").write_text(REPORT)
+    expected = READERS[reader](run)
+    (run / "metrics.csv").write_text(content)
+    with pytest.warns(Note, match=re.escape(said)):
+        found = READERS[reader](run)
+    assert found == expected
+
+
 def test_a_report_that_holds_garbage_is_named_by_compare(run: Path) -> None:
-    good = {"value": 0.5, "interval": [0.4, 0.6]}
-    about = {"method": "x", "on": "y", "test": {"fingerprint": "z"}}
-    report = {"representation": {"linear": {"accuracy": good}}, "about": about, "cost": {"flops": 3}}
-    (run / "report.json").write_text(json.dumps(report))
-    assert compare([run]).entries[0].qualities["linear"] == good
+    report = json.loads(REPORT)
+    about = report["about"]
+    (run / "report.json").write_text(REPORT)
+    assert compare([run]).entries[0].qualities["linear"] == {"value": 0.5, "interval": [0.4, 0.6]}
     for damage in (
         {"representation": {"linear": {"accuracy": {"value": "x", "interval": [0, 1]}}}},
         {"representation": {"linear": {"accuracy": {"value": 1, "interval": [0]}}}},

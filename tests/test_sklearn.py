@@ -407,3 +407,35 @@ def test_masked_values_are_refused(table):
     masked[0, 0] = np.ma.masked
     with pytest.raises(UserError, match=r"X: it has masked values.*filled"):
         RepresentationLearner().fit(masked)
+
+
+@pytest.mark.parametrize(
+    ("unlabelled", "message"),
+    [
+        ([-1], r"unlabelled: expected one value of y, such as -1, got '\[-1\]'; give the value alone"),
+        ((), r"unlabelled: expected one value of y"),
+        (7, r"unlabelled: 7 is no value of y, which holds -1, 0, 1; leave it out, or correct it"),
+        ("-2", r"unlabelled: '-2' is no value of y"),
+    ],
+)
+def test_what_is_no_value_of_y_is_refused_as_unlabelled(unlabelled, message):
+    learner = RepresentationLearner("supcon", unlabelled=unlabelled)
+    with pytest.raises(ValueError, match=message):
+        learner.fit(np.zeros((3, 2)), [-1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("unlabelled", "y"), [(-1.0, [-1, 0, 1]), (np.int64(-1), [-1.0, 0.0, 1.0]), (np.nan, [np.nan, 0, 1])]
+)
+def test_an_unlabelled_value_may_be_of_another_type(monkeypatch, unlabelled, y):
+    def fit(*_, labels, reading, **__):
+        assert open_data(np.zeros((3, 2)), labels=labels, reading=reading).labels.tolist() == [-1, 0, 1]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("salience.sklearn.fit", fit)
+    with pytest.raises(KeyboardInterrupt):
+        RepresentationLearner("supcon", unlabelled=unlabelled).fit(np.zeros((3, 2)), y)
+
+
+def test_the_documentation_says_that_images_are_stretched():
+    assert "not square are stretched" in " ".join(RepresentationLearner.__doc__.split())

@@ -1,9 +1,14 @@
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from salience.errors import UserError
+from salience.evaluation.rows import choose_rows
+from salience.training import fit
+from salience.training.recipe import Choices, choose_batch
 from salience.units import (
     check_flag,
     check_real,
@@ -16,6 +21,7 @@ from salience.units import (
     parse_size,
     printable,
 )
+from tests.evaluation.conftest import blobs
 
 
 @pytest.mark.parametrize(
@@ -142,3 +148,39 @@ def test_durations_in_numbers_of_numpy(seconds):
 def test_digits_of_other_scripts_are_no_duration():
     with pytest.raises(UserError):
         parse_duration("٣s")
+
+
+def _refused(call: Callable[[], object]) -> str:
+    with pytest.raises(UserError) as refused:
+        call()
+    return str(refused.value)
+
+
+def _missing(unknown: int) -> str:
+    """The notes of an evaluation of 40 rows, some without a class."""
+    data = blobs(40, 2)
+    return "; ".join(choose_rows(replace(data, labels=np.where(np.arange(40) < unknown, -1, data.labels)), None).notes)
+
+
+def _batch(rows: int, given: int | None) -> str:
+    return _refused(lambda: choose_batch(Choices(), rows=rows, world=1, given=given))
+
+
+def _fit(method: str, rows: int, width: int, **options: int) -> str:
+    return _refused(lambda: fit(method, np.eye(rows, width, dtype=np.float32), progress=False, **options))
+
+
+SENTENCES = {
+    "1 row without a known class is left out": lambda: _missing(1),
+    "2 rows without a known class are left out": lambda: _missing(2),
+    "source: 1 row is too few to train on in batches": lambda: _batch(1, None),
+    "source: 0 rows are too few to train on in batches": lambda: _batch(0, None),
+    "batch_size: 2 is more than the data has (1 row)": lambda: _batch(1, 2),
+    "dim: 5 directions from 2 rows of 1 value; at most 1": lambda: _fit("pca", 2, 1, dim=5),
+    "k: 5 centres for 2 rows; at most 2": lambda: _fit("kmeans", 2, 1, k=5),
+}
+
+
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_one_is_singular_in_sentences_and_so_is_its_verb(sentence: str) -> None:
+    assert sentence in SENTENCES[sentence]()

@@ -21,6 +21,12 @@ FORMULA = re.compile(r"'*(?:[\t\r\n]|\s*[=+\-@＝＋－＠])")
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
+def encoding_of(path: Path) -> str:
+    """Of a text file: UTF-16 where it begins with the mark of that, else UTF-8, with a mark or without."""
+    with path.open("rb") as file:
+        return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+
+
 def is_formula(text: str) -> bool:
     """Whether a spreadsheet might run it, or would with apostrophes before it taken away."""
     return FORMULA.match(text) is not None and NUMBER.fullmatch(text.lstrip("'")) is None

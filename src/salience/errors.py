@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}  # of a program that a signal ended
+
 
 class UserError(ValueError):
     """A mistake the user can mend. The command line prints it as one line and exits with code 2."""

@@ -1,21 +1,28 @@
 """A labels file: CSV with the columns item and label. An item is a relative path as in the source, or a row number.
 
+Cells are separated by commas, semicolons or tabs. Blanks around a cell are no part of it, blanks within quotes are.
+
 The one reader of such files. It imports nothing heavy, so that a command can look at a file before it loads torch.
 """
 
 from __future__ import annotations
 
 import csv
+import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
-from salience.csv_text import original
+from salience.csv_text import encoding_of, original
 from salience.errors import UserError
 from salience.units import counted, printable
 from salience.untrusted import shown
 
+SEPARATORS = ",;\t"
+CALLED = {",": "commas", ";": "semicolons", "\t": "tabs"}
+BLANKS = " \t"
 MOST_DIGITS = 18  # of a row number
 MOST_COMPARED = 100_000  # names among which a similar one is looked for
 
@@ -38,41 +45,63 @@ class Matched:
 
 
 def read_label_file(path: Path, *, empty: bool = False) -> list[Line]:
-    """Each line that has something, white space around its cells removed.
+    """Each line that has something.
 
     empty: whether a label may be empty
     Raises UserError that names the line, where the file is no CSV file with an item and a label in each line.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise UserError(f"labels: {path} is not text in UTF-8; save it as CSV in UTF-8") from None
-    except OSError as error:
-        raise UserError(f"labels: {path} cannot be read: {error.strerror}") from error
-    reader = csv.reader(text.splitlines(), skipinitialspace=True)
+    text = _text_of(path)
+    separator = _separator(text)
+    reader = csv.reader(io.StringIO(_without_blanks(text, separator), newline=""), delimiter=separator)
     columns: list[str] | None = None
     found = []
     try:
-        for row in reader:
-            cells = [cell.strip() for cell in row]
-            if any(cells) and columns is None:
-                columns = read_header(cells, path, reader.line_num)
-            elif any(cells) and columns is not None:
-                found.append(_line(cells, columns, path, reader.line_num, empty=empty))
+        for cells in reader:
+            some = any(cell.strip() for cell in cells)
+            if some and columns is None:
+                columns = read_header([cell.strip() for cell in cells], path, reader.line_num)
+            elif some and columns is not None:
+                found.append(_line(cells, columns, path, reader.line_num, separator, empty=empty))
     except csv.Error as error:
         raise UserError(f"labels: {path} line {reader.line_num} cannot be read as CSV: {error}") from error
     return found
 
 
-def _line(cells: list[str], columns: list[str], path: Path, number: int, *, empty: bool) -> Line:
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding=encoding_of(path))
+    except UnicodeError:
+        raise UserError(f"labels: {path} is not text in UTF-8; save it as CSV in UTF-8") from None
+    except OSError as error:
+        raise UserError(f"labels: {path} cannot be read: {error.strerror}") from error
+
+
+def _separator(text: str) -> str:
+    """The one that separates item from label in the header, else a comma."""
+    header = next((line for line in text.split("\n") if line.strip()), "")
+    columns = {mark: [cell.strip(BLANKS + '"').lower() for cell in header.split(mark)] for mark in SEPARATORS}
+    return next((mark for mark in SEPARATORS if {"item", "label"} <= set(columns[mark])), ",")
+
+
+def _without_blanks(text: str, separator: str) -> str:
+    """Blanks around cells taken away, but not those within quotes."""
+    blank = f"[{BLANKS.replace(separator, '')}]"
+    before = f"(?:^|(?<={separator})){blank}*+"
+    quoted = re.compile(
+        rf'{before}("(?:[^"]|"")*+")|{before}|(?<!{blank}){blank}++(?={separator}|[\r\n]|\Z)', re.MULTILINE
+    )
+    return quoted.sub(lambda found: found[1] or "", text)
+
+
+def _line(cells: list[str], columns: list[str], path: Path, number: int, separator: str, *, empty: bool) -> Line:
     if len(cells) != len(columns):
         raise UserError(
             f"labels: {path} line {number} has {counted(len(cells), 'cell')}, the header {len(columns)}; "
-            "put text that contains commas in quotes"
+            f"put text that contains {CALLED[separator]} in quotes"
         )
     line = Line(number, original(cells[columns.index("item")]), original(cells[columns.index("label")]))
-    if not line.item or not (line.label or empty):
-        missing = "label" if line.item else "item"
+    if not line.item.strip() or not (line.label or empty):
+        missing = "label" if line.item.strip() else "item"
         raise UserError(f"labels: {path} line {number} has no {missing}; fill it in or remove the line")
     return line
 
@@ -136,7 +165,8 @@ def find_item(item: str, row_of: Mapping[str, int], bad: Mapping[str, str]) -> i
 
 def _spellings(item: str) -> list[str]:
     number = _number(item)
-    return [item, str(PurePosixPath(item.replace("\\", "/"))), *([] if number is None else [str(number)])]
+    path = str(PurePosixPath(item.replace("\\", "/")))
+    return [item, path, *([] if number is None else [str(number)]), *([item.strip()] if item != item.strip() else [])]
 
 
 def _number(item: str) -> int | None:

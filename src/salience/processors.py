@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from salience.errors import Note
+from salience.units import counted
 
 CGROUPS = Path("/sys/fs/cgroup")
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # read by libraries when they are loaded
@@ -24,8 +28,8 @@ class Free:
 
     def __str__(self) -> str:
         if self.cores == self.of:
-            return f"{self.of} core{'s' * (self.of > 1)}"
-        return f"{self.of} cores, but the machine is busy (load {self.load:.1f})"
+            return counted(self.of, "core")
+        return f"{counted(self.of, 'core')}, but the machine is busy (load {self.load:.1f})"
 
 
 def cores() -> int:
@@ -43,8 +47,22 @@ def free_cores() -> Free:
     given = cores()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     # The load is of the whole machine; a process bound to a part of its cores meets that part of it.
-    busy = math.floor(load * given / max(given, os.cpu_count() or 1))
+    busy = math.floor(load * given / max(given, machine_cores()))
     return Free(max(1, given - busy), given, load)
+
+
+def machine_cores() -> int:
+    """Processor cores of the machine, whoever may use them."""
+    return os.cpu_count() or 1
+
+
+def at_most_all(threads: int) -> int:
+    """As many threads as were asked for, or as the machine has cores where it has fewer, which a Note says."""
+    most = machine_cores()
+    if threads > most:
+        said = f"threads: {threads:,} were asked for, the machine has {counted(most, 'core')}; computing with {most}"
+        warnings.warn(said, Note, stacklevel=3)
+    return min(threads, most)
 
 
 def affinity() -> set[int]:

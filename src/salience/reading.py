@@ -13,6 +13,7 @@ Aspect = Literal["crop", "pad", "stretch"]
 Decimal = Literal[".", ","]
 DEFAULT_ASPECT: Aspect = "crop"
 CHOICES = {"folders": get_args(Folders), "aspect": get_args(Aspect), "decimal": get_args(Decimal)}
+TEXTS = {"missing": "words such as NA", "categorical": "names of columns"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class Reading:
         decimal: The character before the decimals of a number in a CSV file.
         header: Whether the first line of a CSV file names the columns.
         missing: A word that stands for a missing value, in every column; may be repeated.
+        categorical: A column whose values are categories, whatever they look like; may be repeated.
     """
 
     folders: Folders | None = None
@@ -37,6 +39,7 @@ class Reading:
     decimal: Decimal | None = None
     header: bool | None = None
     missing: tuple[str, ...] | None = None
+    categorical: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -52,12 +55,12 @@ class Reading:
             object.__setattr__(self, "separator", "\t")
         if self.separator is not None and (not isinstance(self.separator, str) or len(self.separator) != 1):
             raise UserError(f"separator: expected one character such as ; got {self.separator!r}; for a tab: tab")
-        if self.missing is None:
-            return
-        words = (self.missing,) if isinstance(self.missing, str) else tuple(self.missing)
-        if not all(isinstance(word, str) for word in words):
-            raise UserError(f"missing: expected words such as NA, got {self.missing!r}")
-        object.__setattr__(self, "missing", words)
+        for name, expected in TEXTS.items():
+            if (given := getattr(self, name)) is not None:
+                texts = (given,) if isinstance(given, str) else tuple(given)
+                if not all(isinstance(text, str) for text in texts):
+                    raise UserError(f"{name}: expected {expected}, got {given!r}")
+                object.__setattr__(self, name, texts)
 
     def over(self, other: Reading) -> Reading:
         """This reading; what it leaves open is as `other` says."""
@@ -69,7 +72,7 @@ class Reading:
     def to_dict(self) -> dict[str, Any]:
         """What was said, as plain values for a config."""
         said = {name: value for name, value in asdict(self).items() if value is not None}
-        return said if self.missing is None else said | {"missing": list(self.missing)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Reading:

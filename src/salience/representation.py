@@ -7,7 +7,6 @@ checkpoint of tensors and numbers.
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,23 +14,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from salience import catalogue
 from salience.allocator import keep_freed_memory
 from salience.batch import Batch
 from salience.data import Dataset, open_data
-from salience.errors import Note, UserError, naming
-from salience.files import atomic
+from salience.errors import UserError, naming
 from salience.methods import ClosedForm, Context, Method, method_class
 from salience.modalities import Spec
 from salience.nets import Encoder
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.run import Run
-from salience.units import check_seed, check_whole
+from salience.run_weights import load_weights, save_weights
+from salience.units import check_seed, check_whole, counted
 
 FIXED = 256  # rows a forward pass; the last batch is padded to it
 PASS_PIXELS = 2**16  # of small images in a forward pass that enlarges them
@@ -52,7 +49,8 @@ class Representation:
 
     def __repr__(self) -> str:
         where = "" if self.run is None else f", run={str(self.run)!r}"
-        return f"Representation({self.method_name}, dim={self.dim}, learnt from {self.config['rows']:,} rows{where})"
+        rows = counted(self.config["rows"], "row")
+        return f"Representation({self.method_name}, dim={self.dim}, learnt from {rows}{where})"
 
     @property
     def method_name(self) -> str:
@@ -272,56 +270,6 @@ def encoder_of(run: str, *, spec: Spec) -> tuple[str, Encoder]:
 def options_of(method: Method | ClosedForm, name: str) -> dict[str, Any]:
     """The hyper-parameters a method was built with, defaults included."""
     return {option.name: getattr(method, option.name) for option in catalogue.find(name).options}
-
-
-def save_weights(method: nn.Module, path: Path) -> None:
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
-    with atomic(path) as temporary:
-        temporary.write_bytes(save(tensors))
-
-
-class DamagedWeights(UserError):  # noqa: N818 - says what is wrong
-    """A run's weights cannot be used.  reason: why, in the message without its remedy"""
-
-    def __init__(self, run: Run, problem: Exception):
-        why = " ".join(str(problem).split())[:160]
-        self.reason = f"the weights in {run.path} are damaged or do not fit its config ({why})"
-        super().__init__(f"run: {self.reason}; make them again with: salience fit --resume {run.path}")
-
-
-def load_weights(method: nn.Module, run: Run) -> None:
-    try:
-        method.load_state_dict(_read_weights(run))
-    except (RuntimeError, SafetensorError) as error:
-        raise DamagedWeights(run, error) from None
-
-
-def weights_match(run: Run) -> bool:
-    """Whether a finished run's weights are those of its last checkpoint, True where that is missing or damaged too."""
-    try:
-        last = run.read_checkpoint() if run.checkpoint.exists() else None
-    except UserError:
-        return True
-    if last is None or last["global_step"] != run.config.get("steps"):
-        return True
-    found, kept = load_file(run.weights), last["state_dict"]
-    return found.keys() == kept.keys() and all(_bits(found[name]) == _bits(kept[name]) for name in found)
-
-
-def _bits(tensor: Tensor) -> tuple[Any, ...]:
-    return tensor.dtype, tensor.shape, tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
-
-
-def _read_weights(run: Run) -> dict[str, Tensor]:
-    if run.finished:
-        return load_file(run.weights)
-    if not run.checkpoint.exists():
-        if (run.health or {}).get("diverged"):
-            raise UserError(f"run: {run.path} holds no weights: its training diverged; fit again, see: salience doctor")
-        raise UserError(f"run: {run.path} holds no weights yet; continue it with: salience fit --resume {run.path}")
-    weights = run.read_checkpoint()["state_dict"]
-    warnings.warn(f"{run.path} is unfinished; using its last checkpoint", Note, stacklevel=4)
-    return weights
 
 
 def _method_of(run: Run) -> Method | ClosedForm:

@@ -25,14 +25,17 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from salience import catalogue
 from salience.data import Dataset
+from salience.data.labels import encode_labels
 from salience.errors import UserError, naming
 from salience.fields.ids import Ids
 from salience.methods import ClosedForm, method_class
 from salience.modalities import Spec
+from salience.modalities.table.cells import text_of
 from salience.reading import Reading
 from salience.representation import FIXED, Representation
 from salience.training import Interrupted, fit
 from salience.training.engine import threads
+from salience.units import counted, printable
 
 NESTED = "options__"
 FEW_ROWS = 800  # below, rows are seen fewer times than `salience.fit` would: they hold less, and searches fit often
@@ -54,14 +57,16 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     options: the method's hyper-parameters; one alone is reached as options__NAME, also where options is None.
         A default dimension is clamped to the data
     random_state: an integer is the seed of `salience.fit`; a RandomState, or None for NumPy's own, gives one
-    unlabelled: the value in y of a row whose class is not known, such as -1; by default every value is a class
+    unlabelled: the value in y of a row whose class is not known, such as -1; by default every value but NaN is a class
     epochs, batch_size, learning_rate, encoder, views: as in `salience.fit`; None leaves them to the data. Methods
         solved in closed form have none of them
 
     After fit: representation_ (a salience.Representation), n_features_in_, feature_names_in_ where columns had names.
 
-    X everywhere is a table of finite numbers [n columns], or images [n h w], [n c h w] or [n h w c]. Codes are float64
-    where X is float64 or a table of integers, else float32. A row's code does not depend on the rows beside it.
+    X everywhere is a table of finite numbers [n columns], or images [n h w], [n c h w] or [n h w c]. Images that are
+    not square are stretched, not cropped as in `salience.fit`, so that inverse_transform gives whole items.
+    Codes are float64 where X is float64 or a table of integers, else float32. A row's code does not depend on the rows
+    beside it.
     """
 
     def __init__(
@@ -98,7 +103,7 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             raise UserError(f"options: {self.options!r} is no dictionary; give {{'dim': 2}}, or options__dim=2")
         options = entry.check(self.options or {})
         named = naming("y", "labels") if labelled else nullcontext()
-        missing = (str(self.unlabelled),) if labelled and self.unlabelled is not None else None
+        missing = _unlabelled(self.unlabelled, y) if labelled else None
         with TemporaryDirectory(prefix="salience-") as folder, _own_randomness(), _stopped_by_user(), named:
             fitted = fit(
                 self.method,
@@ -140,7 +145,8 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         method, dim = self.representation_.method, self.representation_.dim
         decode = self.representation_.require("decode", "rebuild")
         if codes.shape[1] != dim:
-            raise UserError(f"X: codes of {codes.shape[1]} values, but fit learnt {dim}; give what transform returned")
+            width = counted(codes.shape[1], "value")
+            raise UserError(f"X: codes of {width}, but fit learnt {dim}; give what transform returned")
         given = torch.from_numpy(codes).to(method.row_dtype if isinstance(method, ClosedForm) else torch.float32)
         with self._threads(), torch.inference_mode():
             unit = torch.cat([decode(part) for part in given.split(FIXED)])
@@ -187,6 +193,21 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     def _threads(self) -> Any:
         """As many as in training; a closed form trains in NumPy, and uses the caller's number."""
         return threads(self.representation_.config.get("threads", torch.get_num_threads()))
+
+
+def _unlabelled(value: Any, y: Any) -> tuple[str, ...] | None:
+    """The value in y of unknown classes as a word of a reading. Raises UserError where it is no one value of y."""
+    if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):  # NaN is always unknown
+        return None
+    if not np.isscalar(value):
+        raise UserError(
+            f"unlabelled: expected one value of y, such as -1, got {str(value)[:40]!r}; give the value alone"
+        )
+    word, (_, classes) = text_of(value), encode_labels(y, "y")
+    if word not in classes:
+        there = ", ".join(map(printable, classes[:5])) + ", ..." * (len(classes) > 5)
+        raise UserError(f"unlabelled: {value!r} is no value of y, which holds {there}; leave it out, or correct it")
+    return (word,)
 
 
 def _default_epochs(kind: str, rows: int) -> int | None:

@@ -127,6 +127,11 @@ def counted(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def are(count: int) -> str:
+    """The verb for so many."""
+    return "is" if count == 1 else "are"
+
+
 def printable(name: str) -> str:
     """A name that came from outside, fit to be printed in a line: what is no visible character is escaped.
 

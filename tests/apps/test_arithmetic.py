@@ -72,6 +72,19 @@ def test_the_vote_does_not_count_what_was_changed(linear):
     assert (vote.labels == 1).sum() == 1
 
 
+def test_the_class_of_a_result_is_told_by_the_features_of_a_run_where_one_is_given(linear, tmp_path):
+    data, generator = planted(), np.random.default_rng(1)
+    means = np.stack([data.x[data.labels == label].mean(0).ravel() for label in range(3)])
+    blind = np.linalg.svd(means - means.mean(0))[2][-1].reshape(5, 5)  # along it the classes are alike
+    images = (0.5 + generator.normal(0, 0.1, (60, 1, 1)) * blind).astype(np.float32)
+    features = fit("pca", images, out=tmp_path / "blind", dim=1, progress=False)
+    found = arithmetic(linear, data, add="a", subtract="b", features=features, progress=False)
+    assert found.about["judge"] == f"the embedding of pca in {features.run}"
+    assert "right for 100.0%" not in found.text()
+    assert 0 < found.figures["strength 1"]["add"].value < 1
+    assert arithmetic(linear, data, add="a", subtract="b", progress=False).about["judge"] == "the pixels"
+
+
 def test_a_learnt_code_turns_digits_into_others(autoencoder, digits, tmp_path):
     found = arithmetic(autoencoder, digits, tmp_path / "out", add="0", subtract="1", progress=False)
     assert found.figures["strength 0"]["add"].value < 0.1

@@ -29,6 +29,18 @@ def bundles(tmp_path):
     return store, np.append(own, [3] * 4)[order]
 
 
+@pytest.mark.parametrize("method", ["kmeans", "gmm"])
+def test_the_seed_says_where_the_clusters_begin(tmp_path, method):
+    x = np.random.default_rng(0).normal(size=(300, 4))  # of no clusters: where they begin is where they end
+    store = open_store(write_store(tmp_path / "cloud.lance", vectors_table(x), modality="table"))
+    found = []
+    for seed in (0, 0, 1):
+        cluster(store, method, 8, seed=seed, progress=False)
+        found.append(clusters_of(store))
+    np.testing.assert_array_equal(found[0], found[1])
+    assert (found[0] != found[2]).any()
+
+
 @pytest.mark.parametrize(
     ("method", "k"), [("kmeans", 3), ("kmeans", None), ("gmm", 3), ("gmm", None), ("hdbscan", None)]
 )

@@ -116,6 +116,15 @@ def test_a_denoising_autoencoder_beats_pca_and_the_wiener_filter_on_items_it_nev
     assert "better than the noisy input, PCA and the Wiener filter" in found.text()
 
 
+def test_the_seed_says_which_items_are_judged(pca, digits):
+    few, items = digits.subset(range(200)), []
+    for seed in (0, 1):
+        found = denoise(pca, few, seed=seed, progress=False)
+        items.append(found.table["item"].tolist())
+        assert items[-1] == [few.ids[row] for row in np.flatnonzero(held_out(few.labels, None, seed))]
+    assert items[0] != items[1]
+
+
 def test_an_items_noise_is_its_own(digits):
     x, rows = torch.zeros(6, 1, 8, 8), np.array([5, 9, 2, 7, 1, 0])
     noise = Noise("gaussian", 0.3, 4)

@@ -137,7 +137,7 @@ def test_numeric_labels_that_are_a_quantity_are_said_and_how_to_say_otherwise():
     said = (
         "note: evaluate: labels are 40 different whole numbers, taken as a quantity: regression (R²); if they are 40 "
     )
-    assert f"{said}classes, give --target classification" in describe(table, labels="age", progress=False).text()
+    assert f"{said}classes, `evaluate --target classification`" in describe(table, labels="age", progress=False).text()
     assert "evaluate:" not in describe(table.assign(age=table["age"] % 5), labels="age", progress=False).text()
 
 
@@ -169,3 +169,23 @@ def test_of_several_near_ones_the_most_alike_is_named_once_and_equal_ones_are_no
     assert found.equal == (("same.png", "same.png"),)
     assert [pair[:2] for pair in found.near] == [("item.png", "near.png")]
     assert found.share == 1
+
+
+@pytest.mark.parametrize(("most", "told"), [(60, " (among 60 items drawn at random)"), (100, ""), (200_000, "")])
+def test_how_many_items_near_duplicates_were_sought_among_is_told(monkeypatch, most, told):
+    monkeypatch.setattr("salience.data.duplicates.MOST_ROWS", most)
+    images = np.random.default_rng(0).integers(0, 255, (100, 16, 16)).astype(np.uint8)
+    found = describe(images, progress=False)
+    assert found.near.searched == min(most, 100)
+    assert f"near duplicates: none{told}\n" in found.text() + "\n"
+
+
+def test_a_leaked_item_counts_once_though_it_is_near_another_too():
+    random = np.random.default_rng(0)
+    images = random.integers(40, 200, (30, 16, 16))
+    images[1] = images[0] + random.integers(-2, 3, (16, 16))
+    source, test = images.astype(np.uint8), np.stack([images[0], 255 - images[9], images[5]]).astype(np.uint8)
+    found = describe(source, test, progress=False)
+    assert found.near.pairs == 1
+    assert found.leakage.equal == (("0", "0"), ("2", "5"))
+    assert (found.leakage.near, found.leakage.share) == ((), pytest.approx(2 / 3))

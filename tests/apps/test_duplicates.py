@@ -127,6 +127,19 @@ def test_a_threshold_of_zero_finds_equals(planted):
     assert {row: id for row, id in enumerate(column) if id is not None} == {250: "row-20"}
 
 
+def test_a_threshold_of_zero_finds_equals_in_spite_of_rounding(tmp_path):
+    """Copies of any length: the cosine of many is below 1 in single precision."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(100, 48))
+    copies = (x * random.uniform(0.1, 9, (100, 1))).astype(np.float32)
+    both = np.concatenate([x.astype(np.float32), copies])
+    one, other = unit(both[:100]), unit(both[100:])
+    assert ((one * other).sum(1) < 1).sum() > 10
+    store = open_store(write_store(tmp_path / "scaled.lance", vectors_table(both)))
+    duplicates(store, 0, progress=False)
+    assert store.column("duplicate_of").tolist() == [None] * 100 + [f"row-{row}" for row in range(100)]
+
+
 def test_where_there_are_none_the_column_is_empty(tmp_path):
     store = open_store(write_store(tmp_path / "axes.lance", vectors_table(np.eye(5))))
     outcome = duplicates(store, out=tmp_path / "out", progress=False)

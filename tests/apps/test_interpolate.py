@@ -55,6 +55,16 @@ def test_density_of_a_linear_code_that_keeps_everything_is_that_of_a_cross_fade(
     assert figures["rebuilt ends"]["density"].value == pytest.approx(np.mean(expected), abs=1e-4)
 
 
+@pytest.mark.parametrize("together", [1, 5])
+def test_densities_do_not_depend_on_how_many_pairs_are_judged_at_once(autoencoder, digits, monkeypatch, together):
+    few = digits.subset(range(100))
+    expected = interpolate(autoencoder, few, features=autoencoder, progress=False).figures
+    monkeypatch.setattr("salience.apps.interpolate.TOGETHER", together)
+    found = interpolate(autoencoder, few, features=autoencoder, progress=False).figures
+    for name, figures in expected.items():
+        assert found[name]["density"].value == pytest.approx(figures["density"].value, abs=1e-5), name
+
+
 def test_ends_that_are_rebuilt_alike_are_no_path(digits, tmp_path):
     """A VAE whose posterior has collapsed: what it decodes is ordinary, and always the same."""
     run = fit("vae", digits, out=tmp_path / "run", encoder="mlp", epochs=10, beta=100.0, progress=False)
@@ -157,6 +167,14 @@ def test_an_end_that_is_not_named_is_of_another_class(autoencoder, digits):
 def test_mistakes_name_the_argument(autoencoder, digits, options, complaint):
     with pytest.raises(UserError, match=complaint):
         interpolate(autoencoder, digits, progress=False, **options)
+
+
+def test_where_ids_are_numbers_an_item_is_named_by_its_id_alone(autoencoder, digits):
+    few = digits.subset(range(100, 200))
+    assert interpolate(autoencoder, few, start="103", end=110, progress=False).about["start"] == "103"
+    for options in ({"start": "3"}, {"end": 3}):
+        with pytest.raises(UserError, match=r"(start|end): digits has no item '3'"):
+            interpolate(autoencoder, few, progress=False, **options)
 
 
 def test_a_table_is_refused(tmp_path):

@@ -15,6 +15,7 @@ from salience.errors import Note, UserError
 from salience.evaluation.head import fit_head
 from salience.label_files import find_item
 from salience.reading import Reading
+from salience.training import fit
 from tests.evaluation.conftest import Projection, blobs
 
 uncalibrated = pytest.mark.filterwarnings("ignore:confidences are not calibrated:salience.errors.Note")
@@ -181,9 +182,8 @@ def test_the_calibration_is_told(labels):
     head = fit_head(x, torch.arange(30), torch.from_numpy(data.labels[:30]), 3)
     assert found == asdict(head.calibration)
     assert found["rows"] == 30
-    said = head.calibration.text()
-    assert said.startswith("confidences are calibrated on the 30 labelled items, each held out in turn: temperature ")
-    assert f"expected calibration error {found['error']:.3f}, {found['before']:.3f} without" in said
+    assert found["temperature"] == 1  # 30 labels of such noise tell no other one
+    assert "temperature 1: no other one has a lower log loss on the 30 labelled items" in head.calibration.text()
 
 
 def test_confidence_that_could_not_be_calibrated_is_told(labels):
@@ -211,3 +211,14 @@ def test_a_label_that_stands_for_a_missing_one_is_passed_over(labels):
     assert set(predict(Projection(), blobs(), path, reading=Reading(missing=("?",)))["predicted"]) <= {"a", "b"}
     with pytest.raises(UserError, match=r"one class only \('b'\)"):
         predict(Projection(), blobs(), path, reading=Reading(missing=("?", "a")))
+
+
+def test_what_stood_for_a_missing_label_in_training_does_so_again(labels, tmp_path):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(30, 3)), columns=list("abc"))
+    reading = Reading(missing=("?",))
+    run = fit("pca", frame, out=tmp_path / "run", dim=2, reading=reading, progress=False).run
+    path = labels("item,label\n0,a\n1,?\n2,?\n3,a\n")
+    with pytest.raises(UserError, match=r"one class only \('a'\)"):
+        predict(run, frame, path, progress=False)
+    with pytest.raises(UserError, match=r"one class only \('\?'\)"):  # another reading takes the place of the run's
+        predict(run, frame, path, reading=Reading(missing=("a",)), progress=False)

@@ -131,6 +131,17 @@ def test_mistakes_name_the_argument(vae, autoencoder, digits, tmp_path):
         sample(vae, digits, features=other, progress=False)
 
 
+def test_features_of_a_table_of_other_columns_are_refused(tmp_path):
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    frame, other = pd.DataFrame(x, columns=list("abc")), pd.DataFrame(100 * x, columns=list("xyz"))
+    run = fit("vae", frame, out=tmp_path / "run", epochs=1, dim=2, progress=False)
+    same, different = (fit("pca", one, out=tmp_path / name, dim=2, progress=False)
+                       for name, one in (("same", frame), ("different", other)))  # fmt: skip
+    assert sample(run, frame, n=3, features=same, progress=False).about["features"].startswith("the embedding of pca")
+    with pytest.raises(UserError, match=r"^features: .* is of other data than"):
+        sample(run, frame, n=3, features=different, progress=False)
+
+
 def test_every_round_compares_other_samples_with_other_halves(vae, digits, monkeypatch):
     seeds, plain = [], type(vae).sample
     monkeypatch.setattr(type(vae), "sample", lambda self, n, seed: seeds.append(seed) or plain(self, n, seed))

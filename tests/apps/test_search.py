@@ -82,6 +82,12 @@ def test_an_image_is_embedded_as_the_items_were(embedded, pca, digits, tmp_path,
     assert search(embedded, image, k=1, run=pca).table["id"].tolist() == ["42"]
 
 
+@pytest.mark.parametrize("shape", [(8, 8), (1, 8, 8)])
+def test_an_image_in_a_file_of_an_array_is_one_item(embedded, digits, tmp_path, shape):
+    np.save(tmp_path / "one.npy", digits.x[17].reshape(shape))
+    assert search(embedded, tmp_path / "one.npy", 1).table["id"].tolist() == ["17"]
+
+
 def test_the_id_is_meant_where_a_file_has_the_same_name(embedded, digits, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(digits.x[42][0]).save("7", "PNG")

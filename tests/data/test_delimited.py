@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import salience
 from salience.data import open_data
 from salience.errors import UserError
 from salience.reading import Reading
@@ -27,10 +28,13 @@ def names(data):
 DIALECTS = {
     "plain": (PLAIN, None),
     "german": ("a;b;c\n1,5;x;10\n2,5;y;20\n3,5;x;30\n", "decimal comma, such as '1,5' in row 0 of column 'a'"),
-    "tab": (PLAIN.replace(",", "\t"), None),
-    "bar": (PLAIN.replace(",", "|"), None),
+    "tab": (PLAIN.replace(",", "\t"), "cells are separated by tabs; --separator says otherwise"),
+    "bar": (PLAIN.replace(",", "|"), "cells are separated by bars (|); --separator says otherwise"),
+    "semicolon": (PLAIN.replace(",", ";"), "cells are separated by semicolons; --separator says otherwise"),
+    "colon": (PLAIN.replace(",", ":"), "cells are separated by colons; --separator says otherwise"),
+    "tilde": (PLAIN.replace(",", "~"), "cells are separated by ~; --separator says otherwise"),
     "spaces": ("a b c\n1.5 x 10\n2.5  y 20\n 3.5 x  30\n", "cells are separated by spaces"),
-    "excel": ("sep=;\n" + PLAIN.replace(",", ";"), "cells are separated by ;"),
+    "excel": ("sep=;\n" + PLAIN.replace(",", ";"), "cells are separated by semicolons"),
     "blank lines": ("\n \n" + PLAIN.replace("2.5", "\n\n2.5"), None),
     "comments": (
         "# made by us\n# in 2020\n" + PLAIN,
@@ -174,7 +178,9 @@ def test_a_run_reads_new_files_by_its_own_columns(tmp_path):
     assert data.spec == run
     np.testing.assert_array_equal(data.x, [[7, 0, 0], [np.nan, 0, 1], [9, 2, 0]])
     assert data.notes == (
-        "column 'n' holds numbers, but '?' in row 1; this cell is read as missing; --missing '?' confirms it",
+        "column 'n' holds numbers, but '?' in row 1; this cell is read as missing; --missing '?' confirms it, "
+        "--categorical n keeps them all as categories",
+        "the run does not use 1 column of the source: 'more'",
     )
     (tmp_path / "new.csv").write_text("n,c,t\ntall,1,x\n")
     with pytest.raises(UserError, match="mismatched column 'n': numbers are expected, row 0 holds 'tall'"):
@@ -220,3 +226,180 @@ def test_a_tab_can_be_typed(tmp_path, said):
 def test_a_separator_line_may_be_quoted(tmp_path):
     (tmp_path / "x.csv").write_text('"sep=;"\na;b\n1;2\n3;4\n')
     assert [column.name for column in open_data(tmp_path / "x.csv").spec.columns] == ["a", "b"]
+
+
+def write(path, text, encoding="utf-8"):
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "separator", "told"), [("t.tsv", "\t", False), ("t.tsv", ",", True), ("t.csv", "\t", True)]
+)
+def test_a_separator_is_told_where_the_name_of_the_file_does_not_say_it(tmp_path, name, separator, told):
+    path = write(tmp_path / name, PLAIN.replace(",", separator))
+    assert any("--separator" in note for note in open_data(path).notes) == told
+    assert open_data(path, reading=Reading(separator=separator)).notes == ()
+
+
+def test_texts_in_one_column_of_a_tsv_file_are_not_cut_at_commas(tmp_path):
+    path = write(tmp_path / "t.tsv", "text\nhello\nyou, there\n")
+    assert open_data(path).spec.columns[0].categories == ("hello", "you, there")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a:b\n1:2\n3:4\n", "though each line has 1 of : in it; --separator : cuts it"),
+        ("a:b\nhttp://x\nhttp://y\n", "though each line has 1 of : in it"),
+        ("time\n12:30\n13:40\n", None),
+        ("text\nhello: you\nhello\n", None),
+    ],
+)
+def test_colons_that_may_be_times_do_not_separate_and_are_told(opened, text, told):
+    data = opened(text)
+    assert len(data.spec.columns) == 1
+    assert told in str(data.notes) if told else data.notes == ()
+    if told:
+        assert len(opened(text, separator=":").spec.columns) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "categories", "told"),
+    [
+        ('n,c\n1," a"\n2,a\n3,"a "\n', (" a", "a", "a "), True),
+        ("n,c\n1, a\n2,a\n", (" a", "a"), True),
+        ("n, c\n1, a\n2, b\n", ("a", "b"), False),
+        ('n, c\n1, " a"\n2, "a, b"\n', (" a", "a, b"), False),
+        ("n,c\n1,  \n2,a\n3,b\n", ("a", "b"), False),
+    ],
+)
+def test_blanks_are_content_unless_they_follow_every_separator(opened, text, categories, told):
+    data = opened(text)
+    assert data.spec.columns[1].categories == categories
+    assert any("differ in blanks alone" in note for note in data.notes) == told
+    labelled = opened(text.replace("n,", "n,").replace("c\n", "label\n", 1))
+    assert labelled.classes == categories
+    assert any("differ in blanks alone" in note for note in labelled.notes) == told
+
+
+def test_blanks_before_some_quotes_are_taken_away_and_told(opened):
+    data = opened('n,c\n1, "x, y"\n2,"u"\n3, u\n')
+    assert data.spec.columns[1].categories == ("u", "x, y")
+    assert (
+        "some cells have blanks before a quote, so blanks after a separator are taken away in all of them" in data.notes
+    )
+
+
+@pytest.mark.parametrize("header", [",,label", ",,kind of it", "a,,label", " , ,label"])
+def test_a_header_may_lack_names(opened, header):
+    assert len(opened(f"{header}\n1.5,2,x\n3.5,4,y\n")) == 2
+
+
+def test_a_first_row_may_lack_numbers(opened):
+    data = opened(",,x\n1.5,2,x\n3.5,4,y\n")
+    assert len(data) == 3
+    assert "the first line holds values" in data.notes[0]
+
+
+def test_names_that_are_there_already_get_a_number_and_are_told(opened):
+    data = opened("a,b,a,a,a.1\n1,2,3,4,5\n6,7,8,9,9\n")
+    assert names(data) == ["a", "b", "a.2", "a.3", "a.1"]
+    assert data.notes == ("2 columns with a name that is there already, such as 'a': now 'a.2', 'a.3'",)
+    assert names(opened("a,a\n1,2\n")) == ["a", "a.1"]
+
+
+@pytest.mark.parametrize("separator", [",", " ", ";"])
+def test_a_header_of_one_cell_less_is_that_of_r(opened, separator):
+    text = '"mpg","cyl"\n"Mazda RX4",21.5,6\n"Datsun 710",22.5,4\n'.replace(",", separator)
+    data = opened(text)
+    assert names(data) == ["mpg", "cyl"]
+    np.testing.assert_array_equal(data.x, [[21.5, 6], [22.5, 4]])
+    assert "the first cell of each row ('Mazda RX4') names the row" in data.notes[-1]
+    np.testing.assert_array_equal(opened("a,b\n1,2,\n3,4,\n").x, [[1, 2], [3, 4]])  # a separator at the end
+
+
+ENCODED = "größe,label\n1.5,ä\n2.5,ö\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_table_may_be_unicode_of_any_kind_with_a_mark(tmp_path, encoding):
+    data = open_data(write(tmp_path / "t.csv", ENCODED, encoding))
+    assert names(data) == ["größe"]
+    assert data.classes == ("ä", "ö")
+
+
+@pytest.mark.parametrize("before", [0, 100_000])
+def test_other_encodings_are_refused_with_the_remedy(tmp_path, before):
+    path = write(tmp_path / "t.csv", "a,b\n" + "1,x\n" * before + "2,ä\n", "latin-1")
+    with pytest.raises(UserError, match=r"^source: .*t\.csv cannot be read as CSV: .*; save it as UTF-8$"):
+        open_data(path)
+
+
+def test_a_run_reads_new_files_without_a_header_as_its_own(tmp_path):
+    rep = salience.fit(
+        "pca",
+        write(tmp_path / "t.csv", "5.1,3.5,x\n4.9,3.0,y\n4.7,3.2,x\n"),
+        dim=1,
+        out=tmp_path / "run",
+        progress=False,
+    )
+    assert salience.load(tmp_path / "run").reading.header is False
+    for _ in range(2):  # the second one comes from the cache
+        assert len(rep.open(write(tmp_path / "new.csv", ",,x\n"), progress=False)) == 1
+        assert open_data(tmp_path / "t.csv").reading.header is False
+    data = rep.open(write(tmp_path / "named.csv", "a,b,c\n5,3,x\n6,4,y\n7,4,y\n"), progress=False)
+    assert "the first line ('a,b,c') looks like names of columns, and is read as a row without a header" in data.notes
+    assert len(rep.open(tmp_path / "t.csv", progress=False)) == 3
+    assert salience.resume(tmp_path / "run", progress=False).reading == rep.reading
+
+
+def test_a_run_reads_new_files_with_decimal_commas_as_its_own(tmp_path):
+    train = write(tmp_path / "t.csv", 'a,b\n"1,5",1\n"2,250",2\n3,4\n')
+    rep = salience.fit("pca", train, dim=1, out=tmp_path / "run", progress=False)
+    assert rep.reading.decimal == ","
+    new = write(tmp_path / "new.csv", 'a,b\n"1,250",1\n')
+    np.testing.assert_array_equal(rep.open(new, progress=False).x, [[1.25, 1]])
+    assert open_data(new).x[0, 0] == 1250
+    points = write(tmp_path / "points.csv", "a,b\n1.5,1\n2.5,2\n")
+    with pytest.raises(UserError, match=r"row 0 holds '1\.5'; --decimal \. reads them as numbers"):
+        rep.open(points, progress=False)
+    assert rep.open(points, reading=Reading(decimal="."), progress=False).x[0, 0] == 1.5
+
+
+def test_decimal_signs_of_both_kinds_are_not_kept(tmp_path):
+    data = open_data(write(tmp_path / "t.csv", "a;b\n1,5;1\n2,5;2\n3.5;4\n"))
+    assert data.x[:, 0].tolist() == [1.5, 2.5, 3.5]
+    assert data.reading == Reading()
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "expected"),
+    [
+        ("a;y\n1;1,250\n2;2,5\n3;0,5\n", {}, [1.25, 2.5, 0.5]),
+        ('a,y\n"1,5","1,250"\n"2,5","2,375"\n"3,5","0,500"\n', {}, [1.25, 2.375, 0.5]),
+        ('a,y\n1,"1,250"\n2,"2,375"\n', {"decimal": ","}, [1.25, 2.375]),
+        ("a,y\n1,1.250\n2,2.375\n", {}, [1.25, 2.375]),
+    ],
+)
+def test_labels_have_the_decimal_sign_of_the_table(tmp_path, text, options, expected):
+    path = write(tmp_path / "t.csv", text)
+    assert sorted(open_data(path, labels="y", reading=Reading(**options)).quantity) == sorted(expected)
+
+
+def test_labels_that_are_read_as_other_numbers_are_told(tmp_path):
+    data = open_data(write(tmp_path / "t.csv", 'a,label\n1.5,1000\n2.5,"2,000"\n3,1000\n'))
+    assert data.classes == ("1000", "2000")
+    assert "column 'label' has '2,000' in row 1, read as 2000" in data.notes
+    plain = open_data(write(tmp_path / "p.csv", "a,label\n1.5,1.0\n2.5,2.0\n3,1.0\n"))
+    assert (plain.classes, plain.notes) == (("1", "2"), ())
+    versions = open_data(write(tmp_path / "v.csv", "a,label\n1.5,1.100.100\n2.5,1.200.100\n3,1.100.100\n"))
+    assert versions.classes == ("1.100.100", "1.200.100")
+
+
+def test_labels_with_another_decimal_sign_than_named_are_told(tmp_path):
+    path = write(tmp_path / "t.csv", "a,label\n1,1.5\n2,2.5\n")
+    told = "column 'label' has '1.5', a number with the decimal sign '.', kept as a class because --decimal , is given"
+    assert any(told in note for note in open_data(path, reading=Reading(decimal=",")).notes)
+    whole = write(tmp_path / "w.csv", "a,label\n1,1\n2,2\n")
+    assert not any("decimal sign" in note for note in open_data(whole, reading=Reading(decimal=",")).notes)

@@ -137,3 +137,20 @@ def test_measurements_beside_texts_are_refused_and_not_lost():
     mixed = np.array([1.5, "a", 2.5], dtype=object)
     with pytest.raises(UserError, match=r"1\.5 and the like are measurements"):
         encode_labels(mixed, measurements=True)
+
+
+def test_bytes_that_are_texts_are_named_by_them():
+    assert encode_labels(np.array([b"x", b"y", b"x"]))[1] == ("x", "y")
+    assert encode_labels(np.array(["ü".encode(), b"\xff"], dtype=object))[1] == ("b'\\xff'", "ü")
+
+
+@pytest.mark.parametrize(("classes", "notes"), [(["a", " a"], 1), (["a", "b"], 0)])
+def test_classes_that_differ_in_blanks_alone_are_told(classes, notes):
+    told = labelled(classes, "column 'c'", texts=True)[2]
+    assert (
+        told
+        == (
+            "column 'c' holds ' a' and 'a', which differ in blanks alone and stay apart; take the blanks away in "
+            "the file to make them one",
+        )[:notes]
+    )

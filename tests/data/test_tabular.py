@@ -177,7 +177,6 @@ def test_infinities_are_refused(tmp_path, value):
     [
         ("", "is empty"),
         ("a,b\n", "has no rows"),
-        ("a,a\n1,2\n", "more than one column is named 'a'"),
         ("label\nx\ny\n", "no column of numbers or categories"),
         ("a,b\n1,2\n1,2,3,4\n", "cannot be read as CSV"),
     ],
@@ -191,7 +190,7 @@ def test_what_is_no_table_is_refused(tmp_path, text, message):
 @pytest.mark.parametrize("ending", [".parquet", ".arrow", ".feather", ".csv"])
 def test_damaged_files_are_refused(tmp_path, ending):
     path = tmp_path / f"t{ending}"
-    path.write_bytes(b"\xff\xfe\x00PAR1 not really \x80\x81" * 20)
+    path.write_bytes(b"\x80\xfe\x00PAR1 not really \x80\x81" * 20)
     with pytest.raises(UserError, match="cannot be read"):
         open_data(path)
 
@@ -395,3 +394,28 @@ def test_a_file_of_no_batches_with_a_label_column_is_refused_in_one_line(tmp_pat
         pass
     with pytest.raises(UserError, match="the table has no rows"):
         open_data(path)
+
+
+def test_bytes_that_are_texts_are_read_as_texts_and_told(tmp_path):
+    columns = {
+        "label": [b"x", "ü".encode(), b"x", None],
+        "c": [b"a", b"b\n", None, b"a"],
+        "wkb": [bytes([1, 1, 0, 0, 0, row]) for row in range(4)],
+        "latin": ["ä".encode("latin-1")] * 4,
+        "n": [1, 2, 3, 4],
+    }
+    told = "bytes that are texts in UTF-8 are read as texts: columns 'label', 'c'"
+    table = pa.table(columns)
+    pq.write_table(table, tmp_path / "t.parquet")
+    for source in (tmp_path / "t.parquet", pd.DataFrame(columns), pytest.importorskip("datasets").Dataset(table)):
+        data = open_data(source)
+        assert data.classes == ("x", "ü")
+        assert data.spec.columns[0].categories == ("a", "b\n")
+        assert [column.name for column in data.spec.columns] == ["c", "n"]
+        assert told in data.notes
+        assert "likewise 1 more column: 'latin'" in str(data.notes)
+
+
+def test_a_column_whose_later_bytes_are_no_texts_is_left_out(tmp_path):
+    frame = pd.DataFrame({"c": [b"a"] * 30 + [b"\xff"], "n": np.arange(31.0)})
+    assert "column 'c' is left out: its cells hold bytes, neither numbers nor texts" in str(open_data(frame).notes)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from salience.evaluation.calibration import calibrate, calibration_error, fit_temperature
+from salience.evaluation.calibration import calibrate, calibration_error, choose_temperature, fit_temperature
 
 
 def drawn(n=4000, classes=5, sharpness=2.0, factor=3.0, seed=0):
@@ -83,3 +83,53 @@ def test_a_calibration_is_judged_by_folds_it_was_not_fitted_to():
     assert found.temperature == pytest.approx(fit_temperature(scores, y))
     assert found.error < found.before
     assert found.rows == 60
+    assert found.text() == (
+        f"confidences are calibrated on the 60 labelled items, each held out in turn: temperature "
+        f"{found.temperature:.2f}, expected calibration error {found.error:.3f}, {found.before:.3f} without"
+    )
+
+
+def judged_outside(scores, y, folds):
+    """Mean -log p(right class) of rows at temperature 1, and at the temperature of the rows outside their fold."""
+    as_is, divided = 0.0, 0.0
+    for fold in folds:
+        temperature = fit_temperature(scores[~fold], y[~fold])
+        for row, label in zip(scores[fold].tolist(), y[fold].tolist(), strict=True):
+            for factor in (1.0, temperature):
+                p = [math.exp(one / factor) for one in row]
+                loss = -math.log(p[label] / sum(p)) / len(y)
+                as_is, divided = (as_is + loss, divided) if factor == 1.0 else (as_is, divided + loss)
+    return as_is, divided
+
+
+@pytest.mark.parametrize(("factor", "n"), [(1.0, 12), (1.1, 20), (3.0, 40), (0.4, 40)])
+def test_the_temperature_stays_one_unless_another_has_the_lower_log_loss_on_rows_it_was_not_fitted_to(factor, n):
+    kept = []
+    folds = torch.arange(n) % 4 == torch.arange(4)[:, None]
+    for seed in range(20):
+        scores, y = drawn(n, factor=factor, seed=seed)
+        as_is, divided = judged_outside(scores, y, folds)
+        expected = fit_temperature(scores, y) if divided < as_is else 1.0
+        assert choose_temperature(scores, y, folds) == expected
+        assert calibrate(scores, y, folds).temperature == expected
+        kept.append(expected == 1.0)
+    assert any(kept) or factor in (3.0, 0.4)
+    assert not all(kept)
+
+
+def test_where_it_stays_one_the_error_is_that_of_the_scores_and_the_note_says_so():
+    for seed in range(100):
+        scores, y = drawn(20, factor=1.0, seed=seed)
+        folds = torch.arange(20) % 4 == torch.arange(4)[:, None]
+        found = calibrate(scores, y, folds)
+        if found.temperature == 1.0:
+            break
+    assert (
+        found.error
+        == found.before
+        == pytest.approx(calibration_error(scores.softmax(1).amax(1), scores.argmax(1) == y))
+    )
+    assert found.text() == (
+        "confidences are kept as they are, temperature 1: no other one has a lower log loss on the 20 labelled items, "
+        f"each held out in turn; expected calibration error {found.error:.3f}"
+    )

@@ -1,6 +1,8 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -47,6 +49,13 @@ def test_json_has_the_promised_shape(report):
     assert set(found["intervals"]) == FAMILIES
     assert isinstance(found["cost"], dict)
     assert any("a fifth" in note for note in found["notes"])
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(30, ["1", "2", "5"]), (33, ["1", "2", "5", "10"])])
+def test_few_labels_are_fewer_than_a_class_has_so_that_draws_differ(rows, expected):
+    test = blobs(60, seed=1, split="test", fingerprint="test")
+    found = evaluate(Projection(), blobs(rows), test, progress=False)
+    assert list(found.representation["few_label"]) == expected
 
 
 def test_figures_tell_good_features_from_useless_ones():
@@ -332,6 +341,19 @@ def test_similarities_of_raw_pixels_are_around_the_mean_of_the_training_rows():
     assert report.baselines["raw"]["retrieval"]["map_at_r"].value == pytest.approx(asked["map_at_r"].mean(), abs=1e-6)
     shape = effective_rank(torch.from_numpy(test))  # of the pixels as they are
     assert report.baselines["raw"]["geometry"]["effective_rank"].value == pytest.approx(float(shape), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["trial", "final"])
+def test_the_benchmarks_compare_raw_pixels_in_the_same_way(kind, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    from pretrain_cell import measured
+
+    rows = choose_rows(white(), None)
+    train, test = map(baselines.raw, (rows.train, rows.test))
+    for method, origin in (("raw", train.mean(0)), ("untrained", 0)):
+        found = measured(SimpleNamespace(kind=kind, method=method), baselines.raw, rows.test, rows.train)["knn"]
+        expected = knn_accuracy(train - origin, test - origin, rows.train.labels, rows.test.labels)
+        assert (found if kind == "trial" else found["value"]) == pytest.approx(expected)
 
 
 def test_a_representation_is_not_centred():

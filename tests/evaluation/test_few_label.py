@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from salience.evaluation.calibration import fit_temperature
+from salience.evaluation.calibration import choose_temperature
 from salience.evaluation.few_label import (
     DRAWS,
     draw_labels,
@@ -122,9 +122,12 @@ def test_a_draw_s_temperature_is_that_of_its_rows_while_held_out(k, folds):
     rows = torch.from_numpy(draw_labels(y.numpy(), k, draws=2))
     fold = fold_of(y[rows[0]].numpy())
     for at, found in enumerate(temperatures(x, y, rows, 4)):
-        scores, truth = [], []
+        scores, truth, judging = [], [], []
         for one in range(folds):
             held, kept = rows[at, fold == one], rows[at, fold != one]
             scores.append(fit_few(x[kept][None], y[kept][None], 4).scores(x[held])[0].T)
             truth.append(y[held])
-        assert float(found) == pytest.approx(fit_temperature(torch.cat(scores), torch.cat(truth)), rel=0.02)
+            judging += [one] * len(held)
+        of = torch.tensor(judging if folds > 1 else [row % 5 for row in range(len(judging))])
+        judge = torch.stack([of == one for one in range(folds if folds > 1 else 5)])
+        assert float(found) == pytest.approx(choose_temperature(torch.cat(scores), torch.cat(truth), judge), rel=0.02)

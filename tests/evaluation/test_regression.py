@@ -199,7 +199,7 @@ def test_a_report_of_diabetes_has_r2_of_what_is_published(report):
     assert raw.low < 0.48 < raw.high
     assert 0.2 < ours.value <= raw.value + 0.1
     assert any("214 different whole numbers, taken as a quantity: regression" in note for note in report.notes)
-    assert any("give --target classification" in note for note in report.notes)
+    assert any("`evaluate --target classification`" in note for note in report.notes)
     assert report.classes == ()
     assert "ridge regression R²" in report.text()
 
@@ -282,8 +282,24 @@ def test_values_of_test_data_need_not_be_among_those_of_the_training_rows():
     assert len(choose_rows(data, unknown).test) == 45
     with pytest.raises(UserError, match="test: the labels of blobs are no numbers"):
         choose_rows(data, blobs(50))
-    with pytest.raises(UserError, match="test: blobs has one value alone"):
-        choose_rows(data, held.subset([3]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "test", "complaint"),
+    [
+        ([1.5] * 40, None, r"^on: .* labels of the training rows of blobs, as R² needs, got 1\.5 alone \(32 rows\)"),
+        ([1.5] * 40, [1.5, 2.5], r"^on: .* training rows .* got 1\.5 alone \(40 rows\); give more rows$"),
+        ([0.5] * 39 + [2.5], None, r"^on: .* held-out rows .* got 0\.5 alone \(8 rows\); .* judge by with --test$"),
+        ([0.5, 1.5] * 20, [1.5], r"^test: .* test rows of blobs, .* got 1\.5 alone \(1 row\); give more rows$"),
+    ],
+)
+def test_the_part_that_has_one_value_alone_is_named(labels, test, complaint):
+    def measured(values):
+        names, at = np.unique(values, return_inverse=True)
+        return replace(blobs(len(values)), labels=at, classes=tuple(map(repr, names.tolist())))
+
+    with pytest.raises(UserError, match=complaint):
+        choose_rows(measured(labels), None if test is None else measured(test), "regression")
 
 
 def test_a_target_without_labels_is_refused():

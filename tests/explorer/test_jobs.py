@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 
+from salience.errors import UserError
 from salience.explorer import jobs
 from salience.store import open_store
 from tests.explorer.conftest import ROWS, until
@@ -42,6 +44,37 @@ def test_the_points_of_umap_become_its_two_columns_in_their_order(client, path, 
     assert client.get("/store").json()["maps"] == ["pca", "umap"]
 
 
+def test_a_job_that_runs_is_not_started_again_and_one_that_has_ended_is(client, monkeypatch):
+    gate, begun = threading.Event(), []
+
+    def waiting(*given, **options):
+        begun.append(given)
+        assert gate.wait(600)
+
+    monkeypatch.setattr("salience.apps.duplicates.duplicates", waiting)
+    client.post("/jobs/duplicates", json={})
+    until(lambda: begun)
+    for _ in range(3):
+        assert client.post("/jobs/duplicates", json={}).json()["state"] == "running"
+    gate.set()
+    assert ended(client, "duplicates")["state"] == "done"
+    assert len(begun) == 1
+    client.post("/jobs/duplicates", json={})
+    ended(client, "duplicates")
+    assert len(begun) == 2
+
+
+@pytest.mark.parametrize("points", [ROWS - 1, ROWS + 1])
+def test_a_map_of_other_items_than_are_explored_is_not_written(client, path, monkeypatch, points):
+    popen, code = subprocess.Popen, FAKE.replace("600", str(points))
+    monkeypatch.setattr(jobs.subprocess, "Popen", lambda command, **pipes: popen([sys.executable, "-c", code], **pipes))
+    client.post("/jobs/umap", json={})
+    found = ended(client, "umap")
+    said = f"umap: the store has {points} items now; restart to see them"
+    assert (found["state"], found["said"]) == ("failed", said)
+    assert "umap_x" not in open_store(path).columns
+
+
 @pytest.mark.parametrize("name", ["anomalies", "duplicates"])
 def test_a_mistake_of_ours_ends_a_job_as_failed(client, name, monkeypatch):
     def broken(*given, **options):
@@ -68,3 +101,20 @@ def test_the_end_of_the_server_ends_its_jobs(served, monkeypatch):
     monkeypatch.setattr(jobs.Jobs, "close", lambda self: closed.append(self))
     client.__exit__(None, None, None)
     assert closed
+
+
+def test_a_process_that_ends_early_is_a_failure_in_words():
+    def ending(code: str) -> str:
+        with (
+            subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process,
+            pytest.raises(UserError) as problem,
+        ):
+            jobs.follow(process, lambda share, said: None, 5)
+        return str(problem.value)
+
+    assert ending("").startswith("umap: the process ended before it was done")
+    assert ending("""print('{"failed": "no memory"}')""") == "umap: no memory"
+    too_few = """import sys; print('{"points": 1}', flush=True); sys.stdout.buffer.write(bytes(8))"""
+    assert ending(too_few).startswith("umap: the store has 1 items now")
+    cut = """print('{"points": 5}')"""
+    assert ending(cut).startswith("umap: the process ended before it was done")

@@ -72,6 +72,10 @@ def test_a_labelling_that_cannot_be_changes_nothing(client, body, status, said):
     assert client.get("/labels").json()["version"] == 0
 
 
+def test_a_label_may_have_a_hundred_letters(client):
+    assert client.post("/labels", json={"rows": [1], "label": "x" * 100}).json()["classes"][0]["name"] == "x" * 100
+
+
 def test_labels_are_in_the_store_when_it_answers(client, path):
     client.post("/labels", json={"rows": [1, 2], "label": "boot"})
     assert open_store(path).marks.all() == {"digit/1": "boot", "digit/2": "boot"}
@@ -85,6 +89,12 @@ def test_labels_of_another_process_are_seen(client, path):
     open_store(path).marks.mark(["digit/7"], "shoe")
     assert client.post("/labels", json={"rows": [8], "label": "shoe"}).json()["labelled"] == 5
     assert learnt(client)["classes"] == ["boot", "shoe"]
+
+
+def test_an_item_tells_the_label_that_another_process_gave_it(client, path):
+    client.post("/labels", json={"rows": [1], "label": "boot"})
+    open_store(path).marks.mark(["digit/1"], "shoe")
+    assert client.get("/items/1").json()["columns"]["marked"] == "shoe"
 
 
 def test_the_classifier_learns_what_the_source_knows(client):
@@ -127,6 +137,14 @@ def test_names_of_ones_own_are_judged_by_what_is_held_out(client):
     point = learnt(client)["curve"][-1]
     assert (point["labelled"], point["judged"]) == (60, "cross-validation")
     assert 0.6 < point["accuracy"] <= 1
+
+
+def test_names_of_which_the_source_knows_only_some_are_judged_by_what_is_held_out(client):
+    threes, others = (np.flatnonzero((truth() == "3") == known)[:20].tolist() for known in (True, False))
+    client.post("/labels", json={"rows": threes, "label": "3"})
+    client.post("/labels", json={"rows": others, "label": "no three"})
+    point = learnt(client)["curve"][-1]
+    assert (point["labelled"], point["judged"]) == (40, "cross-validation")
 
 
 def test_what_it_asks_for_is_uncertain_unlabelled_and_of_several_kinds(client):
@@ -174,6 +192,14 @@ def test_predictions_of_items_vectors_and_before_there_are_two_classes(client, p
         assert one["confidence"] == max(one["probabilities"].values()) == one["probabilities"][one["label"]]
     for body, said in (({}, "rows, vectors: "), ({"vectors": [[1]]}, "vectors: "), ({"rows": [ROWS]}, "row: ")):
         assert client.post("/predict", json=body).json()["error"].startswith(said)
+
+
+def test_one_vector_of_another_length_among_good_ones_is_refused(client, path):
+    label_some(client, 3, "01")
+    good = open_store(path).vectors([20])[0].tolist()
+    for vectors in ([good, good[:-1]], [good[:-1], good]):
+        answer = client.post("/predict", json={"vectors": vectors})
+        assert (answer.status_code, answer.json()) == (400, {"error": "vectors: each needs 64 numbers"})
 
 
 def test_many_quick_labels_do_not_each_start_a_training(client, monkeypatch):

@@ -25,7 +25,6 @@ from salience.data import open_data
 from salience.errors import UserError
 from salience.explorer import umap_process
 from salience.explorer.app import make_app
-from salience.explorer.jobs import follow
 from salience.explorer.pictures import opened
 from salience.explorer.runs import curves_of, figures_of
 from salience.explorer.state import Explorer
@@ -102,6 +101,14 @@ def test_an_image_finds_itself_and_is_classified(pca):
     assert pca.post("/predict", **sent).json()["predictions"][0]["label"] == "seven"
 
 
+def test_a_condition_holds_where_an_image_is_searched_for(pca):
+    sent = {"content": digit(17), "headers": {"Content-Type": "image/png"}}
+    found = pca.post("/search", params={"k": 8, "where": "label = '3'"}, **sent).json()
+    assert {hit["label"] for hit in found["hits"]} == {"3"}
+    assert len(found["hits"]) == 8
+    assert 17 in [hit["row"] for hit in pca.post("/search", params={"k": 8}, **sent).json()["hits"]]
+
+
 def open_store_labels(client) -> np.ndarray:
     about = client.get("/columns/label").json()
     return np.array(about["classes"])[np.frombuffer(client.get("/columns/label/values").content, "<u2")]
@@ -136,6 +143,10 @@ def test_items_are_rebuilt_beside_their_originals(pca):
     assert pca.get("/reconstruct?rows=" + ",".join(["1"] * 65)).status_code == 400
 
 
+def test_as_many_as_64_items_are_rebuilt_at_once(pca):
+    assert len(pca.get("/reconstruct?rows=" + ",".join(map(str, range(64)))).json()["images"]) == 64
+
+
 def test_samples_are_the_same_for_a_seed(vae, pca):
     first = vae.get("/sample?n=3&seed=1").json()["images"]
     assert [pixels(image).shape for image in first] == [(8, 8)] * 3
@@ -162,7 +173,7 @@ def test_rows_of_a_table_are_embedded(tmp_path):
     embed_to(rep, iris, tmp_path / "iris.lance", progress=False)
     with explored(tmp_path / "iris.lance") as client:
         about = client.get("/store").json()
-        assert (about["modality"], about["thumbnails"]) == ("table", False)
+        assert (about["modality"], about["thumbnails"], about["can"]) == ("table", False, ["embed"])
         assert iris.columns[0] in [column["name"] for column in about["columns"]]
         sent = client.post("/embed", json={"rows": [*iris.iloc[:3].to_numpy().tolist(), [None] * 4]}).json()["vectors"]
         np.testing.assert_allclose(sent[:3], open_store(tmp_path / "iris.lance").vectors([0, 1, 2]), atol=1e-5)
@@ -341,23 +352,6 @@ def test_of_many_items_those_that_were_not_fitted_are_placed_among_the_others(pl
     np.testing.assert_allclose(points, mapper.transform(store.vectors()), atol=1e-4)
     assert out.getvalue().count(b"\n") == 3
     assert json.loads(out.getvalue().splitlines()[-1])["share"] == 1
-
-
-def test_a_process_that_ends_early_is_a_failure_in_words(tmp_path):
-    def ending(code: str) -> str:
-        with (
-            subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process,
-            pytest.raises(UserError) as problem,
-        ):
-            follow(process, lambda share, said: None, 5)
-        return str(problem.value)
-
-    assert ending("").startswith("umap: the process ended before it was done")
-    assert ending("""print('{"failed": "no memory"}')""") == "umap: no memory"
-    too_few = """import sys; print('{"points": 1}', flush=True); sys.stdout.buffer.write(bytes(8))"""
-    assert ending(too_few).startswith("umap: the store has 1 items now")
-    cut = """print('{"points": 5}')"""
-    assert ending(cut).startswith("umap: the process ended before it was done")
 
 
 def test_the_end_of_the_server_ends_the_process_of_a_job_and_starts_no_other(place, monkeypatch):

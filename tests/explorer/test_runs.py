@@ -86,6 +86,35 @@ def test_another_damaged_file_is_named_and_the_rest_is_told(served, folder, name
         assert bad["seconds"] > 0
 
 
+def test_an_unfinished_run_offers_nothing_yet(served, folder):
+    (folder / "a-bad" / "model.safetensors").unlink()
+    found = listed(served, folder)
+    assert (found["a-bad"]["finished"], found["a-bad"]["can"]) == (False, [])
+    assert found["good"]["can"] == ["decode"]
+
+
+def test_the_folder_runs_is_shown_where_no_other_is_named(served, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "others").mkdir()
+    assert [Path(run["name"]).name for run in served().get("/runs").json()["runs"]] == ["a-bad", "good"]
+    assert served(runs=tmp_path / "others").get("/runs").json()["runs"] == []
+    monkeypatch.chdir(tmp_path / "others")
+    assert served().get("/runs").json()["runs"] == []
+
+
+def test_the_run_of_the_store_is_listed_once_by_whatever_path_it_is_named(served, folder, tmp_path):
+    (tmp_path / "link").symlink_to(folder / "good")
+    found = served(runs=folder, run=tmp_path / "link").get("/runs").json()["runs"]
+    assert [(Path(run["name"]).name, run["this"]) for run in found] == [("link", True), ("a-bad", False)]
+
+
+def test_curves_are_of_what_was_measured_and_not_of_the_epoch(served, folder):
+    (folder / "a-bad" / "metrics.csv").write_text("step,epoch,loss\n0,0,2.0\n5,1,1.5\n")
+    name = listed(served, folder)["a-bad"]["name"]
+    found = served(runs=folder).get("/runs/curves", params={"name": name}).json()
+    assert found == {"curves": {"loss": {"step": [0, 5], "value": [2.0, 1.5]}}}
+
+
 def test_odd_names_and_odd_folders_hide_nothing(served, folder):
     (folder / "a-bad").rename(folder / os.fsdecode(b"caf\xe9\n"))
     (folder / "no-run").mkdir()

@@ -52,6 +52,12 @@ def test_a_condition_narrows_and_counts(client):
     assert client.post("/search", json={"k": 2}).json()["hits"][1]["row"] == 1
 
 
+def test_what_holds_now_is_kept_by_no_cache(client):
+    client.post("/labels", json={"rows": [1], "label": "one"})
+    for url in ("/rows?where=fold = 1", "/labels/export"):
+        assert client.get(url).headers["cache-control"] == "no-store"
+
+
 def test_conditions_see_labels_and_predictions_as_they_are_now(client):
     labels = truth()
     for name in "01":
@@ -179,7 +185,9 @@ def test_a_text_is_an_id_first_then_a_vector_a_row_or_a_condition(client, path):
     ):
         answer = client.post("/search", json={"text": text})
         assert (answer.status_code, answer.json()["error"][: len(message)]) == (status, message)
-    assert client.post("/search", json={"text": "digit/7", "row": 3}).status_code == 400
+    for other in ({"row": 3}, {"id": "digit/3"}, {"vector": open_store(path).vectors([3])[0].tolist()}):
+        answer = client.post("/search", json={"text": "digit/7", **other})
+        assert (answer.status_code, answer.json()["error"][:6]) == (400, "text: ")
 
 
 def test_an_id_that_is_a_number_or_looks_like_a_condition_is_an_id(tmp_path):
@@ -221,8 +229,51 @@ def test_a_condition_on_predictions_is_on_those_of_now(client, path, near):
     assert [predicted[hit["row"]] for hit in found["hits"]] == ["1"] * 5
 
 
+@pytest.mark.parametrize("name", ["Predicted", "PREDICTED"])
+def test_a_condition_in_capitals_is_on_the_predictions_of_now_too(client, name):
+    labels = truth()
+    for label in "01":
+        client.post("/labels", json={"rows": np.flatnonzero(labels == label)[:3].tolist(), "label": label})
+    learnt(client)
+    found = client.post("/search", json={"where": f"{name} = '1'"}).json()
+    assert found["matching"] == (values(client, "predicted") == "1").sum()
+
+
 def test_a_typed_condition_is_joined_as_a_whole_with_the_filter(client):
     found = client.post("/search", json={"text": "label = '4' or label = '5'", "where": "fold = 1"}).json()
     assert found["matching"] == int((np.isin(truth(), ["4", "5"]) & (np.arange(ROWS) % 5 == 1)).sum())
     found = client.post("/search", json={"text": "fold = 1", "where": "label = '4' or label = '8'"}).json()
     assert found["matching"] == int((np.isin(truth(), ["4", "8"]) & (np.arange(ROWS) % 5 == 1)).sum())
+
+
+@pytest.mark.parametrize("query", [{"k": 3}, {"where": "fold = 1"}, {"k": 3, "where": "fold = 1"}])
+def test_a_query_string_beside_json_is_refused_and_named(client, query):
+    answer = client.post("/search", json={"row": 3}, params=query)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(f"{', '.join(query)}: in the query string, which is for images alone")
+    assert len(client.post("/search", json={"row": 3, **query}).json()["hits"]) == query.get("k", 24)
+
+
+def test_parameters_that_would_be_ignored_are_refused_by_every_route_and_named(client):
+    """Of the interface for programs; what else is in the address of a page is the browser's."""
+    document = client.get("/openapi.json").json()
+    asked = [(path, method) for path, methods in document["paths"].items() for method in methods]
+    pages = {("/", "get"), ("/docs", "get")}
+    assert len(asked) > 25
+    for path, method in asked:
+        place = path.replace("{name}", "digit").replace("{row}", "1")
+        answer = client.request(method, place, params={"limit": "5"})
+        refused = answer.status_code == 400 and answer.json()["error"].startswith("limit: no parameter of ")
+        assert refused is ((path, method) not in pages), (path, answer.text)
+
+
+def test_what_a_route_takes_is_said_and_twice_is_too_often(client):
+    answer = client.get("/sample?n=2&size=3")
+    assert answer.json()["error"] == "size: no parameter of GET /sample in the query string; it takes n, seed"
+    assert client.get("/clusters?k%1B=3").json()["error"].startswith("k\\x1b: no parameter of GET /clusters")
+    answer = client.get("/items/3/neighbours?k=2&k=5")
+    assert (answer.status_code, answer.json()["error"]) == (
+        400,
+        "k: given more than once to GET /items/{row}/neighbours; give it once",
+    )
+    assert len(client.get("/items/3/neighbours?k=2&token=x").json()["hits"]) == 2

@@ -10,11 +10,14 @@ import sys
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
+from starlette.testclient import TestClient
 
 import salience
 from salience.cli import main
-from salience.errors import UserError
+from salience.errors import Stopped, UserError
 from salience.explorer import classifier, serve
 from salience.store import open_store
 from tests.explorer.conftest import until
@@ -62,6 +65,38 @@ def test_a_run_is_explored_by_embedding_its_own_source(tmp_path, capsys):
     assert len(serve.open_store(store)) == 1797
     assert serve.store_at(tmp_path / "run") == store
     assert capsys.readouterr().err == ""
+
+
+def test_a_run_of_a_split_is_explored_by_embedding_that_split(tmp_path, monkeypatch):
+    import uvicorn
+
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 9), ("test", 14)):
+        (tmp_path / "images" / split).mkdir(parents=True)
+        for number in range(count):
+            image = Image.fromarray(generator.integers(0, 255, (8, 8), np.uint8))
+            image.save(tmp_path / "images" / split / f"{number}.png")
+    salience.fit("pca", f"{tmp_path / 'images'}:test", out=tmp_path / "run", dim=2, progress=False)
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
+    assert main(["explore", str(tmp_path / "run"), "--port", "0"]) == 0
+    store = open_store(tmp_path / "run" / "embeddings.lance")
+    assert (len(store), [source["split"] for source in store.about["sources"]]) == (14, ["test"])
+
+
+@pytest.mark.parametrize("host", [None, "127.0.0.1", "localhost", "0.0.0.0"])
+def test_a_server_on_a_named_host_asks_for_the_token_that_it_prints(path, host, monkeypatch, capsys):
+    import uvicorn
+
+    answered = []
+
+    def run(self, sockets):
+        with TestClient(self.config.app, base_url="http://localhost") as client:
+            answered.append(client.get("/store").status_code)
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    assert main(["explore", str(path), "--port", "0", *([] if host is None else ["--host", host])]) == 0
+    assert answered == [200 if host is None else 401]
+    assert ("?token=" in capsys.readouterr().out) == (host is not None)
 
 
 def started(path: Path, *words: str) -> tuple[subprocess.Popen[str], str]:
@@ -163,7 +198,7 @@ def test_what_the_end_may_take_adds_up_to_less_than_two_seconds():
 def test_only_a_process_that_does_nothing_else_is_ended(path, ends, monkeypatch):
     import uvicorn
 
-    ended, heeded = [], []
+    ended, heeded, left = [], [], []
 
     def run(self, sockets):
         self.handle_exit(signal.SIGTERM, None)
@@ -171,9 +206,70 @@ def test_only_a_process_that_does_nothing_else_is_ended(path, ends, monkeypatch)
     monkeypatch.setattr(uvicorn.Server, "run", run)
     monkeypatch.setattr(uvicorn.Server, "handle_exit", lambda self, number, frame: heeded.append(number))
     monkeypatch.setattr(serve, "end_soon", ended.append)
+    monkeypatch.setattr(serve, "leave", left.append)
     serve.serve(path, port=0, ends_process=ends)
     assert heeded == [signal.SIGTERM]
-    assert ended == [signal.SIGTERM] * ends
+    assert ended == left == [signal.SIGTERM] * ends
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a signal of POSIX")
+@pytest.mark.parametrize("ignored", [(), (signal.SIGINT,), (signal.SIGINT, signal.SIGHUP), (signal.SIGTERM,)])
+def test_signals_that_were_ignored_stay_so_and_the_others_end_the_server(path, ignored, monkeypatch):
+    import uvicorn
+
+    numbers = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+    ended, left, heeded = [], [], [number for number in numbers if number not in ignored]
+
+    def run(self, sockets):
+        with self.capture_signals():
+            for number in numbers:
+                os.kill(os.getpid(), number)
+        raise AssertionError("the first that is heeded is raised again")
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    monkeypatch.setattr(serve, "end_soon", ended.append)
+    monkeypatch.setattr(serve, "leave", left.append)
+    before = {number: signal.signal(number, raising) for number in numbers}
+    try:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+        with pytest.raises(Stopped):
+            serve.serve(path, port=0, ends_process=True)
+        assert {number: signal.getsignal(number) for number in numbers} == {
+            number: signal.SIG_IGN if number in ignored else raising for number in numbers
+        }
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert list(dict.fromkeys(ended)) == heeded
+    assert left == [heeded[0]]
+
+
+def raising(number, frame):
+    raise Stopped(number=number)
+
+
+@pytest.mark.slow  # a process of its own imports torch
+@pytest.mark.parametrize(("ending", "said"), [(signal.SIGTERM, "terminated\n"), (signal.SIGHUP, "hung up\n")])
+def test_a_job_in_the_background_goes_on_after_ctrl_c_and_ends_by_other_signals(path, ending, said):
+    """A shell without job control, as of a script, has its background jobs ignore SIGINT."""
+    script = 'trap "" INT; exec "$@"'
+    command = ["sh", "-c", script, "sh", sys.executable, "-m", "salience", "explore", str(path), "--port", "0"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        try:
+            url = process.stdout.readline().partition(": ")[2].strip()
+            with httpx.Client(base_url=url, timeout=600) as browser:
+                for _ in range(3):
+                    assert browser.get("/store").json()["rows"] == 600
+                    process.send_signal(signal.SIGINT)
+            process.send_signal(ending)
+            assert process.wait(600) == 128 + ending
+            assert process.stderr.read() == said
+        finally:
+            process.kill()
 
 
 def children(pid: int) -> list[int]:
@@ -193,6 +289,9 @@ def test_the_address_names_the_machine_and_the_token(capsys):
         assert f"http://127.0.0.1:{port}/\n" in capsys.readouterr().out
         serve.told("a.lance", listener, "::1", "secret")
         assert f"http://[::1]:{port}/?token=secret\n" in capsys.readouterr().out
+        for everywhere in ("0.0.0.0", "::", "[::]"):
+            serve.told("a.lance", listener, everywhere, "secret")
+            assert f"http://{socket.gethostname()}:{port}/?token=secret\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", [["vae", "digits"], ["moco", "digits", "--dim", "8"]])

@@ -358,7 +358,8 @@ def _read_marks(folder: Path, file: Path) -> None:
     for beside in folder.glob(f"{file.name}-*"):
         beside.unlink()
     marks = Marks(file)
-    marks.all(), marks.last(), marks.mark(["a"], "dog"), marks.undo()
+    assert all(isinstance(text, str) for pair in marks.all().items() for text in pair), "labels are texts"
+    marks.last(), marks.mark(["a"], "dog"), marks.undo()
 
 
 def _cached(name: str, mutate: Mutator) -> Format:

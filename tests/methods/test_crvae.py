@@ -150,6 +150,8 @@ def trained(steps: int, **options: object) -> CRVAE:
 def test_where_the_posterior_of_a_vae_collapses_the_contrast_keeps_it_awake(cause: dict[str, object]) -> None:
     items = contract.dataset_for("crvae").batch(np.arange(96))
     asleep, awake = (trained(150, gamma=gamma, **cause).vitals(items, AT) for gamma in (0.0, 30.0))
-    assert asleep["active_units"] == 0
-    assert awake["active_units"] >= 0.5
+    # Over five seeds the logarithm of the ratio is 5.0 ± 0.5 and 6.2 ± 0.5, that of the sleeper's nats -5.9 ± 0.1 and
+    # -4.2 ± 0.5: both limits are more than four standard deviations away. Counts of active units are not: a quarter of
+    # four units is one.
+    assert asleep["kl"] < 0.2
     assert awake["kl"] > 10 * asleep["kl"]

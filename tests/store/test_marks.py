@@ -1,10 +1,12 @@
 """Labels given by hand are saved when `mark` returns, undone one action at a time, and survive whatever happens."""
 
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -201,6 +203,64 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path, content):
         Marks(path)
     assert "\n" not in str(refused.value)
     assert path.read_bytes() == content
+
+
+DAMAGE = (
+    ("UPDATE marks SET label = x'00ff'", "it holds a bytes of 2 in the place of a text"),
+    ("UPDATE marks SET label = CAST(x'ff41' AS TEXT)", "Could not decode to UTF-8"),
+    ("UPDATE marks SET id = CAST(id AS BLOB)", "it holds a bytes of 1 in the place of a text"),
+    ("DELETE FROM state", "it holds None in the place of a whole number"),
+    ("UPDATE state SET version = 'many'", "it holds 'many' in the place of a whole number"),
+    ("UPDATE changes SET before = x'01'", "it holds a bytes of 1 in the place of a text"),
+    ("UPDATE actions SET label = x'02'", "it holds a bytes of 1 in the place of a text"),
+    ("ALTER TABLE actions RENAME COLUMN time TO t\xee", "no column named time"),
+    ("DROP TABLE changes", "no such table"),
+    ("ALTER TABLE marks RENAME TO m\xef", "no such table"),
+)
+
+
+@pytest.mark.parametrize(("statement", "said"), DAMAGE, ids=range(len(DAMAGE)))
+def test_what_is_in_the_file_and_not_ours_is_damage_and_named(tmp_path, statement, said):
+    path = tmp_path / "marks.sqlite"
+    Marks(path).mark(["a", "b"], "cat")
+    Marks(path).mark(["a"], "dog")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement)
+
+    def use():
+        marks = Marks(path)
+        marks.all(), marks.last(), marks.undo(), marks.mark(["a"], "cow")
+
+    with pytest.raises(UserError, match=rf"^store: .*marks.sqlite is damaged \(.*{re.escape(said)}.*\)") as refused:
+        use()
+    assert "\n" not in str(refused.value)
+
+
+def test_a_schema_that_is_no_text_is_damage(tmp_path):
+    """SQLite's own message then holds a name that Python cannot decode."""
+    path = tmp_path / "marks.sqlite"
+    Marks(path).mark(["a"], "cat")
+    content = path.read_bytes()
+    assert content.count(b"NOT NULL DEFAULT 0") == 1
+    path.write_bytes(content.replace(b"NOT NULL DEFAULT 0", b"NOT NULL DEFAU\xccT 0"))
+    with pytest.raises(UserError, match=r"^store: .*marks.sqlite is damaged \(names in it are not text in UTF-8\)"):
+        Marks(path)
+
+
+def test_a_full_disk_is_no_damage(marks, monkeypatch):
+    marks.mark(["a"], "cat")
+    connect = sqlite3.connect
+
+    def small(*given, **options):
+        connection = connect(*given, **options)
+        connection.execute("PRAGMA max_page_count = 1")  # not below what there is
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", small)
+    with pytest.raises(OSError, match=r"labels cannot be saved .*full"):
+        marks.mark([f"{row:0500}" for row in range(100)], "dog")
+    monkeypatch.undo()
+    assert marks.all() == {"a": "cat"}
 
 
 def test_a_database_of_somebody_else_is_refused(tmp_path):

@@ -16,8 +16,9 @@ import torch.distributed as dist
 
 from salience.cli import main
 from salience.errors import UserError
-from salience.representation import Representation, load, save_weights, weights_match
+from salience.representation import Representation, load
 from salience.run import Run
+from salience.run_weights import save_weights, weights_match
 from salience.training import fit, resume
 from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, agree
 from salience.training.metrics import read_metrics
@@ -186,6 +187,22 @@ def test_load_says_how_damaged_weights_are_made_again(copy: Run, damage: Callabl
     remedy = rf"make them again with: salience fit --resume {copy.path}$"
     with pytest.raises(UserError, match=rf"^run: the weights in .*run are damaged or do not fit.*; {remedy}"):
         load(copy.path)
+
+
+@pytest.mark.parametrize("damage", ["name", "shape", "kind"])
+def test_a_checkpoint_of_another_network_is_refused_by_resume_in_one_line(copy: Run, damage: str) -> None:
+    kept = torch.load(copy.checkpoint, weights_only=True)
+    name = next(name for name in kept["state_dict"] if name.endswith("weight"))
+    tensor = kept["state_dict"].pop(name)
+    damaged = {"name": {f"{name}3": tensor}, "shape": {name: tensor[:1]}, "kind": {name: 3.0}}[damage]
+    kept["state_dict"] |= damaged
+    torch.save(kept, copy.checkpoint)
+    copy.weights.unlink()
+    with pytest.raises(
+        UserError, match=r"^run: .*last.ckpt is damaged or does not fit .*; delete it to start"
+    ) as refused:
+        resume(copy.path, progress=False)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_damaged_checkpoint_does_not_question_whole_weights(copy: Run) -> None:

@@ -16,6 +16,7 @@ from salience.apps.doctor import doctor
 from salience.batch import Batch, Progress
 from salience.data import open_data
 from salience.errors import Note, UserError
+from salience.evaluation.baselines import raw
 from salience.methods import Method
 from salience.run import Run
 from salience.training import fit, health
@@ -167,6 +168,30 @@ def test_neighbours_are_asked_only_where_they_are_the_aim() -> None:
         assert seen is not None
         assert ("knn" in seen) is asked
         assert ("raw_knn" in probe.about(method, 32)) is asked
+
+
+def test_the_floor_of_raw_input_is_around_its_mean_as_evaluation_has_it() -> None:
+    """Faint patterns on a white ground: all cosines of the pixels as they are are nearly one."""
+    generator, kinds = np.random.default_rng(0), np.arange(240) % 30
+    faint = 240 - generator.uniform(0, 16, (30, 8, 8))[kinds] + generator.normal(0, 12, (240, 8, 8))
+    data = open_data(faint.clip(0, 255).astype(np.uint8), labels=kinds, progress=False)
+    method, probe = build("simclr", data), Probe(data, total=10, seed=0)
+    assert isinstance(method, Method)
+    assert probe.labelled is not None
+    assert probe.labelled.labels is not None
+    x, labels = raw(probe.labelled).astype(np.float64), probe.labelled.labels
+    found = []
+    for origin in (x.mean(0), 0.0):
+        unit = (x - origin) / np.linalg.norm(x - origin, axis=1, keepdims=True)
+        weights = np.exp(unit @ unit.T / 0.1)
+        right = []
+        for row in range(len(x)):
+            others = np.delete(np.arange(len(x)), row)
+            nearest = others[np.argsort(-weights[row, others])[:20]]
+            right.append(np.bincount(labels[nearest], weights[row, nearest]).argmax() == labels[row])
+        found.append(np.mean(right))
+    assert found[0] > found[1] + 0.02
+    assert probe.about(method, 32)["raw_knn"] == pytest.approx(found[0], abs=1e-4)
 
 
 def test_two_looks_at_neighbours_come_before_the_first_warning(tmp_path: Path) -> None:

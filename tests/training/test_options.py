@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from salience import processors
 from salience.batch import Batch, Progress
 from salience.data import open_data, permute
 from salience.errors import Note, UserError
@@ -253,11 +254,23 @@ def test_what_somebody_watches_is_warned_of(tmp_path: Path) -> None:
         fitted(tmp_path / "run", source=same, epochs=12, batch_size=16, progress=True)
 
 
-def test_threads_are_those_asked_for_and_the_callers_come_back(seen: list[Seen], tmp_path: Path) -> None:
+def test_threads_are_those_asked_for_and_the_callers_come_back(
+    seen: list[Seen], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = torch.get_num_threads()
+    monkeypatch.setattr(processors, "machine_cores", lambda: before + 1)
     rep = fitted(tmp_path / "run", threads=before + 1)
     assert {step.threads for step in seen} == {before + 1} == {rep.config["threads"]}
     assert torch.get_num_threads() == before
+
+
+def test_a_fit_has_at_most_as_many_threads_as_the_machine_has_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processors, "machine_cores", lambda: 2)
+    with pytest.warns(Note, match=r"^threads: 1,000 were asked for, the machine has 2 cores; computing with 2$"):
+        rep = fitted(tmp_path / "run", threads=1000)
+    assert rep.config["threads"] == 2
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

@@ -38,7 +38,7 @@ from salience.evaluation.clustering import clustering_metrics
 from salience.evaluation.threads import threads_for
 from salience.progress import progress_bar
 from salience.store import Store
-from salience.units import check_seed, check_whole
+from salience.units import are, check_seed, check_whole, counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -124,7 +124,7 @@ def _number_asked_for(method: str, k: int | None) -> int | None:
 
 def _require(store: Store, k: int | None) -> None:
     if len(store) < 3:
-        raise UserError(f"store: {store.name} holds {len(store)} items; three or more can be clustered")
+        raise UserError(f"store: {store.name} holds {counted(len(store), 'item')}; three or more can be clustered")
     if k is not None and k >= len(store):
         raise UserError(f"k: {k} clusters of {len(store):,} items; take from 2 to {len(store) - 1:,}")
 
@@ -301,11 +301,11 @@ def against_labels(store: Store, found: np.ndarray) -> tuple[dict[str, Any], tup
 
 def _told(store: Store, found: np.ndarray, grouping: Grouping, fitted: int) -> Iterable[str]:
     count, none = len(np.unique(found[found >= 0])), int((found < 0).sum())
-    yield f"{count} clusters: {grouping.chosen}"
+    yield f"{counted(count, 'cluster')}: {grouping.chosen}"
     if fitted < len(store):
         yield f"fitted to {fitted:,} of {len(store):,} items drawn at random; the others went where they fit"
     if none:
-        yield f"{none:,} items ({none / len(store):.0%}) are in no cluster"
+        yield f"{counted(none, 'item')} ({none / len(store):.0%}) {are(none)} in no cluster"
 
 
 def _table(groups: list[dict[str, Any]]) -> pd.DataFrame:

@@ -148,7 +148,8 @@ def _split(data: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
     judged, choosing = sample(np.flatnonzero(unseen), MOST_JUDGED), rest[::CHOOSING]
     fitting = np.setdiff1d(rest, choosing)
     if len(fitting) < 2 or not len(judged):
-        raise UserError(f"source: {data.name} has {len(data)} items, too few to judge by and to fit PCA to; give more")
+        has = counted(len(data), "item")
+        raise UserError(f"source: {data.name} has {has}, too few to judge by and to fit PCA to; give more")
     return judged, fitting, choosing
 
 

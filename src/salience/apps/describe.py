@@ -115,7 +115,8 @@ class Description:
             return ["exact duplicates: none"]
         items = sum(map(len, self.equal))
         conflict = f"; {counted(self.conflicting, 'set')} with different labels" if self.conflicting else ""
-        head = f"exact duplicates: {items:,} items in {counted(len(self.equal), 'set')} of equal ones{conflict}"
+        sets = counted(len(self.equal), "set")
+        head = f"exact duplicates: {counted(items, 'item')} in {sets} of equal ones{conflict}"
         return [head, *_examples([_joined(group[:SHOWN], " = ") for group in self.equal])]
 
     def _near_lines(self) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from salience.errors import UserError
 from salience.evaluation.diagnosis import Diagnosis, diagnose_run
 from salience.run import Run
+from salience.run_metrics import note_damage
 
 
 def doctor(run: Path | str) -> Diagnosis:
@@ -20,4 +21,5 @@ def doctor(run: Path | str) -> Diagnosis:
     if found is None:
         method = folder.config["method"]
         raise UserError(f"run: {folder.path} has no health.json; {method} was not trained step by step, or not yet")
+    note_damage(folder.metrics)
     return found

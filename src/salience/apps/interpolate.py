@@ -25,7 +25,7 @@ from salience.evaluation.split import sample
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation
-from salience.units import check_seed, check_whole
+from salience.units import check_seed, check_whole, counted
 
 PAIRS, BETWEEN, TOGETHER = 100, 7, 32  # pairs whose paths are judged, items along each, pairs at a time
 MOST_REAL, MOST_VALUES = 5_000, 2**27  # real items that neighbours are sought among, and values of them
@@ -75,7 +75,7 @@ def interpolate(
         data = rep.open(source, reading=reading)
         require_images(data, "interpolate")
         if len(data) < 2 * NEIGHBOURS:
-            raise UserError(f"source: {data.name} has {len(data)} items, too few for neighbours; give more")
+            raise UserError(f"source: {data.name} has {counted(len(data), 'item')}, too few for neighbours; give more")
         judge = make_judge(features, data)
         pair, pairs = _asked_for(data, start, end, seed), random_pairs(data, PAIRS, seed)
         t = torch.linspace(0, 1, steps)

@@ -15,7 +15,7 @@ from salience.data import Dataset
 from salience.evaluation.fidelity import SHOWN, fidelity, means
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation
-from salience.units import check_seed
+from salience.units import check_seed, counted
 
 DRAWN = 12  # items in the picture
 
@@ -62,7 +62,7 @@ def _write(place: Place, outcome: Outcome, rep: Representation, data: Dataset, s
     assert outcome.table is not None
     some = np.sort(np.random.default_rng(seed).permutation(len(data))[:DRAWN])
     worst = np.argsort(-outcome.table["mse"].to_numpy(), kind="stable")[:DRAWN]
-    title = f"{rep.method_name} rebuilds {data.name} from {rep.dim} values an item"
+    title = f"{rep.method_name} rebuilds {data.name} from {counted(rep.dim, 'value')} an item"
     x, far = (rep.unit(data.batch(rows)) for rows in (some, worst))
     if data.spec.modality.pictured:
         strips = [Strip("original", x), Strip("rebuilt", rebuilt(rep, x))]

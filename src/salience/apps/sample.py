@@ -85,7 +85,8 @@ def _compared(outcome: Outcome, rep: Representation, data: Dataset, judge: Judge
     width = int(np.prod(outcome.arrays["samples"].shape[1:]))
     size = min(MOST, len(data) // 2, max(LEAST, MOST_VALUES // width))
     if size < LEAST:
-        raise UserError(f"source: {data.name} has {len(data)} items, too few to compare with; give {2 * LEAST} or more")
+        has = counted(len(data), "item")
+        raise UserError(f"source: {data.name} has {has}, too few to compare with; give {2 * LEAST} or more")
     distances: dict[str, list[float]] = {name: [] for name in SETS}
     with progress_bar(ROUNDS * len(SETS), "compare", progress, unit="sets") as bar:
         for number in range(ROUNDS):

@@ -25,7 +25,7 @@ from salience.errors import UserError, naming
 from salience.representation import Representation
 from salience.store import Hits, Store
 from salience.store.embedding import representation_of, weights_hash
-from salience.units import check_whole, printable
+from salience.units import check_whole, counted, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -166,7 +166,7 @@ def of_source(store: Store, name: str, source: Any, run: Representation | Path |
         data = rep.open(source, cache=cache, progress=False)
         if len(data) != 1:
             reason = f" ({data.bad[0].reason})" if data.bad else ""
-            raise UserError(f"query: {printable(name)} holds {len(data)} items{reason}; give a file of one")
+            raise UserError(f"query: {printable(name)} holds {counted(len(data), 'item')}{reason}; give a file of one")
         vector = rep.embed(data)[0]
         unit = rep.unit(data.batch(np.array([0])))[0] if data.spec.modality.pictured else None
     return Query(name, vector, None, unit if unit is None else as_colour(unit))

@@ -49,7 +49,7 @@ def strange_items(
         values = distances(store, others, k, progress)
         store.write_columns({COLUMN: values.astype(np.float32)})
         order = np.argsort(-values, kind="stable")
-        means = f"the mean cosine distance to the nearest {k} others"
+        means = f"the mean cosine distance to the {'nearest other' if k == 1 else f'nearest {k} others'}"
         outcome = Outcome(
             "anomalies",
             about_store(store, score="neighbours", means=means, held_out=held_out, column=COLUMN),
@@ -124,7 +124,7 @@ def told(
     if others < len(store) and asked is None:
         yield f"compared with {others:,} of {len(store):,} items, drawn at random"
     elif asked is not None:
-        yield f"compared with {others:,} items, none of '{printable(asked.name)}'"
+        yield f"compared with {counted(others, 'item')}, none of '{printable(asked.name)}'"
         if not asked.labelled.all():
             yield unlabelled(int((~asked.labelled).sum()))
         yield f"note: whether the run was trained on items of '{printable(asked.name)}' is not known; it should not be"

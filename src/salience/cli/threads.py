@@ -11,6 +11,7 @@ from typing import Any
 from salience import processors
 from salience.catalogue import Option
 from salience.cli.options import number
+from salience.units import counted
 
 MEANING = "Processor threads; otherwise the cores that other programs leave free."
 Threads = number(Option("threads", "int", None, MEANING, ge=1))
@@ -21,7 +22,7 @@ def with_threads(verb: Callable[..., int]) -> Callable[..., int]:
 
     @functools.wraps(verb)
     def limited(*args: Any, threads: int | None = None, **given: Any) -> int:
-        count = threads or _few_free()
+        count = _few_free() if threads is None else processors.at_most_all(threads)
         if count is None:
             return verb(*args, **given)
         with processors.limited(count):
@@ -39,6 +40,6 @@ def _few_free() -> int | None:
     free = processors.free_cores()
     if free.cores == free.of:
         return None
-    said = "1 thread" if free.cores == 1 else f"{free.cores} threads"
+    said = counted(free.cores, "thread")
     print(f"note: {free}: computing with {said}; --threads N takes another number", file=sys.stderr)
     return free.cores

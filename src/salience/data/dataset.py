@@ -49,7 +49,7 @@ class Dataset:
     notes: what was decided on the way, in plain words
     fingerprint: of the stored items; equal data, equal fingerprint
     rows: [n] int64, which of the stored items these are; None where all, in order
-    reading: how the source was read, as far as the user said
+    reading: how the source was read, as far as the user said, or new data are to be read alike
     """
 
     name: str

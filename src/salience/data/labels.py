@@ -17,6 +17,8 @@ from salience.units import counted, printable
 if TYPE_CHECKING:
     import pandas as pd
 
+    from salience.modalities.table.cells import Rules
+
 MOST_CLASSES = 20  # different numbers that may be classes; more are a quantity, unless they number classes
 MOSTLY = 0.9  # share of the different texts that are numbers where the rest are missing values
 UNKNOWN = -1  # the number of no class, for an item whose class is not known
@@ -31,6 +33,7 @@ def encode_labels(
     *,
     texts: bool = False,
     measurements: bool = False,
+    rules: Rules | None = None,
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Class numbers [n] int64, -1 where unknown, and the name of each class: numbers in their order, else texts sorted.
 
@@ -38,12 +41,15 @@ def encode_labels(
     missing: words, or numbers as texts, that are unknown too;  texts: the values are cells of a text file
     measurements: numbers that are not whole are labels too, as the user named them; each different one has its text as
         its name, from which `Dataset.quantity` recovers it. Otherwise a UserError is raised.
+    rules: how numbers are written in a text file
     """
     import pandas as pd  # here, because opening prepared data needs none of it
 
     codes, unique = pd.factorize(_factorable(pd.Series(values).reset_index(drop=True)))
-    name_all = _cell_names if texts else _names
-    names = name_all(list(unique), argument, measurements)
+    if texts:
+        names = _cell_names(list(unique), argument, measurements, rules)
+    else:
+        names = list(_names(list(unique), argument, measurements))
     of_class = [name for name in dict.fromkeys(names) if name is not None and name not in missing]
     in_order = sorted(of_class, key=_order(of_class, unique, texts=texts))
     number: dict[str | None, int] = {name: code for code, name in enumerate(in_order)}
@@ -52,29 +58,72 @@ def encode_labels(
 
 
 def labelled(
-    values: Any, what: str, missing: Sequence[str] = (), *, texts: bool = False, measurements: bool = False
+    values: Any,
+    what: str,
+    missing: Sequence[str] = (),
+    *,
+    texts: bool = False,
+    measurements: bool = False,
+    rules: Rules | None = None,
 ) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
     """The same, and notes on what may be meant otherwise.  what: the values are, in a note"""
     import pandas as pd
 
     from salience.modalities.table.cells import MISSING_WORDS, text_of
-    from salience.modalities.table.findings import kept_words
+    from salience.modalities.table.findings import alike_but_for_blanks, kept_words
 
-    codes, names = encode_labels(values, "labels", missing, texts=texts, measurements=measurements)
+    codes, names = encode_labels(values, "labels", missing, texts=texts, measurements=measurements, rules=rules)
     counts = np.bincount(codes[codes != UNKNOWN], minlength=len(names))
     notes = []
     if words := [name for name in names if name in MISSING_WORDS]:
         notes.append(f"{what} {kept_words(words, int(counts[names.index(words[0])]), 'class')}")
+    if alike := alike_but_for_blanks(names):
+        notes.append(f"{what} {alike}")
     if "-1" in names and all(_INTEGER.fullmatch(name) for name in names):
         items = counted(int(counts[names.index("-1")]), "item")
         notes.append(f"{what}: -1 is a class ({items}); --missing -1 makes these items unlabelled")
     series = pd.Series(values).reset_index(drop=True)
+    notes += _on_written(series, codes, names, what) if texts else []
+    notes += _on_sign(names, what, rules) if rules is not None and rules.strict else []
     dropped = series[(codes == UNKNOWN) & series.notna().to_numpy()].astype(object).map(text_of)
     dropped = dropped[~dropped.isin(missing)]
     if len(dropped):
         at = f"'{printable(dropped.iloc[0])}' in row {dropped.index[0]}"
         notes.append(f"{what} holds numbers, so {at} is read as missing ({counted(len(dropped), 'cell')})")
     return codes, names, tuple(notes)
+
+
+def _on_written(series: pd.Series, codes: np.ndarray, names: Sequence[str], what: str) -> list[str]:
+    """On the first cell of a text file that is named as another number than it stands there, such as 1,000."""
+    firsts = series[codes != UNKNOWN].drop_duplicates()
+    for row, text in firsts.items():
+        name = names[codes[int(str(row))]]
+        if text != name and not is_number(text):
+            return [f"{what} has '{printable(text)}' in row {row}, read as {name}"]
+    return []
+
+
+def _on_sign(names: Sequence[str], what: str, rules: Rules) -> list[str]:
+    """On classes that are numbers for the most part, with another decimal sign than the user named."""
+    from salience.modalities.table.cells import OTHER, Rules, parse
+
+    other = OTHER[rules.decimal]
+    numbers = [name for name in names if parse(name, rules) is None and parse(name, Rules(other, True)) is not None]
+    if len(numbers) <= len(names) / 2:
+        return []
+    told = f"{what} has '{printable(numbers[0])}', a number with the decimal sign '{other}', kept as a class"
+    return [f"{told} because --decimal {rules.decimal} is given; --decimal {other} reads it"]
+
+
+def never_held(values: Any, words: Sequence[str]) -> tuple[str, ...]:
+    """A note on words that the user named for a missing value, and that none of the values is."""
+    import pandas as pd
+
+    from salience.modalities.table.cells import held, plain
+
+    left = set(words) - held(plain(pd.Series(values)), words)
+    unmet = ", ".join(f"'{printable(word)}'" for word in words if word in left)
+    return (f"no label is {unmet}, which --missing names",) if unmet else ()
 
 
 def encode_known(values: Any, names: Sequence[str], argument: str) -> np.ndarray:
@@ -133,10 +182,13 @@ def _name(value: Any, argument: str) -> str:
         if not math.isfinite(value) or value != int(value):
             raise UserError(f"{argument}: {float(value):g} and the like are measurements; classes are needed")
         return str(int(value))
-    return str(value)
+    try:
+        return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+    except UnicodeDecodeError:
+        return str(value)
 
 
-def _cell_names(unique: list[Any], argument: str, measurements: bool) -> list[str | None]:
+def _cell_names(unique: list[Any], argument: str, measurements: bool, rules: Rules | None) -> list[str | None]:
     """Of cells of a text file: as they stand, but for 1.0 where all are so, which pandas writes for 1.
 
     Words that pandas knows for a missing value are classes among texts, and missing among numbers.
@@ -145,7 +197,7 @@ def _cell_names(unique: list[Any], argument: str, measurements: bool) -> list[st
 
     texts = [str(value[1] if isinstance(value, tuple) else value) for value in unique]
     known = [text for text in texts if text.strip() not in MISSING_WORDS]
-    numbers = {text: parse(text, Rules()) for text in known}
+    numbers = {text: parse(text, rules or Rules()) for text in known}
     if _is_quantity(numbers):  # the few that are no numbers are missing, as in any column of numbers
         numbers = {text: number for text, number in numbers.items() if number is not None}
         known = list(numbers)

@@ -59,12 +59,13 @@ def open_data(
     if resolution is not None:
         resolution = check_whole("resolution", resolution, 1, MAX_RESOLUTION)
     folder = cache_folder(cache)
-    query = Query(split, labels, groups, folder, progress, reading)
+    query = Query(split, labels, groups, folder, progress, reading, of_run=spec is not None)
     found = find_source(source, query)
     if spec is None:  # the reading of a run may be meant for another kind of source
         refuse_unused(source, query)
     options = Options(resolution if spec is None else None, spec, progress, reading.aspect or DEFAULT_ASPECT)
-    dataset = replace(prepare(found, options, folder), reading=reading)
+    prepared = prepare(found, options, folder)
+    dataset = replace(prepared, reading=reading.over(prepared.reading))
     if progress and dataset.bad:
         print(bad_items(dataset), file=sys.stderr)
     return dataset

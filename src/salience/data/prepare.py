@@ -19,6 +19,7 @@ from salience.fields.rows import before_rows
 from salience.fields.source import Source, mark_of
 from salience.fields.stored import Stored, read, write
 from salience.modalities import Spec
+from salience.reading import Reading
 
 FORMAT = 2
 
@@ -70,6 +71,7 @@ def _dataset(source: Source, found: Found, built: Built, x: Stored) -> Dataset:
         bad=tuple(BadItem(ids[row], reason) for row, reason in built.bad),
         groups=found.groups if kept is None else groups,
         notes=found.notes + built.notes,
+        reading=built.reading.over(found.reading),
     )
 
 
@@ -92,6 +94,7 @@ def _write(folder: Path, source: Source, found: Found, built: Built) -> None:
         "classes": dataset.classes,
         "bad": [[item.id, item.reason] for item in dataset.bad],
         "notes": dataset.notes,
+        "reading": dataset.reading.to_dict(),
         "fingerprint": dataset.fingerprint,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
@@ -155,6 +158,7 @@ def _assemble(place: Path, source: Source, manifest: dict[str, Any]) -> Dataset:
         bad=tuple(BadItem(*item) for item in manifest["bad"]),
         groups=field("groups", rows),
         notes=tuple(manifest["notes"]),
+        reading=Reading(**manifest.get("reading", {})),  # what was prepared before has none
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from salience.batch import Batch
 from salience.errors import UserError
+from salience.units import are, counted
 
 Rows = NDArray[np.int64]
 
@@ -139,4 +140,5 @@ class Loader:
 def _too_large(batch_size: int, world: int, rows: int) -> str:
     share = f" for each of {world} processes" if world > 1 else ""
     remedy = f"take at most {rows // world}" if rows >= world else "there is nothing to train on"
-    return f"batch_size: {batch_size}{share} is more than the {rows} rows there are; {remedy}"
+    most = f"the {counted(rows, 'row')} there {are(rows)}"
+    return f"batch_size: {batch_size}{share} is more than {most}; {remedy}"

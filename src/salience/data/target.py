@@ -13,10 +13,11 @@ import numpy as np
 from salience.data.dataset import Dataset
 from salience.data.labels import MOST_CLASSES, is_number
 from salience.errors import UserError
-from salience.units import printable
+from salience.units import counted, printable
 
 Target = Literal["classification", "regression"]
 LARGEST = 1e100
+NAME_CLASSES = "name a column of texts or whole numbers with --labels"
 
 
 def choose_target(data: Dataset, asked: Target | None) -> tuple[Target, list[str]]:
@@ -42,7 +43,7 @@ def choose_target(data: Dataset, asked: Target | None) -> tuple[Target, list[str
     if asked == "classification" and data.measured:
         raise UserError(
             f"target: the labels of {data.name} are measurements ({data.classes[0]} and the like), no classes; "
-            "give --target regression"
+            f"give --target regression, or {NAME_CLASSES}"
         )
     if asked is not None:
         return asked, []
@@ -55,12 +56,13 @@ def guess_target(data: Dataset) -> tuple[Target, list[str]]:
     if data.labels is None or numbers is None:
         return "classification", []
     if data.measured:
-        return "regression", [f"labels are measurements, {different:,} different ones: regression (R²), no classes"]
+        told = f"labels are measurements, {counted(different, 'value')}, taken as a quantity: regression (R²)"
+        return "regression", [f"{told}; for classes, {NAME_CLASSES}"]
     if different <= MOST_CLASSES:
         return "classification", []
     first = int(numbers.min())
     if first in (0, 1) and np.array_equal(np.sort(numbers), np.arange(first, first + different)):
         told = f"labels are the whole numbers from {first} to {first + different - 1}, taken as {different} classes"
-        return "classification", [f"{told}; if they are a quantity, give --target regression"]
+        return "classification", [f"{told}; if they are a quantity, `evaluate --target regression`"]
     told = f"labels are {different:,} different whole numbers, taken as a quantity: regression (R²)"
-    return "regression", [f"{told}; if they are {different:,} classes, give --target classification"]
+    return "regression", [f"{told}; if they are {different:,} classes, `evaluate --target classification`"]

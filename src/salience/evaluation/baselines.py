@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from torch import Tensor
 
 from salience.batch import Progress
 from salience.data import Dataset
@@ -27,6 +28,15 @@ def raw(data: Dataset) -> np.ndarray:
             features = np.empty((len(data), part.shape[1]), np.float32)
         features[batch.index.numpy()] = part
     return features
+
+
+def around_mean(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+    """Raw input around the mean of its training rows, before cosines are taken of it.
+
+    That mean is large and says nothing: on a white ground all cosines are nearly one.  [n d], [m d], ... -> the same
+    """
+    origin = train.mean(0)
+    return tuple(rows - origin for rows in (train, *others))
 
 
 def principal_components(train: np.ndarray, dim: int) -> Callable[[np.ndarray], np.ndarray]:

@@ -4,7 +4,8 @@
     ECE = sum_b n_b / n |accuracy_b - confidence_b|         over equal bins of confidence (section 2 there)
 
 The temperature is the one of least cross-entropy on rows that were held out. Their labels are smoothed as if one row
-more were wrong: of few rows that are all right, no confidence of 1 can be concluded (Platt 1999).
+more were wrong: of few rows that are all right, no confidence of 1 can be concluded (Platt 1999). Few rows can mislead
+it: the temperature stays 1 unless a fitted one has the lower log loss on rows that it was not fitted to.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ RANGE = (math.log(0.05), math.log(50.0))  # of temperatures
 class Calibration:
     """How confidences were calibrated.
 
-    temperature: what scores are divided by
+    temperature: what scores are divided by, 1 where no other one is better on rows it was not fitted to
     before, error: expected calibration error of the held-out rows, as they were and as calibrated without their fold
     rows: how many rows told it
     """
@@ -37,6 +38,11 @@ class Calibration:
 
     def text(self) -> str:
         """For people, in one sentence."""
+        if self.temperature == 1:
+            return (
+                "confidences are kept as they are, temperature 1: no other one has a lower log loss on the "
+                f"{self.rows:,} labelled items, each held out in turn; expected calibration error {self.error:.3f}"
+            )
         return (
             f"confidences are calibrated on the {self.rows:,} labelled items, each held out in turn: temperature "
             f"{self.temperature:.2f}, expected calibration error {self.error:.3f}, {self.before:.3f} without"
@@ -48,17 +54,47 @@ def calibrate(scores: Tensor, y: Tensor, folds: Tensor) -> Calibration:
 
     scores: [m c], of each row while it was held out; y: [m]; folds: [f m] bool, which rows were held out together
     """
-    error = {}
-    for name, temperatures in (("before", [1.0] * len(folds)), ("error", _temperatures(scores, y, folds))):
-        divided = scores / (torch.tensor(temperatures, dtype=scores.dtype) @ folds.to(scores.dtype))[:, None]
-        confidence, said = divided.softmax(1).max(1)
-        error[name] = calibration_error(confidence, said == y)
-    return Calibration(fit_temperature(scores, y), error["before"], error["error"], len(y))
+    outside = fit_outside(scores, y, folds)
+    before = _error(scores, y)
+    if not _better(scores, y, folds, outside):
+        return Calibration(1.0, before, before, len(y))
+    return Calibration(fit_temperature(scores, y), before, _error(_divided(scores, folds, outside), y), len(y))
 
 
-def _temperatures(scores: Tensor, y: Tensor, folds: Tensor) -> list[float]:
+def choose_temperature(scores: Tensor, y: Tensor, folds: Tensor) -> float:
+    """The fitted temperature, or 1 where that has no higher log loss on rows the fitted one has not seen.
+
+    scores: [m c], of each row while it was held out; y: [m]; folds: [f m] bool
+    """
+    return fit_temperature(scores, y) if _better(scores, y, folds, fit_outside(scores, y, folds)) else 1.0
+
+
+def fit_outside(scores: Tensor, y: Tensor, folds: Tensor) -> list[float]:
     """For each fold, the temperature that the rows outside it tell.  -> f values"""
     return [fit_temperature(scores[~fold], y[~fold]) for fold in folds]
+
+
+def _better(scores: Tensor, y: Tensor, folds: Tensor, outside: list[float]) -> bool:
+    """Whether each fold has a lower log loss, in the mean over rows, by the temperature of the rows outside it."""
+    return log_loss(_divided(scores, folds, outside), y) < log_loss(scores, y)
+
+
+def _divided(scores: Tensor, folds: Tensor, temperatures: list[float]) -> Tensor:
+    """Each row's scores over the temperature of its fold; 1 for a row in none."""
+    divisor = scores.new_ones(len(scores))
+    for fold, temperature in zip(folds, temperatures, strict=True):
+        divisor[fold] = temperature
+    return scores / divisor[:, None]
+
+
+def log_loss(scores: Tensor, y: Tensor) -> float:
+    """Mean over rows of -log p(right class).  scores: [m c], y: [m]"""
+    return float(torch.nn.functional.cross_entropy(scores.double(), y))
+
+
+def _error(scores: Tensor, y: Tensor) -> float:
+    confidence, said = scores.softmax(1).max(1)
+    return calibration_error(confidence, said == y)
 
 
 def fit_temperature(scores: Tensor, y: Tensor) -> float:

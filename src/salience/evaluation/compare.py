@@ -16,6 +16,7 @@ from salience.evaluation.report import number
 from salience.files import write_text
 from salience.representation import Representation
 from salience.run import Run
+from salience.run_metrics import note_damage
 from salience.run_records import LONGEST_TEXT
 from salience.units import format_duration, printable
 from salience.untrusted import read_json
@@ -127,6 +128,7 @@ def read_entry(path: Path) -> Entry:
     file = run.path / "report.json"
     if not file.exists():
         raise UserError(f"runs: {path} has not been evaluated; first: salience evaluate {path} --on SOURCE")
+    note_damage(run.metrics)
     try:
         report = read_json(file)
         found, about = report["representation"], report["about"]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from salience.evaluation.calibration import fit_temperature
+from salience.evaluation.calibration import choose_temperature
 from salience.evaluation.logistic import Linear, fit
 from salience.evaluation.probe import UNCHOSEN, Scaling
 
@@ -76,8 +76,19 @@ def temperatures(train: Tensor, labels: Tensor, rows: Tensor, classes: int) -> T
         held, kept = rows[:, fold == at], rows[:, fold != at]
         scores.append(fit_few(train[kept], labels[kept], classes).scores(train[held]).mT)  # [draws h c]
         truth.append(labels[held])
+    folds = judging_folds(torch.cat([torch.full((held.shape[1],), at) for at, held in enumerate(truth)]))
     of_draws = zip(torch.cat(scores, 1), torch.cat(truth, 1), strict=True)
-    return train.new_tensor([fit_temperature(held, y) for held, y in of_draws])
+    return train.new_tensor([choose_temperature(held, y, folds) for held, y in of_draws])
+
+
+def judging_folds(fold: Tensor) -> Tensor:
+    """Rows that judge a temperature fitted to the others: a fold of the draw, or, of a single one, each fifth row.
+
+    fold: [m], which fold each row was held out with -> [f m] bool
+    """
+    if int(fold.max()) == 0:
+        fold = torch.arange(len(fold)) % FOLDS
+    return fold == torch.arange(int(fold.max()) + 1)[:, None]
 
 
 def fold_of(y: np.ndarray) -> np.ndarray:

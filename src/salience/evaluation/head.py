@@ -1,8 +1,8 @@
 """A classifier on a few labels of a frozen representation: penalty and scaling chosen by cross-validation.
 
 Chosen by held-out likelihood, not accuracy: its confidences are to be believed. They are calibrated on the same
-held-out rows (see evaluation.calibration). Where a class has a single label nothing can be held out: the penalty is the
-few-label curve's, and confidences are not calibrated.
+held-out rows where that makes them better (see evaluation.calibration). Where a class has a single label nothing can be
+held out: the penalty is the few-label curve's, and confidences are not calibrated.
 """
 
 from __future__ import annotations

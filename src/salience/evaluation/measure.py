@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from salience.evaluation import intervals
+from salience.evaluation.baselines import around_mean
 from salience.evaluation.calibration import calibration_error
 from salience.evaluation.clustering import cluster, clustering_metrics
 from salience.evaluation.few_label import draw_labels, few_label_predictions, label_counts
@@ -104,14 +105,13 @@ def measure(train: np.ndarray, test: np.ndarray, task: Task, say: Say, *, centre
     """Measure features by classes.
 
     train: [n d], test: [m d] features
-    centred: whether similarities are cosines around the mean of the training rows. Raw input has a large mean that says
-        nothing: on a white ground all cosines are nearly one
+    centred: whether similarities are cosines around the mean of the training rows, as raw input needs
     """
     x, held = as_features(train), as_features(test)
     y, truth = torch.from_numpy(task.train_labels), task.test_labels
-    origin = x.mean(0) if centred else x.new_zeros(())
+    bank, asked = around_mean(x, held) if centred else (x, held)
     say("kNN")
-    neighbours = knn_scores(x - origin, y, held - origin, task.classes).argmax(1).numpy()
+    neighbours = knn_scores(bank, y, asked, task.classes).argmax(1).numpy()
     say("linear probe")
     probe = fit_probe(x, y, task.classes, torch.from_numpy(task.validation))
     predicted = probe.scores(held).argmax(0).numpy()
@@ -126,7 +126,7 @@ def measure(train: np.ndarray, test: np.ndarray, task: Task, say: Say, *, centre
         "linear": classification(predicted, truth),
         "few_label": {str(k): metrics for k, (metrics, _) in few.items()},
         "clustering": clustering_metrics(found, truth),
-        "retrieval": retrieval_metrics(held[queries] - origin, torch.from_numpy(truth)[queries]),
+        "retrieval": retrieval_metrics(asked[queries], torch.from_numpy(truth)[queries]),
         "geometry": geometry(test),
     }
     return Measured(measures, predicted, {k: right for k, (_, right) in few.items()})

@@ -20,7 +20,7 @@ from salience.evaluation.intervals import Metric
 from salience.evaluation.measure import INTERVALS
 from salience.evaluation.report import FAMILIES, Report, number, words
 from salience.files import atomic, write_text
-from salience.units import format_duration, format_size
+from salience.units import counted, format_duration, format_size
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1e23; --soft: #5b6470; --line: #d8dce2; --paper: #ffffff; --good: #e8f3ec;
@@ -111,12 +111,12 @@ def page(report: Report, drawn: Mapping[str, bytes]) -> str:
     """The whole file.  drawn: as `draw` gives it"""
     about = report.about
     title = escape(f"{about['method']} on {about['on']}")
-    rows = f"{about['train_rows']:,} labelled rows to train on, " if about["train_rows"] else ""
+    rows = f"{counted(about['train_rows'], 'labelled row')} to train on, " if about["train_rows"] else ""
     verdict = f'<p class="verdict">{escape(report.verdict())}</p>' if report.verdict() else ""
     notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
     parts = [
         f"<h1>What {title} has learnt</h1>",
-        f'<p class="soft">{rows}{about["test_rows"]:,} rows to judge by{of_classes(report)}.</p>',
+        f'<p class="soft">{rows}{counted(about["test_rows"], "row")} to judge by{of_classes(report)}.</p>',
         verdict,
         f"<ul>{notes}</ul>" if notes else "",
         summary(report),

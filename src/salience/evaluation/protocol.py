@@ -38,6 +38,7 @@ from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, load
 from salience.run import Run
+from salience.units import counted
 
 T = TypeVar("T")
 BASELINES = ("raw", "pca", "untrained")
@@ -186,7 +187,7 @@ def require_finite(x: np.ndarray | None, name: str) -> None:
     broken = 0 if x is None else int((~np.isfinite(x).all(1)).sum())
     if broken:
         raise UserError(
-            f"run: the {name} gives NaN or infinity for {broken:,} rows; its training has diverged, fit again"
+            f"run: the {name} gives NaN or infinity for {counted(broken, 'row')}; its training has diverged, fit again"
         )
 
 

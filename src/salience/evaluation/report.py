@@ -11,6 +11,7 @@ import numpy as np
 from salience.evaluation.diagnosis import Diagnosis
 from salience.evaluation.intervals import Metric
 from salience.evaluation.measure import INTERVALS, Measures
+from salience.units import counted
 
 FAMILIES = {
     "knn": "kNN",
@@ -119,7 +120,7 @@ class Report:
         better = [k for k in counts if all(gain[k]["accuracy"].low > 0 for gain in gains.values())]
         worse = [k for k in counts if any(gain[k]["accuracy"].high < 0 for gain in gains.values())]
         if len(better) == len(counts):
-            ahead = f"better than every baseline with {listing(counts)} labels per class"
+            ahead = f"better than every baseline with {listing(counts)} label{'s' * (counts != ['1'])} per class"
             return f"Learning helped: on these test rows {ahead}."
         if not better:
             extra = f"; a baseline is better with {listing(worse)}" if worse else ""
@@ -149,8 +150,9 @@ class Report:
     def text(self) -> str:
         """The table, what it says, and what a reader must know."""
         about = self.about
-        rows = f"{about['train_rows']:,} rows to train on, " if about["train_rows"] else ""
-        head = f"{about['method']} on {about['on']}: {rows}{about['test_rows']:,} rows to judge by; 95 % intervals"
+        rows = f"{counted(about['train_rows'], 'row')} to train on, " if about["train_rows"] else ""
+        judged = counted(about["test_rows"], "row")
+        head = f"{about['method']} on {about['on']}: {rows}{judged} to judge by; 95 % intervals"
         notes = [f"note: {note}" for note in self.notes]
         health = [f"The training was {self.health.text()}"] if self.health else []
         return "\n".join([head, "", self.table(), "", *filter(None, [self.verdict()]), *health, *notes]).rstrip()

@@ -15,7 +15,7 @@ from salience.data.target import Target, choose_target
 from salience.errors import UserError, naming
 from salience.evaluation.regression import strata
 from salience.evaluation.split import held_out, sample
-from salience.units import printable
+from salience.units import are, counted, printable
 
 MOST_TRAINED = 50_000
 MOST_JUDGED = 10_000
@@ -85,12 +85,21 @@ def _rows_with_values(data: Dataset, held: Dataset | None, notes: list[str]) -> 
         train, test = _labelled(data, "", notes), _labelled(held, "test ", notes)
     train = train.subset(_limited(np.arange(len(train)), MOST_TRAINED, "training ", notes))
     test = test.subset(_limited(np.arange(len(test)), MOST_JUDGED, "test ", notes))
-    for argument, part in (("on", train), ("test", test)):
-        if len(np.unique(values_of(part))) < 2:
-            raise UserError(
-                f"{argument}: {part.name} has one value alone as its labels, and R² needs two; give more rows"
-            )
+    _require_two_values("on", "training", train, "give more rows")
+    if held is None:
+        _require_two_values("on", "held-out", test, "give more rows, or other rows to judge by with --test")
+    else:
+        _require_two_values("test", "test", test, "give more rows")
     return Rows(train, test, tuple(notes), "regression")
+
+
+def _require_two_values(argument: str, which: str, part: Dataset, remedy: str) -> None:
+    values = np.unique(values_of(part))
+    if len(values) < 2:
+        raise UserError(
+            f"{argument}: expected two values or more among the labels of the {which} rows of {part.name}, as R² "
+            f"needs, got {values[0]:g} alone ({counted(len(part), 'row')}); {remedy}"
+        )
 
 
 def values_of(data: Dataset) -> np.ndarray:
@@ -101,7 +110,7 @@ def values_of(data: Dataset) -> np.ndarray:
 
 def _without_labels(data: Dataset) -> Rows:
     if len(data) < 2:
-        raise UserError(f"on: {data.name} has {len(data)} rows, and a geometry needs two; give more")
+        raise UserError(f"on: {data.name} has {counted(len(data), 'row')}, and a geometry needs two; give more")
     notes = ["no labels: the geometry alone is measured"]
     rows = _limited(np.arange(len(data)), MOST_JUDGED, "", notes)
     return Rows(None, data.subset(rows), tuple(notes))
@@ -110,7 +119,8 @@ def _without_labels(data: Dataset) -> Rows:
 def _labelled(data: Dataset, which: str, notes: list[str]) -> Dataset:
     rows = np.flatnonzero(labels_of(data) >= 0)
     if len(rows) < len(data):
-        notes.append(f"{len(data) - len(rows):,} {which}rows without a known class are left out")
+        out = len(data) - len(rows)
+        notes.append(f"{counted(out, f'{which}row')} without a known class {are(out)} left out")
     return data.subset(rows)
 
 
@@ -147,7 +157,8 @@ def _of_known_classes(train: Dataset, test: Dataset, notes: list[str]) -> np.nda
     if not len(rows):
         raise UserError(f"test: {test.name} has no row of a class of the training rows; class names must match")
     if len(rows) < len(test):
-        notes.append(f"{len(test) - len(rows):,} test rows of classes without training rows are left out")
+        out = len(test) - len(rows)
+        notes.append(f"{counted(out, 'test row')} of classes without training rows {are(out)} left out")
     return rows
 
 
@@ -180,7 +191,7 @@ def shared_rows(trained_on: Mapping[str, Any], rows: Rows, opened: Callable[[str
     notes = []
     judged = content_hashes(rows.test)
     if rows.train is not None and (count := int(np.isin(judged, content_hashes(rows.train)).sum())):
-        notes.append(f"{count:,} of {len(judged):,} test rows are equal to rows the probes are trained on")
+        notes.append(f"{_equal(count, judged)} the probes are trained on")
     source = trained_on.get("source")
     if source is None or not Path(source.removesuffix(f":{trained_on.get('split')}")).exists():
         return notes
@@ -189,8 +200,12 @@ def shared_rows(trained_on: Mapping[str, Any], rows: Rows, opened: Callable[[str
     except (UserError, OSError):
         return [*notes, f"what the run was trained on, {source}, cannot be opened to look for equal rows"]
     if count := int(np.isin(judged, trained).sum()):
-        notes.append(f"{count:,} of {len(judged):,} test rows are equal to rows the run was trained on, without labels")
+        notes.append(f"{_equal(count, judged)} the run was trained on, without labels")
     return notes
+
+
+def _equal(count: int, judged: np.ndarray) -> str:
+    return f"{count:,} of {counted(len(judged), 'test row')} {are(count)} equal to rows"
 
 
 def _same_source(trained_on: Mapping[str, Any], judged: Dataset, source: Any) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from salience.evaluation.course import LATELY, Course, Finding, Limits
-from salience.units import counted
+from salience.units import are, counted
 
 # --- signs of collapse, for methods that compare items -------------------------------------------------------------
 
@@ -257,7 +257,9 @@ def small_batch(course: Course, config: Mapping[str, Any], limits: Limits) -> Fi
     size = course.about.get("batch_size", math.inf)
     if size >= limits.batch or not course.compares:
         return None
-    return Finding("the batch is small", f"{size} items a step are compared", "raise --batch-size", "batch")
+    return Finding(
+        "the batch is small", f"{counted(size, 'item')} a step {are(size)} compared", "raise --batch-size", "batch"
+    )
 
 
 def idle_weight(course: Course, config: Mapping[str, Any], limits: Limits) -> Finding | None:

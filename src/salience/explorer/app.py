@@ -24,13 +24,31 @@ from salience.explorer.refusals import Unknown
 from salience.explorer.replies import BINARY, binary, file, handle_problems
 from salience.explorer.security import Guard, allowed_hosts
 from salience.explorer.state import Explorer
+from salience.units import counted, printable
 
 STATIC = Path(__file__).parent / "static"
 IMAGE_OR = "raw bytes of an image, or JSON"
 MOST_SHOWN = 64  # images in one answer
 MEDIA = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
 
-router = APIRouter(responses={"4XX": {"model": a.Problem}})
+
+def require_known_parameters(request: Request) -> None:
+    """Refuses what is in the query string and would be ignored, or is there twice."""
+    route = request.scope["route"]
+    if route.response_class is HTMLResponse:  # a page: others may add to its address
+        return
+    operation = request.app.openapi()["paths"].get(route.path_format, {}).get(request.method.lower(), {})
+    known = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"]
+    asked = f"{request.method} {route.path_format}"
+    for name in request.query_params:
+        if name not in (*known, "token"):  # the token is the guard's
+            takes = f"it takes {', '.join(known)}" if known else "it takes none"
+            raise UserError(f"{printable(name)[:80]}: no parameter of {asked} in the query string; {takes}")
+        if len(request.query_params.getlist(name)) > 1:
+            raise UserError(f"{name}: given more than once to {asked}; give it once")
+
+
+router = APIRouter(responses={"4XX": {"model": a.Problem}}, dependencies=[Depends(require_known_parameters)])
 
 
 def make_app(explorer: Explorer, *, token: str | None = None, host: str | None = None) -> ASGIApp:
@@ -176,9 +194,12 @@ def neighbours(here: Here, row: a.Row, k: a.K = 12) -> a.Neighbours:
 def search(request: Request, here: Here, body: Raw, k: a.K = 24, where: Where = None) -> a.Found:
     """Items near an item, a vector or an image, among those that satisfy a condition; or just the latter.
 
-    Of an image, `k` and `where` are in the query string.
+    With an image, `k` and `where` are in the query string; otherwise everything is in the JSON body.
     """
     if not is_image(request):
+        if given := [name for name in ("k", "where") if name in request.query_params]:
+            said = "in the query string, which is for images alone; give it in the JSON body"
+            raise UserError(f"{', '.join(given)}: {said}")
         return here.search(a.SearchBody.model_validate_json(body))
     hits = here.nearest(here.model.embed_image(body)[0], k, where)
     return a.Found(hits=hits, matching=None if where is None else len(here.where(where)))
@@ -211,7 +232,7 @@ def predict(request: Request, here: Here, body: Raw) -> a.Predictions:
         return a.Predictions(predictions=here.predictions(here.store.vectors(here.items.require(asked.rows))))
     vectors = asked.vectors or []
     if any(len(vector) != here.store.dim for vector in vectors):
-        raise UserError(f"vectors: each needs {here.store.dim} numbers")
+        raise UserError(f"vectors: each needs {counted(here.store.dim, 'number')}")
     return a.Predictions(predictions=here.predictions(np.array(vectors).reshape(-1, here.store.dim)))
 
 

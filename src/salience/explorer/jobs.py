@@ -19,7 +19,7 @@ from salience.explorer.answers import Job
 from salience.explorer.items import MAPS
 from salience.processors import cores
 from salience.store import Store
-from salience.units import format_duration
+from salience.units import counted, format_duration
 
 NAMES: tuple[Any, ...] = get_args(Job.model_fields["name"].annotation)
 LEAVES = {"umap": MAPS["umap"], "cluster": ("cluster",), "anomalies": ("anomaly",), "duplicates": ("duplicate_of",)}
@@ -141,7 +141,7 @@ def follow(process: subprocess.Popen[bytes], report: Report, n: int) -> np.ndarr
         if "points" in told:
             found = process.stdout.read(8 * told["points"])
             if told["points"] != n:
-                raise UserError(f"umap: the store has {told['points']} items now; restart to see them")
+                raise UserError(f"umap: the store has {counted(told['points'], 'item')} now; restart to see them")
             if len(found) < 8 * n:
                 break
             return np.frombuffer(found, "<f4").reshape(-1, 2)

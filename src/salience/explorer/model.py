@@ -21,6 +21,7 @@ from salience.modalities import find
 from salience.run import Run
 from salience.store import Store
 from salience.store.embedding import places_of_run, representation_of
+from salience.units import counted
 
 if TYPE_CHECKING:
     from salience.representation import Representation
@@ -84,7 +85,7 @@ class Model:
                     f"rows: {rep.method_name} was trained on {rep.spec.modality.name} data; send one item of it"
                 )
             if not rows or any(len(row) != len(names) for row in rows):
-                raise UserError(f"rows: give at least one, each of {len(names)} values: {', '.join(names)}")
+                raise UserError(f"rows: give at least one, each of {counted(len(names), 'value')}: {', '.join(names)}")
             frame = pd.DataFrame([list(row) for row in rows], columns=names)
             with naming("rows", "source"):
                 return np.asarray(rep.embed(rep.open(frame, progress=False)), np.float32)

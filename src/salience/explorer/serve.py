@@ -1,4 +1,4 @@
-"""From a store or a run to a server that listens, until Ctrl-C."""
+"""From a store or a run to a server that listens, until Ctrl-C or another signal, unless it was ignored before."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from salience.errors import MissingPackage, UserError
+from salience.errors import WORDS, MissingPackage, UserError
 from salience.run import Run
 from salience.source_names import with_split
 from salience.store import open_store
@@ -22,6 +24,7 @@ FIRST_PORT, PORTS = 8300, 100
 GRACE = 1  # seconds that requests have to end in, after Ctrl-C or SIGTERM
 LATEST = 1.6  # seconds after which the process ends with whatever still runs
 LOOPBACK = "127.0.0.1"
+SIGNALS = [getattr(signal, name) for name in WORDS if hasattr(signal, name)]
 EMBEDDINGS = "embeddings.lance"
 
 
@@ -57,26 +60,51 @@ def serve(
             app, log_level="warning", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=GRACE
         )
 
+        ignored = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
+        came: list[int] = []
+
         class Server(uvicorn.Server):
             def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+                if sig in ignored:  # as of a job that a script runs in the background; uvicorn would heed it
+                    return
+                came.append(sig)
                 if ends_process:
                     end_soon(sig)
                 super().handle_exit(sig, frame)
 
         told(uri, listener, host, token)
+        server = Server(config)
         try:
-            Server(config).run(sockets=[listener])
+            with hung_up(server.handle_exit, ends_process):
+                server.run(sockets=[listener])
         except KeyboardInterrupt as interrupt:
             if ends_process:
-                leave(getattr(interrupt, "number", signal.SIGINT))
+                leave(came[0] if came else getattr(interrupt, "number", signal.SIGINT))
             raise
+        if ends_process and came:
+            leave(came[0])
+
+
+@contextmanager
+def hung_up(heed: Callable[[int, FrameType | None], None], ends_process: bool) -> Iterator[None]:
+    """While it lasts, SIGHUP ends the server as SIGTERM does, which uvicorn leaves to others."""
+    number = getattr(signal, "SIGHUP", None)
+    if not ends_process or number is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, heed)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def leave(number: int) -> None:
     """End the process at once, after this signal. An ordinary end would wait for requests that still run."""
-    print("interrupted" if number == signal.SIGINT else "terminated", file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):  # of a terminal that has hung up
+        print(WORDS.get(signal.Signals(number).name, "stopped"), file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(128 + number)
 
 

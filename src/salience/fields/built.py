@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from salience.fields.stored import Stored
-from salience.reading import Aspect
+from salience.modalities import Spec
+from salience.reading import AS_FOUND, Aspect, Reading
 
 if TYPE_CHECKING:
     from salience.modalities import Spec
@@ -39,6 +40,7 @@ class Built:
     rows, total: how many are stored, of how many the source has
     kept: [rows] which of the source's items are stored, None where all
     bad: (item, reason) of those that are not
+    reading: what was found out while building, and a run has to know to read new data alike
     """
 
     x: Stored | None
@@ -49,3 +51,4 @@ class Built:
     kept: np.ndarray | None = None
     bad: tuple[tuple[int, str], ...] = ()
     notes: tuple[str, ...] = ()
+    reading: Reading = AS_FOUND

@@ -31,6 +31,7 @@ class Frames:
 
     texts: every cell is a text as it stood in the file, so whether a column holds numbers is yet to be found out
     reading: how the user says that cells are read;  comma: 1,234 has a decimal comma where nothing else tells
+    held: words that the user named for a missing value, which labels or groups hold
     notes: on what was found while the chunks were read
     """
 
@@ -38,6 +39,7 @@ class Frames:
     texts: bool = False
     reading: Reading = AS_FOUND
     comma: bool = False
+    held: frozenset[str] = frozenset()
     notes: Callable[[], tuple[str, ...]] = tuple
 
 
@@ -49,6 +51,7 @@ class Found:
     labels: [n] int64, -1 where unknown
     groups: [n] int64
     views: the view policy that suits the data, where the source knows
+    reading: what was found out of how it is read, and a run has to know to read new data alike
     """
 
     content: Encoded | Frames | np.ndarray
@@ -58,3 +61,4 @@ class Found:
     groups: np.ndarray | None = None
     views: str | None = None
     notes: tuple[str, ...] = ()
+    reading: Reading = AS_FOUND

@@ -12,6 +12,7 @@ import numpy as np
 
 from salience.fields.moments import Moments
 from salience.fields.space import require_space
+from salience.units import counted
 
 BLOCK_BYTES = 16 << 20
 
@@ -55,7 +56,7 @@ class Writer(Scan):
             self._rows = np.empty((capacity, *self.shape), dtype=self.dtype)
             return
         needed = capacity * int(np.prod(self.shape)) * self.dtype.itemsize
-        require_space(path.parent, needed, f"source: preparing {capacity:,} items")
+        require_space(path.parent, needed, f"source: preparing {counted(capacity, 'item')}")
         self._file = path.open("wb", buffering=0)
 
     def __enter__(self) -> Writer:

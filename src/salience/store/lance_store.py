@@ -25,7 +25,7 @@ from salience.store.condition import EXAMPLE, parse
 from salience.store.marks import Marks
 from salience.store.store import Hits
 from salience.store_names import require_store
-from salience.units import check_whole, printable
+from salience.units import check_whole, counted, printable
 
 if TYPE_CHECKING:
     import lance
@@ -72,7 +72,7 @@ class LanceStore:
         return self.path.name
 
     def __repr__(self) -> str:
-        return f"LanceStore({self.uri}, {len(self):,} items of {self.dim} dimensions)"
+        return f"LanceStore({self.uri}, {counted(len(self), 'item')} of {counted(self.dim, 'dimension')})"
 
     def __len__(self) -> int:
         return self._table.count_rows()
@@ -132,7 +132,8 @@ class LanceStore:
     def search(self, query: np.ndarray, k: int = 10, *, where: str | None = None, exact: bool = False) -> Hits:
         query = np.ascontiguousarray(query, np.float32).reshape(-1)
         if len(query) != self.dim:
-            raise UserError(f"query: a vector of {len(query)} numbers; {self.name} holds vectors of {self.dim}")
+            given = counted(len(query), "number")
+            raise UserError(f"query: a vector of {given}; {self.name} holds vectors of {self.dim}")
         if not np.isfinite(query).all():
             raise UserError("query: a vector with a value that is no number; give finite numbers")
         check_whole("k", k, 1)
@@ -169,7 +170,8 @@ class LanceStore:
             rows = table.count_rows()  # of the newest table: another process may have added items
             for name, values in arrays.items():
                 if len(values) != rows:
-                    raise UserError(f"columns: '{name}' has {len(values)} values, {self.name} has {rows} items")
+                    has = counted(len(values), "value")
+                    raise UserError(f"columns: '{name}' has {has}, {self.name} has {counted(rows, 'item')}")
             drop(table, leftovers(table))
             fresh = pa.table({name + FRESH: values for name, values in arrays.items()})
             table.add_columns(fresh.to_reader(max_chunksize=65536))

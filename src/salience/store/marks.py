@@ -13,8 +13,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from salience.errors import UserError
+from salience.units import printable
+from salience.untrusted import shown
 
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS actions (number INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, label TEXT, "
@@ -25,6 +28,7 @@ SCHEMA = (
     "CREATE TABLE IF NOT EXISTS state (version INTEGER NOT NULL)",
     "INSERT INTO state SELECT 0 WHERE NOT EXISTS (SELECT * FROM state)",
 )
+WORDS = {int: "a whole number", str: "a text", str | None: "a text"}
 PATIENCE = 30.0  # seconds that a writer waits for another one
 
 
@@ -53,7 +57,7 @@ class Marks:
     def version(self) -> int:
         """Counts every change, undoing too."""
         with self._reading() as connection:
-            return 0 if connection is None else connection.execute("SELECT version FROM state").fetchone()[0]
+            return 0 if connection is None else _version(connection)
 
     def all(self) -> dict[str, str]:
         """id -> label."""
@@ -64,8 +68,8 @@ class Marks:
         with self._reading() as connection:
             if connection is None:
                 return 0, {}
-            version = connection.execute("SELECT version FROM state").fetchone()[0]
-            return version, dict(connection.execute("SELECT id, label FROM marks"))
+            labels = connection.execute("SELECT id, label FROM marks")
+            return _version(connection), dict(_checked(row, str, str) for row in labels)
 
     def mark(self, ids: Sequence[str], label: str | None) -> Action:
         """Gives these items a label, or takes theirs away. Items that have it already are not counted."""
@@ -92,7 +96,7 @@ class Marks:
                 before = connection.execute(
                     "SELECT id, before FROM changes WHERE action = ?", (last.number,)
                 ).fetchall()
-                _set(connection, before)
+                _set(connection, [_checked(row, str, str | None) for row in before])
                 connection.execute("UPDATE actions SET undone = 1 WHERE number = ?", (last.number,))
             return last
 
@@ -124,7 +128,8 @@ class Marks:
                 connection.execute("UPDATE state SET version = version + 1")
                 connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # of some errors SQLite has taken all back itself
+                    connection.execute("ROLLBACK")
                 raise
 
     @contextmanager
@@ -136,17 +141,40 @@ class Marks:
         except sqlite3.ProgrammingError:
             raise
         except sqlite3.DatabaseError as problem:
-            if isinstance(problem, sqlite3.OperationalError) and "no such" not in str(problem):
+            if isinstance(problem, sqlite3.OperationalError) and not _of_content(problem):
                 raise OSError(None, f"labels cannot be saved ({problem})", str(self.path)) from None
-            raise UserError(
-                f"store: {self.path} is damaged ({problem}); restore it, or delete it to lose the labels"
-            ) from None
+            raise self._damaged(str(problem)) from None
+        except UnicodeDecodeError:  # of the message about what is damaged
+            raise self._damaged("names in it are not text in UTF-8") from None
+
+    def _damaged(self, reason: str) -> UserError:
+        said = " ".join(printable(reason).split())[:160]
+        return UserError(f"store: {self.path} is damaged ({said}); restore it, or delete it to lose the labels")
+
+
+def _of_content(problem: sqlite3.Error) -> bool:
+    """Whether what the file holds is wrong, not the disk, a lock or a permission: tables, columns or texts."""
+    return getattr(problem, "sqlite_errorcode", sqlite3.SQLITE_ERROR) == sqlite3.SQLITE_ERROR
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    found = connection.execute("SELECT version FROM state").fetchone()
+    return int(_checked(found or (None,), int)[0])
+
+
+def _checked(values: tuple[Any, ...], *kinds: Any) -> tuple[Any, ...]:
+    """What a row holds, of the kinds it must have: SQLite keeps anything in any column."""
+    for value, kind in zip(values, kinds, strict=True):
+        if not isinstance(value, kind):
+            raise sqlite3.DatabaseError(f"it holds {shown(value)} in the place of {WORDS[kind]}")
+    return values
 
 
 def _labels_of(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, str]:
     connection.execute("CREATE TEMP TABLE asked (id TEXT)")
     connection.executemany("INSERT INTO asked VALUES (?)", [(id,) for id in ids])
-    return dict(connection.execute("SELECT id, label FROM marks WHERE id IN (SELECT id FROM asked)"))
+    found = connection.execute("SELECT id, label FROM marks WHERE id IN (SELECT id FROM asked)")
+    return dict(_checked(row, str, str) for row in found)
 
 
 def _set(connection: sqlite3.Connection, labels: Sequence[tuple[str, str | None]]) -> None:
@@ -161,5 +189,6 @@ def _last(connection: sqlite3.Connection) -> Action | None:
     ).fetchone()
     if found is None:
         return None
-    count = connection.execute("SELECT count(*) FROM changes WHERE action = ?", (found[0],)).fetchone()[0]
-    return Action(found[0], found[1], count)
+    number, label = _checked(found, int, str | None)
+    count = connection.execute("SELECT count(*) FROM changes WHERE action = ?", (number,)).fetchone()[0]
+    return Action(number, label, count)

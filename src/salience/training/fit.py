@@ -24,16 +24,9 @@ from salience.methods import ClosedForm, Method, method_class
 from salience.processors import free_cores, limited
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
-from salience.representation import (
-    DamagedWeights,
-    Representation,
-    load,
-    make_method,
-    options_of,
-    save_weights,
-    weights_match,
-)
+from salience.representation import Representation, load, make_method, options_of
 from salience.run import Run, next_free, refuse_existing
+from salience.run_weights import DamagedWeights, load_checkpoint, save_weights, weights_match
 from salience.training import budget as budgets
 from salience.training.checkpoints import Interrupted, training_alone
 from salience.training.closed_form import Rows
@@ -228,6 +221,8 @@ def _resume(folder: Run, source: Any, progress: bool, say: Say, said: str) -> Re
     if isinstance(method, ClosedForm):
         return _solve(folder, method, dataset, progress)
     initialise(method, None if begun else config["init"])
+    if begun:
+        load_checkpoint(method, folder)
     if progress and not is_helper():
         print(f"resumed at step {folder.step} of {config['steps']}", flush=True)
     return _finish(folder, method, dataset, progress, say)

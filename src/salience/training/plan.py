@@ -15,11 +15,12 @@ from salience.catalogue import Entry
 from salience.data import Dataset
 from salience.errors import UserError
 from salience.methods import Method
+from salience.processors import at_most_all
 from salience.training import budget, engine, machine, recipe
 from salience.training.cost import step_flops
 from salience.training.health import PROBES
 from salience.training.suit import views_of
-from salience.units import check_flag, check_real, check_seed, check_whole, format_duration, parse_duration
+from salience.units import check_flag, check_real, check_seed, check_whole, counted, format_duration, parse_duration
 from salience.views import default_policy
 
 BY_GRADIENT = ("epochs", "budget", "encoder", "views", "batch_size", "learning_rate", "init", "logger")
@@ -65,6 +66,8 @@ class Wishes:
             value = getattr(self, name)
             if value is not None:
                 numbers[name] = check_whole(name, value, 1)
+        if "threads" in numbers:
+            numbers["threads"] = at_most_all(numbers["threads"])
         if self.learning_rate is not None:
             numbers["learning_rate"] = rate = check_real("learning_rate", self.learning_rate)
             if rate <= 0:
@@ -113,7 +116,7 @@ def make_plan(
     forecast = recipe.expected_seconds(
         planned["flops_per_step"], planned["steps"], precision=planned["precision"], world=wishes.devices
     )
-    return planned, [*choices.lines(), f"  {planned['steps']:,} steps, roughly {format_duration(forecast)}"]
+    return planned, [*choices.lines(), f"  {counted(planned['steps'], 'step')}, roughly {format_duration(forecast)}"]
 
 
 def _name_networks(

@@ -8,6 +8,7 @@ from salience import processors
 from salience.errors import UserError
 from salience.modalities import Spec
 from salience.training import machine
+from salience.units import are, counted
 
 IMAGES_SEEN = 500_000  # by default, within the limits on epochs
 EPOCHS = (10, 200)
@@ -42,14 +43,15 @@ def choose_batch(choices: Choices, *, rows: int, world: int, given: int | None) 
         if given < 2:
             raise UserError(f"batch_size: {given} is too small for batch statistics; give at least 2")
         if given > most:
-            each = f"{most} for each of {world} processes" if world > 1 else f"{rows} rows"
+            each = f"{most} for each of {world} processes" if world > 1 else counted(rows, "row")
             raise UserError(f"batch_size: {given} is more than the data has ({each}); give at most {most}")
         choices.decide("batch_size", given, "as given")
         return given
     # At least eight steps an epoch: a handful of huge steps learns little.
     batch = max(2, min(BATCH, most, max(32, rows // 8)))
     if most < 2:
-        raise UserError(f"source: {rows} rows are too few to train on in batches; give at least {2 * world}")
+        few = f"{counted(rows, 'row')} {are(rows)} too few"
+        raise UserError(f"source: {few} to train on in batches; give at least {2 * world}")
     choices.decide("batch_size", batch, "the default" if batch == BATCH else f"fits {rows} rows")
     return batch
 

@@ -189,7 +189,7 @@ def test_the_ground_belongs_to_the_run(tmp_path):
     light = open_data(in_a_folder([drawing(WHITE)] * 4, tmp_path / "x"), progress=False)
     dark = open_data(in_a_folder([drawing(BLACK)] * 4, tmp_path / "y"), spec=light.spec, progress=False)
     assert (dark.x == 0).all()
-    assert dark.notes[1].startswith("4 images cannot be told from the black behind: 0.png, 1.png, 2.png;")
+    assert dark.notes[1].startswith("4 images cannot be told from the black behind: 0.png, 1.png, 2.png, …;")
     kept = type(light.spec).from_dict(light.spec.to_dict())
     assert kept.ground == "black"
     assert "ground" not in open_data(np.zeros((3, 8, 8), np.uint8), progress=False).spec.to_dict()

@@ -67,6 +67,12 @@ def test_few_images_are_not_tested(monkeypatch):
     assert "199 images are too few" in found.reason
 
 
+def test_200_images_are_enough_to_be_tested():
+    found = suited_variant(open_data(pictures("with a left", LEAST_ROWS), progress=False), "grey")
+    assert LEAST_ROWS == 200
+    assert "AUC " in found.reason
+
+
 def test_many_images_are_sampled(monkeypatch):
     seen = []
     monkeypatch.setattr(symmetry, "detectability", lambda *rows: seen.append(rows) or 0.5)

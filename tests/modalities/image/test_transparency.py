@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from salience.modalities.image import transparency
-from salience.modalities.image.transparency import survey
+from salience.modalities.image.transparency import Transparency, survey
 
 WHITE, BLACK = (np.array([[level] * 4, [1.0] * 4], np.float32) for level in (1.0, 0.0))
 
@@ -52,3 +52,9 @@ def test_one_in_a_hundred_may_vanish_on_white(white, of, ground):
     seen = survey(np.arange(of), pieces(list(range(of)), 9), lambda some: [(
         WHITE if row < white else np.array([[0.5] * 4, [1.0] * 4], np.float32)) for row in some])  # fmt: skip
     assert seen.ground == ground
+
+
+@pytest.mark.parametrize(("lost", "shown"), [(3, "0, 1, 2"), (4, "0, 1, 2, …")])
+def test_a_list_of_images_that_goes_on_says_so(lost, shown):
+    seen = Transparency(9, 9, np.arange(9), {"white": np.arange(9) < lost})
+    assert f"cannot be told from the white behind: {shown}; save" in seen.notes("white", str)[1]

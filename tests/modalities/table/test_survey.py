@@ -14,6 +14,7 @@ from salience.modalities.table.cells import Rules
 from salience.modalities.table.rows import RowCoder
 from salience.modalities.table.spec import Column
 from salience.reading import Reading
+from salience.units import printable
 
 
 def survey(*frames, texts=False, **how):
@@ -76,7 +77,7 @@ def test_an_odd_cell_among_numbers_is_missing_and_told_with_its_row(odd, texts):
     assert columns[0] == Column("hp")
     assert (
         f"'hp' holds numbers, but '{odd}' in row 3; this cell is read as missing; "
-        f"--missing {shlex.quote(odd)} confirms it" in str(notes)
+        f"--missing {shlex.quote(odd)} confirms it, --categorical hp keeps them all as categories" in str(notes)
     )
     assert not any("'b'" in note for note in notes)
     coder = RowCoder(columns[:1], "float64")
@@ -226,6 +227,7 @@ OBJECTS = {
     "date": ([date(1970, 1, 2), None, date(9999, 12, 31)], [1, np.nan, 2932896]),
     "time": ([datetime(1970, 1, 1, 12), None, datetime(1970, 1, 2, tzinfo=UTC)], [0.5, np.nan, 1]),
     "duration": ([timedelta(hours=12), None, timedelta(1)], [0.5, np.nan, 1]),
+    "long duration": ([timedelta(hours=12), None, np.timedelta64(36, "h"), timedelta.max], [0.5, np.nan, 1.5, 1e9]),
 }
 
 
@@ -237,6 +239,7 @@ def test_objects_that_are_numbers_dates_or_durations_are_numbers(kind):
     assert columns == (Column("a"),)
     np.testing.assert_array_equal(RowCoder(columns, "float64").encode(frame)[:, 0], expected)
     told = {"date": "days since 1970-01-01", "time": "days since 1970-01-01", "duration": "read as days"}
+    kind = kind.removeprefix("long ")
     assert len(notes) == (kind in told)
     assert told.get(kind, "") in str(notes)
 
@@ -244,6 +247,16 @@ def test_objects_that_are_numbers_dates_or_durations_are_numbers(kind):
 PANDAS = {
     "sparse": (pd.arrays.SparseArray([0.0, 1.0, 0.0]), [0, 1, 0]),
     "period": (pd.PeriodIndex(["1970-01-02", None, "1970-01-04"], freq="D"), [1, np.nan, 3]),
+    "far dates": (np.array(["9999-12-31", "NaT", "75093-01-01"], "datetime64[s]"), [2932896, np.nan, 26707628]),
+    "far dates in a zone": (
+        pd.Series(np.array(["9999-12-31", "NaT", "0004-01-01"], "datetime64[us]")).dt.tz_localize("UTC").array,
+        [2932896, np.nan, -718067],
+    ),
+    "far arrow dates": (
+        pd.array([datetime(9999, 12, 31, tzinfo=UTC), None, None], pd.ArrowDtype(pa.timestamp("us", "UTC"))),
+        [2932896, np.nan, np.nan],
+    ),
+    "far timedelta": (np.array([86400 * 10**9, 0, 43200], "timedelta64[s]"), [1e9, 0, 0.5]),
     "timedelta": (pd.to_timedelta(["12h", None, "24h"]), [0.5, np.nan, 1]),
     "zone": (
         pd.to_datetime(["1970-01-02", "1970-01-03", None]).tz_localize("UTC").tz_convert("Asia/Tokyo"),
@@ -337,3 +350,84 @@ def test_numbers_among_more_texts_than_a_few_are_told(rows, odd, kept):
     reading = Reading(missing=missing)
     read, _ = module.survey([pd.DataFrame({"b": cells})], texts=True, reading=reading).columns()
     assert read == (Column("b"),)
+
+
+@pytest.mark.parametrize("text", ["192.168.100.101", "1.100.100"])
+def test_several_points_are_no_number_beside_decimal_points(text):
+    frame = pd.DataFrame({"ip": [text, "10.100.200.300", text], "x": ["0.5", "1.5", "2"]})
+    columns, _ = columns_of(frame, texts=True)
+    assert columns[0] == Column("ip", "category", tuple(sorted({text, "10.100.200.300"})))
+    assert columns_of(frame, texts=True, reading=Reading(decimal="."))[0][0].kind == "category"
+    values, _ = decimals(pd.DataFrame({"ip": ["1", "2", text]}))
+    np.testing.assert_array_equal(values, [[1, 2, np.nan]])
+
+
+def test_several_points_are_a_number_beside_decimal_commas_and_told():
+    frames = pd.DataFrame({"n": ["1.234.567", "2.345.678"], "x": ["0,5", "1,5"]})
+    values, notes = decimals(frames)
+    assert values == [[1234567, 2345678], [0.5, 1.5]]
+    assert (
+        "column 'n' has '1.234.567' in row 0, read as 1234567; --categorical n keeps the texts as categories" in notes
+    )
+    assert decimals(frames[["n"]], reading=Reading(decimal=","))[0] == [[1234567, 2345678]]
+
+
+@pytest.mark.parametrize("text", ["100 200", "100'200", "100\xa0200", "100\u202f200"])
+def test_spaces_between_digits_are_told_with_the_remedy(text):
+    values, notes = decimals(pd.DataFrame({"my column": [text, "1", "2"]}))
+    assert values == [[100200, 1, 2]]
+    told = f"column 'my column' has '{printable(text)}' in row 0, read as 100200; --categorical 'my column' keeps"
+    assert told in notes[0]
+
+
+def test_zeros_before_numbers_are_told_and_exponents_are_not():
+    _, notes = decimals(pd.DataFrame({"zip": ["01234", "20500"], "x": ["1e-3", "−2e-3"]}))
+    assert notes == (
+        "column 'zip' has '01234' in row 0, read as 1234; --categorical zip keeps the texts as categories",
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "texts"),
+    [
+        (["1", "9007199254740993", "3"], True),
+        ([1, 2**53 + 1, 3], False),
+        (np.array([1, 2**53 + 1, 3], np.uint64), False),
+        (pd.array([1, 2**53 + 1, None], "Int64"), False),
+        (pd.Series([1, 2**53 + 1, 3], dtype=object), False),
+    ],
+)
+def test_whole_numbers_that_a_float_rounds_are_told(column, texts):
+    columns, notes = columns_of(pd.DataFrame({"a": [1, 2**53, 3]}), pd.DataFrame({"a": column}), texts=texts)
+    assert columns == (Column("a"),)
+    assert notes == (
+        "column 'a' holds whole numbers beyond 2^53, such as 9007199254740993 in row 4, which are rounded; "
+        "if they name something, --categorical a keeps them apart as categories",
+    )
+
+
+def test_large_numbers_that_a_float_holds_are_not_told():
+    assert columns_of(pd.DataFrame({"a": [2**60, -(2**53)], "b": [1e300, 0.5]}))[1] == ()
+
+
+def test_a_decimal_sign_that_most_numbers_do_not_have_is_told():
+    for rows in (10, 40):
+        frame = pd.DataFrame({"a": [f"{row},5" for row in range(rows)]})
+        notes = columns_of(frame, texts=True, reading=Reading(decimal="."))[1]
+        told = (
+            "most of its cells are numbers with the decimal sign ',', such as '0,5' in row 0, and --decimal . is given"
+        )
+        assert told in notes[0]
+        assert columns_of(frame, texts=True)[0] == (Column("a"),)
+
+
+def test_texts_that_differ_in_blanks_alone_stay_apart_and_are_told():
+    columns, notes = columns_of(pd.DataFrame({"a": ["u", " u", "v"]}), texts=True)
+    assert columns[0].categories == (" u", "u", "v")
+    assert notes[0].startswith("column 'a' holds ' u' and 'u', which differ in blanks alone and stay apart")
+
+
+def test_a_column_left_out_as_names_of_rows_can_be_kept():
+    frame = pd.DataFrame({"id": [f"row {i}" for i in range(50)], "x": np.arange(50.0)})
+    assert "name the rows; --categorical id keeps it" in columns_of(frame)[1][0]
+    assert len(columns_of(frame, reading=Reading(categorical="id"))[0][0].categories) == 50

@@ -27,8 +27,8 @@ TABLES = {
 
 # The options of `Reading` that each kind of source knows; labels that are given beside it may have missing values.
 KNOWN = {
-    "a CSV file": ("separator", "decimal", "header", "missing"),
-    "a table": ("aspect", "missing"),
+    "a CSV file": ("separator", "decimal", "header", "missing", "categorical"),
+    "a table": ("aspect", "missing", "categorical"),
     "an array": ("aspect", "missing"),
     "a folder of images": ("folders", "aspect"),
     "an image": ("aspect",),

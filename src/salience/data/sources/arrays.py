@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from salience.data.labels import encode_groups, encode_known, labelled
+from salience.data.labels import encode_groups, encode_known, labelled, never_held
 from salience.data.sources.query import SPLITS, Query, choose_split, only_train
 from salience.errors import UserError
 from salience.fields.content import Found, Frames
@@ -128,6 +128,8 @@ def found_array(
         return Found(_content(x), None, None, (), group_codes, views=views)
     by_user = query.labels is not None
     labels, names, notes = labelled(given, "the label array", query.reading.missing or (), measurements=by_user)
+    if not query.of_run and not np.ma.is_masked(x):  # masked values of a table may be what was named
+        notes += never_held(given, query.reading.missing or ())
     return Found(_content(x), None, labels, names, group_codes, views=views, notes=notes)
 
 

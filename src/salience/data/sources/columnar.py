@@ -66,6 +66,11 @@ def arrow_image_column(
     return next(described, None) or image_column([column.name for column in schema if _has_bytes(column.type)], frames)
 
 
+def binary_columns(schema: pa.Schema) -> tuple[str, ...]:
+    kinds = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+    return tuple(field.name for field in schema if any(is_kind(field.type) for is_kind in kinds))
+
+
 def _has_bytes(kind: pa.DataType) -> bool:
     struct = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
     return struct or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
@@ -99,7 +104,15 @@ def _table(paths: Sequence[Path], form: str) -> Table:
                 yield _to_pandas(batch, path)
 
     image = arrow_image_column(schema, features, frames)
-    return Table(names, frames, features, image, folder=paths[0].parent, index=_named_index(schema))
+    return Table(
+        names,
+        frames,
+        features,
+        image,
+        folder=paths[0].parent,
+        index=_named_index(schema),
+        binary=binary_columns(schema),
+    )
 
 
 def _names(schema: pa.Schema, path: Path) -> list[str]:

@@ -20,6 +20,7 @@ from salience.reading import Reading
 from salience.units import counted
 
 READ_AT_ONCE = 1 << 18  # characters
+EMPTY = [" " * count for count in range(33)]  # cells that hold blanks alone are empty
 
 
 def csv(path: Path, query: Query) -> Source:
@@ -33,8 +34,8 @@ def _csv_table(path: Path, reading: Reading) -> Table:
     dialect = find_dialect(path, reading)
     file = _File(path, dialect)
     return Table(
-        dialect.names, file.frames, {}, None, texts=True, folder=path.parent,
-        comma=dialect.separator == ";", notes=dialect.notes, late_notes=file.notes,
+        file.columns, file.frames, {}, None, texts=True, folder=path.parent, comma=dialect.separator == ";",
+        notes=dialect.notes, late_notes=file.notes, found=dialect.header.found,
     )  # fmt: skip
 
 
@@ -46,13 +47,25 @@ class _File:
     dialect: Dialect
     maybe_short: bool = False
 
+    @property
+    def names(self) -> list[str]:
+        """Of all cells of a row."""
+        return self.dialect.header.names
+
+    @property
+    def columns(self) -> list[str]:
+        return self.names[self.dialect.header.row_names :]
+
     def frames(self, columns: list[str]) -> Iterator[pd.DataFrame]:
         """Cells as texts; only empty ones are missing. A row longer than the header is an error, never cut."""
         try:
             with _table_in(self.path, self.dialect) as file, _reader(file, self.dialect) as reader:
                 while (chunk := _next(reader)) is not None:
-                    self.maybe_short |= bool(chunk[self.dialect.names[-1]].isna().any())
+                    self.maybe_short |= bool(chunk[self.names[-1]].isna().any())
                     yield chunk[columns]
+        except UnicodeError as error:
+            reason = f"{one_line(error)}; save it as UTF-8"
+            raise UserError(f"source: {self.path} cannot be read as CSV: {reason}") from error
         except (ValueError, OSError, pd.errors.ParserWarning) as error:
             self._refuse_long_rows()
             raise UserError(f"source: {self.path} cannot be read as CSV: {one_line(error)}") from error
@@ -61,7 +74,7 @@ class _File:
         """On rows with fewer cells than there are columns."""
         if not self.maybe_short:
             return ()
-        width = len(self.dialect.names)
+        width = len(self.names)
         short = [row for row, (_, cells) in enumerate(self._rows()) if len(cells) < width]
         if not short:
             return ()
@@ -72,7 +85,7 @@ class _File:
         )
 
     def _refuse_long_rows(self) -> None:
-        width = len(self.dialect.names)
+        width = len(self.names)
         for row, (line, cells) in enumerate(self._rows()):
             if len(cells) > width:
                 raise UserError(
@@ -84,8 +97,8 @@ class _File:
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
         """(line, cells) of every row below the header."""
         with _table_in(self.path, self.dialect) as file:
-            rows = numbered(file, self.dialect.separator, self.path)
-            if self.dialect.header:
+            rows = numbered(file, self.dialect.separator, self.path, blanks=self.dialect.blanks)
+            if self.dialect.header.there:
                 next(rows, None)
             yield from ((line + self.dialect.skip, cells) for line, cells in rows)
 
@@ -93,8 +106,8 @@ class _File:
 def _reader(file: TextIO, dialect: Dialect) -> pd.io.parsers.TextFileReader:
     separator = r"\s+" if dialect.separator == SPACE else dialect.separator
     return pd.read_csv(
-        file, sep=separator, names=dialect.names, header=0 if dialect.header else None, index_col=False, dtype=str,
-        chunksize=CHUNK_ROWS, skipinitialspace=True, keep_default_na=False, na_values=[""],
+        file, sep=separator, names=dialect.header.names, header=0 if dialect.header.there else None, index_col=False,
+        dtype=str, chunksize=CHUNK_ROWS, skipinitialspace=dialect.blanks, keep_default_na=False, na_values=EMPTY,
     )  # fmt: skip
 
 
@@ -106,7 +119,7 @@ def _next(reader: pd.io.parsers.TextFileReader) -> pd.DataFrame | None:
 
 def _table_in(path: Path, dialect: Dialect) -> TextIO:
     """The file, open where its table begins."""
-    file = path.open(encoding="utf-8-sig", newline="")
+    file = path.open(encoding=dialect.encoding, newline="")
     for _ in range(dialect.skip):
         file.readline()
     return cast(TextIO, _WithoutComments(file)) if dialect.comments else file

@@ -1,87 +1,85 @@
-"""How a CSV file is written: where its table begins, what separates its cells, whether its first line names columns.
+"""How a CSV file is written: its encoding, where its table begins, what separates its cells.
 
 The separator is the one that cuts most lines into as many cells as the first. (`csv.Sniffer` is misled by decimal
-commas and by texts; its idea of a header, that it differs in type from what is below, is used here too.)
+commas and by texts; its idea of a header, that it differs in type from what is below, is used in `csv_header`.)
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
+from salience.csv_text import encoding_of
+from salience.data.sources.csv_header import SHOWN, Header, are_one_longer, find_header, is_number
 from salience.errors import UserError
-from salience.modalities.table.cells import MISSING_WORDS, Rules, parse
-from salience.modalities.table.survey import NAMELESS
 from salience.reading import Reading
-from salience.units import printable
+from salience.units import are, counted, printable
 
 SEPARATORS = "\t;|,"  # where several fit, the first: commas may be decimal commas
+RARE = ":~^"  # separators only where they cut every line alike
 SPACE = " "
-CALLED = {"\t": "tab", " ": "spaces"}
+CALLED = {"\t": "tabs", ";": "semicolons", "|": "bars (|)", ",": "commas", ":": "colons", SPACE: "spaces"}
 LINES = 200  # that are looked at
 LONGEST = 1 << 24  # characters of the lines that are looked at
+LOOKED_AT = 1 << 20  # characters, for blanks after separators
 COMMENT = "#"
 EXCEL = "sep="
+TIMES = re.compile(r"\d:\d|://")
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """skip: lines before the table;  header: whether its first line is `names`;  comments: it may have such lines
+    """skip: lines before the table;  header: what its columns are called;  comments: it may have such lines
 
-    notes: on what was found out
+    blanks: those after a separator are no part of a cell;  notes: on what was found out
     """
 
+    encoding: str
     separator: str
     skip: int
-    header: bool
-    names: list[str]
+    header: Header
+    blanks: bool = False
     comments: bool = False
     notes: tuple[str, ...] = ()
 
 
 def find_dialect(path: Path, reading: Reading) -> Dialect:
     """Raises UserError where the file is empty, or its first lines are none of a table."""
-    lines = _first_lines(path)
+    encoding, lines = _first_lines(path)
     skip, said, comments = _preamble(lines)
     table = [line for line in lines[skip:] if line.strip() and not (comments and line.startswith(COMMENT))]
     if not table:
         raise UserError(f"source: {path} is empty; a line of column names and rows are needed")
-    separator = reading.separator or said or _separator(table)
-    rows = cut(table, separator, path)
-    notes = []
-    if reading.separator is None and (said or separator == SPACE):
-        notes.append(
-            f"cells are separated by {CALLED.get(separator, printable(separator))}; --separator says otherwise"
-        )
+    usual = "\t" if path.suffix.lower() == ".tsv" else ","
+    separator = reading.separator or said or _separator(table, usual)
+    blanks, notes = _blanks(table, separator)
+    rows = cut(table, separator, path, blanks=blanks)
+    if reading.separator is None:
+        notes = (*_on_separator(table, rows, separator, usual), *notes)
     if comments:
-        notes.append(f"{len(comments)} lines of comment above the table are passed over: {printable(comments[0])[:60]}")
-    above = cut([comments[-1].lstrip(COMMENT)], separator, path)[0] if comments else []
-    first_is_row = not _is_header(rows) if reading.header is None else not reading.header
-    if first_is_row and reading.header is None and len(above) == len(rows[0]) > 1:
-        notes.append("the last line of comment names the columns; --no-header or --header say otherwise")
-        return Dialect(separator, skip, False, _names(above), bool(comments), tuple(notes))
-    if first_is_row and reading.header is None:
-        notes.append(
-            f"the first line holds values ('{printable(table[0].strip())[:60]}') and is read as a row; the columns are "
-            "named 0, 1, ...; --header takes it as their names"
-        )
-    names = [str(position) for position in range(len(rows[0]))] if first_is_row else _names(rows[0])
-    return Dialect(separator, skip, not first_is_row, names, bool(comments), tuple(notes))
+        above_it = f"{counted(len(comments), 'line')} of comment above the table {are(len(comments))}"
+        notes += (f"{above_it} passed over: {printable(comments[0])[:SHOWN]}",)
+    above = cut([comments[-1].lstrip(COMMENT)], separator, path, blanks=True)[:1] if comments else []
+    header = find_header(rows, table[0], above[0] if above else [], reading.header)
+    return Dialect(encoding, separator, skip, header, blanks, bool(comments), (*notes, *header.notes))
 
 
-def cut(lines: Iterable[str], separator: str, path: Path) -> list[list[str]]:
+def cut(lines: Iterable[str], separator: str, path: Path, *, blanks: bool) -> list[list[str]]:
     """Lines into rows of cells, quotes understood; lines without anything are passed over."""
-    return [cells for _, cells in numbered(lines, separator, path)]
+    return [cells for _, cells in numbered(lines, separator, path, blanks=blanks)]
 
 
-def numbered(lines: Iterable[str], separator: str, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(number of its last line, cells) of each row. Raises UserError where the cells cannot be told apart."""
+def numbered(lines: Iterable[str], separator: str, path: Path, *, blanks: bool) -> Iterator[tuple[int, list[str]]]:
+    """(number of its last line, cells) of each row. Raises UserError where the cells cannot be told apart.
+
+    blanks: those after a separator are no part of a cell
+    """
     if separator == SPACE:
         lines = (line.strip() + "\n" for line in lines)
-    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=blanks)
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells) or len(cells) > 1:
@@ -90,22 +88,24 @@ def numbered(lines: Iterable[str], separator: str, path: Path) -> Iterator[tuple
         raise UserError(f"source: {path} cannot be read as CSV: line {reader.line_num}: {error}") from error
 
 
-def _first_lines(path: Path) -> list[str]:
+def _first_lines(path: Path) -> tuple[str, list[str]]:
+    """The encoding of the file, and lines that are whole."""
     lines: list[str] = []
     left = LONGEST
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        encoding = encoding_of(path)
+        with path.open(encoding=encoding, newline="") as file:
             while left > 0 and len(lines) < LINES and (line := file.readline(left)):
                 lines.append(line)
                 left -= len(line)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"source: {path} cannot be read as CSV: {reason}; save it as UTF-8") from error
     if left > 0:
-        return lines
+        return encoding, lines
     if len(lines) == 1:
         raise UserError(f"source: {path} cannot be read as CSV: its first line is longer than {LONGEST:,} characters")
-    return lines[:-1]  # the last may be cut
+    return encoding, lines[:-1]  # the last may be cut
 
 
 def _preamble(lines: Sequence[str]) -> tuple[int, str | None, list[str]]:
@@ -122,53 +122,67 @@ def _preamble(lines: Sequence[str]) -> tuple[int, str | None, list[str]]:
     return len(lines), separator, comments
 
 
-def _separator(lines: Sequence[str]) -> str:
-    """The separator that cuts most lines into as many cells as the first; spaces only between numbers."""
+def _separator(lines: Sequence[str], usual: str) -> str:
+    """The separator that cuts most lines into as many cells as the first; spaces only between numbers.
+
+    usual: the one of such files
+    """
     shares = {separator: _share(lines, separator) for separator in SEPARATORS}
     best = max(SEPARATORS, key=shares.__getitem__)
     if shares[best] > 0:
         return best
-    return SPACE if len(lines) > 1 and _share(lines, SPACE) == 1 and _are_numbers(lines) else ","
+    if len(lines) > 1 and _share(lines, SPACE) == 1 and _are_numbers(lines):
+        return SPACE
+    fit = (mark for mark in RARE if _cuts_alike(lines, mark))
+    return next((mark for mark in fit if not (mark == ":" and any(map(TIMES.search, lines)))), usual)
+
+
+def _cuts_alike(lines: Sequence[str], mark: str) -> bool:
+    """Whether it cuts every one of several lines into the same number of cells."""
+    return len(lines) > 1 and _share(lines, mark) == 1
 
 
 def _share(lines: Sequence[str], separator: str) -> float:
     try:
-        rows = cut(lines, separator, Path())
+        rows = cut(lines, separator, Path(), blanks=True)
     except UserError:
         return 0.0
     if not rows or len(rows[0]) < 2:
         return 0.0
+    if are_one_longer(rows):
+        return 1.0
     return sum(len(row) == len(rows[0]) for row in rows) / len(rows)
 
 
 def _are_numbers(lines: Sequence[str]) -> bool:
-    cells = [cell for row in cut(lines[1:], SPACE, Path()) for cell in row]
-    return sum(_is_number(cell) for cell in cells) > len(cells) / 2
+    cells = [cell for row in cut(lines[1:], SPACE, Path(), blanks=True) for cell in row]
+    return sum(is_number(cell) for cell in cells) > len(cells) / 2
 
 
-def _is_number(cell: str) -> bool:
-    return parse(cell, Rules()) is not None
+def _blanks(lines: Sequence[str], separator: str) -> tuple[bool, tuple[str, ...]]:
+    """Whether blanks after a separator are no part of the cell: every cell has some, or they stand before a quote."""
+    if separator == SPACE:
+        return True, ()
+    mark = re.escape(separator)
+    cells = re.compile(rf'(^|{mark})( *+)("(?:[^"]|"")*+"|[^{mark}\r\n]*+)', re.MULTILINE)
+    found = list(cells.finditer("".join(lines)[:LOOKED_AT]))
+    later = [bool(cell[2]) for cell in found if cell[1] and cell[3].strip()]
+    if not any(later) or all(later):
+        return any(later), ()
+    if not any(cell[2] and cell[3].startswith('"') for cell in found):
+        return False, ()
+    return True, ("some cells have blanks before a quote, so blanks after a separator are taken away in all of them",)
 
 
-def _is_header(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first row names the columns: where a column holds numbers, its first cell is none.
-
-    Whole numbers that count on by one are names too, such as 0, 1, 2 and 2019, 2020, 2021.
-    """
-    first, *below = rows
-    numeric = [position for position in range(len(first)) if _holds_numbers(below, position)]
-    if not numeric or any(first[position].strip() and not _is_number(first[position]) for position in numeric):
-        return True
-    heads = [first[position].strip() for position in numeric if first[position].strip()]
-    counting = [str(int(heads[0]) + step) for step in range(len(heads))] if heads and heads[0].isdecimal() else None
-    return heads == counting and len(heads) > 1
-
-
-def _holds_numbers(rows: Sequence[Sequence[str]], position: int) -> bool:
-    cells = [row[position].strip() for row in islice(rows, LINES) if position < len(row)]
-    known = [cell for cell in cells if cell not in MISSING_WORDS]
-    return bool(known) and sum(map(_is_number, known)) > len(known) / 2
-
-
-def _names(cells: Sequence[str]) -> list[str]:
-    return [" ".join(cell.split()) or f"{NAMELESS[0]}{position}" for position, cell in enumerate(cells)]
+def _on_separator(lines: Sequence[str], rows: Sequence[Sequence[str]], separator: str, usual: str) -> tuple[str, ...]:
+    """Where it is not the usual one, or another mark may be meant."""
+    if max(map(len, rows)) > 1:
+        called = CALLED.get(separator, printable(separator))
+        return () if separator == usual else (f"cells are separated by {called}; --separator says otherwise",)
+    for mark in RARE:
+        if _cuts_alike(lines, mark):
+            count = len(cut(lines[:1], mark, Path(), blanks=True)[0]) - 1
+            return (
+                f"it is read as one column, though each line has {count} of {mark} in it; --separator {mark} cuts it",
+            )
+    return ()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from salience.data.labels import encode_groups, labelled
+from salience.data.labels import encode_groups, labelled, never_held
 from salience.data.sources.folder_layout import Layout, find_layout
 from salience.data.sources.folder_tree import Listing, list_images
 from salience.data.sources.query import Query, choose_split
@@ -112,13 +112,11 @@ def _labels_from_file(paths: list[str], query: Query) -> tuple[np.ndarray, tuple
     if not found.label_of:
         example = printable(paths[0])
         raise UserError(f"labels: no item of {query.labels} is in the folder; items are paths such as {example}")
-    labels, classes, notes = labelled(
-        [found.label_of.get(row) for row in range(len(paths))],
-        "the labels file",
-        query.reading.missing or (),
-        texts=True,
-        measurements=True,
-    )
+    given = [found.label_of.get(row) for row in range(len(paths))]
+    missing = query.reading.missing or ()
+    labels, classes, notes = labelled(given, "the labels file", missing, texts=True, measurements=True)
+    if not query.of_run:
+        notes += never_held(given, missing)
     return labels, classes, (*_stranger_notes(found, query), *notes)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from salience.data.sources.columnar import arrow_image_column
+from salience.data.sources.columnar import arrow_image_column, binary_columns
 from salience.data.sources.query import Query, choose_split
 from salience.data.sources.tabular import BATCH_ROWS, CELLS, Table, found_in
 from salience.errors import MissingPackage, UserError
@@ -66,7 +66,13 @@ def _source(data: Any, name: str, split: str, query: Query) -> Source:
         for batch in arrow.select_columns(columns).iter(BATCH_ROWS):
             yield batch.to_pandas()
 
-    table = Table(list(schema.names), frames, features, arrow_image_column(schema, features, frames))
+    table = Table(
+        list(schema.names),
+        frames,
+        features,
+        arrow_image_column(schema, features, frames),
+        binary=binary_columns(schema),
+    )
     options = [split, query.labels, query.groups, query.reading]
     mark = mark_of([data._fingerprint, CELLS, *options])
     return Source(name, split, lambda: found_in(table, query), mark, mark_of([name, *options]))

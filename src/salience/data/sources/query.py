@@ -24,7 +24,12 @@ SPLIT_NAME = re.compile(
 
 @dataclass(frozen=True)
 class Query:
-    """split, labels, groups, reading: as given to `open_data`;  cache: where downloads go;  progress: show a bar"""
+    """What was asked.
+
+    split, labels, groups, reading: as given to `open_data`;  cache: where downloads go;  progress: show a bar
+
+    of_run: the reading may be that of a run, and meant for other data than these
+    """
 
     split: str | None = None
     labels: Any = None
@@ -32,6 +37,7 @@ class Query:
     cache: Path = Path()
     progress: bool = False
     reading: Reading = AS_FOUND
+    of_run: bool = False
 
 
 def split_of(name: str) -> str | None:

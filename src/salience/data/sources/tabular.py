@@ -16,17 +16,21 @@ import pandas as pd
 
 from salience.data.labels import encode_groups, encode_known, labelled
 from salience.data.sources.arrays import values_for
+from salience.data.sources.binary_texts import with_texts
 from salience.data.sources.query import Query, choose_split
 from salience.errors import UserError
 from salience.fields.content import Encoded, Found, Frames
 from salience.fields.source import Source, mark_of
 from salience.modalities.image.decode import EXTENSIONS, Blob, Refused
+from salience.modalities.table.cells import Rules, held, parse, plain
+from salience.modalities.table.survey import survey
+from salience.reading import AS_FOUND, Reading
 from salience.units import printable
 
 BATCH_ROWS = 1024
 LOOKED_AT = 20  # cells, to tell whether a column holds images
 CHUNK_ROWS = 65536
-CELLS = 2  # how cells are read; another number where it changes, so that what was prepared before is not used
+CELLS = 3  # how cells are read; another number where it changes, so that what was prepared before is not used
 IMAGE_MAGIC = (
     *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"\0\0\1\0"),
     *(b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
@@ -44,6 +48,8 @@ class Table:
     texts: every cell is a text as it stood in a file;  comma: of texts, 1,234 has a decimal comma if nothing else tells
     folder: of the data file; image paths are relative to it and may not leave it. None for what a program built
     index: columns that were the index of the DataFrame that was saved; they are used as labels or groups only
+    binary: columns that may hold bytes
+    found: how it is read, where a run has to know what was found out
     notes: on how it is read;  late_notes: the same, known once the frames were read
     """
 
@@ -55,6 +61,8 @@ class Table:
     comma: bool = False
     folder: Path | None = None
     index: tuple[str, ...] = ()
+    binary: tuple[str, ...] = ()
+    found: Reading = AS_FOUND
     notes: tuple[str, ...] = ()
     late_notes: Callable[[], tuple[str, ...]] = tuple
 
@@ -79,10 +87,16 @@ def found_in(table: Table, query: Query) -> Found:
     """Images or rows of a table, with the label and group columns taken out."""
     if repeated := [name for name, count in Counter(table.names).items() if count > 1]:
         raise UserError(f"source: more than one column is named '{min(repeated)}'; name them apart")
+    table = with_texts(table)
     label = _label_column(table, query)
     group = _column(table, query.groups, "groups") if isinstance(query.groups, str) else None
     labels, classes, notes = _labels(table, label, query)
     groups = _groups(table, group, query)
+    if table.image is not None and query.reading.categorical:
+        raise UserError(
+            f"categorical: the items are the images in column '{printable(table.image)}', which has no categories; "
+            "leave it out"
+        )
     if table.image is not None:
         rows, chunks = _image_chunks(table, table.image)
         if others := [name for name in table.names if name not in (label, group, table.image)]:
@@ -93,8 +107,12 @@ def found_in(table: Table, query: Query) -> Found:
     if was_index := [name for name in names if name in table.index]:
         notes += (f"column '{was_index[0]}' is left out: it was the index of the DataFrame that was saved",)
         names = [name for name in names if name not in was_index]
-    content = Frames(lambda: table.frames(names), table.texts, query.reading, table.comma, table.late_notes)
-    return Found(content, None, labels, classes, groups, notes=table.notes + notes)
+    taken = [name for name in (label, group) if name is not None]
+    content = Frames(
+        lambda: table.frames(names), table.texts, query.reading, table.comma, _held(table, taken, query),
+        table.late_notes,
+    )  # fmt: skip
+    return Found(content, None, labels, classes, groups, notes=table.notes + notes, reading=table.found)
 
 
 def _label_column(table: Table, query: Query) -> str | None:
@@ -124,12 +142,23 @@ def _labels(table: Table, column: str | None, query: Query) -> tuple[Any, tuple[
         return encode_known(values, names, f"labels: column '{column}'"), tuple(names), ()
     named = isinstance(query.labels, str)  # by the user, who may want a regression target
     try:
-        return labelled(values, f"column '{column}'", missing, texts=table.texts, measurements=named)
+        rules = _rules(table, values, query)
+        return labelled(values, f"column '{column}'", missing, texts=table.texts, measurements=named, rules=rules)
     except UserError:
         if named:
             raise
         told = f"column '{column}' is left out: it holds measurements, not classes; name it with --labels to predict it"
         return None, (), (told,)
+
+
+def _rules(table: Table, values: pd.Series, query: Query) -> Rules | None:
+    """How numbers are written in a text file, found from the whole table where a label leaves it open."""
+    if not table.texts:
+        return None
+    strict = Rules(",", strict=True)
+    if not any("," in text and parse(text, strict) is not None for text in values.dropna().unique()):
+        return Rules(query.reading.decimal or ".", query.reading.decimal is not None)
+    return survey(table.frames(table.names), texts=True, reading=query.reading, comma=table.comma).rules
 
 
 def _groups(table: Table, column: str | None, query: Query) -> Any:
@@ -138,6 +167,16 @@ def _groups(table: Table, column: str | None, query: Query) -> Any:
         return encode_groups(values.mask(values.isin(query.reading.missing or ())))
     given = None if query.groups is None else values_for(query.groups, _count(table), "groups")
     return None if given is None else encode_groups(given)
+
+
+def _held(table: Table, columns: list[str], query: Query) -> frozenset[str]:
+    """Words that the user named for a missing value, and that labels or groups hold."""
+    given = [values for values in (query.labels, query.groups) if values is not None and not isinstance(values, str)]
+    words = query.reading.missing or ()
+    if not words:
+        return frozenset()
+    series = [*(_values(table.frames, name) for name in columns), *(pd.Series(values) for values in given)]
+    return frozenset().union(*(held(plain(values), words) for values in series))
 
 
 def _values(frames: Callable[[list[str]], Iterator[pd.DataFrame]], column: str) -> pd.Series:
@@ -202,7 +241,7 @@ def _frame_table(data: pd.DataFrame) -> Table:
 
     names = [str(name) for name in data.columns]
     candidates = [name for name in dict.fromkeys(names) if names.count(name) == 1 and data[name].dtype == object]
-    return Table(names, frames, {}, image_column(candidates, frames), notes=notes)
+    return Table(names, frames, {}, image_column(candidates, frames), binary=tuple(candidates), notes=notes)
 
 
 def image_column(candidates: Iterable[str], frames: Callable[[list[str]], Iterator[pd.DataFrame]]) -> str | None:

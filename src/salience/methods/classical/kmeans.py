@@ -24,6 +24,7 @@ from salience.batch import Batch
 from salience.errors import UserError
 from salience.methods.base import ClosedForm, Context, RowReader
 from salience.nets import Input
+from salience.units import counted
 
 PASSES = 10  # at most, over rows that exceed memory
 SAMPLE, SAMPLE_EACH = 10_000, 50  # rows that the first centres are found from: at least so many, and so many a centre
@@ -49,7 +50,7 @@ class KMeans(ClosedForm):
     @classmethod
     def build(cls, context: Context, **options: Any) -> Self:
         if options.get("k", 1) > context.rows:
-            raise UserError(f"k: {options['k']} centres for {context.rows} rows; at most {context.rows}")
+            raise UserError(f"k: {options['k']} centres for {counted(context.rows, 'row')}; at most {context.rows}")
         return cls(context.make_input(), **{"k": min(20, context.rows), **options})
 
     def fit_rows(self, reader: RowReader, *, seed: int) -> None:

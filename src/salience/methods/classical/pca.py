@@ -21,6 +21,7 @@ from torch import Tensor
 from salience.errors import UserError
 from salience.methods.base import ClosedForm, Context, RowReader
 from salience.nets import Input
+from salience.units import counted
 
 
 class PCA(ClosedForm):
@@ -44,9 +45,8 @@ class PCA(ClosedForm):
     def build(cls, context: Context, **options: Any) -> Self:
         most = min(context.rows, context.width)
         if options.get("dim", 1) > most:
-            raise UserError(
-                f"dim: {options['dim']} directions from {context.rows} rows of {context.width} values; at most {most}"
-            )
+            rows = f"{counted(context.rows, 'row')} of {counted(context.width, 'value')}"
+            raise UserError(f"dim: {options['dim']} directions from {rows}; at most {most}")
         return cls(context.make_input(), **{"dim": min(64, most), **options})
 
     def fit_rows(self, reader: RowReader, *, seed: int) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from salience.modalities.image import MIRRORED, NO_FLIP, TURNED
+from salience.units import are, counted
 
 MOST_ROWS = 2000  # looked at, half of them changed
 LEAST_ROWS = 200  # below it, chance alone may pass the threshold
@@ -69,7 +70,11 @@ def suited_variant(dataset: Any, policy: str) -> Suited:
     The same data give the same answer: the rows looked at do not depend on the seed of a training.
     """
     if len(dataset) < LEAST_ROWS:
-        return Suited(MIRRORED, f"{len(dataset)} images are too few to test flips; to forbid them: {policy}{NO_FLIP}")
+        few = f"{counted(len(dataset), 'image')} {are(len(dataset))} too few to test flips"
+        return Suited(
+            MIRRORED,
+            f"{few}; to forbid them: {policy}{NO_FLIP}",
+        )
     rows = np.random.default_rng(0).permutation(len(dataset))[:MOST_ROWS]
     x = dataset.batch(rows).x.float()
     x = F.adaptive_avg_pool2d(x, min(GRID, x.shape[-1]))

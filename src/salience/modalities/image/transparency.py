@@ -15,6 +15,7 @@ from salience.units import counted
 
 MOST = 500  # images looked at
 LEAST_CONTRAST = 0.1  # of the way from black to white
+SHOWN = 3  # images that vanish
 TOLERATED = 0.01  # of the transparent images may vanish on white before another ground is tried
 
 
@@ -48,7 +49,7 @@ class Transparency:
         why = f", as {counted(white, 'image')} would vanish on white" if ground != "white" and white else ""
         notes = [f"transparent parts of {counted(len(self.rows), 'image')}{among} show {ground}{why}"]
         if len(lost):
-            examples = ", ".join(name(row) for row in lost[:3])
+            examples = ", ".join(name(row) for row in lost[:SHOWN]) + ", …" * (len(lost) > SHOWN)
             notes.append(
                 f"{counted(len(lost), 'image')}{among} cannot be told from the {ground} behind: {examples}; "
                 "save such images with a ground of their own"

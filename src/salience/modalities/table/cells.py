@@ -2,13 +2,15 @@
 
 A text is a number in one of two notations: with a decimal point, 1,234.5, or with a decimal comma, 1.234,5. Groups of
 three digits may be separated by the other sign, a space or an apostrophe. A percentage is a fraction: 12% is 0.12.
+Several points and no comma, 1.234.567, are a number only where the decimal sign is a comma: it may be an address.
 """
 
 from __future__ import annotations
 
 import datetime
 import re
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from numbers import Number
@@ -46,8 +48,13 @@ _NUMBER = (
     r"(?:{sign}\d*)?(?:[eE][+-]?\d+)?"
 )
 _PATTERN = {sign: re.compile(_NUMBER.format(groups=OTHER[sign], sign=re.escape(sign)), re.ASCII) for sign in OTHER}
+_DOTTED = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3}){2,}", re.ASCII)
+_DIGITS = re.compile(r"[+-]?\d+", re.ASCII)
+_GROUPS = re.compile(r"\d['’ \xa0\u2009\u202f]\d")
+LARGEST_EXACT = 2**53  # of whole numbers that a float64 holds without gaps
 _WHOLE = re.compile(r"(-?\d+)\.0+", re.ASCII)
 _EPOCH = datetime.datetime(1970, 1, 1)
+A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # the units that pandas keeps times in
 _DAY = datetime.timedelta(days=1)
 
 
@@ -76,10 +83,31 @@ def parse(text: str, rules: Rules) -> float | None:
     cell = cell.removesuffix("%").rstrip()
     for sign in (rules.decimal,) if rules.strict else (rules.decimal, OTHER[rules.decimal]):
         match = _PATTERN[sign].fullmatch(cell)
-        if match:
+        if match and (sign == rules.decimal or not is_dotted(cell)):
             plain = cell.replace(match[1], "") if match[1] else cell
             number = float(plain.replace(sign, "."))
             return number / 100 if percent else number
+    return None
+
+
+def is_dotted(text: str) -> bool:
+    """Whether several points each stand before three digits, as in 1.234.567 and 192.168.100.101."""
+    return _DOTTED.fullmatch(text.strip()) is not None
+
+
+def has_groups(text: str) -> bool:
+    """Whether spaces or apostrophes separate groups of digits."""
+    return _GROUPS.search(text) is not None
+
+
+def first_rounded(column: pd.Series, values: np.ndarray) -> tuple[int, str] | None:
+    """Position and text of the first whole number that is another one as a float.  values: of the column [n]"""
+    if types.is_float_dtype(column.dtype):
+        return None
+    for position in np.flatnonzero(np.isfinite(values) & (np.abs(values) >= LARGEST_EXACT)):
+        text = str(column.iloc[position]).strip()
+        if _DIGITS.fullmatch(text) and int(text) != int(values[position]):
+            return int(position), text
     return None
 
 
@@ -95,11 +123,13 @@ class Numbers:
 
     values: [n] float64, NaN where no number is;  odd: [n] bool, cells that are neither numbers nor missing
     written: [n] bool, numbers with a decimal comma, a thousands separator or a percent sign
+    mixed: some are numbers only with the other decimal sign
     """
 
     values: np.ndarray
     odd: np.ndarray
     written: np.ndarray
+    mixed: bool = False
 
 
 def numbers_in(column: pd.Series, rules: Rules) -> Numbers:
@@ -111,21 +141,26 @@ def numbers_in(column: pd.Series, rules: Rules) -> Numbers:
     unsure = known & np.isnan(values)
     if rules.decimal == ",":
         unsure |= known & texts_of(column).str.contains(".", regex=False).fillna(False).to_numpy(dtype=bool)
-    odd, written = np.zeros(len(values), bool), np.zeros(len(values), bool)
+    odd, written, mixed = np.zeros(len(values), bool), np.zeros(len(values), bool), False
     if unsure.any():
-        values[unsure], odd[unsure] = _parsed(column[unsure], rules)
+        values[unsure], odd[unsure], mixed = _parsed(column[unsure], rules)
         written[unsure] = ~np.isnan(values[unsure])
-    return Numbers(_without(values, rules), odd, written)
+    return Numbers(_without(values, rules), odd, written, mixed)
 
 
-def _parsed(column: pd.Series, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
-    """Values and oddness of cells that are not numbers as they stand. Every different text is parsed once."""
+def _parsed(column: pd.Series, rules: Rules) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Values and oddness of cells that are not numbers as they stand, and whether some have the other decimal sign.
+
+    Every different text is parsed once.
+    """
     codes, unique = pd.factorize(texts_of(column))
     missing = np.array([text.strip() in rules.words for text in unique])
     found = [parse(text, rules) for text in unique]
     values = np.array([np.nan if value is None else value for value in found])
     values[missing] = np.nan
-    return values[codes], (np.isnan(values) & ~missing)[codes]
+    strict = replace(rules, strict=True)
+    mixed = any(value is not None and parse(text, strict) is None for text, value in zip(unique, found, strict=True))
+    return values[codes], (np.isnan(values) & ~missing)[codes], mixed
 
 
 def _without(values: np.ndarray, rules: Rules) -> np.ndarray:
@@ -147,6 +182,18 @@ def text_of(value: Any) -> str:
     """A cell as a text. A whole float is an integer: pandas makes floats of integers where a cell is missing."""
     whole = isinstance(value, float | np.floating) and np.isfinite(value) and value == int(value)
     return str(int(value)) if whole else str(value)
+
+
+def held(column: pd.Series, words: Collection[str]) -> set[str]:
+    """Those of the words that a plain column holds, texts or numbers however they are written."""
+    if types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype):
+        texts, values = set(), column
+    else:
+        texts = {text.strip() for text in texts_of(column).dropna().unique()}
+        values = pd.to_numeric(texts_of(column), errors="coerce")
+    there = set(words) & texts
+    numbers = {word: number for word in set(words) - there if (number := parse(word, Rules())) is not None}
+    return there | {word for word, number in numbers.items() if bool((values == number).any())}
 
 
 def whole_text(text: str) -> str:
@@ -200,16 +247,15 @@ def _kind_of_objects(column: pd.Series) -> str:
         return "number"
     if all(number or issubclass(kind, str | bool | np.bool_) for number, kind in zip(numbers, kinds, strict=True)):
         return "text"
-    return f"its cells hold {kinds.iloc[0].__name__}, neither numbers nor texts"
+    plain_kinds = (str, bool, np.bool_, Number, Decimal)
+    others = [kind for kind in kinds if not issubclass(kind, plain_kinds) or issubclass(kind, complex)]
+    return f"its cells hold {others[0].__name__}, neither numbers nor texts"
 
 
 def measured(column: pd.Series, kind: str | None, rules: Rules) -> Numbers:
     """The numbers of a plain column of that kind: dates are days since 1970-01-01, durations are days."""
-    if kind == "date":
+    if kind in ("date", "duration"):
         return _all_numbers(_days(column), rules)
-    if kind == "duration":
-        passed: Any = column if types.is_timedelta64_dtype(column.dtype) else pd.to_timedelta(column)
-        return _all_numbers((passed / pd.Timedelta(days=1)).to_numpy(dtype=np.float64, na_value=np.nan), rules)
     if kind == "number" and column.dtype == object:
         return _all_numbers(column.map(float, na_action="ignore").to_numpy(np.float64, na_value=np.nan), rules)
     return numbers_in(column, rules)
@@ -221,14 +267,21 @@ def _all_numbers(values: np.ndarray, rules: Rules) -> Numbers:
 
 
 def _days(column: pd.Series) -> np.ndarray:
-    if column.dtype == object:  # dates of Python, which reach further than pandas' own
-        return column.map(_days_of, na_action="ignore").to_numpy(dtype=np.float64, na_value=np.nan)
+    """Of dates since 1970-01-01 in UTC, of durations their length; NaN where missing, whatever year they reach."""
     naive = column.dt.tz_convert(None) if getattr(column.dtype, "tz", None) else column
-    return ((naive - pd.Timestamp(0)) / pd.Timedelta(days=1)).to_numpy(dtype=np.float64, na_value=np.nan)
+    values = naive.to_numpy()
+    if values.dtype.kind not in "mM":  # objects, which reach further than pandas' own nanoseconds
+        return column.map(_days_of, na_action="ignore").to_numpy(dtype=np.float64, na_value=np.nan)
+    a_day = 86_400 * A_SECOND[np.datetime_data(values.dtype)[0]]
+    return np.where(np.isnat(values), np.nan, values.astype(np.int64) / a_day)
 
 
-def _days_of(date: datetime.date) -> float:
-    if not isinstance(date, datetime.datetime):
-        return float(date.toordinal() - _EPOCH.toordinal())
-    naive = date if date.tzinfo is None else date.astimezone(datetime.UTC).replace(tzinfo=None)
+def _days_of(cell: datetime.date | datetime.timedelta | np.timedelta64) -> float:
+    if isinstance(cell, np.timedelta64):
+        return float(cell / np.timedelta64(1, "D"))
+    if isinstance(cell, datetime.timedelta):
+        return cell / _DAY
+    if not isinstance(cell, datetime.datetime):
+        return float(cell.toordinal() - _EPOCH.toordinal())
+    naive = cell if cell.tzinfo is None else cell.astimezone(datetime.UTC).replace(tzinfo=None)
     return (naive - _EPOCH) / _DAY

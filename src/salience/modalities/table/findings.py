@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from salience.modalities.table.cells import Rules, parse
+from salience.modalities.table.cells import Rules, has_groups, is_dotted, parse
 from salience.units import counted, printable
 
 if TYPE_CHECKING:
@@ -17,11 +17,44 @@ LONGEST = 40
 Finding = tuple[str, str, str]  # what was found, in which column, in words
 
 
-def on_category(seen: Seen, categories: Iterable[str]) -> list[tuple[str, str]]:
-    """Words for a missing value that are kept as categories, and numbers among texts."""
-    words = [word for word in seen.words if word in set(categories)]
+def on_category(seen: Seen, categories: Iterable[str], decimal: str | None) -> list[tuple[str, str]]:
+    """Words for a missing value that are kept as categories, numbers among texts, and texts that look alike.
+
+    decimal: the decimal sign that the user named
+    """
+    known = set(categories)
+    words = [word for word in seen.words if word in known]
     found = [("words", kept_words(words, seen.words[words[0]], "category"))] if words else []
+    if alike := alike_but_for_blanks(known):
+        found.append(("blanks", alike))
+    if seen.kept:
+        return found
+    if seen.have_other_sign():
+        return [*found, ("sign", f"is read as categories: {wrong_sign(seen, decimal)}")]
     return [*found, ("mixed", f"is read as categories: {mixed(seen)}")] if seen.are_mixed() else found
+
+
+def alike_but_for_blanks(texts: Iterable[str]) -> str | None:
+    """On the first texts that differ in the blanks around them alone."""
+    found: dict[str, str] = {}
+    for text in sorted(texts):
+        other = found.setdefault(text.strip(), text)
+        if other != text:
+            return (
+                f"holds {quoted(other)} and {quoted(text)}, which differ in blanks alone and stay apart; "
+                "take the blanks away in the file to make them one"
+            )
+    return None
+
+
+def wrong_sign(seen: Seen, decimal: str | None) -> str:
+    """Why a column of numbers is read as one of texts.  decimal: the sign that the user named"""
+    text, row = seen.other_sign or ("", 0)
+    other = "," if decimal == "." else "."
+    return (
+        f"most of its cells are numbers with the decimal sign '{other}', such as {quoted(text)} in row {row}, and "
+        f"--decimal {decimal} is given; --decimal {other} reads them"
+    )
 
 
 def mixed(seen: Seen) -> str:
@@ -42,19 +75,30 @@ def kept_words(words: list[str], count: int, what: str) -> str:
     return f"has {quoted(words[0])} in {cells}, kept as a {what}{also}; {options} makes it a missing value"
 
 
-def on_numbers(seen: Seen, rules: Rules, *, typed: bool) -> list[tuple[str, str]]:
-    """How the cells of a column of numbers are read.  typed: its texts come from a source that knows numbers"""
+def on_numbers(seen: Seen, rules: Rules, name: str, *, typed: bool) -> list[tuple[str, str]]:
+    """How the cells of a column of numbers are read.
+
+    name: of the column;  typed: its texts come from a source that knows numbers
+    """
     found = []
+    keeps = f"--categorical {shlex.quote(printable(name))} keeps"
     if "text" in seen.kinds and typed:
-        found.append(("typed", "holds texts that are numbers and is read as numbers; as categorical it keeps them"))
+        found.append(("typed", f"holds texts that are numbers and is read as numbers; {keeps} them as categories"))
     if seen.odd:
         text, row = next(iter(seen.odd.items()))
         are = "this cell is" if seen.odd_cells == 1 else f"{seen.odd_cells:,} such cells are"
-        words = f"holds numbers, but {quoted(text)} in row {row}; {are} read as missing; "
-        found.append(("odd", f"{words}--missing {shlex.quote(printable(text[:LONGEST]))} confirms it"))
+        words = f"holds numbers, but {quoted(text)} in row {row}; {are} read as missing"
+        confirms = f"--missing {shlex.quote(printable(text[:LONGEST]))} confirms it"
+        found.append(("odd", f"{words}; {confirms}, {keeps} them all as categories"))
     for form, (first, where) in seen.forms.items():
         if _is_told(form, rules):
-            found.append((form, f"has {quoted(first)} in row {where}, read as {parse(first, rules):.15g}"))
+            unusual = form == "padded" or has_groups(first) or is_dotted(first)
+            otherwise = f"; {keeps} the texts as categories" if unusual else ""
+            found.append((form, f"has {quoted(first)} in row {where}, read as {parse(first, rules):.15g}{otherwise}"))
+    if seen.rounded:
+        text, row = seen.rounded
+        words = f"holds whole numbers beyond 2^53, such as {text[:LONGEST]} in row {row}, which are rounded"
+        found.append(("rounded", f"{words}; if they name something, {keeps} them apart as categories"))
     found += [("date", "is read as days since 1970-01-01")] if "date" in seen.kinds else []
     return found + ([("duration", "is read as days")] if "duration" in seen.kinds else [])
 
@@ -62,6 +106,12 @@ def on_numbers(seen: Seen, rules: Rules, *, typed: bool) -> list[tuple[str, str]
 def _is_told(form: str, rules: Rules) -> bool:
     """A decimal point needs no note, nor a decimal comma where there is a note on the whole table."""
     return form not in {".": ("point", "either."), ",": ("comma", "either,")}[rules.decimal]
+
+
+def on_names(seen: Seen, rows: int, name: str) -> str:
+    """Why a column of texts is left out: there are nearly as many as rows."""
+    kept = f"--categorical {shlex.quote(printable(name))} keeps it"
+    return f"{len(seen.texts):,} different texts in {rows:,} rows name the rows; {kept}"
 
 
 def grouped(findings: Iterable[Finding]) -> tuple[str, ...]:

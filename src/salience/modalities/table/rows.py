@@ -6,8 +6,10 @@ with the statistics found here.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -17,12 +19,13 @@ from salience.errors import UserError
 from salience.fields.moments import Moments
 from salience.modalities import Items
 from salience.modalities.table import cells
-from salience.modalities.table.cells import Rules
+from salience.modalities.table.cells import OTHER, Rules
 from salience.modalities.table.spec import Column, TableSpec
 from salience.modalities.table.survey import Survey
 from salience.units import counted, printable
 
 PLAIN = Rules()
+MOST_NAMED = 5
 
 
 @dataclass
@@ -44,6 +47,7 @@ class RowCoder:
     def __init__(self, columns: Sequence[Column], dtype: str, rules: Rules = PLAIN) -> None:
         self.columns, self.dtype, self.rules = columns, dtype, rules
         self.row = 0
+        self.mixed = False  # decimal signs
         self.unseen: dict[str, Unseen] = {}
         self._codes = {column.name: _codes(column.categories) for column in columns if column.kind == "category"}
 
@@ -85,6 +89,7 @@ class RowCoder:
             column = column.astype(object)
         read = cells.measured(column, cells.kind_of(column), self.rules)
         values = read.values
+        self.mixed |= read.mixed
         infinite = np.flatnonzero(np.isinf(values))
         if len(infinite):
             raise UserError(
@@ -128,7 +133,27 @@ def refuse_texts(found: Survey, columns: Sequence[Column]) -> None:
             seen = found.seen[column.name]
             text, row = next(iter(seen.odd.items()), ("", None))
             holds = found.kind(column.name) if row is None else f"row {row} holds {text[:40]!r}"
-            raise UserError(f"source: mismatched column '{column.name}': numbers are expected, {holds}")
+            sign = OTHER[found.reading.decimal or "."]
+            remedy = f"; --decimal {sign} reads them as numbers" if seen.have_other_sign() else ""
+            raise UserError(f"source: mismatched column '{column.name}': numbers are expected, {holds}{remedy}")
+
+
+def check_categorical(named: Sequence[str], found: Sequence[str], want: TableSpec | None) -> None:
+    """Raises UserError where a column that the user calls categorical is none of the items', or none of the run's.
+
+    found: the columns that items are made of;  want: of a run that reads new data
+    """
+    kinds = dict.fromkeys(found, "category") if want is None else {one.name: one.kind for one in want.columns}
+    for name in named:
+        if name not in kinds:
+            near = get_close_matches(name, kinds, n=1)
+            there = f"did you mean '{printable(near[0])}'?" if near else f"there are: {', '.join(list(kinds)[:20])}"
+            raise UserError(f"categorical: items have no column '{printable(name)}'; {there}")
+        if kinds[name] != "category":
+            raise UserError(
+                f"categorical: the run was trained on numbers in column '{printable(name)}'; fit it again with "
+                f"--categorical {shlex.quote(printable(name))}, or leave it out"
+            )
 
 
 def match_columns(found: Sequence[str], want: TableSpec) -> None:
@@ -141,6 +166,16 @@ def match_columns(found: Sequence[str], want: TableSpec) -> None:
             f"source: mismatched columns: the run was trained on {names}{' and more' if len(missing) > 5 else ''}, "
             f"missing here; the source has: {', '.join(found[:10])}"
         )
+
+
+def unused(found: Sequence[str], want: TableSpec) -> tuple[str, ...]:
+    """On columns of new data that the run was not trained on."""
+    known = {column.name for column in want.columns}
+    others = [name for name in found if name not in known]
+    if not others:
+        return ()
+    shown = ", ".join(f"'{printable(name)}'" for name in others[:MOST_NAMED]) + ", ..." * (len(others) > MOST_NAMED)
+    return (f"the run does not use {counted(len(others), 'column')} of the source: {shown}",)
 
 
 def make_spec(columns: Sequence[Column], dtype: str, moments: Moments) -> TableSpec:

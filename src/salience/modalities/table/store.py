@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,10 +11,12 @@ from salience.errors import UserError
 from salience.fields.blocks import can_be_used_as_is, converted, keep
 from salience.fields.built import Built, Options
 from salience.fields.content import Found, Frames
-from salience.fields.rows import store
+from salience.fields.rows import BLOCK_BYTES, store
 from salience.modalities.table import rows as table
+from salience.modalities.table.cells import LARGEST_EXACT
 from salience.modalities.table.spec import Column, TableSpec
 from salience.modalities.table.survey import survey
+from salience.reading import AS_FOUND, Reading
 
 
 def build(found: Found, options: Options) -> Built:
@@ -38,14 +40,30 @@ def build_matrix(array: np.ndarray, options: Options) -> Built:
     x, scan = keep(array, blocks, array.shape[1:], stored, options.path, as_is)
     columns = [Column(str(position)) for position in range(array.shape[1])]
     spec = want or table.make_spec(columns, stored.name, scan.moments)
-    return Built(x, spec, len(array), len(array), scan.fingerprint)
+    return Built(x, spec, len(array), len(array), scan.fingerprint, notes=_rounded(array))
+
+
+def _rounded(array: np.ndarray) -> tuple[str, ...]:
+    """On integers [n columns] that are other ones as floats."""
+    if array.dtype.kind not in "iu" or array.dtype.itemsize < 8:
+        return ()
+    step = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
+    for start in range(0, len(array), step):
+        block = array[start : start + step]
+        large = np.flatnonzero(
+            (block.astype(np.float64) >= LARGEST_EXACT) | (block.astype(np.float64) <= -LARGEST_EXACT)
+        )
+        for at in large:
+            row, column = divmod(int(at), array.shape[1])
+            if int(block[row, column]) != int(float(block[row, column])):
+                value = f"{block[row, column]} in row {start + row}, column {column}"
+                return (f"the array holds whole numbers beyond 2^53, such as {value}, which are rounded",)
+    return ()
 
 
 def build_frames(frames: Frames, options: Options) -> Built:
     """From DataFrames, one after another."""
-    want = options.spec
-    if want is not None:
-        _check_names(frames, want)
+    want, there = options.spec, _check_names(frames, options.spec)
     wanted = None if want is None else [column.name for column in want.columns]
 
     def chunks() -> Iterator[pd.DataFrame]:
@@ -54,6 +72,7 @@ def build_frames(frames: Frames, options: Options) -> Built:
 
     seen = survey(chunks(), texts=frames.texts, reading=frames.reading, comma=frames.comma)
     columns, notes = seen.columns() if want is None else (want.columns, seen.notes(want.columns))
+    notes += seen.never_held(frames.held) if want is None else table.unused(there, want)
     if not seen.rows or not columns:
         what = "has no rows" if not seen.rows else f"has no column of numbers or categories ({'; '.join(notes)})"
         raise UserError(f"source: the table {what}")
@@ -62,25 +81,35 @@ def build_frames(frames: Frames, options: Options) -> Built:
     dtype = np.dtype(want.dtype if want else "float64" if seen.wide else "float32")
     coder = table.RowCoder(columns, dtype.name, seen.rules)
 
-    def blocks() -> Iterator[np.ndarray]:
-        row = 0
-        for frame in chunks():
-            with np.errstate(over="ignore"):  # refused in the next line, with its place
-                block = coder.encode(frame)
-            _refuse_overflow(block, columns, row)
-            yield block
-            row += len(frame)
-
-    x, scan = store(blocks(), seen.rows, (len(columns),), dtype, options.path)
+    x, scan = store(_encoded(chunks(), coder), seen.rows, (len(columns),), dtype, options.path)
     spec = want or table.make_spec(columns, dtype.name, scan.moments)
     notes = (*frames.notes(), *notes, *coder.notes())
-    return Built(x, spec, scan.count, scan.count, scan.fingerprint, notes=notes)
+    commas = frames.texts and seen.rules.decimal == "," and not coder.mixed
+    found = Reading(decimal=",") if commas else AS_FOUND
+    return Built(x, spec, scan.count, scan.count, scan.fingerprint, notes=notes, reading=found)
 
 
-def _check_names(frames: Frames, want: TableSpec) -> None:
-    first = next(iter(frames.chunks()), None)
-    if first is not None:
-        table.match_columns([str(name) for name in first.columns], want)
+def _check_names(frames: Frames, want: TableSpec | None) -> list[str]:
+    """The names of the columns, where they matter and there are rows. Raises UserError where some are missing."""
+    named = frames.reading.categorical or ()
+    first = next(iter(frames.chunks()), None) if want is not None or named else None
+    if first is None:
+        return []
+    there = [str(name) for name in first.columns]
+    if want is not None:
+        table.match_columns(there, want)
+    table.check_categorical(named, there, want)
+    return there
+
+
+def _encoded(chunks: Iterable[pd.DataFrame], coder: table.RowCoder) -> Iterator[np.ndarray]:
+    """Blocks of rows. Raises UserError for a number beyond the type they are stored as."""
+    for frame in chunks:
+        row = coder.row
+        with np.errstate(over="ignore"):  # refused in the next line, with its place
+            block = coder.encode(frame)
+        _refuse_overflow(block, coder.columns, row)
+        yield block
 
 
 def _refuse_overflow(block: np.ndarray, columns: Sequence[Column], first_row: int) -> None:

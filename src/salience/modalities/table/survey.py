@@ -7,16 +7,26 @@ where the others are only a few words again and again, such as "?" and "unknown"
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
+from salience.errors import UserError
 from salience.modalities.table import cells
-from salience.modalities.table.cells import MISSING_WORDS, Rules
-from salience.modalities.table.findings import Finding, grouped, mixed, on_category, on_numbers, quoted
+from salience.modalities.table.cells import MISSING_WORDS, OTHER, Rules
+from salience.modalities.table.findings import (
+    Finding,
+    grouped,
+    mixed,
+    on_category,
+    on_names,
+    on_numbers,
+    quoted,
+    wrong_sign,
+)
 from salience.modalities.table.spec import Column
 from salience.reading import AS_FOUND, Reading
 
@@ -43,6 +53,11 @@ class Seen:
     texts: the different texts, as far as they may be categories;  padded: a whole number begins with a zero
     forms: a way to write numbers that needs a note -> the first such text and its row
     signs: decimal signs that can be no other -> how often
+    dotted: texts such as 1.234.567 -> the row where each was first; they are numbers if the decimal sign is a comma
+    dotted_cells: how many there are
+    other_sign: the first number with another decimal sign than the user named, and its row;  other_cells: how many
+    rounded: the first whole number too long for a float, and its row
+    kept: the user says that its values are categories
     numbering: the numbers, of a column without a name
     """
 
@@ -59,6 +74,12 @@ class Seen:
     forms: dict[str, tuple[str, int]] = field(default_factory=dict)
     signs: Counter[str] = field(default_factory=Counter)
     numbering: list[np.ndarray] = field(default_factory=list)
+    dotted: dict[str, int] = field(default_factory=dict)
+    dotted_cells: int = 0
+    other_sign: tuple[str, int] | None = None
+    other_cells: int = 0
+    rounded: tuple[str, int] | None = None
+    kept: bool = False
 
     def are_mostly_numbers(self) -> bool:
         """Whether a column of texts is one of numbers."""
@@ -68,6 +89,21 @@ class Seen:
     def are_mixed(self) -> bool:
         """Whether most cells are numbers, and too many others are not."""
         return self.numbers > self.cells / 2 and not self.are_mostly_numbers()
+
+    def have_other_sign(self) -> bool:
+        """Whether most cells are numbers with another decimal sign than the user named."""
+        return self.other_cells > self.cells / 2
+
+    def settle_dotted(self, *, comma: bool) -> None:
+        """Once the decimal sign is known: texts such as 1.234.567 are numbers if it is a comma, else odd."""
+        if not self.dotted:
+            return
+        if comma:
+            self.forms.setdefault("grouped", next(iter(self.dotted.items())))
+            return
+        self.numbers -= self.dotted_cells
+        self.odd_cells += self.dotted_cells
+        self.odd = dict(sorted((self.odd | self.dotted).items(), key=lambda item: item[1]))
 
     def number_the_rows(self, *, index: bool) -> bool:
         """Whether the cells of a column without a name are the numbers from 0 or 1 on, each once, in any order.
@@ -96,6 +132,7 @@ class Survey:
         self.rows = 0
         self.seen: dict[str, Seen] = {}
         self.missing = tuple(reading.missing or ())
+        self.unmet = set(self.missing)  # words that the user named and that no cell has held yet
         self._lenient = Rules(reading.decimal or ".", reading.decimal is not None, self.missing)
 
     @cached_property
@@ -117,20 +154,38 @@ class Survey:
         for name in map(str, frame.columns):
             column = cells.plain(frame[name])
             seen = self.seen.setdefault(name, Seen())
+            seen.kept = name in (self.reading.categorical or ())
             kind = cells.kind_of(column)
             if kind is None:
                 continue
+            if self.unmet:
+                self.unmet -= cells.held(column, self.unmet)
+            kind = "category" if seen.kept else kind
             seen.kinds.add(kind)
             seen.wide |= column.dtype not in SMALL
             if kind == "text":
                 self._add_texts(seen, column)
             elif kind == "category":
                 self._add_categories(seen, cells.texts_of(column))
+            elif kind == "number" and seen.wide and not seen.rounded:
+                self._add_rounded(seen, column, cells.measured(column, kind, self._lenient).values)
             if name.startswith(NAMELESS) and kind in ("number", "text"):
                 seen.numbering.append(cells.numbers_in(column, self._lenient).values)
         self.rows += len(frame)
 
+    def finish(self) -> None:
+        """After the last chunk."""
+        for seen in self.seen.values():
+            seen.settle_dotted(comma=self.rules.decimal == ",")
+
+    def _add_rounded(self, seen: Seen, column: pd.Series, values: np.ndarray) -> None:
+        if seen.rounded is None and (found := cells.first_rounded(column, values)):
+            seen.rounded = (found[1], self.rows + found[0])
+
     def _add_categories(self, seen: Seen, texts: pd.Series) -> None:
+        if seen.kept:
+            words = texts[texts.isin(MISSING_WORDS - {*self.missing})]
+            seen.words.update(words)
         if len(seen.texts) <= MOST_CATEGORIES:
             seen.texts.update(text for text in texts.dropna().unique() if text.strip() not in self.missing)
 
@@ -140,17 +195,44 @@ class Survey:
         self._add_categories(seen, texts)
         numbers = ~np.isnan(read.values)
         seen.numbers += int(numbers.sum())
-        seen.odd_cells += int(read.odd.sum())
         seen.cells += int((numbers | read.odd).sum())
-        if len(seen.odd) <= MOST_CATEGORIES:
-            for row, text in texts[read.odd].drop_duplicates().items():
-                seen.odd.setdefault(text, self.rows + int(str(row)))
+        self._add_odd(seen, texts[read.odd])
+        self._add_rounded(seen, texts, read.values)
         words = texts[~numbers & ~read.odd].dropna()
         seen.words.update(word for word in words if word.strip() in MISSING_WORDS - {*self.missing})
         seen.named |= any(word.strip() in self.missing for word in words)
-        seen.padded |= not self.texts and bool(texts[numbers].str.match(r"-?0\d").any())
+        padded = texts[numbers][texts[numbers].str.match(r"-?0\d").astype(bool)]
+        seen.padded |= bool(len(padded))
+        self._add_form(seen, "padded", padded.head(1))
         fractions = np.isfinite(read.values) & (np.modf(read.values)[0] != 0)
         self._add_forms(seen, texts[read.written], texts[fractions & ~read.written])
+
+    def _add_odd(self, seen: Seen, odd: pd.Series) -> None:
+        """odd: cells that are neither numbers nor missing"""
+        if self.reading.decimal is None:
+            are_dotted = np.array([cells.is_dotted(text) for text in odd], bool)
+            dotted, odd = odd[are_dotted], odd[~are_dotted]
+            seen.numbers += len(dotted)  # until the decimal sign is known
+            seen.dotted_cells += len(dotted)
+            self._keep_first(seen.dotted, dotted)
+        else:
+            rules = Rules(OTHER[self.reading.decimal], strict=True)
+            found = odd[np.array([cells.parse(text, rules) is not None for text in odd], bool)]
+            seen.other_cells += len(found)
+            if len(found) and seen.other_sign is None:
+                seen.other_sign = (found.iloc[0], self.rows + int(str(found.index[0])))
+        seen.odd_cells += len(odd)
+        self._keep_first(seen.odd, odd)
+
+    def _keep_first(self, rows: dict[str, int], texts: pd.Series) -> None:
+        """The row where each text was first, of as many texts as there may be categories."""
+        if len(rows) <= MOST_CATEGORIES:
+            for row, text in texts.drop_duplicates().items():
+                rows.setdefault(text, self.rows + int(str(row)))
+
+    def _add_form(self, seen: Seen, form: str, texts: pd.Series) -> None:
+        for row, text in texts.items():
+            seen.forms.setdefault(form, (text, self.rows + int(str(row))))
 
     def _add_forms(self, seen: Seen, written: pd.Series, fractions: pd.Series) -> None:
         """written: numbers in need of a note, first of them first;  fractions: numbers with a decimal point"""
@@ -159,7 +241,8 @@ class Survey:
             for row, text in texts.items():
                 sign = cells.decimal_sign(text)
                 seen.signs.update([sign] if sign else [])
-                seen.forms.setdefault(_form(text, sign), (text, self.rows + int(str(row))))
+                if form := _form(text, sign):
+                    seen.forms.setdefault(form, (text, self.rows + int(str(row))))
 
     def kind(self, name: str) -> str:
         """number, date, duration, category, or why the column is left out."""
@@ -174,7 +257,7 @@ class Survey:
         if self._reads_as_numbers(seen):
             return "number"
         if seen.kinds <= {"text", "category"}:
-            return self._category(seen)
+            return self._category(seen, name)
         return next(iter(seen.kinds)) if len(seen.kinds) == 1 else f"it holds a {' and a '.join(sorted(seen.kinds))}"
 
     def _reads_as_numbers(self, seen: Seen) -> bool:
@@ -185,17 +268,22 @@ class Survey:
         """
         if not (seen.kinds <= {"text", "number"} and "text" in seen.kinds and seen.are_mostly_numbers()):
             return False
-        on_purpose = not (seen.odd or seen.words or seen.named or seen.forms.keys() - {"point", "either."})
-        return self.texts or not (seen.padded or (on_purpose and self._category(seen) == "category"))
+        plain = {"point", "either.", "padded"}
+        on_purpose = not (seen.odd or seen.words or seen.named or seen.forms.keys() - plain)
+        return self.texts or not (seen.padded or (on_purpose and self._category(seen, "") == "category"))
 
-    def _category(self, seen: Seen) -> str:
+    def _category(self, seen: Seen, name: str) -> str:
         if len(seen.texts) > MOST_CATEGORIES:
             return f"more than {MOST_CATEGORIES:,} different texts"
+        if seen.kept:
+            return "category" if seen.texts else ALL_MISSING
         many = len(seen.texts) > self.rows / 2 and self.rows > FEW_ROWS
+        if many and seen.have_other_sign():
+            return wrong_sign(seen, self.reading.decimal)
         if many and seen.are_mixed():
             return mixed(seen)
         if many:
-            return f"{len(seen.texts):,} different texts in {self.rows:,} rows name the rows"
+            return on_names(seen, self.rows, name)
         return "category" if seen.texts else ALL_MISSING
 
     def holds_numbers(self, name: str) -> bool:
@@ -210,13 +298,22 @@ class Survey:
         left_out: list[Finding] = []
         for name, seen in self.seen.items():
             kind = self.kind(name)
+            if seen.kept and kind != "category":
+                raise UserError(
+                    f"categorical: column {quoted(name)} cannot be kept as categories: {kind}; leave it out"
+                )
             if kind in NUMERIC:
                 used.append(Column(name))
             elif kind == "category":
                 used.append(Column(name, "category", tuple(sorted(seen.texts))))
             else:
-                left_out.append((kind, name, f"is left out: {kind}"))
+                left_out.append((kind.partition(";")[0], name, f"is left out: {kind}"))
         return tuple(used), (*grouped(left_out), *self.notes(used))
+
+    def never_held(self, elsewhere: Collection[str]) -> tuple[str, ...]:
+        """On words for a missing value that the user named and no cell holds.  elsewhere: those that labels hold"""
+        words = [word for word in self.missing if word in self.unmet and word not in elsewhere]
+        return (f"no cell holds {', '.join(map(quoted, words))}, which --missing names",) if words else ()
 
     def notes(self, columns: Iterable[Column]) -> tuple[str, ...]:
         """On how the cells of these columns are read."""
@@ -224,9 +321,9 @@ class Survey:
         for column in columns:
             seen = self.seen[column.name]
             on = (
-                on_category(seen, column.categories)
+                on_category(seen, column.categories, self.reading.decimal)
                 if column.kind == "category"
-                else on_numbers(seen, self.rules, typed=not self.texts)
+                else on_numbers(seen, self.rules, column.name, typed=not self.texts)
             )
             found += [(what, column.name, words) for what, words in on]
         return (*self._on_decimals([column.name for column in columns if column.kind == "number"]), *grouped(found))
@@ -248,14 +345,19 @@ def survey(chunks: Iterable[pd.DataFrame], *, texts: bool, reading: Reading = AS
     found = Survey(texts=texts, reading=reading, comma=comma)
     for frame in chunks:
         found.add(frame)
+    found.finish()
     return found
 
 
-def _form(text: str, sign: str | None) -> str:
-    """comma, point: a decimal sign beyond doubt;  "either," "either.": 1,234, 1.234;  percent;  grouped: the rest"""
+def _form(text: str, sign: str | None) -> str | None:
+    """comma, point: a decimal sign beyond doubt;  "either," "either.": 1,234, 1.234;  percent;  grouped: the rest
+
+    None for a number without any such sign, such as 1e-3.
+    """
     if text.rstrip().endswith("%"):
         return "percent"
     if sign is None:
-        return next((f"either{either}" for either in ",." if either in text), "grouped")
+        grouped = "grouped" if cells.has_groups(text) else None
+        return next((f"either{either}" for either in ",." if either in text), grouped)
     alone = text.count(sign) == 1 and len(set(text) & set(",.")) == 1
     return {",": "comma", ".": "point"}[sign] if alone else "grouped"

@@ -1,0 +1,145 @@
+"""Whether the first line of a CSV file names the columns, and what they are called.
+
+As pandas has it: a name that is there already gets a number, `a.1`, and where the first line is one cell shorter than
+the others, as R writes it, the first cell of each row names the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from salience.modalities.table.cells import MISSING_WORDS, Rules, parse
+from salience.modalities.table.survey import NAMELESS
+from salience.reading import AS_FOUND, Reading
+from salience.units import counted, printable
+
+ROWS = 200  # that are looked at
+SHOWN = 60  # characters of a line
+MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the columns are called.
+
+    names: of the columns, and of the one that names the rows;  there: whether the first line holds them
+    row_names: whether the first cell of each row names it
+    found: whether there is a header, where that was found out and a run has to know it;  notes: on what was found out
+    """
+
+    names: list[str]
+    there: bool
+    row_names: bool = False
+    found: Reading = AS_FOUND
+    notes: tuple[str, ...] = ()
+
+
+def find_header(rows: Sequence[Sequence[str]], first: str, above: Sequence[str], said: bool | None) -> Header:
+    """What the first row of a table is.
+
+    rows: the first ones of the file, cut into cells;  first: its first line;  above: cells of the comment above it
+    said: whether the user says that it is a header, None where the user says nothing
+    """
+    row_names = are_one_longer(rows)
+    below = [row[row_names:] for row in rows[1:]]
+    names_columns = is_header(rows[0], below)
+    there = names_columns if said is None else said
+    if not there and said is None and len(above) == len(rows[0]) > 1:
+        told = "the last line of comment names the columns; --no-header or --header say otherwise"
+        names, notes = _named(above)
+        return Header(names, False, notes=(told, *notes))
+    if not there:
+        names = [str(position) for position in range(len(rows[0]))]
+        found = Reading(header=False) if said is None else AS_FOUND
+        return Header(names, False, found=found, notes=_on_missing(rows[0], below, first, said))
+    names, notes = _named(rows[0])
+    if not row_names:
+        return Header(names, True, notes=notes)
+    told = (
+        f"the first line has one cell less than the rows, so the first cell of each row ('{_shown(rows[1][0])}') names "
+        "the row, and is no column; write a name before the others to make it one"
+    )
+    return Header([_free("row names", names), *names], True, True, notes=(told, *notes))
+
+
+def are_one_longer(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether all rows have one cell more than the first one, and not just a separator at their end."""
+    width = len(rows[0])
+    longer = len(rows) > 1 and width > 1 and all(len(row) == width + 1 for row in rows[1:])
+    return longer and any(row[-1].strip() for row in rows[1:])
+
+
+def is_header(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
+    """Whether a row names the columns: where a column holds numbers, its first cell is none.
+
+    Whole numbers that count on by one are names too, such as 0, 1, 2 and 2019, 2020, 2021. Where columns of numbers
+    have no name, a text that its own column does not hold is one.
+    """
+    numeric = [position for position in range(len(first)) if _holds_numbers(below, position)]
+    heads = [first[position].strip() for position in numeric if first[position].strip()]
+    if not numeric or any(not is_number(head) for head in heads):
+        return True
+    if not heads:
+        others = [position for position in range(len(first)) if position not in numeric and first[position].strip()]
+        return any(first[position] not in _cells(below, position) for position in others)
+    counting = [str(int(heads[0]) + step) for step in range(len(heads))] if heads[0].isdecimal() else None
+    return heads == counting and len(heads) > 1
+
+
+def is_number(cell: str) -> bool:
+    return parse(cell, Rules()) is not None
+
+
+def _holds_numbers(rows: Sequence[Sequence[str]], position: int) -> bool:
+    known = [cell for text in _cells(rows, position) if (cell := text.strip()) not in MISSING_WORDS]
+    return bool(known) and sum(map(is_number, known)) > len(known) / 2
+
+
+def _cells(rows: Sequence[Sequence[str]], position: int) -> list[str]:
+    return [row[position] for row in islice(rows, ROWS) if position < len(row)]
+
+
+def _on_missing(row: Sequence[str], below: Sequence[Sequence[str]], first: str, said: bool | None) -> tuple[str, ...]:
+    """On a first line that is a row, because nobody says otherwise, or although it looks like names."""
+    line = f"'{_shown(first)}'"
+    if said is None:
+        return (
+            f"the first line holds values ({line}) and is read as a row; the columns are named 0, 1, ...; "
+            "--header takes it as their names",
+        )
+    numeric = [position for position in range(len(row)) if _holds_numbers(below, position)]
+    if numeric and all(row[position].strip() and not is_number(row[position]) for position in numeric):
+        return (f"the first line ({line}) looks like names of columns, and is read as a row without a header",)
+    return ()
+
+
+def _named(cells: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """A name for each cell, all different, and a note on those that would not be."""
+    given = [" ".join(cell.split()) or f"{NAMELESS[0]}{position}" for position, cell in enumerate(cells)]
+    names: list[str] = []
+    renamed = []
+    for name in given:
+        if name in names:
+            renamed.append((name, _free(name, (*given, *names))))
+            name = renamed[-1][1]
+        names.append(name)
+    if not renamed:
+        return names, ()
+    shown = ", ".join(f"'{printable(new)}'" for _, new in renamed[:MOST_NAMED]) + ", ..." * (len(renamed) > MOST_NAMED)
+    columns = counted(len(renamed), "column")
+    return names, (f"{columns} with a name that is there already, such as '{_shown(renamed[0][0])}': now {shown}",)
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    """The name, with a number where it is taken."""
+    known, number, new = set(taken), 0, name
+    while new in known:
+        number += 1
+        new = f"{name}.{number}"
+    return new
+
+
+def _shown(text: str) -> str:
+    return printable(text.strip())[:SHOWN]
