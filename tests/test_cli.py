@@ -97,7 +97,10 @@ def test_options_may_come_before_the_source_and_with_equals_signs(fitted):
         ("data digits:test", "error: SOURCE: digits has no split 'test'"),
         ("views simclr digits --resolution 1.5", "--resolution: '1.5' is not a whole number"),
         ("views smclr digits", "error: METHOD: there is no method 'smclr'; did you mean simclr?"),
-        ("views simclr digits --views glyfs", "error: --views: 'glyfs' is not a policy; did you mean 'glyphs'?"),
+        (
+            "views simclr digits --views glyfs",
+            "error: --views: 'glyfs' is not a policy of image data; did you mean 'glyphs'?",
+        ),
         ("views simclr digits --out a.txt", "error: --out: a.txt is no picture"),
         ("methods smclr", "error: METHOD: there is no method 'smclr'; did you mean simclr?"),
         ("evaluate", "RUN: none given"),

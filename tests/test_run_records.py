@@ -21,6 +21,7 @@ from salience.evaluation.compare import compare
 from salience.evaluation.gallery import training_curves
 from salience.modalities import Spec
 from salience.modalities.image.spec import ImageSpec
+from salience.modalities.table.spec import Column, TableSpec
 from salience.representation import load
 from salience.run import Run, next_free
 from salience.run_metrics import read_numbers
@@ -341,7 +342,8 @@ def test_a_report_that_holds_garbage_is_named_by_compare(run: Path) -> None:
     ids=str,
 )
 def test_a_damaged_spec_is_refused(damage):
-    good = ImageSpec((1, 8, 8), "uint8", 0.0, 255.0, (0.5,), (0.2,)).to_dict()
+    images = ImageSpec((1, 8, 8), "uint8", 0.0, 255.0, (0.5,), (0.2,))
+    good = (TableSpec((1,), "float32", columns=(Column("a"),)) if "columns" in damage else images).to_dict()
     assert Spec.from_dict(good).to_dict() == good
     with pytest.raises((ValueError, TypeError)):
         Spec.from_dict({**good, **damage})

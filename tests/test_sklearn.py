@@ -318,7 +318,7 @@ def test_images_of_other_values_than_learnt_are_refused(images):
         (RepresentationLearner("pca", options=3), "options: 3 is no dictionary"),
         (RepresentationLearner("pca", epochs=3), "closed form"),
         (RepresentationLearner("simclr", batch_size=41), "more than the data has"),
-        (RepresentationLearner("simclr", views="glyphs"), "do not fit table data"),
+        (RepresentationLearner("simclr", views="glyphs"), "is not a policy of table data"),
         (RepresentationLearner("simclr", random_state="seven"), "seven"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

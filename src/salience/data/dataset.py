@@ -49,6 +49,7 @@ class Dataset:
     notes: what was decided on the way, in plain words
     fingerprint: of the stored items; equal data, equal fingerprint
     rows: [n] int64, which of the stored items these are; None where all, in order
+    splits: names of all splits of the source, where it has several
     reading: how the source was read, as far as the user said, or new data are to be read alike
     """
 
@@ -65,6 +66,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     rows: np.ndarray | None = None
     reading: Reading = AS_FOUND
+    splits: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.stored if self.rows is None else self.rows)

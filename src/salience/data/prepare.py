@@ -71,6 +71,7 @@ def _dataset(source: Source, found: Found, built: Built, x: Stored) -> Dataset:
         bad=tuple(BadItem(ids[row], reason) for row, reason in built.bad),
         groups=found.groups if kept is None else groups,
         notes=found.notes + built.notes,
+        splits=source.splits or found.splits,
         reading=built.reading.over(found.reading),
     )
 
@@ -94,6 +95,7 @@ def _write(folder: Path, source: Source, found: Found, built: Built) -> None:
         "classes": dataset.classes,
         "bad": [[item.id, item.reason] for item in dataset.bad],
         "notes": dataset.notes,
+        "splits": dataset.splits,
         "reading": dataset.reading.to_dict(),
         "fingerprint": dataset.fingerprint,
     }
@@ -158,6 +160,7 @@ def _assemble(place: Path, source: Source, manifest: dict[str, Any]) -> Dataset:
         bad=tuple(BadItem(*item) for item in manifest["bad"]),
         groups=field("groups", rows),
         notes=tuple(manifest["notes"]),
+        splits=source.splits or tuple(manifest.get("splits", ())),
         reading=Reading(**manifest.get("reading", {})),  # what was prepared before has none
     )
 

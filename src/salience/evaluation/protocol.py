@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from salience.data import Dataset
+from salience.data.sources.query import VALIDATION
 from salience.data.target import Target
 from salience.errors import Note, UserError, naming, noting_failure
 from salience.evaluation import baselines, gallery
 from salience.evaluation.codes import codes_told
 from salience.evaluation.diagnosis import Diagnosis, diagnose_run
+from salience.evaluation.few_label import note_draws
 from salience.evaluation.geometry import alignment
 from salience.evaluation.intervals import Metric
 from salience.evaluation.limits import MOST_PROJECTED, note_limits
@@ -38,6 +40,7 @@ from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, load
 from salience.run import Run
+from salience.source_names import TRAIN, without_split
 from salience.units import counted
 
 T = TypeVar("T")
@@ -61,7 +64,8 @@ def evaluate(
     """Measures what a representation knows, beside raw input, PCA and its own encoder untrained.
 
     run: a Representation or a run folder
-    on: anything `open_data` takes, or a Dataset; without `test` a fifth of it is held out (stratified, seed 0)
+    on: anything `open_data` takes, or a Dataset. Without `test` its own test split judges, where it has one; else a
+        fifth of it is held out (stratified, seed 0)
     test: held-out data, whose classes match by name
     labels: the column that holds the labels, in a table; by default the one the run was told of
     target: what labels are predicted as: "classification", or "regression" for numbers (R² of ridge regression). By
@@ -76,11 +80,13 @@ def evaluate(
     with naming("on", "source"):
         data = open_for(rep, on, labels, reading)
     with naming("test", "source"):
-        held = None if test is None else open_for(rep, test, labels, reading)
+        held = own_test_split(rep, on, data, labels, reading) if test is None else open_for(rep, test, labels, reading)
     rows = choose_rows(data, held, target)
-    judged, source = (data, on) if held is None else (held, test)
+    judged, source = (data, on) if held is None else (held, on if test is None else test)
     seen = seen_in_training(rep.trained_on, judged, source, bool(rep.config.get("use_labels")))
     notes = [*dict.fromkeys(data.notes + judged.notes), *rows.notes]
+    if held is not None and test is None:
+        notes.append(f"judged by the {held.split} split that {data.name} brings; give --test for other rows")
     notes += seen or shared_rows(rep.trained_on, rows, rep.open_trained)
     watched = health_of(rep), cost_of(rep)
     with progress_bar((1 + len(BASELINES)) * STAGES, "evaluate", progress, unit="steps", scale=False) as bar:
@@ -91,6 +97,8 @@ def evaluate(
 
         found = measure_all(rep, rows, say)
     notes += note_baselines(rep, found)
+    if rows.train is not None and rows.target == "classification":
+        notes += note_draws(labels_of(rows.train))
     notes += [*note_limits(rows, told="codes" in found["representation"][0].measures), *note_unfinished(rep)]
     report = make_report(rep, rows, found, notes, watched)
     if write and rep.run is not None:
@@ -100,18 +108,37 @@ def evaluate(
     return report
 
 
-def open_for(rep: Representation, source: Any, labels: str | None, reading: Reading = AS_FOUND) -> Dataset:
+def own_test_split(
+    rep: Representation, source: Any, data: Dataset, labels: str | None, reading: Reading
+) -> Dataset | None:
+    """The test split, else the validation split, that a source brings beside its training split; None without labels.
+
+    data: the source, opened
+    """
+    if data.split != TRAIN or isinstance(source, Dataset):
+        return None
+    split = next((one for one in ("test", *VALIDATION) if one in data.splits), None)
+    if split is None:
+        return None
+    named = without_split(str(source))[0] if isinstance(source, str | Path) else source
+    held = open_for(rep, named, labels, reading, split=split)
+    return held if (labels_of(held) >= 0).any() or data.labels is None else None
+
+
+def open_for(
+    rep: Representation, source: Any, labels: str | None, reading: Reading = AS_FOUND, *, split: str | None = None
+) -> Dataset:
     """The source as the run expects it, with the labels of the column named, or of the one the run was told of."""
     if isinstance(source, Dataset):
         return rep.open(source)
     if labels is not None:
         if labels in rep.spec.modality.columns(rep.spec):
             raise UserError(f"labels: the run was fitted to column '{labels}'; name another, or fit without it")
-        return rep.open(source, labels=labels, reading=reading)
+        return rep.open(source, labels=labels, reading=reading, split=split)
     try:
-        return rep.open(source, labels=rep.config.get("labels"), reading=reading)
+        return rep.open(source, labels=rep.config.get("labels"), reading=reading, split=split)
     except UserError:  # a table without the column of the run's labels is unlabelled, and measured as such
-        return rep.open(source, reading=reading)
+        return rep.open(source, reading=reading, split=split)
 
 
 def note_unfinished(rep: Representation) -> list[str]:

@@ -137,7 +137,7 @@ def _policy_of(name: str, spec: Spec) -> Policy:
         near = difflib.get_close_matches(name, modality.policies, n=1)
         hint = f"did you mean {near[0]!r}? " if near else f"take {default_policy(spec)[0]!r}, or another: "
         raise UserError(
-            f"views: {name!r} is no policy for {modality.name} data; "
+            f"views: {name!r} is not a policy of {modality.name} data; "
             f"{hint}there are {', '.join([*modality.policies, *ANY])}"
         )
     modality.refuse_policy(name, spec)

@@ -72,7 +72,8 @@ def npz(path: Path, query: Query) -> Source:
         return found_array(x, query, y)
 
     mark = mark_of([mark_of_files([path]), side_mark(query)])
-    return Source(path.stem, split, read, mark, str(path.resolve()))
+    several = tuple(splits) if len(splits) > 1 else ()
+    return Source(path.stem, split, read, mark, str(path.resolve()), several)
 
 
 def values_for(given: Any, count: int, argument: str) -> np.ndarray | pd.Series | None:

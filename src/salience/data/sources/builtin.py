@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ CIFAR_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd
 CIFAR_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
+BOTH = ("train", "test")
 CIFAR_PARTS = {"train": tuple(f"data_batch_{part}.bin" for part in range(1, 6)), "test": ("test_batch.bin",)}
 
 
@@ -55,7 +57,7 @@ def digits(query: Query) -> Source:
 
 def fashion_mnist(query: Query, url: str = FASHION_URL, installed: Path = DEBIAN) -> Source:
     """70,000 grey pictures of clothes, 28x28. `installed` is used where it exists, else `url`."""
-    split = choose_split(query.split, ["train", "test"], "fashion-mnist")
+    split = choose_split(query.split, BOTH, "fashion-mnist")
     no_labels(query, "fashion-mnist")
     prefix = "train" if split == "train" else "t10k"
     files = [f"{prefix}-images-idx3-ubyte.gz", f"{prefix}-labels-idx1-ubyte.gz"]
@@ -64,12 +66,13 @@ def fashion_mnist(query: Query, url: str = FASHION_URL, installed: Path = DEBIAN
         folder = query.cache / "downloads" / "fashion-mnist"
         for name in files:
             fetch(f"{url}/{name}", folder / name, FASHION_SHA256[name], progress=query.progress)
-    return idx.source_of(folder / files[0], "fashion-mnist", split, query, classes=FASHION_CLASSES, views="grey")
+    source = idx.source_of(folder / files[0], "fashion-mnist", split, query, classes=FASHION_CLASSES, views="grey")
+    return replace(source, splits=BOTH)
 
 
 def cifar10(query: Query, url: str = CIFAR_URL, sha256: str = CIFAR_SHA256) -> Source:
     """60,000 small photographs, 32x32. Downloaded once, 162 MB."""
-    split = choose_split(query.split, ["train", "test"], "cifar10")
+    split = choose_split(query.split, BOTH, "cifar10")
     no_labels(query, "cifar10")
     path = query.cache / "downloads" / CIFAR_FILE
 
@@ -79,7 +82,7 @@ def cifar10(query: Query, url: str = CIFAR_URL, sha256: str = CIFAR_SHA256) -> S
         images = records[:, 1:].reshape(-1, 3, 32, 32)
         return Found(images, None, records[:, 0].astype(np.int64), CIFAR_CLASSES, views="natural")
 
-    return Source("cifar10", split, read, mark_of([sha256]), "cifar10")
+    return Source("cifar10", split, read, mark_of([sha256]), "cifar10", BOTH)
 
 
 def _members(archive: Path, names: tuple[str, ...]) -> list[np.ndarray]:

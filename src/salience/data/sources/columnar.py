@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pandas.api.extensions import ExtensionDtype
 
 from salience.data.sources.columnar_process import Reader
 from salience.data.sources.query import Query, choose_split, split_of
+from salience.data.sources.split_column import split_asked
 from salience.data.sources.tabular import BATCH_ROWS, CHUNK_ROWS, Table, from_file, image_column, one_line
 from salience.errors import UserError
 from salience.fields.source import Source, mark_of_files
@@ -33,15 +35,18 @@ NULLABLE: dict[str, ExtensionDtype] = {
 
 def parquet(path: Path, query: Query) -> Source:
     """A Parquet file."""
-    choose_split(query.split, ["train"], str(path))
-    return parquet_files([path], path.stem, "train", query)
+    return parquet_files([path], path.stem, split_asked(query), query)
 
 
 def arrow(path: Path, query: Query) -> Source:
     """An Arrow file or stream, or a Feather file."""
-    choose_split(query.split, ["train"], str(path))
     return from_file(
-        path.stem, "train", str(path.resolve()), mark_of_files([path]), lambda: _table([path], "arrow"), query
+        path.stem,
+        split_asked(query),
+        str(path.resolve()),
+        mark_of_files([path]),
+        lambda: _table([path], "arrow"),
+        query,
     )
 
 
@@ -49,7 +54,8 @@ def parquet_folder(path: Path, query: Query) -> Source:
     """A folder of Parquet files named by split, such as train-00000-of-00002.parquet; others are all train."""
     splits = _parquet_splits(path)
     split = choose_split(query.split, splits, str(path))
-    return parquet_files(splits[split], path.resolve().name, split, query)
+    source = parquet_files(splits[split], path.resolve().name, split, replace(query, split=None))
+    return replace(source, splits=tuple(splits) if len(splits) > 1 else ())
 
 
 def parquet_files(paths: Sequence[Path], name: str, split: str, query: Query) -> Source:

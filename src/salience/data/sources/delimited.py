@@ -12,7 +12,8 @@ from typing import TextIO, cast
 import pandas as pd
 
 from salience.data.sources.dialect import COMMENT, SPACE, Dialect, find_dialect, numbered
-from salience.data.sources.query import Query, choose_split
+from salience.data.sources.query import Query
+from salience.data.sources.split_column import split_asked
 from salience.data.sources.tabular import CHUNK_ROWS, Table, from_file, one_line
 from salience.errors import UserError
 from salience.fields.source import Source, mark_of_files
@@ -25,9 +26,8 @@ EMPTY = [" " * count for count in range(33)]  # cells that hold blanks alone are
 
 def csv(path: Path, query: Query) -> Source:
     """A CSV or TSV file."""
-    choose_split(query.split, ["train"], str(path))
     location, mark = str(path.resolve()), mark_of_files([path])
-    return from_file(path.stem, "train", location, mark, lambda: _csv_table(path, query.reading), query)
+    return from_file(path.stem, split_asked(query), location, mark, lambda: _csv_table(path, query.reading), query)
 
 
 def _csv_table(path: Path, reading: Reading) -> Table:

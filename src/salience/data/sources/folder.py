@@ -39,6 +39,7 @@ def images(path: Path, query: Query) -> Source:
         lambda: _found(layout, listing, query),
         mark_of([*listing.paths, *listing.marks, *layout.classes, *layout.notes, *asked]),
         f"{layout.root.resolve()} labels {query.labels} groups {query.groups} {query.reading}",
+        layout.splits,
     )
 
 

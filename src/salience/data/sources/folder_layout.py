@@ -26,7 +26,7 @@ class Layout:
     split: its name
     classes: names of the class folders of all splits, so that a label means the same in each; empty where none are
     inside: where in `root` the class folders lie, "" or "photos/"
-    notes: what was found, and how to say otherwise
+    notes: what was found, and how to say otherwise;  splits: names of all splits, where there are several
     """
 
     root: Path
@@ -34,6 +34,7 @@ class Layout:
     classes: tuple[str, ...] = ()
     inside: str = ""
     notes: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
 
     def class_of(self, path: str) -> str | None:
         """The class folder that a path relative to `root` lies in."""
@@ -103,7 +104,7 @@ def _of_split(top: Path, splits: dict[str, str], names: list[str], query: Query)
     classes = sorted({name for holder in holders.values() for name in folders_with_images(holder)})
     root, holder = top / splits[split], holders[split]
     inside = "" if holder == root else f"{holder.relative_to(root).as_posix()}/"
-    layout = Layout(root, split, tuple(classes), inside)
+    layout = Layout(root, split, tuple(classes), inside, splits=tuple(splits) if len(splits) > 1 else ())
     shown = ", ".join(name if name == folder else f"{name} ({printable(folder)})" for name, folder in splits.items())
     notes = [f"folders are read as splits: {shown}; this is {split}; for other readings: --folders classes or flat"]
     if others := [name for name in names if name not in splits.values()]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -20,7 +21,7 @@ def dataset(data: Any, query: Query) -> Source:
     kind = type(data).__name__
     if kind == "DatasetDict":
         split = choose_split(query.split, data.keys(), "the DatasetDict")
-        return _source(data[split], "dataset", split, query)
+        return replace(_source(data[split], "dataset", split, query), splits=tuple(data))
     if kind != "Dataset":
         raise UserError(f"source: a Hugging Face {kind} is not read; give a Dataset (load it without streaming)")
     split = str(data.split or "train")
@@ -44,7 +45,7 @@ def named(name: str, query: Query) -> Source:
     except Exception as error:  # the library raises its own and many others' errors for what it cannot reach
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"source: hf://{name} cannot be opened: {reason}; check the name and the network") from error
-    return _source(data, parts[1], split, query)
+    return replace(_source(data, parts[1], split, query), splits=tuple(there))
 
 
 def _library() -> Any:
@@ -75,4 +76,6 @@ def _source(data: Any, name: str, split: str, query: Query) -> Source:
     )
     options = [split, query.labels, query.groups, query.reading]
     mark = mark_of([data._fingerprint, CELLS, *options])
-    return Source(name, split, lambda: found_in(table, query), mark, mark_of([name, *options]))
+    return Source(
+        name, split, lambda: found_in(table, replace(query, split=None), name), mark, mark_of([name, *options])
+    )

@@ -8,6 +8,7 @@ import os
 import re
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -52,7 +53,7 @@ def folder(path: Path, query: Query) -> Source:
     """A folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-..., gzipped or not."""
     splits = _splits(path)
     split = choose_split(query.split, splits, str(path))
-    return source_of(splits[split], path.resolve().name, split, query)
+    return replace(source_of(splits[split], path.resolve().name, split, query), splits=tuple(splits))
 
 
 def file(path: Path, query: Query) -> Source:

@@ -17,7 +17,8 @@ import pandas as pd
 from salience.data.labels import encode_groups, encode_known, labelled
 from salience.data.sources.arrays import values_for
 from salience.data.sources.binary_texts import with_texts
-from salience.data.sources.query import Query, choose_split
+from salience.data.sources.query import Query
+from salience.data.sources.split_column import rows_of_split, split_asked
 from salience.errors import UserError
 from salience.fields.content import Encoded, Found, Frames
 from salience.fields.source import Source, mark_of
@@ -71,23 +72,26 @@ def frame(data: Any, query: Query) -> Source:
     """A DataFrame in memory."""
     if not isinstance(data, pd.DataFrame):
         raise UserError(f"source: a pandas {type(data).__name__} is not read; give a DataFrame")
-    choose_split(query.split, ["train"], "a DataFrame")
-    return Source("dataframe", "train", lambda: found_in(_frame_table(data), query))
+    return Source("dataframe", split_asked(query), lambda: found_in(_frame_table(data), query, "a DataFrame"))
 
 
 def from_file(name: str, split: str, location: str, mark: str, table: Callable[[], Table], query: Query) -> Source:
     def read() -> Found:
-        return found_in(table(), query)
+        return found_in(table(), query, name)
 
     options = f"cells {CELLS} labels {_short(query.labels)} groups {_short(query.groups)} {query.reading}"
     return Source(name, split, read, mark_of([mark, options]), f"{location} {options}")
 
 
-def found_in(table: Table, query: Query) -> Found:
-    """Images or rows of a table, with the label and group columns taken out."""
+def found_in(table: Table, query: Query, name: str) -> Found:
+    """Images or rows of a table, with the columns of labels, groups and splits taken out.
+
+    name: of the source, for errors
+    """
     if repeated := [name for name, count in Counter(table.names).items() if count > 1]:
         raise UserError(f"source: more than one column is named '{min(repeated)}'; name them apart")
-    table = with_texts(table)
+    chosen = rows_of_split(with_texts(table), query, name)
+    table = chosen.table
     label = _label_column(table, query)
     group = _column(table, query.groups, "groups") if isinstance(query.groups, str) else None
     labels, classes, notes = _labels(table, label, query)
@@ -102,7 +106,9 @@ def found_in(table: Table, query: Query) -> Found:
         if others := [name for name in table.names if name not in (label, group, table.image)]:
             shown = ", ".join(map(printable, others[:5])) + (", ..." if len(others) > 5 else "")
             notes += (f"the items are the images in column '{printable(table.image)}'; left out: {shown}",)
-        return Found(Encoded(rows, chunks), None, labels, classes, groups, notes=table.notes + notes)
+        return Found(
+            Encoded(rows, chunks), chosen.ids, labels, classes, groups, notes=table.notes + notes, splits=chosen.splits
+        )
     names = [name for name in table.names if name not in (label, group)]
     if was_index := [name for name in names if name in table.index]:
         notes += (f"column '{was_index[0]}' is left out: it was the index of the DataFrame that was saved",)
@@ -112,7 +118,10 @@ def found_in(table: Table, query: Query) -> Found:
         lambda: table.frames(names), table.texts, query.reading, table.comma, _held(table, taken, query),
         table.late_notes,
     )  # fmt: skip
-    return Found(content, None, labels, classes, groups, notes=table.notes + notes, reading=table.found)
+    return Found(
+        content, chosen.ids, labels, classes, groups, notes=table.notes + notes, reading=table.found,
+        splits=chosen.splits,
+    )  # fmt: skip
 
 
 def _label_column(table: Table, query: Query) -> str | None:

@@ -1,0 +1,81 @@
+"""A column of a table that says which split each row belongs to: train, val, test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from salience.data.sources.query import Query, choose_split, split_of
+from salience.fields.ids import Ids
+from salience.units import printable
+
+if TYPE_CHECKING:
+    from salience.data.sources.tabular import Table
+
+NAME = "split"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The rows of one split.
+
+    table: with these rows alone, and without the column;  ids: their row numbers in the source, None where all are read
+    splits: names of all splits there are
+    """
+
+    table: Table
+    ids: Ids | None = None
+    splits: tuple[str, ...] = ()
+
+
+def split_asked(query: Query) -> str:
+    """The usual name of the split that was asked for, train by default."""
+    return split_of(query.split or "train") or query.split or "train"
+
+
+def rows_of_split(table: Table, query: Query, name: str) -> Chosen:
+    """The rows of the split that was asked for, by default train, where a column named split tells them.
+
+    A column that holds other values than names of splits, or that the user names as labels, groups or categorical, is
+    a column as any other. Raises UserError where there is no such split.
+    """
+    column = next((one for one in table.names if one.lower() == NAME), None)
+    named = (query.labels, query.groups, *(query.reading.categorical or ()))
+    if column is None or any(isinstance(one, str) and one == column for one in named):
+        choose_split(query.split, ["train"], name)
+        return Chosen(table)
+    values = pd.concat([chunk[column] for chunk in table.frames([column])], ignore_index=True)
+    of_row = values.map(lambda value: split_of(str(value).strip()), na_action="ignore")
+    if of_row.isna().any() or not len(of_row):
+        choose_split(query.split, ["train"], name)
+        return Chosen(table)
+    there = list(dict.fromkeys(of_row))
+    split = choose_split(query.split, there, name)
+    kept = (of_row == split).to_numpy()
+    rows, others = np.flatnonzero(kept), [one for one in there if one != split]
+    elsewhere = f"; {printable(name)}:{others[0]} reads others" if others else ""
+    note = (
+        f"column '{printable(column)}' names splits ({', '.join(there)}): the {len(rows):,} rows of {split} are read"
+        f"{elsewhere}; --categorical {printable(column)} reads all rows, and it as a column"
+    )
+    names = [one for one in table.names if one != column]
+    chosen = replace(table, names=names, frames=_Rows(table, kept).frames, notes=(*table.notes, note))
+    return Chosen(chosen, Ids.of([str(row) for row in rows]), tuple(there) if others else ())
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """kept: [all rows] bool"""
+
+    table: Table
+    kept: np.ndarray
+
+    def frames(self, columns: list[str]) -> Iterator[pd.DataFrame]:
+        start = 0
+        for chunk in self.table.frames(columns):
+            yield chunk[self.kept[start : start + len(chunk)]]
+            start += len(chunk)
