@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,7 @@ class Dataset:
     notes: what was decided on the way, in plain words
     fingerprint: of the stored items; equal data, equal fingerprint
     rows: [n] int64, which of the stored items these are; None where all, in order
+    tasks: name -> [n] int64, further labels, -1 where unknown, as of sources that were joined
     splits: names of all splits of the source, where it has several
     reading: how the source was read, as far as the user said, or new data are to be read alike
     """
@@ -67,6 +68,7 @@ class Dataset:
     rows: np.ndarray | None = None
     reading: Reading = AS_FOUND
     splits: tuple[str, ...] = ()
+    tasks: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.stored if self.rows is None else self.rows)
@@ -101,7 +103,8 @@ class Dataset:
         """The items of these rows [b], in this order."""
         rows = np.asarray(rows, dtype=np.int64)
         x, mask = self.spec.modality.collate(self._plain, rows if self.rows is None else self.rows[rows], self.spec)
-        y = {} if self.labels is None else {"label": torch.from_numpy(self.labels[rows])}
+        labels = ({} if self.labels is None else {"label": self.labels}) | dict(self.tasks)
+        y = {task: torch.from_numpy(known[rows]) for task, known in labels.items()}
         seen = None if mask is None else torch.from_numpy(mask)
         return Batch(_tensors(x), torch.from_numpy(rows.copy()), y, seen)
 
@@ -127,6 +130,7 @@ class Dataset:
             self,
             labels=None if self.labels is None else self.labels[rows],
             groups=None if self.groups is None else self.groups[rows],
+            tasks={task: known[rows] for task, known in self.tasks.items()},
             ids=ids,
             rows=rows if self.rows is None else self.rows[rows],
             fingerprint=self._fingerprint_of(rows),

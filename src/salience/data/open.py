@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from salience.data.cache import cache_folder
 from salience.data.dataset import Dataset
+from salience.data.join import join
 from salience.data.prepare import prepare
 from salience.data.sources import find_source, refuse_unused
 from salience.data.sources.query import Query
-from salience.errors import UserError
+from salience.errors import UserError, naming
 from salience.fields.built import Options
 from salience.modalities import Spec
 from salience.reading import AS_FOUND, DEFAULT_ASPECT, Reading
@@ -42,6 +44,7 @@ def open_data(
     source: a built-in name (digits, fashion-mnist, cifar10); a folder of images, flat or one folder per class; a file
         (.npy .npz .parquet .csv .arrow .feather, IDX, one image); hf://owner/name; an array or tensor [n h w],
         [n c h w], [n h w c] or [n columns]; a DataFrame; a Hugging Face Dataset. SOURCE:split names a split.
+        Several sources by name, {"image": ..., "text": ...}, are joined by id or row by row.
     split: "train", "test", ...; by default what the source says, else train
     resolution: height and width to store images at; by default theirs if equal and small, else near the median
     labels: the label column's name; for arrays also the labels themselves [n], or a .npy file of them; for a folder
@@ -54,6 +57,20 @@ def open_data(
     progress: show a bar on a terminal, and say what was left out
     Raises UserError where nothing is there, nothing can be read, or it does not fit.
     """
+    if isinstance(source, Mapping):
+        return _joined(
+            source,
+            spec,
+            {
+                "split": split,
+                "resolution": resolution,
+                "labels": labels,
+                "groups": groups,
+                "reading": reading,
+                "cache": cache,
+                "progress": progress,
+            },
+        )
     if isinstance(source, Dataset):
         raise UserError("source: this is an opened Dataset already; use it as it is")
     if resolution is not None:
@@ -69,6 +86,17 @@ def open_data(
     if progress and dataset.bad:
         print(bad_items(dataset), file=sys.stderr)
     return dataset
+
+
+def _joined(sources: Mapping[str, Any], spec: Any, options: dict[str, Any]) -> Dataset:
+    """Labels and groups are those of the first source; others bring their own, if any."""
+    specs = dict(spec.parts) if spec is not None else {}
+    opened = {}
+    for number, (name, source) in enumerate(sources.items()):
+        own = options if number == 0 else {**options, "labels": None, "groups": None, "split": None}
+        with naming(name, "source"):
+            opened[name] = source if isinstance(source, Dataset) else open_data(source, spec=specs.get(name), **own)
+    return join(opened)
 
 
 def bad_items(dataset: Dataset | Originals) -> str:

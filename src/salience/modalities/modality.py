@@ -415,7 +415,7 @@ class Modality(ABC, Generic[S]):
         return f"<{self.name}>"
 
 
-_BUILT_IN = {"image": "salience.modalities.image", "table": "salience.modalities.table"}
+_BUILT_IN = {name: f"salience.modalities.{name}" for name in ("image", "table", "joined")}
 _added: dict[str, Modality[Any]] = {}
 
 
