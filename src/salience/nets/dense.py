@@ -11,7 +11,7 @@ from salience.nets.encoder import Encoder, mlp
 from salience.nets.inputs import input_width, make_input
 
 if TYPE_CHECKING:
-    from salience.modalities import Spec
+    from salience.modalities.spec import Spec
 
 _PLAIN_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 

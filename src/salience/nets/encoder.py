@@ -13,7 +13,7 @@ from salience.batch import Batch
 from salience.nets.inputs import Input
 
 if TYPE_CHECKING:
-    from salience.modalities import Spec
+    from salience.modalities.spec import Spec
 
 # Pixels a side of a local crop: smaller ones shrink to a single pixel before a network's last stride, where bf16
 # convolutions of torch 2.14 on CPUs leave weight gradients in memory that nobody has written.
