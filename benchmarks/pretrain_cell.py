@@ -36,7 +36,7 @@ from salience.evaluation.knn import knn_scores
 from salience.evaluation.latent import active_units, bound, mutual_information, posteriors
 from salience.evaluation.measure import Task, measure
 from salience.methods import method_class
-from salience.methods.base import Context, Method, Plan
+from salience.methods.contract import Context, Method, Plan
 from salience.methods.generative.vae import drawn
 from salience.training.cost import step_flops
 from salience.training.engine import quiet

@@ -15,7 +15,7 @@ from torch import Tensor
 from salience.batch import Batch, Progress
 from salience.data import Dataset
 from salience.methods import Context
-from salience.methods.base import Plan
+from salience.methods.contract import Plan
 from salience.methods.contrastive import dino
 from salience.methods.contrastive.dino import DINO, dino_loss
 from salience.methods.contrastive.swav import SwAV

@@ -378,7 +378,7 @@ def test_a_data_set_of_another_width_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_rises_and_ends_at_zero() -> None:
-    from salience.methods.base import warm_up_cosine
+    from salience.methods.schedules import warm_up_cosine
 
     factors = [warm_up_cosine(step, 100) for step in range(101)]
     assert factors[:10] == pytest.approx([k / 10 for k in range(1, 11)])

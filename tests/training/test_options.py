@@ -16,8 +16,9 @@ from salience.batch import Batch, Progress
 from salience.data import open_data, permute
 from salience.errors import Note, UserError
 from salience.methods.autoencoders.autoencoder import Autoencoder
-from salience.methods.base import Plan, warm_up_cosine
+from salience.methods.contract import Plan
 from salience.methods.contrastive.simclr import SimCLR
+from salience.methods.schedules import warm_up_cosine
 from salience.representation import Representation, load
 from salience.run import Run
 from salience.training import checkpoints, engine, fit, resume

@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 
 from salience import catalogue
-from salience.methods.base import ClosedForm, Context, Method
+from salience.methods.closed_form import ClosedForm
+from salience.methods.contract import Context, Method
 
 
 def method_class(name: str) -> type[Method] | type[ClosedForm]:

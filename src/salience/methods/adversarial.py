@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
 from salience.errors import UserError
-from salience.methods.base import Method
+from salience.methods.contract import Method
 from salience.nets import Encoder
 
 

@@ -24,7 +24,7 @@ from salience.data import Dataset
 from salience.errors import MissingPackage, UserError
 from salience.files import remove_leftovers
 from salience.methods import Method
-from salience.methods.base import Plan
+from salience.methods.contract import Plan
 from salience.run import Run
 from salience.training import machine
 from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Interrupted, Owner

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from salience.batch import Batch
 from salience.catalogue import AUTO
-from salience.methods.base import full_precision
+from salience.methods.precision import full_precision
 from salience.modalities import Spec
 from salience.nets import Input, input_width
 

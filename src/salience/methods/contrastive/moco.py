@@ -30,7 +30,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from salience.batch import Batch, Progress
 from salience.distributed import average_, gather, rank_and_world
 from salience.errors import UserError
-from salience.methods.base import Auto, Context, Method, full_precision, settled
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
 from salience.nets import Encoder, distance, follow, teacher_of
 from salience.views import Views
 from salience.views.random import Keys

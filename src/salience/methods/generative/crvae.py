@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
 from salience.distributed import gather
-from salience.methods.base import Auto, Context, Method, settled
+from salience.methods.contract import Auto, Context, Method, settled
 from salience.methods.contrastive.moco import enqueue, moco_loss, queue_for
 from salience.methods.generative._codes import code_width, decoder_for, with_likelihood, withheld_by
 from salience.methods.generative.vae import (

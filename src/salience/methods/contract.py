@@ -1,4 +1,4 @@
-"""The contract of a method: a loss over batches, or a closed form over rows; both embed.
+"""The contract of a method that learns from batches: a loss, and what embeds.
 
 A concrete method is final, lives in one file, and keeps every hyper-parameter of its constructor as an attribute of the
 same name. What else it can do is said by the methods it defines (unit scale: images on [0, 1], tables standardised):
@@ -10,30 +10,24 @@ same name. What else it can do is said by the methods it defines (unit scale: im
 
 from __future__ import annotations
 
-import functools
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 import lightning as L
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from salience.batch import Batch, Progress
 from salience.catalogue import AUTO
 from salience.methods.adamw import AdamW
+from salience.methods.schedules import warm_up_cosine
 from salience.modalities import Spec
 from salience.nets import Encoder, Input, input_width, make_encoder, make_input
 from salience.views import Views, default_policy, make_views
 
-P = ParamSpec("P")
-R = TypeVar("R")
-HALF = (torch.float16, torch.bfloat16)
 Auto: Any = AUTO  # the default of a hyper-parameter that `build` finds from the data and what else is chosen
-WARM_UP = 0.1  # share of the steps over which the learning rate rises
 
 
 @dataclass(frozen=True)
@@ -247,78 +241,6 @@ class Method(L.LightningModule, ABC):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-class RowReader(Protocol):
-    """Passes over the rows of a data set, as a closed form needs them: flat, on the unit scale."""
-
-    rows: int
-    width: int
-
-    def chunks(self) -> Iterator[np.ndarray]:
-        """[m width] each, in order; a new pass every time."""
-
-    def everything(self) -> np.ndarray | None:
-        """[rows width] at once, None where that would not fit in memory."""
-
-    def sample(self, count: int, seed: int) -> np.ndarray:
-        """[min(count, rows) width]: rows drawn at random, each at most once."""
-
-
-class ClosedForm(nn.Module, ABC):
-    """Is solved over rows, in a few passes. What it learns are buffers, allocated by its constructor."""
-
-    needs: ClassVar[tuple[str, ...]] = ()
-
-    input: Input
-
-    def __init__(self, input: Input):
-        super().__init__()
-        self.input = input
-        self.row_width = input_width(input.spec)
-        self.row_dtype = torch.float64 if input.spec.modality.precise(input.spec) else torch.float32
-
-    @classmethod
-    @abstractmethod
-    def build(cls, context: Context, **options: Any) -> Self:
-        """`options` are the constructor's hyper-parameters. Defaults are clamped to the data."""
-
-    @abstractmethod
-    def fit_rows(self, reader: RowReader, *, seed: int) -> None: ...
-
-    @abstractmethod
-    def embed_rows(self, rows: Tensor) -> Tensor:
-        """[n width] on the unit scale -> [n d]."""
-
-    @property
-    @abstractmethod
-    def width(self) -> int:
-        """d, the width of the representation."""
-
-    def flat(self, batch: Batch) -> Tensor:
-        """Raw items -> [n width] on the unit scale."""
-        spec = self.input.spec
-        return spec.modality.flat(batch.x, spec, self.row_dtype, batch.mask)
-
-    def shaped(self, rows: Tensor) -> Tensor:
-        """[n width] -> unit-scale items [n ...]."""
-        return self.input.spec.modality.shaped(rows, self.input.spec)
-
-    def embed(self, batch: Batch) -> Tensor:
-        return self.embed_rows(self.flat(batch))
-
-
-def full_precision(loss: Callable[P, R]) -> Callable[P, R]:
-    """Computes a loss in float32 at least, whatever the networks ran in: its exponentials need it."""
-
-    @functools.wraps(loss)
-    def exact(*args: P.args, **kwargs: P.kwargs) -> R:
-        raised = [value.float() if isinstance(value, Tensor) and value.dtype in HALF else value for value in args]
-        device = next((value.device.type for value in args if isinstance(value, Tensor)), "cpu")
-        with torch.autocast(device if device != "meta" else "cpu", enabled=False):
-            return loss(*raised, **kwargs)  # type: ignore[arg-type]
-
-    return exact
-
-
 def reseed(at: Progress) -> None:
     """What remains random inside networks depends on the step alone, so that a resumed run draws the same."""
     seed = ((at.seed * 1_000_003 + at.step) * 1_009 + at.rank) % 2**63
@@ -332,16 +254,3 @@ def reseed(at: Progress) -> None:
 def settled(options: Mapping[str, Any], **found: Any) -> dict[str, Any]:
     """The options, with what was found in place of `Auto`."""
     return {**options, **{name: value for name, value in found.items() if options.get(name, Auto) == Auto}}
-
-
-def cosine(start: float, end: float, fraction: float) -> float:
-    """From start to end along half a cosine; `fraction` 1 is the end."""
-    return end + (start - end) * (1 + math.cos(math.pi * fraction)) / 2
-
-
-def warm_up_cosine(step: int, total: int) -> float:
-    """Factor on the learning rate: linear from 1/w to 1 over the first w = 10 % of steps, then a half cosine to 0."""
-    rise = max(1, round(WARM_UP * total))
-    if step < rise:
-        return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
