@@ -23,6 +23,7 @@ from salience.methods import ClosedForm, Context, Method, method_class
 from salience.methods.adamw import AdamW
 from salience.methods.contrastive.byol import BYOL
 from salience.methods.contrastive.simclr import SimCLR
+from salience.methods.lightning import LightningMethod
 from salience.representation import Representation, load
 from salience.run import Run
 from salience.training import Interrupted, checkpoints, engine, fit, machine, recipe, resume
@@ -270,7 +271,7 @@ def test_a_method_trains_under_a_users_own_trainer() -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(method, data.loader(32))
+    trainer.fit(LightningMethod(method), data.loader(32))
     assert trainer.global_step == 6
     assert not torch.equal(before, method.encoder.body[0][0].weight)
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-4)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 WARM_UP = 0.1  # share of the steps over which the learning rate rises
 
 
@@ -18,3 +20,12 @@ def warm_up_cosine(step: int, total: int) -> float:
     if step < rise:
         return (step + 1) / rise
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
+
+
+def set_weight_decay(optimiser: torch.optim.Optimizer, decay: float | None) -> None:
+    """Of this step, for weights: biases and normalisation have none. None leaves it as it is."""
+    if decay is None:
+        return
+    for group in optimiser.param_groups:
+        if any(parameter.ndim > 1 for parameter in group["params"]):
+            group["weight_decay"] = decay

@@ -148,8 +148,8 @@ class DINO(Method):
         first = min(COOLEST, self.teacher_temperature)
         return first + (self.teacher_temperature - first) * min(1.0, at.fraction / WARM_UP)
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if self.progress().fraction < self.frozen:
+    def before_update(self, at: Progress) -> None:
+        if at.fraction < self.frozen:
             self.projector.directions.grad = None  # the optimiser passes over what has none
 
     @torch.no_grad()
