@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
-from salience.catalogue import AUTO
 from salience.methods.schedules import warm_up_cosine
 from salience.modalities import Spec
 from salience.nets import Encoder, Input, input_width, make_encoder, make_input
+from salience.units import AUTO
 from salience.views import Views, default_policy, make_views
 
 Auto: Any = AUTO  # the default of a hyper-parameter that `build` finds from the data and what else is chosen
