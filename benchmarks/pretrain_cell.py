@@ -36,8 +36,9 @@ from salience.evaluation.knn import knn_scores
 from salience.evaluation.latent import active_units, bound, mutual_information, posteriors
 from salience.evaluation.measure import Task, measure
 from salience.methods import method_class
-from salience.methods.base import Context, Method, Plan
+from salience.methods.contract import Context, Method
 from salience.methods.generative.vae import drawn
+from salience.methods.lightning import LightningMethod, Plan
 from salience.training.cost import step_flops
 from salience.training.engine import quiet
 from salience.training.health import Diverged
@@ -104,7 +105,7 @@ def supervised(args: argparse.Namespace, train: Dataset, epochs: int) -> Any:
     method = Supervised.build(Context(train.spec, len(train), "convnet", args.views), classes=len(train.classes))
     loader = train.loader(args.batch_size, args.seed)
     steps = epochs * len(loader)
-    method.plan = Plan(steps, len(loader), args.learning_rate, seed=args.seed)
+    plan = Plan(steps, len(loader), args.learning_rate, seed=args.seed)
     with quiet():
         trainer = L.Trainer(
             max_steps=steps, max_epochs=-1, precision="bf16-mixed" if fast_bf16("cpu") else "32-true",
@@ -113,7 +114,7 @@ def supervised(args: argparse.Namespace, train: Dataset, epochs: int) -> Any:
         args.run.mkdir(parents=True, exist_ok=True)
         flops = steps * step_flops(method, train.batch(np.arange(args.batch_size)))
         (args.run / "cost.json").write_text(json.dumps({"flops": flops}))
-        trainer.fit(method, loader)
+        trainer.fit(LightningMethod(method, plan), loader)
     config = {"method": "simclr", "spec": train.spec.to_dict(), "rows": len(train)}
     return salience.Representation(method.to("cpu"), config).embed
 

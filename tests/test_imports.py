@@ -16,10 +16,12 @@ LAYERS = (
     ("source_names", "store_names", "reading", "csv_text", "label_files", "drawing", "progress"),
     ("views",),
     ("nets",),
+    ("heads",),
     ("fields",),
     ("modalities",),
     ("data", "catalogue"),
     ("methods",),
+    ("losses",),
     ("run_records", "run_metrics", "run", "run_weights", "representation"),
     ("store",),
     ("evaluation",),
@@ -69,10 +71,14 @@ def test_the_reader_of_imports_sees_every_form(tmp_path):
     assert imported(path) == {"cli", "apps", "data"}
 
 
-def loaded_by(code: str) -> set[str]:
+def modules_after(code: str) -> set[str]:
     script = f"import sys\n{code}\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    return {name.partition(".")[0] for name in done.stdout.split()}
+    return set(done.stdout.split())
+
+
+def loaded_by(code: str) -> set[str]:
+    return {name.partition(".")[0] for name in modules_after(code)}
 
 
 @pytest.mark.parametrize(
@@ -101,6 +107,26 @@ def loaded_by(code: str) -> set[str]:
 )
 def test_help_and_lists_load_nothing_heavy(code):
     assert not loaded_by(code) & set(HEAVY)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from salience.losses import nt_xent",
+        "from salience.heads import head",
+        "from salience.methods.contrastive.simclr import SimCLR",
+        "from salience.methods.contrastive.byol import BYOL",
+        "from salience.methods.generative.dfcvae import DFCVAE",
+        "from salience.methods.generative.gan import GAN",
+        "from salience.methods.boltzmann.dbn import DBN",
+        "from salience.methods import ClosedForm, Context, Method",
+    ],
+)
+def test_building_blocks_load_neither_lightning_nor_the_list_of_methods(code):
+    loaded = modules_after(code)
+    assert {"torch", code.split()[1]} <= loaded
+    unwanted = {"lightning", "torchmetrics", "torchvision", "timm", "sklearn", "pandas", "scipy"}
+    assert not loaded & {*unwanted, "torch._dynamo", "salience.catalogue"}
 
 
 def test_every_public_name_exists():

@@ -20,7 +20,7 @@ from typing import Any
 
 from salience import modalities
 from salience.errors import UserError
-from salience.units import is_flag
+from salience.units import AUTO, is_flag
 
 METHODS = Path(__file__).parent / "methods"
 KINDS = ("Method", "ClosedForm", "Adversarial", "Staged")
@@ -35,7 +35,6 @@ CAPABILITIES = {
 BOUNDS = {"Gt": "gt", "Ge": "ge", "Lt": "lt", "Le": "le"}
 SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 PLAIN_TYPES = ("int", "float", "bool", "str")
-AUTO = "auto"  # stands for the default `Auto`: found from the data, printed and stored
 
 
 class CatalogueError(ValueError):

@@ -18,6 +18,7 @@ from salience.data import open_data
 from salience.errors import Note, UserError
 from salience.evaluation.baselines import raw
 from salience.methods import Method
+from salience.methods.lightning import LightningMethod
 from salience.run import Run
 from salience.training import fit, health
 from salience.training.health import Diverged, Health
@@ -213,7 +214,7 @@ def ends_at_what_the_first_has_seen(rank: int) -> str:
         optimiser = SimpleNamespace(param_groups=[{"lr": 0.5}])
         trainer = SimpleNamespace(global_step=5, is_global_zero=rank == 0, optimizers=[optimiser])
         try:
-            health.on_train_batch_end(trainer, method, {"loss": torch.tensor(1.0)})
+            health.on_train_batch_end(trainer, LightningMethod(method), {"loss": torch.tensor(1.0)})
         except UserError as problem:
             return str(problem)
     return "went on"
@@ -255,11 +256,11 @@ def test_the_size_of_the_gradient_is_that_of_the_step_before_the_look(
 ) -> None:
     norms = []
 
-    def before(self: Method, optimizer: Any) -> None:
+    def before(self: Method, at: Progress) -> None:
         squares = [float(p.grad.double().square().sum()) for p in self.parameters() if p.grad is not None]
         norms.append(sum(squares) ** 0.5)
 
-    monkeypatch.setattr(Method, "on_before_optimizer_step", before)
+    monkeypatch.setattr(Method, "before_update", before)
     rep = fit("autoencoder", structured_images(), out=tmp_path / "run", encoder="linear", dim=2, **QUICK)
     probes = json.loads((Run(rep.run or "").path / "health.json").read_text())["probes"]
     assert "gradient" not in probes[0]

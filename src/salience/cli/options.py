@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from salience.catalogue import AUTO, Option
+from salience.catalogue import Option
 from salience.reading import AS_FOUND, Reading
+from salience.units import AUTO
 
 TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
 

@@ -24,7 +24,7 @@ from salience.data import Dataset
 from salience.errors import MissingPackage, UserError
 from salience.files import remove_leftovers
 from salience.methods import Method
-from salience.methods.base import Plan
+from salience.methods.lightning import LightningMethod, Plan
 from salience.run import Run
 from salience.training import machine
 from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Interrupted, Owner
@@ -52,7 +52,6 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None
     Errors: Interrupted after Ctrl-C, SIGTERM or SIGHUP, when the checkpoint is written.
     """
     config = run.config
-    method.plan = plan_of(config)
     prepare(method, config)
     if not is_helper():
         run.checkpoint.parent.mkdir(exist_ok=True)
@@ -78,7 +77,7 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None
         last = str(run.checkpoint) if run.checkpoint.exists() else None
         try:
             with ctrl_c_kept():
-                trainer.fit(method, steps, ckpt_path=last, weights_only=True)
+                trainer.fit(LightningMethod(method, plan_of(config)), steps, ckpt_path=last, weights_only=True)
         except SystemExit as ended:  # Lightning's answer to a Ctrl-C that our handler does not see
             number = getattr(ended.__context__, "number", signal.SIGINT)
             raise Interrupted(f"continue with: salience fit --resume {run.path}", number=number) from None

@@ -35,7 +35,7 @@ from salience.training.plan import Wishes, make_plan
 from salience.training.processes import is_helper, was_started_here
 from salience.training.recipe import describe_data
 from salience.training.suit import suited
-from salience.units import check_flag, format_duration
+from salience.units import AUTO, check_flag, format_duration
 
 Say = Callable[[str], None]
 P = ParamSpec("P")
@@ -148,7 +148,7 @@ def fit(
     if isinstance(module, Method) and module.withheld:
         config["withheld"] = sorted(module.withheld)
     for option in entry.options:
-        if option.default == catalogue.AUTO and options.get(option.name, option.default) == catalogue.AUTO:
+        if option.default == AUTO and options.get(option.name, option.default) == AUTO:
             say(f"  {option.name:<14} {config['options'][option.name]!s:<12} from the data and what else was chosen")
     if isinstance(module, ClosedForm):
         run = _create(out, config, dataset)

@@ -16,6 +16,7 @@ from salience.errors import Note, UserError
 from salience.evaluation.diagnosis import HEALTHY, diagnose
 from salience.files import write_text
 from salience.methods import Method
+from salience.methods.lightning import LightningMethod
 from salience.training.checkpoints import agree
 from salience.training.probe import Probe
 
@@ -62,8 +63,7 @@ class Health(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero and not self.record:
-            assert isinstance(pl_module, Method)
-            self.record = {"about": self.probe.about(pl_module, self.batch_size), "probes": []}
+            self.record = {"about": self.probe.about(method_of(pl_module), self.batch_size), "probes": []}
             problem = self._look(trainer, pl_module)
             if problem is not None:
                 raise problem
@@ -96,12 +96,11 @@ class Health(L.Callback):
             "fit again with a lower --learning-rate"
         )
 
-    def _look(self, trainer: L.Trainer, method: L.LightningModule) -> UserError | None:
+    def _look(self, trainer: L.Trainer, pl_module: L.LightningModule) -> UserError | None:
         """-> why training has to end, if it has"""
-        assert isinstance(method, Method)
         step, probes = trainer.global_step, self.record["probes"]
         knn = asks_neighbours(len(probes), self.looks) or step == self.steps
-        seen = self.probe.look(method, step, knn=knn)
+        seen = self.probe.look(method_of(pl_module), step, knn=knn)
         if seen is None:
             return self._diverged("the representation is not finite", trainer)
         if self.gradient is not None:
@@ -132,3 +131,9 @@ class Health(L.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.record = state_dict
+
+
+def method_of(pl_module: L.LightningModule) -> Method:
+    """What the trainer trains."""
+    assert isinstance(pl_module, LightningMethod)
+    return pl_module.method

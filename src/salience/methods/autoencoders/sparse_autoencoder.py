@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.distributed import gather
 from salience.methods.autoencoders.autoencoder import reconstruction_error
-from salience.methods.base import Auto, Context, Method, full_precision, settled
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
 from salience.nets import Dictionary, Encoder, followed_by, last_layer
 
 ACTIVE = {"l1": 0.0, "kl": 0.1}  # above it a unit says something; a sigmoid is never 0

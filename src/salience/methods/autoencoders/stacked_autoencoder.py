@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.errors import UserError
 from salience.methods.autoencoders.autoencoder import reconstruction_error
-from salience.methods.base import Auto, Context, settled
+from salience.methods.contract import Auto, Context, settled
 from salience.methods.fine_tuning import label_loss, withheld_by
 from salience.methods.staged import Stage, Staged
 from salience.nets import Encoder, make_decoder, require_dense

@@ -25,7 +25,6 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
-from salience.methods.base import Auto, Context, Method, full_precision, settled
 from salience.methods.boltzmann._machine import Machine, drawn, first_states, moved, shared_noise
 from salience.methods.boltzmann._visible import (
     first_bias,
@@ -35,6 +34,8 @@ from salience.methods.boltzmann._visible import (
     visible_input,
     visible_kind,
 )
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
 from salience.nets import Encoder, require_dense
 from salience.views.random import Keys
 

@@ -21,7 +21,9 @@ from annotated_types import Ge, Le
 from torch import Tensor
 
 from salience.batch import Batch, Progress
-from salience.methods.base import Auto, Context, Method, cosine, full_precision, settled
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
+from salience.methods.schedules import cosine
 from salience.nets import Encoder, distance, follow, head, teacher_of
 from salience.views import Views
 

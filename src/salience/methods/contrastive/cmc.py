@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.distributed import gather
 from salience.errors import UserError
-from salience.methods.base import Context, Method, full_precision
+from salience.methods.contract import Context, Method
+from salience.methods.precision import full_precision
 from salience.modalities.image.colour import lab
 from salience.modalities.image.input import ImageInput
 from salience.modalities.image.spec import ImageSpec

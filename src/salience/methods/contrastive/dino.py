@@ -28,7 +28,9 @@ from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
 from salience.distributed import gather
-from salience.methods.base import Auto, Context, Method, cosine, full_precision, settled
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
+from salience.methods.schedules import cosine
 from salience.nets import Encoder, distance, encode_together, follow, teacher_of
 from salience.views import Views
 
@@ -146,8 +148,8 @@ class DINO(Method):
         first = min(COOLEST, self.teacher_temperature)
         return first + (self.teacher_temperature - first) * min(1.0, at.fraction / WARM_UP)
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if self.progress().fraction < self.frozen:
+    def before_update(self, at: Progress) -> None:
+        if at.fraction < self.frozen:
             self.projector.directions.grad = None  # the optimiser passes over what has none
 
     @torch.no_grad()

@@ -30,7 +30,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from salience.batch import Batch, Progress
 from salience.distributed import average_, gather, rank_and_world
 from salience.errors import UserError
-from salience.methods.base import Auto, Context, Method, full_precision, settled
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
 from salience.nets import Encoder, distance, follow, teacher_of
 from salience.views import Views
 from salience.views.random import Keys
@@ -90,10 +91,10 @@ class MoCo(Method):
         self.projector = nn.Sequential(*hidden, nn.Linear(encoder.dim, dim))
         self.teacher_encoder = teacher_of(encoder)
         self.teacher_projector = teacher_of(self.projector)
-        generator = torch.Generator().manual_seed(0)  # its own, so that the queue is the same on all processes,
+        generator = torch.Generator().manual_seed(0)  # its own, so that the queue is the same on all processes
         self.register_buffer("old_keys", F.normalize(torch.randn(queue, dim, generator=generator), dim=1))
         self.register_buffer("written", torch.zeros((), dtype=torch.int64))
-        self._ddp_params_and_buffers_to_ignore = ["old_keys", "written"]  # and none need send it to another
+        self.shared_buffers = ("old_keys", "written")
         self._fresh: Tensor | None = None  # keys of the step under way, [m dim]
 
     @classmethod

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from salience.batch import Batch, Progress
 from salience.distributed import gather
-from salience.methods.base import Context, Method, full_precision
+from salience.methods.contract import Context, Method
+from salience.methods.precision import full_precision
 from salience.nets import Encoder, head
 from salience.views import Views
 

@@ -24,7 +24,8 @@ from torch import Tensor
 
 from salience.batch import Batch, Progress
 from salience.distributed import gather
-from salience.methods.base import Auto, Context, Method, full_precision, settled
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
 from salience.nets import Encoder, head
 from salience.views import Views
 

@@ -34,8 +34,9 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.errors import UserError
 from salience.methods.adversarial import Adversarial
-from salience.methods.base import Context, full_precision
+from salience.methods.contract import Context
 from salience.methods.generative.gan import discriminator_loss, generator_loss, rightness
+from salience.methods.precision import full_precision
 from salience.modalities.image.dcgan import Enlarger, interpolated
 from salience.modalities.image.spec import ImageSpec
 from salience.nets import Encoder

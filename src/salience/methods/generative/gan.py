@@ -35,7 +35,8 @@ from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
 from salience.methods.adversarial import Adversarial
-from salience.methods.base import Context, full_precision
+from salience.methods.contract import Context
+from salience.methods.precision import full_precision
 from salience.nets import Encoder
 from salience.nets.adversaries import Strongest, make_generator, make_judge
 from salience.views.random import Keys

@@ -29,8 +29,9 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
-from salience.methods.base import Auto, Context, Method, full_precision
+from salience.methods.contract import Auto, Context, Method
 from salience.methods.generative._codes import code_width, decoder_for, with_likelihood, withheld_by
+from salience.methods.precision import full_precision
 from salience.methods.softplus import cross_entropy
 from salience.modalities import Spec
 from salience.nets import Encoder

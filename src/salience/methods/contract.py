@@ -1,4 +1,4 @@
-"""The contract of a method: a loss over batches, or a closed form over rows; both embed.
+"""The contract of a method that learns from batches: a loss, and what embeds.
 
 A concrete method is final, lives in one file, and keeps every hyper-parameter of its constructor as an attribute of the
 same name. What else it can do is said by the methods it defines (unit scale: images on [0, 1], tables standardised):
@@ -10,30 +10,23 @@ same name. What else it can do is said by the methods it defines (unit scale: im
 
 from __future__ import annotations
 
-import functools
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Self
 
-import lightning as L
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
-from salience.catalogue import AUTO
-from salience.methods.adamw import AdamW
+from salience.methods.schedules import warm_up_cosine
 from salience.modalities import Spec
 from salience.nets import Encoder, Input, input_width, make_encoder, make_input
+from salience.units import AUTO
 from salience.views import Views, default_policy, make_views
 
-P = ParamSpec("P")
-R = TypeVar("R")
-HALF = (torch.float16, torch.bfloat16)
 Auto: Any = AUTO  # the default of a hyper-parameter that `build` finds from the data and what else is chosen
-WARM_UP = 0.1  # share of the steps over which the learning rate rises
 
 
 @dataclass(frozen=True)
@@ -79,24 +72,20 @@ class Context:
         return make_views(self.views or named, self.spec, roles, local_side)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The optimisation `fit` decided on. `total` steps, counted once before the first."""
+class Method(nn.Module, ABC):
+    """Learns by gradient from batches. A step of a training calls, in this order,
 
-    total: int
-    steps_per_epoch: int
-    learning_rate: float
-    weight_decay: float = 1e-4
-    seed: int = 0
+        before_step(at)
+        for each turn, within playing(turn):  loss(batch, at), the backward pass, before_update(at), the optimiser
+        after_step(at)
 
-
-class Method(L.LightningModule, ABC):
-    """Learns by gradient from batches. Also trains under a user's own Lightning Trainer.
+    `salience fit` does so, `LightningMethod` under a user's own Trainer, and any loop of a user's own.
 
     needs: what a kind of data must offer, beyond views, an encoder and a decoder: "colours", "sizes"
     needs_labels: the loss reads them, so `fit` asks for data that has some
     sync_batchnorm: processes on GPUs share their batch statistics
     partial: a step may train a part of the parameters and leave the others without gradients
+    turns: names of those who step with every batch, one after the other; a method without players has one turn
     judged_by_neighbours: items of a class should come close to each other, as its health is judged
     learning_rate: its peak at a batch of 256, None for what suits the encoder;  betas: of Adam
     default_encoder: by name, None for what suits the data
@@ -106,6 +95,7 @@ class Method(L.LightningModule, ABC):
     needs_labels: ClassVar[bool] = False
     sync_batchnorm: ClassVar[bool] = True
     partial: ClassVar[bool] = False
+    turns: ClassVar[tuple[str, ...]] = ("all",)
     judged_by_neighbours: ClassVar[bool] = True
     learning_rate: ClassVar[float | None] = None
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
@@ -114,7 +104,7 @@ class Method(L.LightningModule, ABC):
     def __init__(self, encoder: Encoder):
         super().__init__()
         self.encoder = encoder
-        self.plan: Plan | None = None
+        self.shared_buffers: tuple[str, ...] = ()  # alike on all processes, so that none need send them
 
     @classmethod
     @abstractmethod
@@ -138,15 +128,39 @@ class Method(L.LightningModule, ABC):
         """d, the width of the representation."""
         return self.encoder.dim
 
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        """torch's name for `shared_buffers`, read where a method is wrapped for several processes."""
+        return list(self.shared_buffers)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(self.parameters()).dtype
+
     def before_step(self, at: Progress) -> None:
         """Runs before the loss of a step: frozen prototypes, schedules."""
+
+    def before_update(self, at: Progress) -> None:
+        """Runs when the gradients are there, before the optimiser steps: a layer that is frozen drops its own."""
 
     def after_step(self, at: Progress) -> None:
         """Runs when the optimiser has stepped, before anything can be saved: EMA teachers, queues."""
 
+    def playing(self, turn: str) -> AbstractContextManager[None]:
+        """Within, `loss` is that of this turn, and only what learns in it gets gradients."""
+        return nullcontext()
+
     def losses(self, batch: Batch, at: Progress) -> Iterator[Tensor]:
-        """What the optimiser steps on, one after the other, with one batch: [] each."""
-        yield self.loss(batch, at)["loss"]
+        """What the optimiser steps on with one batch, [] for each turn. A turn ends when the next is asked for."""
+        for turn in self.turns:
+            with self.playing(turn):
+                yield self.loss(batch, at)["loss"]
 
     def phases(self) -> tuple[tuple[float, Progress], ...]:
         """Kinds of steps a training has: their share of it, and a moment of each."""
@@ -193,131 +207,6 @@ class Method(L.LightningModule, ABC):
         yield {"params": [p for p in trained if p.ndim > 1]}
         yield {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0}
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "_current_fx_name":  # Lightning's note of where it is, some forty times a step: no module, no tensor
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
-
-    def progress(self) -> Progress:
-        trainer, plan = self.trainer, self.plan
-        step, rank, world = trainer.global_step, trainer.global_rank, trainer.world_size
-        if plan is None:
-            return Progress(step, int(trainer.estimated_stepping_batches), trainer.current_epoch, 0, rank, world)
-        return Progress(step, plan.total, step // plan.steps_per_epoch, plan.seed, rank, world)
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        at = self.progress()
-        reseed(at)
-        self.before_step(at)
-        self._decay(at)
-        terms = self.loss(batch, at)
-        if (at.step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self._record(terms, at)
-        return terms["loss"]
-
-    def _decay(self, at: Progress) -> None:
-        decay = self.weight_decay(at)
-        if decay is None:
-            return
-        for group in self.trainer.optimizers[0].param_groups:
-            if any(parameter.ndim > 1 for parameter in group["params"]):  # biases and normalisation have none
-                group["weight_decay"] = decay
-
-    def _record(self, terms: Mapping[str, Tensor], at: Progress) -> None:
-        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        values = {name: term.detach() for name, term in terms.items()}
-        self.log_dict({"step": float(at.step + 1), **values, "learning_rate": rate}, sync_dist=at.world > 1)
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        at = self.progress()
-        super().optimizer_step(*args, **kwargs)
-        self.after_step(at)
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        return batch.to(device, non_blocking=True)
-
-    def configure_optimizers(self) -> Any:
-        """AdamW, with the learning rate of `rate_factor`."""
-        plan = self.plan or Plan(int(self.trainer.estimated_stepping_batches), 1, 1e-3)
-        optimiser = AdamW(
-            list(self.param_groups()), plan.learning_rate, self.betas, weight_decay=plan.weight_decay, fused=True
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: self.rate_factor(step, plan.total))
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-class RowReader(Protocol):
-    """Passes over the rows of a data set, as a closed form needs them: flat, on the unit scale."""
-
-    rows: int
-    width: int
-
-    def chunks(self) -> Iterator[np.ndarray]:
-        """[m width] each, in order; a new pass every time."""
-
-    def everything(self) -> np.ndarray | None:
-        """[rows width] at once, None where that would not fit in memory."""
-
-    def sample(self, count: int, seed: int) -> np.ndarray:
-        """[min(count, rows) width]: rows drawn at random, each at most once."""
-
-
-class ClosedForm(nn.Module, ABC):
-    """Is solved over rows, in a few passes. What it learns are buffers, allocated by its constructor."""
-
-    needs: ClassVar[tuple[str, ...]] = ()
-
-    input: Input
-
-    def __init__(self, input: Input):
-        super().__init__()
-        self.input = input
-        self.row_width = input_width(input.spec)
-        self.row_dtype = torch.float64 if input.spec.modality.precise(input.spec) else torch.float32
-
-    @classmethod
-    @abstractmethod
-    def build(cls, context: Context, **options: Any) -> Self:
-        """`options` are the constructor's hyper-parameters. Defaults are clamped to the data."""
-
-    @abstractmethod
-    def fit_rows(self, reader: RowReader, *, seed: int) -> None: ...
-
-    @abstractmethod
-    def embed_rows(self, rows: Tensor) -> Tensor:
-        """[n width] on the unit scale -> [n d]."""
-
-    @property
-    @abstractmethod
-    def width(self) -> int:
-        """d, the width of the representation."""
-
-    def flat(self, batch: Batch) -> Tensor:
-        """Raw items -> [n width] on the unit scale."""
-        spec = self.input.spec
-        return spec.modality.flat(batch.x, spec, self.row_dtype, batch.mask)
-
-    def shaped(self, rows: Tensor) -> Tensor:
-        """[n width] -> unit-scale items [n ...]."""
-        return self.input.spec.modality.shaped(rows, self.input.spec)
-
-    def embed(self, batch: Batch) -> Tensor:
-        return self.embed_rows(self.flat(batch))
-
-
-def full_precision(loss: Callable[P, R]) -> Callable[P, R]:
-    """Computes a loss in float32 at least, whatever the networks ran in: its exponentials need it."""
-
-    @functools.wraps(loss)
-    def exact(*args: P.args, **kwargs: P.kwargs) -> R:
-        raised = [value.float() if isinstance(value, Tensor) and value.dtype in HALF else value for value in args]
-        device = next((value.device.type for value in args if isinstance(value, Tensor)), "cpu")
-        with torch.autocast(device if device != "meta" else "cpu", enabled=False):
-            return loss(*raised, **kwargs)  # type: ignore[arg-type]
-
-    return exact
-
 
 def reseed(at: Progress) -> None:
     """What remains random inside networks depends on the step alone, so that a resumed run draws the same."""
@@ -332,16 +221,3 @@ def reseed(at: Progress) -> None:
 def settled(options: Mapping[str, Any], **found: Any) -> dict[str, Any]:
     """The options, with what was found in place of `Auto`."""
     return {**options, **{name: value for name, value in found.items() if options.get(name, Auto) == Auto}}
-
-
-def cosine(start: float, end: float, fraction: float) -> float:
-    """From start to end along half a cosine; `fraction` 1 is the end."""
-    return end + (start - end) * (1 + math.cos(math.pi * fraction)) / 2
-
-
-def warm_up_cosine(step: int, total: int) -> float:
-    """Factor on the learning rate: linear from 1/w to 1 over the first w = 10 % of steps, then a half cosine to 0."""
-    rise = max(1, round(WARM_UP * total))
-    if step < rise:
-        return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
