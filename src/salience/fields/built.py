@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from salience.fields.stored import Stored
-from salience.modalities import Spec
 from salience.reading import AS_FOUND, Aspect, Reading
 
 if TYPE_CHECKING:
