@@ -26,8 +26,8 @@ from machine import machine
 from pool import Job, run_all
 from run import RESULTS, ROOT, Stored
 
-from salience.evaluation.diagnosis import diagnose
-from salience.evaluation.intervals import wilson
+from salience.health.diagnosis import diagnose
+from salience.measures.intervals import wilson
 
 CHOSEN_ON = (
     "simclr",

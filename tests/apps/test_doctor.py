@@ -14,12 +14,12 @@ from salience.batch import Batch, Progress
 from salience.cli import main
 from salience.errors import Note, UserError
 from salience.evaluation import evaluate
+from salience.health.probe import Probe
+from salience.health.record import Collapsed, Diverged, Health
 from salience.methods.contrastive.vicreg import VICReg
 from salience.training import fit
-from salience.training.health import Collapsed, Diverged, Health
-from salience.training.probe import Probe
 from tests.contract import QUICK, structured_images
-from tests.evaluation.test_diagnosis import CONFIG, collapsing, course
+from tests.health.test_diagnosis import CONFIG, collapsing, course
 
 pytestmark = pytest.mark.filterwarnings("ignore::salience.errors.Note")
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from salience.batch import Progress
 from salience.data import Dataset, open_data
 from salience.errors import UserError
-from salience.evaluation.diagnosis import diagnose
+from salience.health.diagnosis import diagnose
 from salience.methods import Context
 from salience.methods.generative.gan import (
     GAN,
@@ -37,7 +37,7 @@ from salience.nets.adversaries import make_generator, make_judge
 from salience.training.cost import step_flops
 from salience.views.random import Keys
 from tests import contract
-from tests.evaluation.test_diagnosis import CONFIG, course
+from tests.health.test_diagnosis import CONFIG, course
 from tests.methods.proof import assert_same_value_and_gradient, random_views
 
 AT = Progress(step=2, total=10, epoch=1, seed=4)

@@ -15,13 +15,13 @@ from salience import processors
 from salience.batch import Batch, Progress
 from salience.data import open_data, permute
 from salience.errors import Note, UserError
+from salience.health.record import Collapsed
 from salience.methods.autoencoders.autoencoder import Autoencoder
 from salience.methods.base import Plan, warm_up_cosine
 from salience.methods.contrastive.simclr import SimCLR
 from salience.representation import Representation, load
 from salience.run import Run
 from salience.training import checkpoints, engine, fit, resume
-from salience.training.health import Collapsed
 from salience.training.metrics import read_metrics
 from tests.contract import CLASSES, ROWS, build, structured_images
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from salience.evaluation.diagnosis import VERDICTS, Diagnosis, diagnose
+from salience.health.diagnosis import VERDICTS, Diagnosis, diagnose
 
 CONFIG: dict[str, Any] = {"options": {"temperature": 0.2}, "learning_rate": 2e-3, "steps": 120}
 

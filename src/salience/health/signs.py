@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from salience.evaluation.course import LATELY, Course, Finding, Limits
+from salience.health.course import LATELY, Course, Finding, Limits
 from salience.units import are, counted
 
 # --- signs of collapse, for methods that compare items -------------------------------------------------------------

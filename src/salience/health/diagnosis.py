@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from salience.errors import UserError
-from salience.evaluation.course import LIMITS, Course, Finding, Limits
-from salience.evaluation.signs import (
+from salience.health.course import LIMITS, Course, Finding, Limits
+from salience.health.signs import (
     ANY_METHOD,
     COLLAPSE,
     GEOMETRY,

@@ -12,12 +12,12 @@ import lightning as L
 import torch
 from torch.optim import Optimizer
 
+from salience.distributed import agree
 from salience.errors import Note, UserError
-from salience.evaluation.diagnosis import HEALTHY, diagnose
 from salience.files import write_text
+from salience.health.diagnosis import HEALTHY, diagnose
+from salience.health.probe import Probe
 from salience.methods import Method
-from salience.training.checkpoints import agree
-from salience.training.probe import Probe
 
 PROBES = 12  # over a training
 LEAST = 5  # steps between two probes
