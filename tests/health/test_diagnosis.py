@@ -10,6 +10,19 @@ from salience.health.diagnosis import VERDICTS, Diagnosis, diagnose
 
 CONFIG: dict[str, Any] = {"options": {"temperature": 0.2}, "learning_rate": 2e-3, "steps": 120}
 
+METHODS = {  # one that declares a sign of these values
+    "active_units": "vae",
+    "kl": "crvae",
+    "dead_units": "sparse_autoencoder",
+    "unexplained": "sparse_autoencoder",
+    "judged_real": "gan",
+    "sample_spread": "gan",
+    "classes_made": "gan",
+    "entropy_of_mean": "dino",
+    "prototype_usage": "swav",
+    "teacher_distance": "byol",
+}
+
 
 def course(**signs: tuple[float, float]) -> dict[str, Any]:
     """A record of seven probes; each sign goes straight from its first value to its second. Healthy by default.
@@ -122,7 +135,7 @@ def test_views_are_no_remedy_of_a_method_that_has_none(views: bool, falls: bool)
 def test_a_mistake_and_what_it_does_to_the_same_thing_are_one_sign() -> None:
     record = course(teacher_distance=(0.0, 0.9))
     record["probes"][-2]["teacher_distance"] = 0.9
-    frozen = CONFIG | {"options": {"momentum": 1}}
+    frozen = CONFIG | {"method": "byol", "options": {"momentum": 1}}
     assert diagnose(record, frozen).healthy
     record = course(teacher_distance=(0.0, 0.9), loss=(5.9, 6.0))
     record["probes"][-2]["teacher_distance"] = 0.9
@@ -197,10 +210,12 @@ def test_a_loss_that_is_no_number_fails_by_itself() -> None:
 @pytest.mark.parametrize(
     ("about", "config", "what"),
     [
-        ({}, {"options": {"temperature": 1e-3}}, "temperature"),
-        ({}, {"options": {"momentum": 1.0}}, "teacher"),
+        ({}, {"method": "simclr", "options": {"temperature": 1e-3}}, "temperature"),
+        ({}, {"method": "dino", "options": {"student_temperature": 9.0}}, "student_temperature"),
+        ({}, {"method": "moco", "options": {"momentum": 1.0}}, "teacher"),
         ({}, {"learning_rate": 0.6}, "learning rate"),
-        ({}, {"options": {"variance": 0.0}}, "is off"),
+        ({}, {"method": "vicreg", "options": {"variance": 0.0}}, "is off"),
+        ({}, {"method": "barlowtwins", "options": {"redundancy": 0.0}}, "is off"),
         ({"batch_size": 4}, {}, "batch"),
         ({"view_distance": 0.0}, {}, "views"),
     ],
@@ -309,10 +324,11 @@ def test_without_probes_enough_it_is_too_early_to_tell() -> None:
 def test_outputs_that_tell_nothing_apart_are_a_sign(signs: dict[str, tuple[float, float]], what: str) -> None:
     record = course(**signs)
     record["probes"][-2] |= {name: last for name, (_, last) in signs.items()}
-    assert diagnose(record, CONFIG).healthy  # alone
+    config = CONFIG | {"method": METHODS[next(iter(signs))], "options": {}}
+    assert diagnose(record, config).healthy  # alone
     for probe in record["probes"][-2:]:
         probe |= {"knn": 0.25}
-    found = diagnose(record, CONFIG)
+    found = diagnose(record, config)
     assert found.verdict == "failing"
     assert any(what in finding.what for finding in found.findings)
 
@@ -357,7 +373,7 @@ def rebuilding(**signs: tuple[float, float]) -> dict[str, Any]:
 def test_codes_and_players_have_signs_of_their_own(
     signs: dict[str, tuple[float, float]], verdict: str, what: str
 ) -> None:
-    found = diagnose(rebuilding(**signs), CONFIG)
+    found = diagnose(rebuilding(**signs), CONFIG | {"method": METHODS[next(iter(signs))]})
     assert found.verdict == verdict
     assert [finding.what for finding in found.findings][:1] == ([what] if what else [])
 
@@ -366,16 +382,24 @@ def test_neighbours_excuse_dead_units_and_no_generator() -> None:
     """A GAN's neighbours are its discriminator's."""
     won = {"judged_real": (1.0, 1.0), "judged_fake": (1.0, 1.0), "coverage": (0.0, 0.0)}
     thriving = rebuilding(**won, dead_units=(0.9, 0.9), knn=(0.37, 0.9))
-    assert [finding.sign for finding in diagnose(thriving, CONFIG).findings] == ["players", "coverage"]
-    assert diagnose(thriving, CONFIG).verdict == "failing"
+    gan, sparse = (diagnose(thriving, CONFIG | {"method": name}) for name in ("gan", "sparse_autoencoder"))
+    assert [finding.sign for finding in gan.findings] == ["players", "coverage"]
+    assert gan.verdict == "failing"
+    assert sparse == Diagnosis("healthy", ())
+    for probe in thriving["probes"]:
+        probe["knn"] = 0.37
+    assert [finding.sign for finding in diagnose(thriving, CONFIG | {"method": "sparse_autoencoder"}).findings] == [
+        "units"
+    ]
 
 
 def test_a_generator_and_a_decoder_are_given_half_of_the_time() -> None:
     signs = {"sample_spread": (0.1, 0.1), "coverage": (0.0, 0.0), "unexplained": (1.3, 1.3), "classes_made": (0.1, 0.1)}
     signs |= {"judged_real": (1.0, 1.0), "judged_fake": (1.0, 1.0)}
     record = rebuilding(**signs)
-    assert diagnose(record, CONFIG | {"steps": 201}) == Diagnosis("healthy", ())  # of steps 100 and 120 one is late
-    assert diagnose(record, CONFIG | {"steps": 200}).verdict == "failing"
+    gan = CONFIG | {"method": "gan"}
+    assert diagnose(record, gan | {"steps": 201}) == Diagnosis("healthy", ())  # of steps 100 and 120 one is late
+    assert diagnose(record, gan | {"steps": 200}).verdict == "failing"
 
 
 @pytest.mark.parametrize(("last", "verdict"), [(0.34, "healthy"), (0.31, "under-trained")])

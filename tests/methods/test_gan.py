@@ -355,7 +355,7 @@ def test_a_generator_of_few_of_the_digits_is_told_however_good_the_neighbours(
         seen = {name: float(value) for name, value in method.vitals(data.batch(np.arange(256)), AT).items()}
     record = course(**{name: (value, value) for name, value in seen.items()}, knn=(0.4, 0.9))
     del record["about"]["collapsed_loss"]
-    found = diagnose(record, CONFIG)
+    found = diagnose(record, CONFIG | {"method": "gan"})
     assert found.verdict == verdict
     told = ["much of the data is never generated", "some classes are hardly generated"]
     assert [finding.what for finding in found.findings] == (told if verdict == "failing" else [])

@@ -1,6 +1,7 @@
 """Signs that a run is not well, one function each: a finding, or None.
 
-Signs of collapse and of failure, by kind of method; mistakes in the settings; and too little time.
+Signs of collapse and of failure that any method may show; those that the method declares, by whatever it reports;
+mistakes in the settings; and too little time.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 from salience.health.course import LATELY, Course, Finding, Limits
 from salience.units import are, counted
+from salience.warning_signs import Sign
 
 # --- signs of collapse, for methods that compare items -------------------------------------------------------------
 
@@ -21,7 +23,7 @@ def alike(course: Course, limits: Limits) -> Finding | None:
     if not (lost or course.lately("uniformity", lambda now: now > limits.collapsed_uniformity * uniformity)):
         return None
     why = f"the spread of the representation is {course.now('std'):.3g}, {std:.3g} at the start"
-    return Finding("all items become alike", why, COLLAPSE_REMEDY, "spread")
+    return Finding("all items become alike", why, apart(course), "spread")
 
 
 def point_or_line(course: Course, limits: Limits) -> Finding | None:
@@ -31,7 +33,7 @@ def point_or_line(course: Course, limits: Limits) -> Finding | None:
     if not course.lately("effective_rank", lambda now: now < limits.collapsed_rank):
         return None
     why = f"its effective rank is {course.now('effective_rank'):.2f}, {start:.1f} at the start"
-    return Finding("the representation is a point or a line", why, COLLAPSE_REMEDY, "rank")
+    return Finding("the representation is a point or a line", why, apart(course), "rank")
 
 
 def collapsed_loss(course: Course, limits: Limits) -> Finding | None:
@@ -40,83 +42,16 @@ def collapsed_loss(course: Course, limits: Limits) -> Finding | None:
     if not course.lately("loss", lambda now: abs(now - collapsed) < limits.collapsed_loss * scale):
         return None
     why = f"the loss is {course.now('loss'):.4g}, and {collapsed:.4g} when all items are alike"
-    return Finding("the loss is that of a collapsed network", why, COLLAPSE_REMEDY, "loss")
+    return Finding("the loss is that of a collapsed network", why, apart(course), "loss")
 
 
-COLLAPSE_REMEDY = "lower --learning-rate, or look for what keeps items apart: predictor, teacher, variance, temperature"
+def apart(course: Course) -> str:
+    """The remedy for items that become alike."""
+    keeping = course.declared.keeps_items_apart
+    return "lower --learning-rate" + (f", or look for what keeps items apart: {keeping}" if keeping else "")
+
+
 COLLAPSE = (alike, point_or_line, collapsed_loss)
-
-# --- signs of collapse and failure in codes: they show only in methods that report them ----------------------------
-
-
-def few_active_units(course: Course, limits: Limits) -> Finding | None:
-    if not course.lately("active_units", lambda now: now < limits.active):
-        return None
-    why = f"{course.now('active_units'):.1%} of the code's dimensions vary from item to item"
-    return Finding("most of the code is silent", why, POSTERIOR_REMEDY, "units")
-
-
-def no_information(course: Course, limits: Limits) -> Finding | None:
-    if not course.lately("kl", lambda now: now < limits.nats):
-        return None
-    why = f"the divergence from the prior is {course.now('kl'):.2g} nats"
-    return Finding("the posterior has collapsed", why, POSTERIOR_REMEDY, "kl")
-
-
-POSTERIOR_REMEDY = "a smaller --beta, a weaker decoder, or crvae, which keeps codes apart"
-LATENT = (no_information, few_active_units)
-
-
-def dead_units(course: Course, limits: Limits) -> Finding | None:
-    if not course.lately("dead_units", lambda now: now > limits.dead):
-        return None
-    why = f"{course.now('dead_units'):.0%} of the code's units are never active"
-    return Finding("most units are dead", why, "a smaller --weight, or a lower --learning-rate", "units")
-
-
-def rebuilds_nothing(course: Course, limits: Limits) -> Finding | None:
-    if not course.late("unexplained", lambda now: now > limits.mean, limits):
-        return None
-    why = f"their squared error is {course.now('unexplained'):.2f} of the variance around the mean item"
-    return Finding("items are rebuilt no better than by their mean", why, REBUILDING_REMEDY, "loss")
-
-
-REBUILDING_REMEDY = (
-    "change --learning-rate; where the method asks something of codes, ask less: --weight, --beta, --level"
-)
-REBUILDING = (dead_units, rebuilds_nothing)
-
-
-def discriminator_won(course: Course, limits: Limits) -> Finding | None:
-    if not all(course.late(sign, lambda now: now > limits.won, limits) for sign in ("judged_real", "judged_fake")):
-        return None
-    why = f"it is right about {course.now('judged_real'):.0%} of real and {course.now('judged_fake'):.0%} of made items"
-    return Finding("the discriminator has won", why, "a gradient --penalty, or a lower --learning-rate", "players")
-
-
-def few_modes(course: Course, limits: Limits) -> Finding | None:
-    if not course.late("sample_spread", lambda now: now < limits.modes, limits):
-        return None
-    why = f"generated items are {course.now('sample_spread'):.2f} times as far apart as real ones"
-    return Finding("generated items are much alike", why, MODES_REMEDY, "sample spread")
-
-
-def uncovered(course: Course, limits: Limits) -> Finding | None:
-    if not course.late("coverage", lambda now: now < limits.coverage, limits):
-        return None
-    why = f"{course.now('coverage'):.0%} of real items have a generated one in their neighbourhood"
-    return Finding("much of the data is never generated", why, MODES_REMEDY, "coverage")
-
-
-def missing_classes(course: Course, limits: Limits) -> Finding | None:
-    if not course.late("classes_made", lambda now: now < limits.classes, limits):
-        return None
-    why = f"{course.now('classes_made'):.0%} of the classes are covered half as well as the best one, or better"
-    return Finding("some classes are hardly generated", why, MODES_REMEDY, "classes")
-
-
-MODES_REMEDY = "a gradient --penalty, a larger --batch-size, or a lower --learning-rate"
-PLAYERS = (discriminator_won, few_modes, uncovered, missing_classes)
 
 # --- signs of failure ----------------------------------------------------------------------------------------------
 
@@ -126,7 +61,7 @@ def narrowed(course: Course, limits: Limits) -> Finding | None:
     if not course.lately("effective_rank", lambda now: now < limits.rank * start):
         return None
     why = f"the effective rank is {course.now('effective_rank'):.1f}, {start:.1f} at the start"
-    return Finding("few dimensions are left", why, COLLAPSE_REMEDY, "rank")
+    return Finding("few dimensions are left", why, apart(course), "rank")
 
 
 def crowded(course: Course, limits: Limits) -> Finding | None:
@@ -134,7 +69,7 @@ def crowded(course: Course, limits: Limits) -> Finding | None:
     if not course.lately("uniformity", lambda now: now > limits.uniformity * start):
         return None
     why = f"uniformity is {course.now('uniformity'):.2f}, {start:.2f} at the start (0: one point)"
-    return Finding("items stand closer together than before", why, COLLAPSE_REMEDY, "spread")
+    return Finding("items stand closer together than before", why, apart(course), "spread")
 
 
 def strangers(course: Course, limits: Limits) -> Finding | None:
@@ -145,38 +80,7 @@ def strangers(course: Course, limits: Limits) -> Finding | None:
     return Finding("two views of an item come no closer", why, "other --views, or a higher --learning-rate", "pairs")
 
 
-def indifferent(course: Course, limits: Limits) -> Finding | None:
-    """A teacher's outputs: one for all items, or all alike for each (entropies of DINO)."""
-    together, each = course.values("entropy_of_mean"), course.values("mean_entropy")
-    if len(together) <= LATELY or len(together) != len(each):
-        return None
-    lately = list(zip(together[-LATELY:], each[-LATELY:], strict=True))
-    if all(mean < limits.one_output * together[0] for mean, _ in lately):
-        what, remedy = "the teacher gives one answer to everything", "a smaller --centre-momentum"
-    elif all(mean - single < limits.indifferent * mean for mean, single in lately):
-        what, remedy = "the teacher finds all answers alike", "a smaller --teacher-temperature, or more --epochs"
-    else:
-        return None
-    why = f"the entropy of its mean output is {together[-1]:.3g}, the mean entropy {each[-1]:.3g}"
-    return Finding(what, why, remedy, "outputs")
-
-
-def few_prototypes(course: Course, limits: Limits) -> Finding | None:
-    if not course.lately("prototype_usage", lambda now: now < limits.prototypes):
-        return None
-    why = f"{course.now('prototype_usage'):.1%} of them, by the perplexity of the mean assignment"
-    return Finding("few prototypes are in use", why, "lower --learning-rate, or fewer --prototypes", "outputs")
-
-
-def left_behind(course: Course, limits: Limits) -> Finding | None:
-    """A teacher is to be what the student was a while ago, not something else."""
-    if not course.lately("teacher_distance", lambda now: now > limits.teacher):
-        return None
-    why = f"their weights differ by {course.now('teacher_distance'):.2f} of the student's length"
-    return Finding("the student has left its teacher behind", why, "lower --learning-rate, or --momentum", "teacher")
-
-
-GEOMETRY = (narrowed, crowded, strangers, collapsed_loss, indifferent, few_prototypes, left_behind)
+GEOMETRY = (narrowed, crowded, strangers, collapsed_loss)
 
 
 def stuck_loss(course: Course, limits: Limits) -> Finding | None:
@@ -220,6 +124,64 @@ def rate_and_views(course: Course) -> str:
 
 ANY_METHOD = (stuck_loss, poor_neighbours, gradients)
 
+
+def rebuilds_nothing(course: Course, limits: Limits) -> Finding | None:
+    if not course.late("unexplained", lambda now: now > limits.mean, limits):
+        return None
+    why = f"their squared error is {course.now('unexplained'):.2f} of the variance around the mean item"
+    less = course.declared.constrains_codes
+    remedy = "change --learning-rate" + (f", or ask less of codes: {less}" if less else "")
+    return Finding("items are rebuilt no better than by their mean", why, remedy, "loss")
+
+
+REBUILDING = (rebuilds_nothing,)
+
+# --- what the method declares --------------------------------------------------------------------------------------
+
+
+def declared_signs(course: Course, limits: Limits, of: str) -> list[Finding]:
+    """Of the signs that the method declares of a collapse, the representation or a generator; one of each kind."""
+    found: dict[str, Finding] = {}
+    for sign in course.declared.signs:
+        if sign.of == of and speaks(sign, course, limits):
+            why = sign.why.format(**course.latest)
+            found.setdefault(sign.kind, Finding(sign.what, why, sign.change, sign.kind))
+    return list(found.values())
+
+
+def speaks(sign: Sign, course: Course, limits: Limits) -> bool:
+    """Whether all values of a sign stay beyond its limit."""
+    for name in sign.values:
+        scale = course.start(name) if sign.of_start else 1.0
+
+        def beyond(now: float, scale: float = scale) -> bool:
+            below = sign.below is not None and now < sign.below * scale
+            return below or (sign.above is not None and now > sign.above * scale)
+
+        late = sign.of == "generator"
+        if not (course.late(name, beyond, limits) if late else course.lately(name, beyond)):
+            return False
+    return True
+
+
+def unusual_options(course: Course, options: Mapping[str, Any]) -> list[Finding]:
+    """Options beyond the ordinary values that the method declares; one of each kind."""
+    found: dict[str, Finding] = {}
+    for ordinary in course.declared.ordinary:
+        name = ordinary.option
+        value = options.get(name)
+        if value is None or (value != ordinary.off and ordinary.low <= value <= ordinary.high):
+            continue
+        kind = ordinary.kind or name
+        if value == ordinary.off:
+            finding = Finding(ordinary.what, f"{name} is {value:g}", ordinary.change, kind)
+        else:
+            change = f"take one between {ordinary.low:g} and {ordinary.high:g}"
+            finding = Finding(f"{name} is out of the ordinary", f"it is {value:g}", change, kind)
+        found.setdefault(kind, finding)
+    return list(found.values())
+
+
 # --- mistakes in the settings: one piece of evidence ---------------------------------------------------------------
 
 
@@ -229,21 +191,6 @@ def weak_views(course: Course, config: Mapping[str, Any], limits: Limits) -> Fin
         return None
     why = f"two views of an item differ by {distance:.3f} of what two items do"
     return Finding("the views change next to nothing", why, "other --views; see them with: salience views", "views")
-
-
-def odd_temperature(course: Course, config: Mapping[str, Any], limits: Limits) -> Finding | None:
-    low, high = limits.temperature
-    for name, value in config.get("options", {}).items():
-        if name.endswith("temperature") and not low <= value <= high:
-            change = f"take one between {low:g} and {high:g}"
-            return Finding(f"{name} is out of the ordinary", f"it is {value:g}", change, "temperature")
-    return None
-
-
-def frozen_teacher(course: Course, config: Mapping[str, Any], limits: Limits) -> Finding | None:
-    if config.get("options", {}).get("momentum") != 1:
-        return None
-    return Finding("the teacher never moves", "momentum is 1", "give a --momentum below 1, such as 0.996", "teacher")
 
 
 def high_rate(course: Course, config: Mapping[str, Any], limits: Limits) -> Finding | None:
@@ -262,14 +209,11 @@ def small_batch(course: Course, config: Mapping[str, Any], limits: Limits) -> Fi
     )
 
 
-def idle_weight(course: Course, config: Mapping[str, Any], limits: Limits) -> Finding | None:
-    off = [name for name in ("variance", "invariance", "redundancy") if config.get("options", {}).get(name) == 0]
-    if not off:
-        return None
-    return Finding("a term of the loss is off", f"{off[0]} is 0", f"leave --{off[0]} at its default", "weights")
-
-
-MISTAKES = (weak_views, odd_temperature, frozen_teacher, high_rate, small_batch, idle_weight)
+def mistakes_in(course: Course, config: Mapping[str, Any], limits: Limits) -> list[Finding]:
+    """Mistakes in the settings, those of the method's own options after those in the views."""
+    views, *others = (sign(course, config, limits) for sign in (weak_views, high_rate, small_batch))
+    own = unusual_options(course, config.get("options", {}))
+    return [found for found in (views, *own, *others) if found]
 
 
 def same_items(course: Course) -> Finding | None:

@@ -28,6 +28,7 @@ from salience.methods.adamw import AdamW
 from salience.modalities import Spec
 from salience.nets import Encoder, Input, input_width, make_encoder, make_input
 from salience.views import Views, default_policy, make_views
+from salience.warning_signs import Ordinary, Sign
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -98,6 +99,7 @@ class Method(L.LightningModule, ABC):
     sync_batchnorm: processes on GPUs share their batch statistics
     partial: a step may train a part of the parameters and leave the others without gradients
     judged_by_neighbours: items of a class should come close to each other, as its health is judged
+    signs, ordinary, keeps_items_apart, constrains_codes: of its health, see `salience.warning_signs.Declared`
     learning_rate: its peak at a batch of 256, None for what suits the encoder;  betas: of Adam
     default_encoder: by name, None for what suits the data
     """
@@ -107,6 +109,10 @@ class Method(L.LightningModule, ABC):
     sync_batchnorm: ClassVar[bool] = True
     partial: ClassVar[bool] = False
     judged_by_neighbours: ClassVar[bool] = True
+    signs: ClassVar[tuple[Sign, ...]] = ()
+    ordinary: ClassVar[tuple[Ordinary, ...]] = ()
+    keeps_items_apart: ClassVar[str] = ""
+    constrains_codes: ClassVar[str] = ""
     learning_rate: ClassVar[float | None] = None
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
     default_encoder: ClassVar[str | None] = None

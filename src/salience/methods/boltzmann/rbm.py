@@ -37,6 +37,7 @@ from salience.methods.boltzmann._visible import (
 )
 from salience.nets import Encoder, require_dense
 from salience.views.random import Keys
+from salience.warning_signs import Sign
 
 FIRST_STD = 0.01  # of the weights: Hinton 2012, "A practical guide to training restricted Boltzmann machines"
 SURE = 0.01  # a unit that is on with less than this probability, or off, whatever it sees, tells nothing
@@ -96,6 +97,16 @@ class RBM(Method):
     """
 
     needs = ("vectors",)
+    signs = (
+        Sign(
+            ("dead_units",),
+            "most units are dead",
+            "{dead_units:.0%} of the code's units are never active",
+            "a lower --learning-rate",
+            "units",
+            above=0.5,
+        ),
+    )
 
     default_encoder = "mlp"
     learning_rate = 1e-2
