@@ -16,7 +16,6 @@ from typing import Any
 
 from salience import catalogue
 from salience.errors import UserError
-from salience.health.course import LIMITS, Course, Finding, Limits
 from salience.health.signs import (
     ANY_METHOD,
     COLLAPSE,
@@ -29,6 +28,7 @@ from salience.health.signs import (
     too_few_steps,
     under_trained,
 )
+from salience.health.trend import LIMITS, Finding, Limits, Trend
 from salience.run import Run
 from salience.warning_signs import Declared
 
@@ -74,30 +74,30 @@ def diagnose(record: Mapping[str, Any], config: Mapping[str, Any], limits: Limit
         found = record["diverged"]
         why = f"{found['what']} at step {found['step']}, with a learning rate of {found['learning_rate']:.2g}"
         return Diagnosis("failing", (Finding("training has diverged", why, "lower --learning-rate", "loss"),))
-    course = Course(record, config.get("steps") or 1, declared_by(config.get("method")))
-    if same := same_items(course):
+    trend = Trend(record, config.get("steps") or 1, declared_by(config.get("method")))
+    if same := same_items(trend):
         return Diagnosis("misconfigured", (same,))
-    if begun := hardly_begun(course):
+    if begun := hardly_begun(trend):
         return Diagnosis("under-trained", (begun,))
-    collapse = [found for sign in COLLAPSE if course.compares and (found := sign(course, limits))]
-    collapse += declared_signs(course, limits, "collapse")
-    failure = [] if course.thrives(limits) else failures(course, limits)
-    failure += declared_signs(course, limits, "generator")  # good neighbours excuse no generator
-    mistakes = mistakes_in(course, config, limits)
+    collapse = [found for sign in COLLAPSE if trend.compares and (found := sign(trend, limits))]
+    collapse += declared_signs(trend, limits, "collapse")
+    failure = [] if trend.thrives(limits) else failures(trend, limits)
+    failure += declared_signs(trend, limits, "generator")  # good neighbours excuse no generator
+    mistakes = mistakes_in(trend, config, limits)
     if kinds(collapse) >= 2:
         return Diagnosis("collapsed", (*collapse, *mistakes))
-    low = course.ends_below(course.baseline, limits)
-    sure = [found for found in failure if found.sign != "knn" or low or course.share < 1]
+    low = trend.ends_below(trend.baseline, limits)
+    sure = [found for found in failure if found.sign != "knn" or low or trend.share < 1]
     if mistakes and sure and kinds((*mistakes, *sure)) >= 2:
         return Diagnosis("misconfigured", (*mistakes, *(replace(found, change=MEND) for found in sure)))
     ill = kinds(failure) >= 2
-    if young := under_trained(course, limits, ill=ill):
+    if young := under_trained(trend, limits, ill=ill):
         return Diagnosis("under-trained", (young,))  # what else is wrong would ask for the opposite
-    if (ill or low) and (short := too_few_steps(course, limits)):
+    if (ill or low) and (short := too_few_steps(trend, limits)):
         return Diagnosis("under-trained", (short,))
     if ill:
         return Diagnosis("failing", tuple(failure))
-    doubts = (*(() if course.thrives(limits) else collapse), *failure, *mistakes)
+    doubts = (*(() if trend.thrives(limits) else collapse), *failure, *mistakes)
     told: dict[str, Finding] = {}
     for found in doubts:
         if found.sign != "knn" or low:  # neighbours alone are a doubt at the end, beyond what they can err
@@ -105,11 +105,11 @@ def diagnose(record: Mapping[str, Any], config: Mapping[str, Any], limits: Limit
     return Diagnosis(HEALTHY, tuple(told.values()))
 
 
-def failures(course: Course, limits: Limits) -> list[Finding]:
+def failures(trend: Trend, limits: Limits) -> list[Finding]:
     """What speaks against the representation."""
-    geometry = [found for sign in GEOMETRY if course.compares and (found := sign(course, limits))]
-    own = declared_signs(course, limits, "representation")
-    return [*geometry, *own, *(found for sign in (*REBUILDING, *ANY_METHOD) if (found := sign(course, limits)))]
+    geometry = [found for sign in GEOMETRY if trend.compares and (found := sign(trend, limits))]
+    own = declared_signs(trend, limits, "representation")
+    return [*geometry, *own, *(found for sign in (*REBUILDING, *ANY_METHOD) if (found := sign(trend, limits)))]
 
 
 def declared_by(method: str | None) -> Declared:

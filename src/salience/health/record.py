@@ -108,9 +108,9 @@ class Health(L.Callback):
             seen["gradient"] = float(f"{self.gradient:.4g}")
         probes.append({"step": step, **seen})
         self._write()
-        return self._judge(step) if step >= WARN_FROM * self.steps else None
+        return self._diagnose(step) if step >= WARN_FROM * self.steps else None
 
-    def _judge(self, step: int) -> Collapsed | None:
+    def _diagnose(self, step: int) -> Collapsed | None:
         found = diagnose(self.record, self.config)
         hopeless = found.verdict == "collapsed" or self.record["about"].get("one_item")
         if hopeless and self.config.get("stop_when_collapsed"):

@@ -67,7 +67,7 @@ class Finding:
     sign: str
 
 
-class Course:
+class Trend:
     """How the signs of a run went.
 
     record: what health.json holds;  steps: of the whole training;  declared: what its method says of its health
