@@ -31,17 +31,18 @@ from torch import Tensor, nn
 import salience
 from salience.batch import Batch, Progress
 from salience.data import Dataset
-from salience.evaluation.baselines import around_mean, principal_components, raw
-from salience.evaluation.knn import knn_scores
+from salience.evaluation.baselines import principal_components
 from salience.evaluation.latent import active_units, bound, mutual_information, posteriors
 from salience.evaluation.measure import Task, measure
+from salience.health.record import Diverged
+from salience.measures.knn import knn_scores
+from salience.measures.raw_features import around_mean, raw_features
 from salience.methods import method_class
 from salience.methods.contract import Context, Method
 from salience.methods.generative.vae import drawn
 from salience.methods.lightning import LightningMethod, Plan
 from salience.training.cost import step_flops
 from salience.training.engine import quiet
-from salience.training.health import Diverged
 from salience.training.machine import fast_bf16
 
 ROWS, BANK, VALIDATION = 50_000, 15_000, 5_000
@@ -133,10 +134,10 @@ def untrained(args: argparse.Namespace, train: Dataset) -> Any:
 
 def embedder(args: argparse.Namespace, train: Dataset) -> Any:
     if args.method == "raw":
-        return raw
+        return raw_features
     if args.method == "pca":
-        project = principal_components(raw(train), 256)
-        return lambda data: project(raw(data)).astype(np.float32)
+        project = principal_components(raw_features(train), 256)
+        return lambda data: project(raw_features(data)).astype(np.float32)
     return untrained(args, train) if args.method == "untrained" else pretrained(args, train)
 
 

@@ -13,6 +13,7 @@ import salience
 SOURCE = Path(salience.__file__).parent
 LAYERS = (
     ("errors", "units", "batch", "distributed", "files", "locks", "untrusted", "allocator", "processors"),
+    ("warning_signs", "source_values"),
     ("source_names", "store_names", "reading", "csv_text", "label_files", "drawing", "progress"),
     ("views",),
     ("nets",),
@@ -23,7 +24,8 @@ LAYERS = (
     ("methods",),
     ("losses",),
     ("run_records", "run_metrics", "run", "run_weights", "representation"),
-    ("store",),
+    ("store", "measures"),
+    ("health",),
     ("evaluation",),
     ("training",),
     ("apps",),

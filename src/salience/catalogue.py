@@ -12,7 +12,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
@@ -20,7 +20,9 @@ from typing import Any
 
 from salience import modalities
 from salience.errors import UserError
+from salience.source_values import parsed, value_of
 from salience.units import AUTO, is_flag
+from salience.warning_signs import Declared
 
 METHODS = Path(__file__).parent / "methods"
 KINDS = ("Method", "ClosedForm", "Adversarial", "Staged")
@@ -123,6 +125,7 @@ class Entry:
     name, family: of its file and its folder
     needs: what a kind of data must offer;  kind: "Method", "ClosedForm", "Adversarial" or "Staged"
     idea: one sentence;  formula: the whole module docstring;  paper: its address
+    health: its signs that a training is not well
     """
 
     name: str
@@ -135,6 +138,7 @@ class Entry:
     paper: str
     formula: str
     options: tuple[Option, ...]
+    health: Declared
 
     @property
     def modality(self) -> tuple[str, ...]:
@@ -215,7 +219,7 @@ def _files(folder: Path) -> list[Path]:
 @cache
 def read(path: Path) -> Entry:
     """What the method file at `path` says. Raises CatalogueError where it breaks the rules."""
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    tree = parsed(path)
     formula = ast.get_docstring(tree) or ""
     urls = re.findall(r"https?://[^\s,;)\]>]+", formula)
     if not formula or not urls:
@@ -227,12 +231,13 @@ def read(path: Path) -> Entry:
         class_name=node.name,
         family=path.parent.name,
         kind=kind,
-        needs=_needs(node),
+        needs=_class_value(node, "needs", (), path),
         capabilities=tuple(CAPABILITIES[name] for name in CAPABILITIES if name in _functions(node)),
         idea=_idea(formula),
         paper=urls[0].rstrip("."),
         formula=formula,
         options=tuple(_options(node, meanings, path)),
+        health=Declared(**{one.name: _class_value(node, one.name, one.default, path) for one in fields(Declared)}),
     )
 
 
@@ -253,11 +258,15 @@ def _idea(formula: str) -> str:
     return first.partition(": ")[2] or first
 
 
-def _needs(node: ast.ClassDef) -> tuple[str, ...]:
+def _class_value(node: ast.ClassDef, name: str, default: Any, path: Path) -> Any:
+    """What the class assigns to that name; the default where it assigns nothing."""
     for item in node.body:
-        if isinstance(item, ast.Assign | ast.AnnAssign) and item.value and _assigned_name(item) == "needs":
-            return tuple(ast.literal_eval(item.value))
-    return ()
+        if isinstance(item, ast.Assign | ast.AnnAssign) and item.value and _assigned_name(item) == name:
+            try:
+                return value_of(item.value, path)
+            except (ValueError, TypeError) as problem:
+                raise CatalogueError(f"{path}: {node.name}.{name} cannot be read from the source: {problem}") from None
+    return default
 
 
 def _assigned_name(item: ast.Assign | ast.AnnAssign) -> str:

@@ -8,7 +8,7 @@ from salience.apps.interpolate import _asked_for, _seen_by, _verdict, decoded, i
 from salience.apps.judge import make_judge
 from salience.apps.paths import lerp, log_reach
 from salience.errors import UserError
-from salience.evaluation.intervals import Metric
+from salience.measures.intervals import Metric
 from salience.training import fit
 
 

@@ -9,7 +9,7 @@ from salience.apps.judge import make_judge
 from salience.apps.sample import _picture, _verdict, gaussian_like, nearest, sample, shuffled
 from salience.errors import UserError
 from salience.evaluation.frechet import frechet_distance
-from salience.evaluation.intervals import Metric
+from salience.measures.intervals import Metric
 from salience.training import fit
 
 SAMPLES, FLOOR = "the samples", "real items (the floor)"

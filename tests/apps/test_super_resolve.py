@@ -9,7 +9,7 @@ from PIL import Image
 from salience.apps.super_resolve import Shown, _verdict, bicubic, shrunk, super_resolve
 from salience.data import open_data
 from salience.errors import UserError
-from salience.evaluation.intervals import Metric
+from salience.measures.intervals import Metric
 from salience.methods.generative import conditional_gan
 from salience.modalities.image.fidelity import psnr, ssim
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from salience.data import Dataset
-from salience.evaluation.baselines import raw
+from salience.measures.raw_features import raw_features
 from salience.modalities.image.spec import ImageSpec
 from salience.reading import AS_FOUND
 
@@ -54,7 +54,7 @@ class Projection:
 
     def embed(self, data, progress=False):
         self.embedded.append(len(data))
-        return raw(data) @ self.matrix
+        return raw_features(data) @ self.matrix
 
     def untrained(self, data, seed=0):
         return Projection(self.dim, seed=50 + seed) if self.trains else None

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from salience.evaluation import intervals, logistic
+from salience.evaluation import logistic
 from salience.evaluation.head import choose, fit_chosen
 from salience.evaluation.probe import PENALTIES, Scaling
 from salience.explorer import learning
 from salience.explorer.classifier import THREADS
 from salience.explorer.learning import CHOOSING, MOST_LEARNT, MOST_WORK, Learner, balanced, rows_within, work
+from salience.measures import intervals
 from tests.explorer.conftest import until
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.data import open_data
 from salience.errors import UserError
+from salience.health.probe import own_statistics
 from salience.methods import Context
 from salience.methods.generative.dfcvae import DFCVAE, half_square
 from salience.methods.generative.vae import VAE
@@ -22,7 +23,6 @@ from salience.modalities.image.input import ImageInput
 from salience.nets import Features, keep_scale, make_encoder
 from salience.representation import load
 from salience.training import engine, fit
-from salience.training.probe import own_statistics
 from tests import contract
 from tests.methods.proof import assert_same_value_and_gradient, random_views, train_by_hand
 

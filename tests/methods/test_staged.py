@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
 from salience.data import Dataset, open_data
+from salience.health.probe import FIXED_VIEWS
 from salience.methods import Context
 from salience.methods.staged import Stage, Staged
 from salience.nets import Encoder
 from salience.run import Run
 from salience.training import engine
-from salience.training.probe import FIXED_VIEWS
 from tests.methods.proof import adapters
 
 pytestmark = pytest.mark.filterwarnings("ignore::salience.errors.Note")  # what the doctor says of so small a run

@@ -13,12 +13,12 @@ import torch
 
 from salience.data import Loader
 from salience.errors import UserError
+from salience.health.probe import SIZE, Probe
+from salience.health.record import PROBES
 from salience.run import Run
 from salience.training import budget, fit, plan
 from salience.training.budget import LOOK, MEASURED_STEPS, MEASURING_SHARE, Look, most_probes
-from salience.training.health import PROBES
 from salience.training.metrics import read_metrics
-from salience.training.probe import SIZE, Probe
 from tests.contract import build, structured_images
 
 ARRAY = structured_images().x[:, 0]

@@ -15,6 +15,7 @@ from salience import processors
 from salience.batch import Batch, Progress
 from salience.data import open_data, permute
 from salience.errors import Note, UserError
+from salience.health.record import Collapsed
 from salience.methods.autoencoders.autoencoder import Autoencoder
 from salience.methods.contrastive.simclr import SimCLR
 from salience.methods.lightning import LightningMethod, Plan
@@ -22,7 +23,6 @@ from salience.methods.schedules import warm_up_cosine
 from salience.representation import Representation, load
 from salience.run import Run
 from salience.training import checkpoints, engine, fit, resume
-from salience.training.health import Collapsed
 from salience.training.metrics import read_metrics
 from tests.contract import CLASSES, ROWS, build, structured_images
 from tests.methods.proof import adapters

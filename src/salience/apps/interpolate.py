@@ -18,10 +18,10 @@ from salience.apps.pictures import Strip, sheet
 from salience.apps.streams import as_run, find_row, require_images, units_of, within
 from salience.data import Dataset
 from salience.errors import UserError
-from salience.evaluation import intervals
-from salience.evaluation.intervals import Metric
 from salience.evaluation.rows import labels_of
 from salience.evaluation.split import sample
+from salience.measures import intervals
+from salience.measures.intervals import Metric
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation

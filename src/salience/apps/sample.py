@@ -17,9 +17,9 @@ from salience.apps.pictures import Strip, grid_strips, sheet, table_figure, unit
 from salience.apps.streams import as_run, units_of, within
 from salience.data import Dataset
 from salience.errors import UserError
-from salience.evaluation import intervals
 from salience.evaluation.frechet import frechet_distance
-from salience.evaluation.intervals import Metric
+from salience.measures import intervals
+from salience.measures.intervals import Metric
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.representation import FIXED, Representation

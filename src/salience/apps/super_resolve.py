@@ -21,9 +21,9 @@ from salience.apps.streams import as_run, batches, notes_on, require_images, uni
 from salience.data import Dataset
 from salience.data.originals import Originals, open_originals, originals_in
 from salience.errors import UserError
-from salience.evaluation import intervals
 from salience.evaluation.fidelity import SHOWN, fidelity, means
-from salience.evaluation.intervals import Metric
+from salience.measures import intervals
+from salience.measures.intervals import Metric
 from salience.modalities.image.spec import ImageSpec
 from salience.modalities.image.unit import unit_images
 from salience.progress import progress_bar

@@ -15,10 +15,7 @@ from salience.data.target import Target
 from salience.errors import Note, UserError, naming, noting_failure
 from salience.evaluation import baselines, gallery
 from salience.evaluation.codes import codes_told
-from salience.evaluation.diagnosis import Diagnosis, diagnose_run
 from salience.evaluation.few_label import note_draws
-from salience.evaluation.geometry import alignment
-from salience.evaluation.intervals import Metric
 from salience.evaluation.limits import MOST_PROJECTED, note_limits
 from salience.evaluation.measure import (
     STAGES,
@@ -36,6 +33,10 @@ from salience.evaluation.report import Evidence, Report
 from salience.evaluation.rows import Rows, choose_rows, labels_of, seen_in_training, shared_rows, values_of
 from salience.evaluation.split import sample
 from salience.evaluation.threads import threads_for
+from salience.health.diagnosis import Diagnosis, diagnose_run
+from salience.measures.geometry import alignment
+from salience.measures.intervals import Metric
+from salience.measures.raw_features import raw_features
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, load
@@ -161,7 +162,7 @@ def note_baselines(rep: Representation, found: Collection[str]) -> list[str]:
 def measure_all(rep: Representation, rows: Rows, say: Say) -> dict[str, tuple[Measured, Features]]:
     """The representation, then each baseline that applies; features are computed once for each."""
     task = make_task(rows)
-    raw = features_of(baselines.raw, rows)
+    raw = features_of(raw_features, rows)
     found = {}
     for name, embed in embedders(rep, rows, raw).items():
         say(f"{name}: features")
@@ -198,10 +199,10 @@ def make_task(rows: Rows) -> Task | ValueTask | None:
 
 def embedders(rep: Representation, rows: Rows, raw: Features) -> dict[str, baselines.Embed]:
     """Everything that is measured, as functions of data."""
-    found: dict[str, baselines.Embed] = {"representation": rep.embed, "raw": baselines.raw}
+    found: dict[str, baselines.Embed] = {"representation": rep.embed, "raw": raw_features}
     if rep.method_name != "pca":
         project = baselines.principal_components(raw[1] if raw[0] is None else raw[0], rep.dim)
-        found["pca"] = lambda data: project(baselines.raw(data))
+        found["pca"] = lambda data: project(raw_features(data))
     untrained = rep.untrained(rows.train or rows.test)
     return found if untrained is None else found | {"untrained": untrained.embed}
 

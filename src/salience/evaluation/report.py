@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from salience.evaluation.diagnosis import Diagnosis
-from salience.evaluation.intervals import Metric
 from salience.evaluation.measure import INTERVALS, Measures
+from salience.health.diagnosis import Diagnosis
+from salience.measures.intervals import Metric
 from salience.units import counted
 
 FAMILIES = {

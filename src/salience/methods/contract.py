@@ -25,6 +25,7 @@ from salience.modalities import Spec
 from salience.nets import Encoder, Input, input_width, make_encoder, make_input
 from salience.units import AUTO
 from salience.views import Views, default_policy, make_views
+from salience.warning_signs import Ordinary, Sign
 
 Auto: Any = AUTO  # the default of a hyper-parameter that `build` finds from the data and what else is chosen
 
@@ -87,6 +88,7 @@ class Method(nn.Module, ABC):
     partial: a step may train a part of the parameters and leave the others without gradients
     turns: names of those who step with every batch, one after the other; a method without players has one turn
     judged_by_neighbours: items of a class should come close to each other, as its health is judged
+    signs, ordinary, keeps_items_apart, constrains_codes: of its health, see `salience.warning_signs.Declared`
     learning_rate: its peak at a batch of 256, None for what suits the encoder;  betas: of Adam
     default_encoder: by name, None for what suits the data
     """
@@ -97,6 +99,10 @@ class Method(nn.Module, ABC):
     partial: ClassVar[bool] = False
     turns: ClassVar[tuple[str, ...]] = ("all",)
     judged_by_neighbours: ClassVar[bool] = True
+    signs: ClassVar[tuple[Sign, ...]] = ()
+    ordinary: ClassVar[tuple[Ordinary, ...]] = ()
+    keeps_items_apart: ClassVar[str] = ""
+    constrains_codes: ClassVar[str] = ""
     learning_rate: ClassVar[float | None] = None
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
     default_encoder: ClassVar[str | None] = None

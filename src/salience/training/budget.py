@@ -17,11 +17,11 @@ import torch
 from salience.batch import Progress
 from salience.data import Dataset, Loader
 from salience.errors import UserError
+from salience.health.probe import SIZE, Probe
+from salience.health.record import PROBES, asks_neighbours
 from salience.methods import Method
 from salience.methods.adamw import AdamW
 from salience.training import engine
-from salience.training.health import PROBES, asks_neighbours
-from salience.training.probe import SIZE, Probe
 from salience.units import format_duration
 
 clock = time.monotonic  # looked up at every call: a test puts another one here

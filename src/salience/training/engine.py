@@ -23,15 +23,15 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from salience.data import Dataset
 from salience.errors import MissingPackage, UserError
 from salience.files import remove_leftovers
+from salience.health.probe import Probe
+from salience.health.record import Health
 from salience.methods import Method
 from salience.methods.lightning import LightningMethod, Plan
 from salience.run import Run
 from salience.training import machine
 from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Interrupted, Owner
 from salience.training.cost import CostMeter
-from salience.training.health import Health
 from salience.training.metrics import MetricsCSV
-from salience.training.probe import Probe
 from salience.training.processes import is_helper, several_processes
 from salience.training.progress import ProgressBar
 from salience.training.steps import Steps

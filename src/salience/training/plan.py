@@ -14,11 +14,11 @@ from torch import nn
 from salience.catalogue import Entry
 from salience.data import Dataset
 from salience.errors import UserError
+from salience.health.record import PROBES
 from salience.methods import Method
 from salience.processors import at_most_all
 from salience.training import budget, engine, machine, recipe
 from salience.training.cost import step_flops
-from salience.training.health import PROBES
 from salience.training.suit import views_of
 from salience.units import check_flag, check_real, check_seed, check_whole, counted, format_duration, parse_duration
 from salience.views import default_policy

@@ -63,6 +63,7 @@ class ContractiveAutoencoder(Method):
     """
 
     needs = ("vectors",)
+    constrains_codes = "--weight"
 
     def __init__(
         self,

@@ -40,6 +40,7 @@ class DenoisingAutoencoder(Method):
     """
 
     needs = ("vectors",)
+    constrains_codes = "--level"
 
     def __init__(
         self,

@@ -34,6 +34,7 @@ from salience.modalities.image.input import ImageInput
 from salience.modalities.image.spec import ImageSpec
 from salience.nets import Encoder, make_encoder
 from salience.views import Views
+from salience.warning_signs import Ordinary
 
 MEAN: tuple[float, ...] = (0.5, 0.5, 0.5)  # of photographs in `lab`, about
 STD: tuple[float, ...] = (0.25, 0.04, 0.06)
@@ -71,6 +72,8 @@ class CMC(Method):
     """
 
     needs = ("colours",)
+    ordinary = (Ordinary("temperature", 0.01, 5.0),)
+    keeps_items_apart = "--temperature"
 
     def __init__(
         self,

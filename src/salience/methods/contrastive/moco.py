@@ -32,9 +32,11 @@ from salience.distributed import average_, gather, rank_and_world
 from salience.errors import UserError
 from salience.methods.contract import Auto, Context, Method, settled
 from salience.methods.precision import full_precision
+from salience.methods.teachers import LEFT_BEHIND, STILL_TEACHER
 from salience.nets import Encoder, distance, follow, teacher_of
 from salience.views import Views
 from salience.views.random import Keys
+from salience.warning_signs import Ordinary
 
 LONGEST = 65_536  # the paper's queue
 TEMPERATURES = {"linear": 0.07, "mlp": 0.2}
@@ -62,6 +64,10 @@ class MoCo(Method):
     queue: how many old keys are the negatives; by default 4096 or a sixteenth of the rows, or half of few, up to 65,536
     groups: of a step's rows on all processes together, each normalised on its own; of at least 2 rows
     """
+
+    signs = (LEFT_BEHIND,)
+    ordinary = (Ordinary("temperature", 0.01, 5.0), STILL_TEACHER)
+    keeps_items_apart = "--temperature, and the teacher, which --momentum moves"
 
     sync_batchnorm = False
     old_keys: Tensor

@@ -38,6 +38,8 @@ class SimSiam(Method):
     bottleneck: width of the predictor's hidden layer; a quarter of dim
     """
 
+    keeps_items_apart = "the predictor, with its --bottleneck"
+
     def __init__(
         self,
         encoder: Encoder,

@@ -31,6 +31,7 @@ from salience.methods.contract import Auto, Context, Method, settled
 from salience.methods.precision import full_precision
 from salience.nets import Encoder, encode_together, head
 from salience.views import Views
+from salience.warning_signs import Ordinary, Sign
 
 LATEST = 0.05  # share of a step in the mean over the latest ones
 
@@ -77,6 +78,19 @@ class SwAV(Method):
     queue_start: share of the steps before they do
     frozen: share of the steps, at first, in which the prototypes stay as they are; the paper's first epoch
     """
+
+    signs = (
+        Sign(
+            ("prototype_usage",),
+            "few prototypes are in use",
+            "{prototype_usage:.1%} of them, by the perplexity of the mean assignment",
+            "lower --learning-rate, or fewer --prototypes",
+            "outputs",
+            below=0.1,
+        ),
+    )
+    ordinary = (Ordinary("temperature", 0.01, 5.0),)
+    keeps_items_apart = "--temperature, and the --epsilon of the codes"
 
     def __init__(
         self,

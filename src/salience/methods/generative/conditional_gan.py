@@ -41,6 +41,7 @@ from salience.modalities.image.dcgan import Enlarger, interpolated
 from salience.modalities.image.spec import ImageSpec
 from salience.nets import Encoder
 from salience.nets.adversaries import Strongest, make_judge
+from salience.warning_signs import Sign
 
 LARGE = 64  # pixels a side from which patches are larger
 PART = 512  # pixels a side of what is enlarged at once
@@ -75,6 +76,17 @@ class ConditionalGAN(Adversarial):
     """
 
     needs = ("vectors", "sizes")
+    signs = (
+        Sign(
+            ("judged_real", "judged_fake"),
+            "the discriminator has won",
+            "it is right about {judged_real:.0%} of real and {judged_fake:.0%} of made items",
+            "a smaller --adversarial-weight, or a lower --learning-rate",
+            "players",
+            above=0.98,
+            of="generator",
+        ),
+    )
     judged_by_neighbours = False  # it enlarges; nothing asks its representation to tell items apart
     learning_rate = 2e-4
     betas = (0.5, 0.999)

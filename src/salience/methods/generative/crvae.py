@@ -30,6 +30,8 @@ from salience.methods.contract import Auto, Context, Method, settled
 from salience.methods.contrastive.moco import enqueue, moco_loss, queue_for
 from salience.methods.generative._codes import code_width, decoder_for, with_likelihood, withheld_by
 from salience.methods.generative.vae import (
+    FEW_ACTIVE_UNITS,
+    NO_INFORMATION,
     Density,
     cloud,
     code_vitals,
@@ -38,8 +40,10 @@ from salience.methods.generative.vae import (
     noise_of,
     posterior,
 )
+from salience.methods.teachers import STILL_TEACHER
 from salience.nets import Encoder, distance, follow, teacher_of
 from salience.views import Views
+from salience.warning_signs import Ordinary
 
 
 class CRVAE(Method):
@@ -58,6 +62,9 @@ class CRVAE(Method):
     """
 
     needs = ("vectors",)
+    signs = (NO_INFORMATION, FEW_ACTIVE_UNITS)
+    ordinary = (Ordinary("temperature", 0.01, 5.0), STILL_TEACHER)
+    constrains_codes = "--beta"
 
     old_keys: Tensor
     written: Tensor

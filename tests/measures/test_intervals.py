@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.stats import binomtest, ttest_1samp
 
-from salience.evaluation import intervals
+from salience.measures import intervals
 
 
 @pytest.mark.parametrize(("correct", "n"), [(0, 10), (3, 10), (10, 10), (812, 1000)])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from salience.evaluation.intervals import Metric, jackknife, mean
+from salience.measures.intervals import Metric, jackknife, mean
 
 
 def effective_rank(x: Tensor, weights: Tensor | None = None) -> Tensor:

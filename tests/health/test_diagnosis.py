@@ -6,12 +6,25 @@ from typing import Any
 
 import pytest
 
-from salience.evaluation.diagnosis import VERDICTS, Diagnosis, diagnose
+from salience.health.diagnosis import VERDICTS, Diagnosis, diagnose
 
 CONFIG: dict[str, Any] = {"options": {"temperature": 0.2}, "learning_rate": 2e-3, "steps": 120}
 
+METHODS = {  # one that declares a sign of these values
+    "active_units": "vae",
+    "kl": "crvae",
+    "dead_units": "sparse_autoencoder",
+    "unexplained": "sparse_autoencoder",
+    "judged_real": "gan",
+    "sample_spread": "gan",
+    "classes_made": "gan",
+    "entropy_of_mean": "dino",
+    "prototype_usage": "swav",
+    "teacher_distance": "byol",
+}
 
-def course(**signs: tuple[float, float]) -> dict[str, Any]:
+
+def record_of(**signs: tuple[float, float]) -> dict[str, Any]:
     """A record of seven probes; each sign goes straight from its first value to its second. Healthy by default.
 
     kNN does not settle it: it stays where it was.
@@ -36,7 +49,7 @@ def course(**signs: tuple[float, float]) -> dict[str, Any]:
 
 
 def collapsing(**signs: tuple[float, float]) -> dict[str, Any]:
-    return course(std=(0.4, 0.001), uniformity=(-0.5, -0.001), effective_rank=(20.0, 1.0), **signs)
+    return record_of(std=(0.4, 0.001), uniformity=(-0.5, -0.001), effective_rank=(20.0, 1.0), **signs)
 
 
 def settled(record: dict[str, Any]) -> dict[str, Any]:
@@ -47,7 +60,7 @@ def settled(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_healthy_run_is_healthy() -> None:
-    found = diagnose(course(), CONFIG)
+    found = diagnose(record_of(), CONFIG)
     assert found.verdict == "healthy"
     assert found.findings == ()
     assert found.text() == "healthy"
@@ -76,7 +89,7 @@ def test_a_run_that_becomes_a_point_has_collapsed() -> None:
     ],
 )
 def test_one_sign_alone_is_no_illness_and_is_told(alone: dict[str, tuple[float, float]], what: str) -> None:
-    record = settled(course(**alone)) if "knn" in alone else course(**alone)
+    record = settled(record_of(**alone)) if "knn" in alone else record_of(**alone)
     record["probes"][-2] |= {name: last for name, (_, last) in alone.items()}
     found = diagnose(record, CONFIG)
     assert found.healthy
@@ -87,7 +100,7 @@ def test_one_sign_alone_is_no_illness_and_is_told(alone: dict[str, tuple[float, 
 
 def test_low_neighbours_need_a_second_sign() -> None:
     """A loss that falls at two probes, few steps, or an ill geometry; that they recover from a dip is none."""
-    record = course(knn=(0.37, 0.30))
+    record = record_of(knn=(0.37, 0.30))
     found = diagnose(record, CONFIG)
     assert found.verdict == "under-trained"
     assert "the loss still falls" in found.findings[0].why
@@ -109,7 +122,7 @@ def test_low_neighbours_need_a_second_sign() -> None:
 @pytest.mark.parametrize("views", [True, False])
 @pytest.mark.parametrize("falls", [True, False])
 def test_views_are_no_remedy_of_a_method_that_has_none(views: bool, falls: bool) -> None:
-    record = course(knn=(0.37, 0.30))
+    record = record_of(knn=(0.37, 0.30))
     if not falls:
         settled(record)
     if not views:
@@ -120,23 +133,23 @@ def test_views_are_no_remedy_of_a_method_that_has_none(views: bool, falls: bool)
 
 
 def test_a_mistake_and_what_it_does_to_the_same_thing_are_one_sign() -> None:
-    record = course(teacher_distance=(0.0, 0.9))
+    record = record_of(teacher_distance=(0.0, 0.9))
     record["probes"][-2]["teacher_distance"] = 0.9
-    frozen = CONFIG | {"options": {"momentum": 1}}
+    frozen = CONFIG | {"method": "byol", "options": {"momentum": 1}}
     assert diagnose(record, frozen).healthy
-    record = course(teacher_distance=(0.0, 0.9), loss=(5.9, 6.0))
+    record = record_of(teacher_distance=(0.0, 0.9), loss=(5.9, 6.0))
     record["probes"][-2]["teacher_distance"] = 0.9
     assert diagnose(record, frozen).verdict == "misconfigured"
 
 
 def test_two_signs_of_different_kinds_are() -> None:
-    record = course(effective_rank=(20.0, 2.0), knn=(0.37, 0.30))
+    record = record_of(effective_rank=(20.0, 2.0), knn=(0.37, 0.30))
     record["probes"][-2]["effective_rank"] = 2.0
     assert diagnose(record, CONFIG).verdict == "failing"
 
 
 def test_the_first_steps_of_any_training_look_ill() -> None:
-    record = course(effective_rank=(20.0, 2.0), loss=(5.9, 6.0))
+    record = record_of(effective_rank=(20.0, 2.0), loss=(5.9, 6.0))
     record["probes"][-2]["effective_rank"] = 2.0
     assert diagnose(record, CONFIG | {"steps": 100}).verdict == "failing"
     found = diagnose(record, CONFIG | {"steps": 99})
@@ -145,7 +158,7 @@ def test_the_first_steps_of_any_training_look_ill() -> None:
 
 
 def test_what_is_under_trained_is_told_one_remedy() -> None:
-    record = course(effective_rank=(20.0, 2.0), loss=(5.9, 6.0), knn=(0.37, 0.30))
+    record = record_of(effective_rank=(20.0, 2.0), loss=(5.9, 6.0), knn=(0.37, 0.30))
     record["probes"][-2]["effective_rank"] = 2.0
     record["probes"][3]["knn"] = 0.20
     found = diagnose(record, CONFIG)
@@ -155,7 +168,7 @@ def test_what_is_under_trained_is_told_one_remedy() -> None:
 
 def test_labels_that_say_something_is_learnt_outweigh_geometry() -> None:
     """A healthy SimSiam: rank 3, items close together, neighbours far above what they were."""
-    record = course(effective_rank=(60.0, 3.0), uniformity=(-1.4, -0.5), knn=(0.37, 0.46))
+    record = record_of(effective_rank=(60.0, 3.0), uniformity=(-1.4, -0.5), knn=(0.37, 0.46))
     record["probes"][-2] |= {"effective_rank": 3.1, "uniformity": -0.5}
     found = diagnose(record, CONFIG)
     assert (found.verdict, found.findings) == ("healthy", ())
@@ -165,7 +178,7 @@ def test_labels_that_say_something_is_learnt_outweigh_geometry() -> None:
 
 
 def test_a_dip_of_neighbours_is_forgiven_while_training_is_young() -> None:
-    record = course(effective_rank=(20.0, 2.0), knn=(0.37, 0.35))
+    record = record_of(effective_rank=(20.0, 2.0), knn=(0.37, 0.35))
     record["probes"] = record["probes"][:3]
     for probe in record["probes"][1:]:
         probe |= {"step": 5 * probe["step"], "effective_rank": 2.0, "knn": 0.35}
@@ -174,7 +187,7 @@ def test_a_dip_of_neighbours_is_forgiven_while_training_is_young() -> None:
 
 
 def test_one_probe_alone_is_no_illness() -> None:
-    record = course()
+    record = record_of()
     record["probes"][-1] |= {"std": 0.001, "uniformity": -0.001, "effective_rank": 1.0}
     assert diagnose(record, CONFIG).healthy
 
@@ -188,7 +201,7 @@ def test_a_reconstructive_method_may_have_any_rank() -> None:
 
 
 def test_a_loss_that_is_no_number_fails_by_itself() -> None:
-    record = course() | {"diverged": {"step": 50, "what": "the loss is nan", "learning_rate": 2.0}}
+    record = record_of() | {"diverged": {"step": 50, "what": "the loss is nan", "learning_rate": 2.0}}
     found = diagnose(record, CONFIG)
     assert found.verdict == "failing"
     assert "nan at step 50" in found.findings[0].why
@@ -197,10 +210,12 @@ def test_a_loss_that_is_no_number_fails_by_itself() -> None:
 @pytest.mark.parametrize(
     ("about", "config", "what"),
     [
-        ({}, {"options": {"temperature": 1e-3}}, "temperature"),
-        ({}, {"options": {"momentum": 1.0}}, "teacher"),
+        ({}, {"method": "simclr", "options": {"temperature": 1e-3}}, "temperature"),
+        ({}, {"method": "dino", "options": {"student_temperature": 9.0}}, "student_temperature"),
+        ({}, {"method": "moco", "options": {"momentum": 1.0}}, "teacher"),
         ({}, {"learning_rate": 0.6}, "learning rate"),
-        ({}, {"options": {"variance": 0.0}}, "is off"),
+        ({}, {"method": "vicreg", "options": {"variance": 0.0}}, "is off"),
+        ({}, {"method": "barlowtwins", "options": {"redundancy": 0.0}}, "is off"),
         ({"batch_size": 4}, {}, "batch"),
         ({"view_distance": 0.0}, {}, "views"),
     ],
@@ -208,7 +223,7 @@ def test_a_loss_that_is_no_number_fails_by_itself() -> None:
 def test_a_mistake_in_the_settings_is_named_once_something_goes_wrong(
     about: dict[str, Any], config: dict[str, Any], what: str
 ) -> None:
-    sound, ill = course(), course(loss=(5.9, 6.0), knn=(0.37, 0.30))
+    sound, ill = record_of(), record_of(loss=(5.9, 6.0), knn=(0.37, 0.30))
     for record in (sound, ill):
         record["about"] |= about
     doubted = diagnose(sound, CONFIG | config)
@@ -223,7 +238,7 @@ def test_a_mistake_in_the_settings_is_named_once_something_goes_wrong(
 
 @pytest.mark.parametrize(("last", "doubts"), [(0.34, 0), (0.32, 1)])
 def test_neighbours_are_a_doubt_beyond_what_they_can_err(last: float, doubts: int) -> None:
-    record = settled(course(knn=(0.37, last)))
+    record = settled(record_of(knn=(0.37, last)))
     record["about"]["labelled"] = 500  # two standard errors are 0.043
     record["probes"][-2]["knn"] = last
     assert len(diagnose(record, CONFIG).findings) == doubts
@@ -232,7 +247,7 @@ def test_neighbours_are_a_doubt_beyond_what_they_can_err(last: float, doubts: in
 
 @pytest.mark.parametrize(("last", "verdict"), [(0.34, "healthy"), (0.32, "misconfigured")])
 def test_at_the_end_a_mistake_needs_neighbours_lower_than_they_can_err(last: float, verdict: str) -> None:
-    record = settled(course(knn=(0.37, last)))
+    record = settled(record_of(knn=(0.37, last)))
     record["about"]["labelled"] = 500
     record["probes"][-2]["knn"] = last
     found = diagnose(record, CONFIG | {"learning_rate": 0.6})
@@ -242,7 +257,7 @@ def test_at_the_end_a_mistake_needs_neighbours_lower_than_they_can_err(last: flo
 
 
 def test_rising_and_not_yet_above_what_costs_nothing_is_under_trained() -> None:
-    record = course(knn=(0.37, 0.36))
+    record = record_of(knn=(0.37, 0.36))
     record["probes"][2]["knn"] = 0.30
     found = diagnose(record, CONFIG)
     assert found.verdict == "under-trained"
@@ -250,7 +265,7 @@ def test_rising_and_not_yet_above_what_costs_nothing_is_under_trained() -> None:
 
 
 def test_what_has_lost_much_of_its_neighbours_is_not_told_to_go_on() -> None:
-    record = course(knn=(0.37, 0.26), effective_rank=(20.0, 2.0))
+    record = record_of(knn=(0.37, 0.26), effective_rank=(20.0, 2.0))
     record["probes"][-2]["effective_rank"] = 2.0
     record["probes"][2]["knn"] = 0.20  # and rises since
     found = diagnose(record, CONFIG)
@@ -260,7 +275,7 @@ def test_what_has_lost_much_of_its_neighbours_is_not_told_to_go_on() -> None:
 
 
 def test_neighbours_poor_at_one_probe_alone_are_no_sign() -> None:
-    record = course(effective_rank=(20.0, 2.0), knn=(0.37, 0.38))
+    record = record_of(effective_rank=(20.0, 2.0), knn=(0.37, 0.38))
     record["probes"][-2]["effective_rank"] = 2.0
     record["probes"][-1]["knn"] = 0.20
     assert diagnose(record, CONFIG).healthy
@@ -307,19 +322,20 @@ def test_without_probes_enough_it_is_too_early_to_tell() -> None:
     ],
 )
 def test_outputs_that_tell_nothing_apart_are_a_sign(signs: dict[str, tuple[float, float]], what: str) -> None:
-    record = course(**signs)
+    record = record_of(**signs)
     record["probes"][-2] |= {name: last for name, (_, last) in signs.items()}
-    assert diagnose(record, CONFIG).healthy  # alone
+    config = CONFIG | {"method": METHODS[next(iter(signs))], "options": {}}
+    assert diagnose(record, config).healthy  # alone
     for probe in record["probes"][-2:]:
         probe |= {"knn": 0.25}
-    found = diagnose(record, CONFIG)
+    found = diagnose(record, config)
     assert found.verdict == "failing"
     assert any(what in finding.what for finding in found.findings)
 
 
 def rebuilding(**signs: tuple[float, float]) -> dict[str, Any]:
     """The record of a method that does not compare items."""
-    record = course(**{"effective_rank": (20.0, 2.0), "loss": (90.0, 60.0)} | signs)
+    record = record_of(**{"effective_rank": (20.0, 2.0), "loss": (90.0, 60.0)} | signs)
     del record["about"]["collapsed_loss"]
     return record
 
@@ -357,7 +373,7 @@ def rebuilding(**signs: tuple[float, float]) -> dict[str, Any]:
 def test_codes_and_players_have_signs_of_their_own(
     signs: dict[str, tuple[float, float]], verdict: str, what: str
 ) -> None:
-    found = diagnose(rebuilding(**signs), CONFIG)
+    found = diagnose(rebuilding(**signs), CONFIG | {"method": METHODS[next(iter(signs))]})
     assert found.verdict == verdict
     assert [finding.what for finding in found.findings][:1] == ([what] if what else [])
 
@@ -366,20 +382,28 @@ def test_neighbours_excuse_dead_units_and_no_generator() -> None:
     """A GAN's neighbours are its discriminator's."""
     won = {"judged_real": (1.0, 1.0), "judged_fake": (1.0, 1.0), "coverage": (0.0, 0.0)}
     thriving = rebuilding(**won, dead_units=(0.9, 0.9), knn=(0.37, 0.9))
-    assert [finding.sign for finding in diagnose(thriving, CONFIG).findings] == ["players", "coverage"]
-    assert diagnose(thriving, CONFIG).verdict == "failing"
+    gan, sparse = (diagnose(thriving, CONFIG | {"method": name}) for name in ("gan", "sparse_autoencoder"))
+    assert [finding.sign for finding in gan.findings] == ["players", "coverage"]
+    assert gan.verdict == "failing"
+    assert sparse == Diagnosis("healthy", ())
+    for probe in thriving["probes"]:
+        probe["knn"] = 0.37
+    assert [finding.sign for finding in diagnose(thriving, CONFIG | {"method": "sparse_autoencoder"}).findings] == [
+        "units"
+    ]
 
 
 def test_a_generator_and_a_decoder_are_given_half_of_the_time() -> None:
     signs = {"sample_spread": (0.1, 0.1), "coverage": (0.0, 0.0), "unexplained": (1.3, 1.3), "classes_made": (0.1, 0.1)}
     signs |= {"judged_real": (1.0, 1.0), "judged_fake": (1.0, 1.0)}
     record = rebuilding(**signs)
-    assert diagnose(record, CONFIG | {"steps": 201}) == Diagnosis("healthy", ())  # of steps 100 and 120 one is late
-    assert diagnose(record, CONFIG | {"steps": 200}).verdict == "failing"
+    gan = CONFIG | {"method": "gan"}
+    assert diagnose(record, gan | {"steps": 201}) == Diagnosis("healthy", ())  # of steps 100 and 120 one is late
+    assert diagnose(record, gan | {"steps": 200}).verdict == "failing"
 
 
 @pytest.mark.parametrize(("last", "verdict"), [(0.34, "healthy"), (0.31, "under-trained")])
 def test_neighbours_within_two_standard_errors_of_the_baseline_are_not_worse(last: float, verdict: str) -> None:
-    record = course(knn=(0.37, last))
+    record = record_of(knn=(0.37, last))
     record["about"]["labelled"] = 500  # a standard error of 0.0216
     assert diagnose(record, CONFIG).verdict == verdict

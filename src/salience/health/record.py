@@ -13,12 +13,12 @@ import torch
 from torch.optim import Optimizer
 
 from salience.errors import Note, UserError
-from salience.evaluation.diagnosis import HEALTHY, diagnose
 from salience.files import write_text
+from salience.health.diagnosis import HEALTHY, diagnose
+from salience.health.probe import Probe
 from salience.methods import Method
 from salience.methods.lightning import LightningMethod
 from salience.training.checkpoints import agree
-from salience.training.probe import Probe
 
 PROBES = 12  # over a training
 LEAST = 5  # steps between two probes
@@ -107,9 +107,9 @@ class Health(L.Callback):
             seen["gradient"] = float(f"{self.gradient:.4g}")
         probes.append({"step": step, **seen})
         self._write()
-        return self._judge(step) if step >= WARN_FROM * self.steps else None
+        return self._diagnose(step) if step >= WARN_FROM * self.steps else None
 
-    def _judge(self, step: int) -> Collapsed | None:
+    def _diagnose(self, step: int) -> Collapsed | None:
         found = diagnose(self.record, self.config)
         hopeless = found.verdict == "collapsed" or self.record["about"].get("one_item")
         if hopeless and self.config.get("stop_when_collapsed"):

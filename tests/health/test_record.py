@@ -16,13 +16,14 @@ from salience.apps.doctor import doctor
 from salience.batch import Batch, Progress
 from salience.data import open_data
 from salience.errors import Note, UserError
-from salience.evaluation.baselines import raw
+from salience.health import record as record_module
+from salience.health.probe import FIXED_VIEWS, SIZE, Probe, own_statistics, view_distance
+from salience.health.record import Diverged, Health
+from salience.measures.raw_features import raw_features
 from salience.methods import Method
 from salience.methods.lightning import LightningMethod
 from salience.run import Run
-from salience.training import fit, health
-from salience.training.health import Diverged, Health
-from salience.training.probe import FIXED_VIEWS, SIZE, Probe, own_statistics, view_distance
+from salience.training import fit
 from tests.contract import QUICK, build, structured_images
 from tests.two_processes import two_processes
 
@@ -180,7 +181,7 @@ def test_the_floor_of_raw_input_is_around_its_mean_as_evaluation_has_it() -> Non
     assert isinstance(method, Method)
     assert probe.labelled is not None
     assert probe.labelled.labels is not None
-    x, labels = raw(probe.labelled).astype(np.float64), probe.labelled.labels
+    x, labels = raw_features(probe.labelled).astype(np.float64), probe.labelled.labels
     found = []
     for origin in (x.mean(0), 0.0):
         unit = (x - origin) / np.linalg.norm(x - origin, axis=1, keepdims=True)
@@ -274,7 +275,7 @@ def test_a_verdict_is_told_once_and_not_before_a_quarter_of_the_training(
 ) -> None:
     finding = SimpleNamespace(what="nothing is learnt", why="by a test", change="do otherwise")
     ill = SimpleNamespace(verdict="failing", findings=[finding])
-    monkeypatch.setattr(health, "diagnose", lambda *seen: ill)
+    monkeypatch.setattr(record_module, "diagnose", lambda *seen: ill)
     with pytest.warns(Note) as told:
         fit("autoencoder", structured_images(), out=tmp_path / "run", encoder="linear", dim=2,
             **QUICK | {"epochs": 20, "progress": True})  # fmt: skip

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.data import Dataset, permute
 from salience.distributed import alone
-from salience.evaluation.baselines import around_mean, raw
-from salience.evaluation.geometry import alignment, effective_rank, std, uniformity
-from salience.evaluation.knn import knn_scores
+from salience.measures.geometry import alignment, effective_rank, std, uniformity
+from salience.measures.knn import knn_scores
+from salience.measures.raw_features import around_mean, raw_features
 from salience.methods import Method
 from salience.views import Views
 
@@ -58,7 +58,7 @@ class Probe:
             about["view_distance"] = round(view_distance(pair[0].x, pair[1].x, items), 5)
         if self.labelled is not None and method.judged_by_neighbours:
             about["labelled"] = len(self.labelled)
-            about["raw_knn"] = _knn(around_mean(torch.from_numpy(raw(self.labelled)))[0], self.labelled)
+            about["raw_knn"] = _knn(around_mean(torch.from_numpy(raw_features(self.labelled)))[0], self.labelled)
         return about
 
     def look(self, method: Method, step: int, *, knn: bool = False) -> Signs | None:

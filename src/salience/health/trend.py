@@ -7,27 +7,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from salience.warning_signs import Declared
+
 LATELY = 2  # probes in a row
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Where a sign begins to speak. Chosen on runs of SimCLR, SimSiam, BYOL and VICReg, and frozen; those of outputs
-    (one_output, indifferent, prototypes) with DINO's runs in sight; those of codes and players are set by hand (active
-    with benchmarks/collapse.py in sight: up to 3 of 16 dimensions in codes of under a tenth of a nat, else 7 and more).
+    """Where a sign begins to speak. Chosen on runs of SimCLR, SimSiam, BYOL and VICReg, and frozen; the limits
+    of signs that a method declares stand with them.
 
-    Of the value at the start: rank, uniformity, pairs, gradients vanished or exploding, entropy of one_output
-    indifferent: how far the mean entropy is below that of the mean, as a share;  prototypes: the share in use
-    teacher: its distance from the student, of the length of the student's weights
+    Of the value at the start: rank, uniformity, pairs, gradients vanished or exploding
     Collapse: spread and uniformity of the value at the start; rank, absolute; loss, of its way to the collapsed one
     neighbours: how far below the baselines kNN may dip at first, as a share; nothing at the end
     rise: of kNN between two looks, that counts as rising;  noise: standard errors that do not count as worse
     ruined: share of kNN whose loss more training does not mend; set by hand
     settled: share of its way the loss still goes in the last third of a training that has come to its end
     short: steps of a training in which any run looks ill
-    Codes: active, share of a VAE's dimensions; nats, of its divergence from the prior; dead, share of units
-    Players: won, share of real and of generated items a discriminator is right about; modes, spread of what is
-        generated, as a share of the data's; coverage, and classes that are generated, of all
     mean: error of rebuilt items, of the variance around the mean item, which is what a constant has
     late: share of the training before which a generator may lag behind, and a code's decoder not yet be trained
     """
@@ -37,10 +33,6 @@ class Limits:
     pairs: float = 0.95
     vanished: float = 1e-4
     exploding: float = 100.0
-    one_output: float = 0.1
-    indifferent: float = 0.02
-    prototypes: float = 0.1
-    teacher: float = 0.5
     collapsed_spread: float = 0.3
     collapsed_uniformity: float = 0.15
     collapsed_rank: float = 2.5
@@ -51,22 +43,15 @@ class Limits:
     noise: float = 2.0
     settled: float = 0.05
     short: int = 100
-    active: float = 0.25
-    nats: float = 0.5
-    dead: float = 0.5
-    won: float = 0.98
-    modes: float = 0.2
-    coverage: float = 0.5
-    classes: float = 0.5
     mean: float = 0.98
     late: float = 0.5
     views: float = 0.05
-    temperature: tuple[float, float] = (0.01, 5.0)
     learning_rate: float = 0.03
     batch: int = 32
 
 
 LIMITS = Limits()
+NOTHING = Declared()
 
 
 @dataclass(frozen=True)
@@ -82,13 +67,14 @@ class Finding:
     sign: str
 
 
-class Course:
+class Trend:
     """How the signs of a run went.
 
-    record: what health.json holds;  steps: of the whole training
+    record: what health.json holds;  steps: of the whole training;  declared: what its method says of its health
     """
 
-    def __init__(self, record: Mapping[str, Any], steps: int):
+    def __init__(self, record: Mapping[str, Any], steps: int, declared: Declared = NOTHING):
+        self.declared = declared
         self.about = record.get("about", {})
         self.probes = record.get("probes", [])
         self.steps = steps
@@ -100,8 +86,14 @@ class Course:
         return self.about.get("collapsed_loss") is not None
 
     def values(self, sign: str) -> list[float]:
-        """At every probe that has it; "pairs" is computed: how near two views are, as a share of how near two items."""
+        """At every probe that has it.
+
+        "pairs" is computed: how near two views are, as a share of how near two items;  "a / b" is a quotient
+        """
         probes = self.probes
+        if " / " in sign:
+            above, below = sign.split(" / ")
+            return [probe[above] / max(probe[below], 1e-9) for probe in probes if {above, below} <= set(probe)]
         if sign == "pairs":
             return [probe["alignment"] / max(2 * probe["std"] ** 2, 1e-9) for probe in probes if "alignment" in probe]
         if sign == "loss":  # among a queue's first, random rows it is too low to compare with
@@ -113,6 +105,11 @@ class Course:
 
     def now(self, sign: str) -> float:
         return self.values(sign)[-1]
+
+    @property
+    def latest(self) -> dict[str, float]:
+        """The last value of each sign."""
+        return {name: value for probe in self.probes for name, value in probe.items()}
 
     def lately(self, sign: str, test: Callable[[float], bool]) -> bool:
         """Whether the last two values after the start pass; False where there are not so many yet."""

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-from salience.evaluation.knn import knn_scores, neighbours
+from salience.measures.knn import knn_scores, neighbours
 
 
 def rows(n, d=5, seed=0):

@@ -14,22 +14,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from salience import catalogue
 from salience.errors import UserError
-from salience.evaluation.course import LIMITS, Course, Finding, Limits
-from salience.evaluation.signs import (
+from salience.health.signs import (
     ANY_METHOD,
     COLLAPSE,
     GEOMETRY,
-    LATENT,
-    MISTAKES,
-    PLAYERS,
     REBUILDING,
+    declared_signs,
     hardly_begun,
+    mistakes_in,
     same_items,
     too_few_steps,
     under_trained,
 )
+from salience.health.trend import LIMITS, Finding, Limits, Trend
 from salience.run import Run
+from salience.warning_signs import Declared
 
 HEALTHY = "healthy"
 MEND = "mend the settings above first"  # what else would help may be the opposite
@@ -73,36 +74,47 @@ def diagnose(record: Mapping[str, Any], config: Mapping[str, Any], limits: Limit
         found = record["diverged"]
         why = f"{found['what']} at step {found['step']}, with a learning rate of {found['learning_rate']:.2g}"
         return Diagnosis("failing", (Finding("training has diverged", why, "lower --learning-rate", "loss"),))
-    course = Course(record, config.get("steps") or 1)
-    if same := same_items(course):
+    trend = Trend(record, config.get("steps") or 1, declared_by(config.get("method")))
+    if same := same_items(trend):
         return Diagnosis("misconfigured", (same,))
-    if begun := hardly_begun(course):
+    if begun := hardly_begun(trend):
         return Diagnosis("under-trained", (begun,))
-    of_codes = (*(GEOMETRY if course.compares else ()), *REBUILDING, *ANY_METHOD)
-    signs = (*(() if course.thrives(limits) else of_codes), *PLAYERS)  # good neighbours excuse no generator
-    ends = (*(COLLAPSE if course.compares else ()), *LATENT)
-    collapse = [found for sign in ends if (found := sign(course, limits))]
-    failure = [found for sign in signs if (found := sign(course, limits))]
-    mistakes = [found for sign in MISTAKES if (found := sign(course, config, limits))]
+    collapse = [found for sign in COLLAPSE if trend.compares and (found := sign(trend, limits))]
+    collapse += declared_signs(trend, limits, "collapse")
+    failure = [] if trend.thrives(limits) else failures(trend, limits)
+    failure += declared_signs(trend, limits, "generator")  # good neighbours excuse no generator
+    mistakes = mistakes_in(trend, config, limits)
     if kinds(collapse) >= 2:
         return Diagnosis("collapsed", (*collapse, *mistakes))
-    low = course.ends_below(course.baseline, limits)
-    sure = [found for found in failure if found.sign != "knn" or low or course.share < 1]
+    low = trend.ends_below(trend.baseline, limits)
+    sure = [found for found in failure if found.sign != "knn" or low or trend.share < 1]
     if mistakes and sure and kinds((*mistakes, *sure)) >= 2:
         return Diagnosis("misconfigured", (*mistakes, *(replace(found, change=MEND) for found in sure)))
     ill = kinds(failure) >= 2
-    if young := under_trained(course, limits, ill=ill):
+    if young := under_trained(trend, limits, ill=ill):
         return Diagnosis("under-trained", (young,))  # what else is wrong would ask for the opposite
-    if (ill or low) and (short := too_few_steps(course, limits)):
+    if (ill or low) and (short := too_few_steps(trend, limits)):
         return Diagnosis("under-trained", (short,))
     if ill:
         return Diagnosis("failing", tuple(failure))
-    doubts = (*(() if course.thrives(limits) else collapse), *failure, *mistakes)
+    doubts = (*(() if trend.thrives(limits) else collapse), *failure, *mistakes)
     told: dict[str, Finding] = {}
     for found in doubts:
         if found.sign != "knn" or low:  # neighbours alone are a doubt at the end, beyond what they can err
             told.setdefault(found.sign, found)
     return Diagnosis(HEALTHY, tuple(told.values()))
+
+
+def failures(trend: Trend, limits: Limits) -> list[Finding]:
+    """What speaks against the representation."""
+    geometry = [found for sign in GEOMETRY if trend.compares and (found := sign(trend, limits))]
+    own = declared_signs(trend, limits, "representation")
+    return [*geometry, *own, *(found for sign in (*REBUILDING, *ANY_METHOD) if (found := sign(trend, limits)))]
+
+
+def declared_by(method: str | None) -> Declared:
+    """What a method declares of its health; nothing where it is none that is known."""
+    return catalogue.find(method).health if method in catalogue.names() else Declared()
 
 
 def diagnose_run(run: Run) -> Diagnosis | None:
