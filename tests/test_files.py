@@ -16,9 +16,6 @@ import pytest
 import torch
 
 import salience
-from salience.apps.export import embed_to
-from salience.apps.outcome import Outcome, Place, write_table
-from salience.apps.pictures import save, save_image
 from salience.errors import UserError
 from salience.evaluation.earlier import keep_earlier
 from salience.files import atomic, new_folder, remove_leftovers, require_free, write_text
@@ -26,6 +23,9 @@ from salience.run import Run
 from salience.run_weights import save_weights
 from salience.training.checkpoints import AtomicCheckpoints
 from salience.training.metrics import MetricsCSV
+from salience.verbs.export import embed_to
+from salience.verbs.outcome import Outcome, Place, write_table
+from salience.verbs.pictures import save, save_image
 from tests.evaluation.conftest import Projection, blobs
 
 
@@ -211,8 +211,8 @@ WHOLE = {"atomic", "new_folder", "placed", "TemporaryDirectory"}
 IN_PLACE = {
     ("files.py", "atomic"): "it is the file layer",
     ("training/checkpoints.py", "write"): "its caller gives it a temporary path",
-    ("apps/export.py", "write_parts"): "its caller gives it a temporary path",
-    ("apps/outcome.py", "array"): "the folder appears by rename when all is written",
+    ("verbs/export.py", "write_parts"): "its caller gives it a temporary path",
+    ("verbs/outcome.py", "array"): "the folder appears by rename when all is written",
     ("data/prepare.py", "_write"): "the folder appears by rename when all is written",
     ("data/rows.py", "__init__"): "the folder appears by rename when all is written",
     ("data/download.py", "_locked"): "a download goes to NAME.part, and takes its name when its checksum is right",

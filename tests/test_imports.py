@@ -24,7 +24,7 @@ LAYERS = (
     ("store",),
     ("evaluation",),
     ("training",),
-    ("apps",),
+    ("verbs",),
     ("explorer",),
     ("sklearn",),
     ("cli", "__main__"),
@@ -64,9 +64,9 @@ def test_imports_point_only_to_earlier_parts(path):
 def test_the_reader_of_imports_sees_every_form(tmp_path):
     path = tmp_path / "module.py"
     path.write_text(
-        "import salience.cli\ndef f():\n    from salience import apps\n    from salience.data.open import x\n"
+        "import salience.cli\ndef f():\n    from salience import verbs\n    from salience.data.open import x\n"
     )
-    assert imported(path) == {"cli", "apps", "data"}
+    assert imported(path) == {"cli", "verbs", "data"}
 
 
 def loaded_by(code: str) -> set[str]:
@@ -128,7 +128,7 @@ VERBS = (
 @pytest.mark.parametrize("name", sorted({*salience.PUBLIC, *VERBS}))
 def test_what_is_public_is_what_its_module_has_under_that_name(name):
     assert name in salience.__all__
-    where = f"salience.apps.{name}" if name in VERBS else salience.PUBLIC[name]
+    where = f"salience.verbs.{name}" if name in VERBS else salience.PUBLIC[name]
     found = getattr(salience, name)
     assert found is getattr(import_module(where), name)
     assert found.__name__ == name

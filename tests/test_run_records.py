@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import yaml
 
-from salience.apps.doctor import doctor
 from salience.cli import main
 from salience.errors import Note, UserError
 from salience.evaluation.compare import compare
@@ -28,6 +27,7 @@ from salience.run_records import CONFIG
 from salience.training import fit, resume
 from salience.training.metrics import MetricsCSV
 from salience.untrusted import Damaged
+from salience.verbs.doctor import doctor
 from tests.test_untrusted import BAD_YAML
 
 

@@ -13,8 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, MultivariateNormal, Normal, kl_divergence
 
-from salience.apps.reconstruct import reconstruct
-from salience.apps.sample import sample
 from salience.batch import Batch, Progress
 from salience.data import open_data
 from salience.errors import UserError
@@ -35,6 +33,8 @@ from salience.methods.generative.vae import (
 from salience.modalities.image.spec import ImageSpec
 from salience.representation import load
 from salience.training import fit
+from salience.verbs.reconstruct import reconstruct
+from salience.verbs.sample import sample
 from tests import contract
 from tests.methods.proof import assert_same_value_and_gradient, random_views
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from salience.apps.doctor import doctor
 from salience.batch import Batch, Progress
 from salience.data import open_data
 from salience.errors import Note, UserError
@@ -22,6 +21,7 @@ from salience.run import Run
 from salience.training import fit, health
 from salience.training.health import Diverged, Health
 from salience.training.probe import FIXED_VIEWS, SIZE, Probe, own_statistics, view_distance
+from salience.verbs.doctor import doctor
 from tests.contract import QUICK, build, structured_images
 from tests.two_processes import two_processes
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import salience
-from salience.apps.preview import preview
 from salience.data import open_data
 from salience.training import suit
 from salience.training.fit import resume
+from salience.verbs.preview import preview
 
 
 def pictures(n=240, channels=1):
@@ -82,7 +82,7 @@ def test_an_interrupted_run_goes_on_with_the_same_views(tmp_path):
 
 def test_the_preview_draws_what_fit_would_see(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr("salience.apps.preview.set_title", lambda figure, title: drawn.append(title))
+    monkeypatch.setattr("salience.verbs.preview.set_title", lambda figure, title: drawn.append(title))
     preview("simclr", pictures(), tmp_path / "a.png")
     preview("simclr", pictures(), tmp_path / "b.png", views="grey")
     assert "grey-noflip" in drawn[0]

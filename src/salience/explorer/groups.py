@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from salience.apps import cluster, duplicates, strange
 from salience.explorer.answers import Anomaly, Cluster, Clusters, Duplicate, Oddities
 from salience.explorer.items import Items
 from salience.explorer.refusals import NotYet
 from salience.store import Store
+from salience.verbs import cluster, duplicates, strange
 
 SHOWN = 24  # anomalies, and pairs of duplicates
 

@@ -12,8 +12,6 @@ import pandas as pd
 import torch
 
 from salience import catalogue
-from salience.apps.paths import lerp
-from salience.apps.streams import within
 from salience.errors import UserError, naming
 from salience.explorer import pictures
 from salience.explorer.refusals import NotYet
@@ -22,6 +20,8 @@ from salience.run import Run
 from salience.store import Store
 from salience.store.embedding import places_of_run, representation_of
 from salience.units import counted
+from salience.verbs.paths import lerp
+from salience.verbs.streams import within
 
 if TYPE_CHECKING:
     from salience.representation import Representation
