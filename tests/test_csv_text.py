@@ -14,7 +14,7 @@ from salience.data import open_data
 from salience.errors import Note
 from salience.training import fit
 from salience.verbs import predict
-from salience.verbs.outcome import write_table
+from salience.verbs.result import write_table
 
 DANGEROUS = [
     "=cmd|' /C calc'!A0", "+1+cmd", "-2+3", "@SUM(A1)", "\t=1", "\r=1", " =1", "'=1", "''=1", "=", "-", "＝1+1",

@@ -236,7 +236,7 @@ def test_items_of_a_store_without_a_label_are_neither_judged_nor_compared_with(s
 
 
 def test_items_of_a_large_store_are_compared_with_some(store, monkeypatch):
-    monkeypatch.setattr("salience.verbs.strange.MOST_OTHERS", 50)
+    monkeypatch.setattr("salience.verbs.outliers.MOST_OTHERS", 50)
     found = anomalies(store, k=3, progress=False)
     assert "compared with 50 of 400 items, drawn at random" in found.said
     others = np.sort(np.random.default_rng(0).choice(np.arange(400), 50, replace=False))

@@ -8,7 +8,7 @@ from salience.data import open_data
 from salience.errors import UserError
 from salience.training import fit
 from salience.verbs.arithmetic import Vote, arithmetic, attribute_vector, moved
-from salience.verbs.judge import by_pixels
+from salience.verbs.feature_space import pixel_space
 
 
 def planted(n=90, seed=0):
@@ -67,7 +67,7 @@ def test_a_class_of_its_own_may_be_changed_and_one_item_alone(linear):
 def test_the_vote_does_not_count_what_was_changed(linear):
     data = planted()
     changed = np.flatnonzero(data.labels == 1)[1:]
-    vote = Vote(linear, data, by_pixels(), changed)
+    vote = Vote(linear, data, pixel_space(), changed)
     assert not np.isin(np.flatnonzero(vote.labels == 1), changed).any()
     assert (vote.labels == 1).sum() == 1
 
@@ -118,7 +118,7 @@ def test_the_class_of_a_result_is_that_of_most_of_its_five_nearest(linear):
     x = np.zeros((12, 5, 5), np.float32)
     x[:, 0, 0] = [0.50, 0.51, 0.52, 0.53, 0.54, 0.9, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96]
     data = open_data(x, labels=np.array(["a", "a", *"bbb", *"ccccccc"]), spec=linear.spec, progress=False)
-    vote = Vote(linear, data, by_pixels(), np.array([11]))
+    vote = Vote(linear, data, pixel_space(), np.array([11]))
     assert vote(linear.unit(data.batch(np.array([0]))) - 0.01).tolist() == [1]
 
 
@@ -127,7 +127,7 @@ def test_an_item_does_not_vote_for_itself_where_votes_are_rated(linear):
     generator = np.random.default_rng(0)
     labels = np.array(["a", "b"])[generator.integers(0, 2, 400)]
     data = open_data(generator.random((400, 5, 5)).astype(np.float32), labels=labels, spec=linear.spec, progress=False)
-    (said,) = Vote(linear, data, by_pixels(), np.array([], int)).reliability(0, 1)
+    (said,) = Vote(linear, data, pixel_space(), np.array([], int)).reliability(0, 1)
     right = float(said.rpartition("right for ")[2].rstrip("%")) / 100
     assert abs(right - 0.5) < 4 * 0.5 / np.sqrt(400)
 

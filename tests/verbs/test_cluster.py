@@ -46,17 +46,17 @@ def test_the_seed_says_where_the_clusters_begin(tmp_path, method):
 )
 def test_bundles_are_found_and_the_largest_is_the_first(bundles, method, k):
     store, own = bundles
-    outcome = cluster(store, method, k, progress=False)
+    result = cluster(store, method, k, progress=False)
     found = clusters_of(open_store(store.path))
     real = own < 3
     if method == "hdbscan":
         assert (found[~real] == -1).all()
     if method == "hdbscan" or k == 3:
         np.testing.assert_array_equal(found[real], own[real])
-        assert outcome.figures["clusters"]["ari"].value == 1
-    assert outcome.figures["clusters"]["ari"].value > 0.9
-    assert abs(outcome.figures["chance"]["ari"].value) < 0.1
-    sizes = outcome.table["size"].tolist()
+        assert result.figures["clusters"]["ari"].value == 1
+    assert result.figures["clusters"]["ari"].value > 0.9
+    assert abs(result.figures["chance"]["ari"].value) < 0.1
+    sizes = result.table["size"].tolist()
     assert sizes == sorted(sizes, reverse=True)
     assert store.columns["cluster"] == "number"
 
@@ -86,11 +86,11 @@ def test_bundles_that_lie_close_together_are_told_apart_too(tmp_path, method):
 def test_those_not_fitted_go_where_they_fit(bundles, monkeypatch, method):
     store, own = bundles
     monkeypatch.setitem(module.FITTED, method, 120)
-    outcome = cluster(store, method, None if method == "hdbscan" else 3, progress=False)
+    result = cluster(store, method, None if method == "hdbscan" else 3, progress=False)
     found = clusters_of(store)
     np.testing.assert_array_equal(found[own < 3], own[own < 3])
-    assert outcome.about["fitted"] == 120
-    assert "fitted to 120 of 184 items drawn at random; the others went where they fit" in outcome.said
+    assert result.about["fitted"] == 120
+    assert "fitted to 120 of 184 items drawn at random; the others went where they fit" in result.said
 
 
 def test_how_many_is_said_to_be_chosen_by_what(bundles):
@@ -101,10 +101,10 @@ def test_how_many_is_said_to_be_chosen_by_what(bundles):
 
 
 def test_figures_are_those_of_the_evaluation_over_labelled_items(store):
-    outcome = cluster(store, "kmeans", 10, progress=False)
+    result = cluster(store, "kmeans", 10, progress=False)
     labels = store.column("label").astype(int)
-    assert outcome.figures["clusters"] == clustering_metrics(clusters_of(store), labels)
-    assert outcome.figures["chance"]["accuracy"].value < 0.25 < outcome.figures["clusters"]["accuracy"].value
+    assert result.figures["clusters"] == clustering_metrics(clusters_of(store), labels)
+    assert result.figures["chance"]["accuracy"].value < 0.25 < result.figures["clusters"]["accuracy"].value
 
 
 def test_items_in_no_cluster_count_against_it(store):
@@ -120,9 +120,9 @@ def test_items_in_no_cluster_count_against_it(store):
 
 
 def test_without_labels_there_are_no_figures(make_store):
-    outcome = cluster(make_store(60, labels=False), "kmeans", 3, progress=False)
-    assert outcome.figures == {}
-    assert list(outcome.table) == ["cluster", "size"]
+    result = cluster(make_store(60, labels=False), "kmeans", 3, progress=False)
+    assert result.figures == {}
+    assert list(result.table) == ["cluster", "size"]
 
 
 def test_the_summary_is_by_hand(bundles):
@@ -159,15 +159,15 @@ def test_numbered_by_size():
 def test_where_there_are_none(tmp_path):
     """Eight items as far from each other as can be are no dense region of five."""
     store = open_store(write_store(tmp_path / "apart.lance", vectors_table(np.eye(8))))
-    outcome = cluster(store, "hdbscan", out=tmp_path / "out", progress=False)
-    assert outcome.about["clusters"] == 0
-    assert outcome.text().splitlines()[1].startswith("0 clusters: dense regions of 5 items or more")
-    assert "8 items (100%) are in no cluster" in outcome.said
+    result = cluster(store, "hdbscan", out=tmp_path / "out", progress=False)
+    assert result.about["clusters"] == 0
+    assert result.text().splitlines()[1].startswith("0 clusters: dense regions of 5 items or more")
+    assert "8 items (100%) are in no cluster" in result.said
     assert summary(store) == []
     for one in (store, open_store(store.path)):
         assert clusters_of(one).tolist() == [-1] * 8
         assert np.isnan(one.column("cluster")).all()
-    assert len(outcome.table) == 0
+    assert len(result.table) == 0
     assert not (tmp_path / "out" / "picture.png").exists()
 
 
@@ -179,11 +179,11 @@ def test_equal_items_do_not_stop_it(tmp_path):
 
 
 def test_everything_is_in_the_folder(store, tmp_path, bundles):
-    outcome = cluster(store, "kmeans", 4, tmp_path / "out", progress=False)
+    result = cluster(store, "kmeans", 4, tmp_path / "out", progress=False)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"cluster.json", "items.csv", "picture.png"}
     assert pd.read_csv(tmp_path / "out" / "items.csv")["size"].sum() == 400
     stored = json.loads((tmp_path / "out" / "cluster.json").read_text())
-    assert stored["clusters"]["nmi"]["value"] == outcome.figures["clusters"]["nmi"].value
+    assert stored["clusters"]["nmi"]["value"] == result.figures["clusters"]["nmi"].value
     cluster(bundles[0], "kmeans", 3, tmp_path / "map", progress=False)
     assert (tmp_path / "map" / "picture.png").exists()
 

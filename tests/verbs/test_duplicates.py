@@ -56,39 +56,39 @@ def on_a_circle(degrees):
 def test_what_is_only_chained_is_told_apart(tmp_path):
     """Ten items, 4 degrees between neighbours, and a threshold of 5 degrees: a chain of 36 degrees."""
     store = open_store(write_store(tmp_path / "chain.lance", vectors_table(on_a_circle(4.0 * np.arange(10)))))
-    outcome = duplicates(store, 1 - np.cos(np.deg2rad(5)), progress=False)
+    result = duplicates(store, 1 - np.cos(np.deg2rad(5)), progress=False)
     expected = [None, "row-0", None, "row-2", None, "row-4", None, "row-6", None, "row-8"]
     assert store.column("duplicate_of").tolist() == expected
-    relation = dict(zip(zip(outcome.table["item"], outcome.table["other"], strict=True), outcome.table["relation"],
+    relation = dict(zip(zip(result.table["item"], result.table["other"], strict=True), result.table["relation"],
                         strict=True))  # fmt: skip
     assert relation == {(f"row-{n}", f"row-{n + 1}"): "chained" if n % 2 else "repeats" for n in range(9)}
-    assert {name: outcome.about[name] for name in ("pairs", "duplicates", "chained")} == {
+    assert {name: result.about[name] for name in ("pairs", "duplicates", "chained")} == {
         "pairs": 9, "duplicates": 5, "chained": 4,
     }  # fmt: skip
-    assert outcome.said[0].endswith("5 groups: 5 items repeat an item within that distance")
-    assert outcome.said[1].startswith("chained: 4 items are near an item that repeats another, and not near that other")
+    assert result.said[0].endswith("5 groups: 5 items repeat an item within that distance")
+    assert result.said[1].startswith("chained: 4 items are near an item that repeats another, and not near that other")
 
 
 def test_an_item_repeats_the_nearest_that_repeats_none(tmp_path):
     """The third lies between the first two, nearer to the second; the fourth is nearest to the third, which repeats."""
     store = open_store(write_store(tmp_path / "near.lance", vectors_table(on_a_circle([0, 10, 6, 7, 50, 53]))))
-    outcome = duplicates(store, 1 - np.cos(np.deg2rad(8)), progress=False)
+    result = duplicates(store, 1 - np.cos(np.deg2rad(8)), progress=False)
     assert store.column("duplicate_of").tolist() == [None, None, "row-1", "row-1", None, "row-4"]
-    told = {tuple(one[:2]): one[3] for one in outcome.table.itertuples(index=False)}
+    told = {tuple(one[:2]): one[3] for one in result.table.itertuples(index=False)}
     assert told == {
         ("row-2", "row-3"): "same group", ("row-1", "row-3"): "repeats", ("row-4", "row-5"): "repeats",
         ("row-1", "row-2"): "repeats", ("row-0", "row-2"): "chained", ("row-0", "row-3"): "chained",
     }  # fmt: skip
-    assert outcome.about["chained"] == 1  # the first
+    assert result.about["chained"] == 1  # the first
 
 
 @pytest.mark.parametrize("threshold", [0.03, 0.08, 0.15])
 def test_every_flagged_item_is_within_the_threshold_of_the_item_it_names(store, threshold):
     """Digits make long chains; what is dropped with the flagged rows has a stand-in that stays."""
-    outcome = duplicates(store, threshold, progress=False)
+    result = duplicates(store, threshold, progress=False)
     distance = pairs_by_loops(store.vectors(), 2)
     names = {row: store.find(id) for row, id in enumerate(store.column("duplicate_of")) if id is not None}
-    assert len(names) == outcome.about["duplicates"] > 5
+    assert len(names) == result.about["duplicates"] > 5
     for row, named in names.items():
         assert named < row
         assert named not in names
@@ -100,14 +100,14 @@ def test_every_flagged_item_is_within_the_threshold_of_the_item_it_names(store, 
 
 
 def test_the_others_name_the_first_of_their_group(planted):
-    outcome = duplicates(planted, progress=False)
+    result = duplicates(planted, progress=False)
     column = open_store(planted.path).column("duplicate_of")
     assert {row: id for row, id in enumerate(column) if id is not None and row >= 250} == {
         250: "row-20", 260: "row-30", 270: "row-30", 271: "row-30",
     }  # fmt: skip
-    assert outcome.about["duplicates"] == sum(id is not None for id in column)
-    assert outcome.table.iloc[0].tolist() == ["row-20", "row-250", 0.0, "repeats"]
-    assert outcome.about["threshold"] < 0.05
+    assert result.about["duplicates"] == sum(id is not None for id in column)
+    assert result.table.iloc[0].tolist() == ["row-20", "row-250", 0.0, "repeats"]
+    assert result.about["threshold"] < 0.05
 
 
 def test_the_threshold_is_a_quarter_of_the_usual_nearest_distance():
@@ -142,10 +142,10 @@ def test_a_threshold_of_zero_finds_equals_in_spite_of_rounding(tmp_path):
 
 def test_where_there_are_none_the_column_is_empty(tmp_path):
     store = open_store(write_store(tmp_path / "axes.lance", vectors_table(np.eye(5))))
-    outcome = duplicates(store, out=tmp_path / "out", progress=False)
+    result = duplicates(store, out=tmp_path / "out", progress=False)
     assert store.column("duplicate_of").tolist() == [None] * 5
     assert closest_pairs(store) == []
-    assert outcome.said[0].startswith("0 pairs within")
+    assert result.said[0].startswith("0 pairs within")
 
 
 def test_a_repeated_search_forgets_the_last_one(planted):
@@ -175,24 +175,24 @@ def test_a_store_that_was_not_searched_says_so(store):
 
 def test_of_very_many_a_part_is_searched_and_it_is_said(planted, monkeypatch):
     monkeypatch.setattr(module, "MOST_ROWS", 100)
-    outcome = duplicates(planted, 0.1, progress=False)
-    assert "searched: 100 of 300 items, drawn at random" in outcome.said
+    result = duplicates(planted, 0.1, progress=False)
+    assert "searched: 100 of 300 items, drawn at random" in result.said
     expected = pairs_by_loops(planted.vectors(), 0.1)
-    assert 0 < outcome.about["pairs"] < len(expected)
-    for item, other in zip(outcome.table["item"], outcome.table["other"], strict=True):
+    assert 0 < result.about["pairs"] < len(expected)
+    for item, other in zip(result.table["item"], result.table["other"], strict=True):
         assert (int(item[4:]), int(other[4:])) in expected
 
 
 def test_of_too_many_pairs_it_says_that_it_stopped(planted, monkeypatch):
     monkeypatch.setattr(module, "MOST_PAIRS", 10)
-    outcome = duplicates(planted, 0.5, progress=False)
-    assert "stopped after 10 pairs; give a smaller threshold" in outcome.said
+    result = duplicates(planted, 0.5, progress=False)
+    assert "stopped after 10 pairs; give a smaller threshold" in result.said
 
 
 def test_everything_is_in_the_folder(store, tmp_path):
-    outcome = duplicates(store, 0.05, tmp_path / "out", progress=False)
+    result = duplicates(store, 0.05, tmp_path / "out", progress=False)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"duplicates.json", "items.csv", "picture.png"}
-    assert len(pd.read_csv(tmp_path / "out" / "items.csv")) == outcome.about["pairs"] > 0
+    assert len(pd.read_csv(tmp_path / "out" / "items.csv")) == result.about["pairs"] > 0
 
 
 @pytest.mark.parametrize(

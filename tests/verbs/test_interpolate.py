@@ -7,8 +7,8 @@ import torch
 from salience.errors import UserError
 from salience.evaluation.intervals import Metric
 from salience.training import fit
+from salience.verbs.feature_space import make_feature_space
 from salience.verbs.interpolate import _asked_for, _seen_by, _verdict, decoded, interpolate, random_pairs
-from salience.verbs.judge import make_judge
 from salience.verbs.paths import lerp, log_reach
 
 
@@ -103,7 +103,7 @@ def test_a_cross_fade_is_less_ordinary_than_real_items_that_were_held_out(digits
     x = torch.from_numpy(digits.x).float() / digits.spec.high
     held, nobody = x[1400:], np.zeros((500, 0), np.int64)
     pairs = random_pairs(digits.subset(range(1400, 1797)), 100, 0)
-    see, known = _seen_by(make_judge(None, digits), x[:1400])
+    see, known = _seen_by(make_feature_space(None, digits), x[:1400])
     middles, real = (
         log_reach(see(shown), known, nobody[: len(shown)])
         for shown in ((held[pairs[:, 0]] + held[pairs[:, 1]]) / 2, held)

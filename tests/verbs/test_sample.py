@@ -9,7 +9,7 @@ from salience.errors import UserError
 from salience.evaluation.frechet import frechet_distance
 from salience.evaluation.intervals import Metric
 from salience.training import fit
-from salience.verbs.judge import make_judge
+from salience.verbs.feature_space import make_feature_space
 from salience.verbs.sample import _picture, _verdict, gaussian_like, nearest, sample, shuffled
 
 SAMPLES, FLOOR = "the samples", "real items (the floor)"
@@ -97,7 +97,7 @@ def test_the_nearest_real_item_of_a_real_item_is_itself(vae, digits):
 
 def test_the_untrained_judge_is_the_same_for_every_run_and_leaves_the_generator_alone(digits):
     state = torch.get_rng_state()
-    one, other = make_judge(None, digits), make_judge(None, digits)
+    one, other = make_feature_space(None, digits), make_feature_space(None, digits)
     assert torch.equal(torch.get_rng_state(), state)
     x = torch.rand(9, 1, 8, 8)
     np.testing.assert_array_equal(one(x), other(x))

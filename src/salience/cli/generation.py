@@ -12,7 +12,7 @@ from salience.cli.output import output_kept_for, print_json, print_text
 from salience.reading import AS_FOUND
 
 if TYPE_CHECKING:
-    from salience.verbs.outcome import Outcome
+    from salience.verbs.result import Result
 
 Out = Annotated[Path | None, Parameter(help="A new folder for the results; otherwise runs/VERB-N.")]
 Features = Annotated[
@@ -225,5 +225,5 @@ def folder_for(out: Path | None, verb: str) -> Path:
     return out or next_free(Path("runs"), verb)
 
 
-def show(found: Outcome, json: bool) -> int:
+def show(found: Result, json: bool) -> int:
     return print_json(found.to_dict()) if json else print_text(found.text())

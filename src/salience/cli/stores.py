@@ -14,7 +14,7 @@ from salience.cli.output import output_kept_for, print_json, print_text, table
 from salience.units import printable
 
 if TYPE_CHECKING:
-    from salience.verbs.outcome import Outcome
+    from salience.verbs.result import Result
 
 StorePath = Annotated[Path, Parameter(help="A store that `embed` has written, NAME.lance.")]
 LINES = 20  # of a table, on a terminal
@@ -86,7 +86,7 @@ def duplicates(store: StorePath, /, *, threshold: Threshold | None = None, out: 
 STORES = (search, cluster, duplicates)
 
 
-def _show(found: Outcome, lines: int = LINES) -> int:
+def _show(found: Result, lines: int = LINES) -> int:
     """The figures and what they mean, then the first lines of the table."""
     said = [found.text()]
     if found.table is not None and len(found.table):

@@ -20,8 +20,8 @@ from salience.run import Run
 from salience.store import Store
 from salience.store.embedding import places_of_run, representation_of
 from salience.units import counted
+from salience.verbs.inputs import within
 from salience.verbs.paths import lerp
-from salience.verbs.streams import within
 
 if TYPE_CHECKING:
     from salience.representation import Representation

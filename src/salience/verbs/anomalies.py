@@ -1,4 +1,4 @@
-"""Which items are strange? Ranked by how badly they are rebuilt, how unlikely they are, or how far from the others."""
+"""Which items are anomalies? Ranked by how badly they are rebuilt, how unlikely they are, or how far from others."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from salience.source_names import with_split
 from salience.store import Store, open_store
 from salience.store_names import names_store
 from salience.units import check_whole, printable
-from salience.verbs.outcome import Outcome, about, finished, item_names, placed
+from salience.verbs.inputs import as_run, batches, rebuilt, rows_of_class, rows_with_label, units_of
+from salience.verbs.outliers import rank_outliers, unlabelled
 from salience.verbs.pictures import Strip, sheet, table_figure, unit_columns
-from salience.verbs.strange import strange_items, unlabelled
-from salience.verbs.streams import as_run, batches, rebuilt, rows_of_class, rows_with_label, units_of
+from salience.verbs.result import Result, about, finished, item_names, placed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,7 +56,7 @@ def anomalies(
     labels: str | None = None,
     reading: Reading = AS_FOUND,
     progress: bool = True,
-) -> Outcome:
+) -> Result:
     """Ranks items, the strangest first.
 
     run: a Representation or a run folder; or a store, whose items are ranked, and get the column `anomaly`
@@ -67,7 +67,7 @@ def anomalies(
     score: "reconstruction", "likelihood" or "neighbours" (Euclidean distance to the `k` nearest embeddings of the
         source, an item's own left out); by default likelihood if the method rates items, else reconstruction if it
         decodes, else neighbours. Of a store always neighbours, by cosine distance
-    held_out: a class that counts as strange: how well does the score find it? It is no neighbour of anything, nor are
+    held_out: a class whose items are outliers: how well does the score find it? It is no neighbour of anything, nor are
         ranked items without a label, which may be of it and are not judged
     labels: the column of labels, in a table; a store has its own
     -> table: rank, item, score, and label where there are any;  figures: auroc with `held_out`, with a 95 % interval
@@ -79,7 +79,7 @@ def anomalies(
         run = open_store(run)
     if not isinstance(run, Representation | str | Path):
         _refuse_for_store(source=source, test=test, score=None if score == "neighbours" else score, labels=labels)
-        return strange_items(run, out, held_out, k, progress)
+        return rank_outliers(run, out, held_out, k, progress)
     if source is None:
         raise UserError("source: none given; say which items to rank, or give a store")
     with placed(out) as place:
@@ -88,30 +88,30 @@ def anomalies(
         data = open_for(rep, source, labels, reading)
         with naming("test", "source"):
             ranked = data if test is None else open_for(rep, test, labels, reading)
-        strange = None if held_out is None else _strange(ranked, held_out)
+        outlier = None if held_out is None else _of_class(ranked, held_out)
         ordinary = _ordinary(data, held_out)
-        if strange is not None and test is None:
+        if outlier is not None and test is None:
             ordinary = ordinary.subset(rows_with_label(ordinary))
         values = _scored(rep, score, ordinary, ranked, k, progress)
         order = np.argsort(-values, kind="stable")
         used = {"score": score, "means": SCORES[score][1].format(k=k), "held_out": held_out}
-        outcome = Outcome(
+        result = Result(
             "anomalies",
             about(rep, ranked, ordinary=with_split(data.name, data.split), **used),
             units={"auroc": "AUROC"},
-            said=(f"score: {used['means']}", _strangest(ranked, values, order), *_opening_notes(data, ranked)),
+            said=(f"score: {used['means']}", _name_strangest(ranked, values, order), *_opening_notes(data, ranked)),
             table=_table(ranked, values, order),
         )
-        if strange is not None:
+        if outlier is not None:
             judged = rows_with_label(ranked)
-            notes = [_training_had(rep, data, ranked, strange, held_out or "")]
+            notes = [_training_had(rep, data, ranked, outlier, held_out or "")]
             if len(judged) < len(ranked):
                 notes.insert(0, unlabelled(len(ranked) - len(judged), compared=test is not None))
-            figures = {"auroc": auroc(values[judged], strange[judged])}
-            outcome = replace(outcome, figures=figures, said=(*outcome.said, *notes))
+            figures = {"auroc": auroc(values[judged], outlier[judged])}
+            result = replace(result, figures=figures, said=(*result.said, *notes))
         if place.folder is not None:
-            place.write(outcome, lambda: _picture(rep, ranked, score, values, order))
-    return finished(outcome, out)
+            place.write(result, lambda: _picture(rep, ranked, score, values, order))
+    return finished(result, out)
 
 
 def _opening_notes(*opened: Dataset) -> list[str]:
@@ -142,14 +142,14 @@ def _score_for(rep: Representation, score: str | None) -> str:
     return score
 
 
-def _strange(ranked: Dataset, held_out: str) -> np.ndarray:
+def _of_class(ranked: Dataset, held_out: str) -> np.ndarray:
     """[n] bool, the items of the class."""
     ranked.require_labels("the measure of a held-out class")
-    strange = np.zeros(len(ranked), bool)
-    strange[rows_of_class(ranked, ranked.class_number(held_out, "held_out"))] = True
-    if not 0 < strange.sum() < len(rows_with_label(ranked)):
+    outlier = np.zeros(len(ranked), bool)
+    outlier[rows_of_class(ranked, ranked.class_number(held_out, "held_out"))] = True
+    if not 0 < outlier.sum() < len(rows_with_label(ranked)):
         raise UserError(f"held_out: {ranked.name} has items of '{held_out}' or of others alone; both are needed")
-    return strange
+    return outlier
 
 
 def _ordinary(data: Dataset, held_out: str | None) -> Dataset:
@@ -200,8 +200,8 @@ def _own_rows(ordinary: Dataset, ranked: Dataset) -> np.ndarray:
     return at[ours]
 
 
-def _training_had(rep: Representation, data: Dataset, ranked: Dataset, strange: np.ndarray, held_out: str) -> str:
-    """Whether the run has learnt from items of the class it should find strange."""
+def _training_had(rep: Representation, data: Dataset, ranked: Dataset, outlier: np.ndarray, held_out: str) -> str:
+    """Whether the run has learnt from items of the class it should find unusual."""
     left_out = rep.config.get("without")
     known, without = rep.trained_on["fingerprint"], f"the run was trained without '{held_out}'"
     if any(one.labels is not None and (one.labels < 0).any() for one in (data, ranked)):
@@ -211,7 +211,7 @@ def _training_had(rep: Representation, data: Dataset, ranked: Dataset, strange: 
             return without
         if known in (one.fingerprint, _ordinary(one, left_out).fingerprint):
             return WARNING.format(f"items of '{held_out}'", held_out)
-    seen = _seen(rep, ranked.subset(np.flatnonzero(strange)))
+    seen = _seen(rep, ranked.subset(np.flatnonzero(outlier)))
     if seen is None and left_out == held_out:
         return without
     if seen is None:
@@ -219,7 +219,7 @@ def _training_had(rep: Representation, data: Dataset, ranked: Dataset, strange: 
     return WARNING.format(f"{seen:,} of these items of '{held_out}'", held_out) if seen else without
 
 
-def _seen(rep: Representation, strange: Dataset) -> int | None:
+def _seen(rep: Representation, outlier: Dataset) -> int | None:
     """How many of these items are equal to ones the run was trained on; None where those are not on this machine."""
     source, split = rep.trained_on["source"], rep.trained_on["split"]
     if source is None or not Path(source.removesuffix(f":{split}")).exists():
@@ -228,10 +228,10 @@ def _seen(rep: Representation, strange: Dataset) -> int | None:
         trained = rep.open_trained(source)
     except (UserError, OSError):
         return None
-    return int(np.isin(content_hashes(strange), content_hashes(trained)).sum())
+    return int(np.isin(content_hashes(outlier), content_hashes(trained)).sum())
 
 
-def _strangest(ranked: Dataset, values: np.ndarray, order: np.ndarray) -> str:
+def _name_strangest(ranked: Dataset, values: np.ndarray, order: np.ndarray) -> str:
     names = zip(item_names(ranked, order[:NAMED]), values[order[:NAMED]], strict=True)
     return f"strangest: {', '.join(f'{printable(name)} ({value:.3g})' for name, value in names)}"
 

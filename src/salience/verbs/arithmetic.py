@@ -21,10 +21,10 @@ from salience.evaluation.split import sample
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation
 from salience.units import check_seed
-from salience.verbs.judge import Judge, by_pixels, make_judge
-from salience.verbs.outcome import Outcome, about, finished, item_names, placed
+from salience.verbs.feature_space import FeatureSpace, make_feature_space, pixel_space
+from salience.verbs.inputs import as_run, batches, find_row, require_images, rows_of_class, units_of, within
 from salience.verbs.pictures import Strip, sheet
-from salience.verbs.streams import as_run, batches, find_row, require_images, rows_of_class, units_of, within
+from salience.verbs.result import Result, about, finished, item_names, placed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +48,7 @@ def arithmetic(
     seed: int = 0,
     reading: Reading = AS_FOUND,
     progress: bool = True,
-) -> Outcome:
+) -> Result:
     """Adds to codes of items the mean code of one class, subtracts that of another, and decodes.
 
     run: a Representation or a run folder, of a method that decodes
@@ -76,11 +76,11 @@ def arithmetic(
         if plus == minus:
             raise UserError(f"subtract: '{subtract}' is the class that is added; name another")
         changed = _changed(data, minus if to is None else data.class_number(to, "to"), item, seed)
-        vote = Vote(rep, data, by_pixels() if features is None else make_judge(features, data), changed)
+        vote = Vote(rep, data, pixel_space() if features is None else make_feature_space(features, data), changed)
         vector = attribute_vector(rep, data, plus, minus, progress)
         told = {strength: vote(made) for strength, made in moved(rep, data, changed, vector).items()}
-        used = {"add": add, "subtract": subtract, "changed": len(changed), "judge": vote.judge.name, "seed": seed}
-        outcome = Outcome(
+        used = {"add": add, "subtract": subtract, "changed": len(changed), "judge": vote.space.name, "seed": seed}
+        result = Result(
             "arithmetic",
             about(rep, data, neighbours=NEIGHBOURS, strengths=list(STRENGTHS), **used),
             _figures(told, plus, minus),
@@ -90,10 +90,8 @@ def arithmetic(
             {"vector": vector.numpy()},
         )
         if place.folder is not None:
-            place.write(
-                outcome, lambda: _picture(rep, data, changed[:DRAWN], vector, f"codes + '{add}' - '{subtract}'")
-            )
-    return finished(outcome, out)
+            place.write(result, lambda: _picture(rep, data, changed[:DRAWN], vector, f"codes + '{add}' - '{subtract}'"))
+    return finished(result, out)
 
 
 def attribute_vector(rep: Representation, data: Dataset, plus: int, minus: int, progress: bool = False) -> Tensor:
@@ -115,17 +113,17 @@ def moved(rep: Representation, data: Dataset, rows: np.ndarray, vector: Tensor) 
 class Vote:
     """Tells the class of items by their nearest real ones, of which none is among those that were changed."""
 
-    def __init__(self, rep: Representation, data: Dataset, judge: Judge, changed: np.ndarray):
+    def __init__(self, rep: Representation, data: Dataset, space: FeatureSpace, changed: np.ndarray):
         width = int(np.prod(data.spec.shape))
         known = np.setdiff1d(np.flatnonzero(labels_of(data) >= 0), changed)
         rows = sample(known, max(100, min(MOST_REAL, MOST_VALUES // width)))
-        self.judge, self.labels = judge, labels_of(data)[rows]
-        self.real = judge(units_of(rep, data, rows))
+        self.space, self.labels = space, labels_of(data)[rows]
+        self.real = space(units_of(rep, data, rows))
         self.classifier = KNeighborsClassifier(min(NEIGHBOURS, len(rows))).fit(self.real, self.labels)
 
     def __call__(self, x: Tensor) -> np.ndarray:
         """[m c h w] -> [m], a class each"""
-        return self.classifier.predict(self.judge(x))
+        return self.classifier.predict(self.space(x))
 
     def reliability(self, plus: int, minus: int) -> tuple[str, ...]:
         """How often the vote is right about real items of the two classes, each left out of it in turn."""
@@ -136,7 +134,7 @@ class Vote:
         votes = self.labels[near[:, 1:]]
         right = [np.bincount(vote).argmax() == label for vote, label in zip(votes, self.labels[rows], strict=True)]
         return (
-            f"the class of a result is that of most of its {NEIGHBOURS} nearest real items by {self.judge.name}; of "
+            f"the class of a result is that of most of its {NEIGHBOURS} nearest real items by {self.space.name}; of "
             f"real items of the two classes that is right for {np.mean(right):.1%}",
         )
 

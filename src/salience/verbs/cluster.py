@@ -26,8 +26,8 @@ from salience.evaluation.threads import threads_for
 from salience.progress import progress_bar
 from salience.store import Store
 from salience.units import are, check_seed, check_whole, counted
-from salience.verbs.outcome import Outcome, finished, placed
 from salience.verbs.pictures import sheet
+from salience.verbs.result import Result, finished, placed
 from salience.verbs.stores import (
     TILE,
     about_store,
@@ -75,7 +75,7 @@ def cluster(
     *,
     seed: int = 0,
     progress: bool = True,
-) -> Outcome:
+) -> Result:
     """Finds groups of alike items and writes them to the store as the column `cluster`, 0 the largest.
 
     store: a Store or its path
@@ -102,16 +102,16 @@ def cluster(
         store.write_columns({COLUMN: numbers(found)})
         groups = summary(store, progress)
         figures, notes = against_labels(store, found)
-        outcome = Outcome(
+        result = Result(
             "cluster",
             about_store(store, algorithm=method, clusters=len(groups), fitted=len(rows), column=COLUMN),
             figures,
             UNITS,
-            (*_told(store, found, grouping, len(rows)), *notes),
+            (*_explain(store, found, grouping, len(rows)), *notes),
             _table(groups),
         )
-        place.write(outcome, lambda: picture_of(store, groups, found))
-    return finished(outcome, out)
+        place.write(result, lambda: picture_of(store, groups, found))
+    return finished(result, out)
 
 
 def _number_asked_for(method: str, k: int | None) -> int | None:
@@ -299,7 +299,7 @@ def against_labels(store: Store, found: np.ndarray) -> tuple[dict[str, Any], tup
     return figures, (note, *["items in no cluster count as one more"] * bool((found < 0).any()))
 
 
-def _told(store: Store, found: np.ndarray, grouping: Grouping, fitted: int) -> Iterable[str]:
+def _explain(store: Store, found: np.ndarray, grouping: Grouping, fitted: int) -> Iterable[str]:
     count, none = len(np.unique(found[found >= 0])), int((found < 0).sum())
     yield f"{counted(count, 'cluster')}: {grouping.chosen}"
     if fitted < len(store):

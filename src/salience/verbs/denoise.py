@@ -26,9 +26,9 @@ from salience.nets import input_width
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation
 from salience.units import check_real, check_seed, counted
-from salience.verbs.outcome import Outcome, Place, about, finished, item_names, placed, save_items
+from salience.verbs.inputs import as_run, batches, notes_on, rebuilt, units_of, within
 from salience.verbs.pictures import Strip, sheet, table_figure, unit_columns
-from salience.verbs.streams import as_run, batches, notes_on, rebuilt, units_of, within
+from salience.verbs.result import Place, Result, about, finished, item_names, placed, save_items
 from salience.views.corruption import corrupted
 from salience.views.random import Keys
 
@@ -69,7 +69,7 @@ def denoise(
     seed: int = 0,
     reading: Reading = AS_FOUND,
     progress: bool = True,
-) -> Outcome:
+) -> Result:
     """Adds noise to clean items, takes it away, and measures what is left, beside PCA and Wiener's filter.
 
     run: a Representation or a run folder, of a method that decodes
@@ -92,11 +92,11 @@ def denoise(
         rep = as_run(run, "decode", "denoise")
         data = rep.open(source, reading=reading)
         if noisy:
-            outcome = _results(place, rep, data, progress)
+            result = _results(place, rep, data, progress)
         else:
             added = _noise_for(rep, noise, level, seed)
-            outcome = _judgement(place, rep, data, added, notes_on(rep, data, source), progress)
-    return finished(outcome, out)
+            result = _judgement(place, rep, data, added, notes_on(rep, data, source), progress)
+    return finished(result, out)
 
 
 def _noise_for(rep: Representation, kind: str | None, level: float | None, seed: int) -> Noise:
@@ -114,7 +114,7 @@ def _noise_for(rep: Representation, kind: str | None, level: float | None, seed:
 
 def _judgement(
     place: Place, rep: Representation, data: Dataset, noise: Noise, notes: list[str], progress: bool
-) -> Outcome:
+) -> Result:
     judged, fitting, choosing = _split(data, noise.seed)
     projection, wiener = _baselines(rep, data, noise, fitting, choosing)
     denoisers: dict[str, Denoiser] = {"noisy": lambda z: z, "run": lambda z: rebuilt(rep, z), "pca": projection}
@@ -127,17 +127,17 @@ def _judgement(
     gains = {NAMES[other]: _gain(values["run"], values[other]) for other in values if other != "run"}
     columns = {f"{name} {figure}": column for name, found in values.items() for figure, column in found.items()}
     figures = {NAMES[name]: means(found) for name, found in values.items()}
-    outcome = Outcome(
+    result = Result(
         "denoise",
         about(rep, data, **used),
         figures | {f"gain over {name}": gain for name, gain in gains.items()},
         SHOWN,
-        (*_told(used), _verdict(gains), *notes),
+        (*_explain(used), _verdict(gains), *notes),
         pd.DataFrame({"item": item_names(data, judged), **columns}),
     )
     if place.folder is not None:
-        place.write(outcome, lambda: _picture(rep, data, judged[:DRAWN], noise, denoisers))
-    return outcome
+        place.write(result, lambda: _picture(rep, data, judged[:DRAWN], noise, denoisers))
+    return result
 
 
 def _split(data: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -185,7 +185,7 @@ def _gain(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> d
     return {figure: intervals.mean((ours[figure] - theirs[figure]) * (-1 if figure == "mse" else 1)) for figure in ours}
 
 
-def _told(used: Mapping[str, Any]) -> tuple[str, ...]:
+def _explain(used: Mapping[str, Any]) -> tuple[str, ...]:
     size = f"{used['wiener_window']}x{used['wiener_window']}" if "wiener_window" in used else ""
     filters = f"; the Wiener filter looks at {size} pixels and is told the noise's power" if size else ""
     kept = counted(used["pca_components"], "component")
@@ -223,16 +223,16 @@ def _drawn(data: Dataset, rows: np.ndarray, drawn: list[tuple[str, Tensor]], tit
     return table_figure(drawn, title, item_names(data, rows), unit_columns(data.spec))
 
 
-def _results(place: Place, rep: Representation, data: Dataset, progress: bool) -> Outcome:
+def _results(place: Place, rep: Representation, data: Dataset, progress: bool) -> Result:
     """What is left of a source that is noisy already."""
     x = rep.unit(data.batch(np.arange(min(DRAWN, len(data)))))
     clean = place.array("denoised", (len(data), *x.shape[1:]))
     for batch in batches(data, "denoise", progress):
         clean[batch.index.numpy()] = rebuilt(rep, rep.unit(batch)).numpy()
-    outcome = Outcome("denoise", about(rep, data, noisy=True), arrays={"denoised": clean})
+    result = Result("denoise", about(rep, data, noisy=True), arrays={"denoised": clean})
     if place.folder is not None:
         save_items(place.folder / "denoised", clean, data, progress)
         rows = np.arange(len(x))
         drawn = [(NAMES["noisy"], x), (NAMES["run"], torch.from_numpy(clean[rows]))]
-        place.write(outcome, lambda: _drawn(data, rows, drawn, f"{rep.method_name} denoises {data.name}"))
-    return outcome
+        place.write(result, lambda: _drawn(data, rows, drawn, f"{rep.method_name} denoises {data.name}"))
+    return result

@@ -25,8 +25,8 @@ from salience.errors import UserError
 from salience.progress import progress_bar
 from salience.store import Store
 from salience.units import check_real, counted
-from salience.verbs.outcome import Outcome, finished, placed
 from salience.verbs.pictures import Strip, sheet
+from salience.verbs.result import Result, finished, placed
 from salience.verbs.stores import BLOCK, TILE, about_store, as_store, caption, sample_rows, thumbnails, unit
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def duplicates(
     out: Path | str | None = None,
     *,
     progress: bool = True,
-) -> Outcome:
+) -> Result:
     """Finds items nearly the same, and writes the id of the item that each of them repeats to it as `duplicate_of`.
 
     An item repeats the nearest item before it that repeats none itself, where that is within the threshold.
@@ -91,14 +91,14 @@ def duplicates(
         write(store, firsts, marked)
         chained = chained_items(found, firsts)
         counts = {"pairs": len(found), "duplicates": len(marked), "chained": len(chained)}
-        outcome = Outcome(
+        result = Result(
             "duplicates",
             about_store(store, threshold=limit, **counts, column=COLUMN),
-            said=tuple(told(store, found, firsts, limit, len(rows), threshold is None)),
+            said=tuple(explain(store, found, firsts, limit, len(rows), threshold is None)),
             table=table_of(store, found, firsts),
         )
-        place.write(outcome, lambda: picture_of(store, found))
-    return finished(outcome, out)
+        place.write(result, lambda: picture_of(store, found))
+    return finished(result, out)
 
 
 def usual_threshold(x: Tensor) -> float:
@@ -198,7 +198,9 @@ def closest_pairs(store: Store, n: int = 24) -> list[tuple[int, int, float]]:
     return [(int(seconds[at]), int(firsts[at]), float(distance[at])) for at in np.argsort(distance, kind="stable")[:n]]
 
 
-def told(store: Store, found: Pairs, repeated: np.ndarray, limit: float, searched: int, usual: bool) -> Iterator[str]:
+def explain(
+    store: Store, found: Pairs, repeated: np.ndarray, limit: float, searched: int, usual: bool
+) -> Iterator[str]:
     marked = np.flatnonzero(repeated != np.arange(len(repeated)))
     groups, chained = len(np.unique(repeated[marked])), len(chained_items(found, repeated))
     pairs, of = counted(len(found), "pair"), counted(groups, "group")

@@ -21,11 +21,11 @@ from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation
 from salience.units import check_seed, check_whole, counted
-from salience.verbs.judge import Judge, make_judge
-from salience.verbs.outcome import Outcome, about, finished, placed
+from salience.verbs.feature_space import FeatureSpace, make_feature_space
+from salience.verbs.inputs import as_run, find_row, require_images, units_of, within
 from salience.verbs.paths import NEIGHBOURS, brought_to, directions, lerp, log_reach, slerp
 from salience.verbs.pictures import Strip, sheet
-from salience.verbs.streams import as_run, find_row, require_images, units_of, within
+from salience.verbs.result import Result, about, finished, placed
 
 PAIRS, BETWEEN, TOGETHER = 100, 7, 32  # pairs whose paths are judged, items along each, pairs at a time
 MOST_REAL, MOST_VALUES = 5_000, 2**27  # real items that neighbours are sought among, and values of them
@@ -52,7 +52,7 @@ def interpolate(
     seed: int = 0,
     reading: Reading = AS_FOUND,
     progress: bool = True,
-) -> Outcome:
+) -> Result:
     """Decodes what lies between the codes of two items, and measures how ordinary it is.
 
     run: a Representation or a run folder, of a method that decodes
@@ -76,17 +76,17 @@ def interpolate(
         require_images(data, "interpolate")
         if len(data) < 2 * NEIGHBOURS:
             raise UserError(f"source: {data.name} has {counted(len(data), 'item')}, too few for neighbours; give more")
-        judge = make_judge(features, data)
+        space = make_feature_space(features, data)
         pair, pairs = _asked_for(data, start, end, seed), random_pairs(data, PAIRS, seed)
         t = torch.linspace(0, 1, steps)
         paths = {name: decoded(rep, units_of(rep, data, pair), way, t)[0] for name, way in WAYS.items()}
         chosen = {"start": data.ids[pair[0]], "end": data.ids[pair[1]], "steps": steps, "seed": seed}
-        outcome = Outcome("interpolate", about(rep, data, **chosen), arrays={n: x.numpy() for n, x in paths.items()})
-        outcome = _judged(outcome, rep, data, judge, pairs, progress)
+        result = Result("interpolate", about(rep, data, **chosen), arrays={n: x.numpy() for n, x in paths.items()})
+        result = _judged(result, rep, data, space, pairs, progress)
         if place.folder is not None:
             shown = np.concatenate([pair, pairs[: DRAWN - 1].ravel()]).reshape(-1, 2)
-            place.write(outcome, lambda: _picture(rep, data, shown, t))
-    return finished(outcome, out)
+            place.write(result, lambda: _picture(rep, data, shown, t))
+    return finished(result, out)
 
 
 def decoded(rep: Representation, ends: Tensor, way: Any, t: Tensor) -> Tensor:
@@ -125,13 +125,13 @@ def _asked_for(data: Dataset, start: str | int | None, end: str | int | None, se
 
 
 def _judged(
-    outcome: Outcome, rep: Representation, data: Dataset, judge: Judge, pairs: np.ndarray, progress: bool
-) -> Outcome:
-    values, real = _densities(rep, data, judge, pairs, progress)
+    result: Result, rep: Representation, data: Dataset, space: FeatureSpace, pairs: np.ndarray, progress: bool
+) -> Result:
+    values, real = _densities(rep, data, space, pairs, progress)
     apart = intervals.mean(_apart(rep, units_of(rep, data, pairs.ravel())), 0.0)
-    used = {"features": judge.name, "pairs": len(pairs), "between": BETWEEN, "neighbours": NEIGHBOURS, "real": real}
+    used = {"features": space.name, "pairs": len(pairs), "between": BETWEEN, "neighbours": NEIGHBOURS, "real": real}
     said = (
-        f"path density: by the angle to the {NEIGHBOURS}th nearest of {real:,} real items in features of {judge.name}, "
+        f"path density: by the angle to the {NEIGHBOURS}th nearest of {real:,} real items in features of {space.name}, "
         "seen from their mean and at equal brightness and contrast; 0 for real items, less for less ordinary ones; "
         f"{BETWEEN} items on each of {len(pairs)} paths",
         "ends apart: how far the rebuilt ends are from each other, as a share of how far the originals are",
@@ -140,8 +140,8 @@ def _judged(
     figures = {NAMES[name]: {"density": intervals.mean(found)} for name, found in values.items()}
     figures[NAMES["ends"]]["apart"] = apart
     return replace(
-        outcome,
-        about={**outcome.about, **used},
+        result,
+        about={**result.about, **used},
         figures=figures,
         units={"density": "path density", "apart": "ends apart"},
         said=said,
@@ -149,13 +149,13 @@ def _judged(
 
 
 def _densities(
-    rep: Representation, data: Dataset, judge: Judge, pairs: np.ndarray, progress: bool
+    rep: Representation, data: Dataset, space: FeatureSpace, pairs: np.ndarray, progress: bool
 ) -> tuple[dict[str, np.ndarray], int]:
     """name -> [pairs], and how many real items neighbours were sought among."""
     width = int(np.prod(data.spec.shape))
     base = sample(np.arange(len(data)), max(10 * NEIGHBOURS, min(MOST_REAL, MOST_VALUES // width)))
     base = np.union1d(base, pairs)
-    see, real = _seen_by(judge, units_of(rep, data, base))
+    see, real = _seen_by(space, units_of(rep, data, base))
     own = np.searchsorted(base, pairs)
     reference = log_reach(real, real, np.arange(len(base))[:, None]).mean()
     values: dict[str, list[np.ndarray]] = {name: [] for name in NAMES}
@@ -169,12 +169,12 @@ def _densities(
     return {name: np.concatenate(found) for name, found in values.items()}, len(base)
 
 
-def _seen_by(judge: Judge, real: Tensor) -> tuple[Callable[[Tensor], np.ndarray], np.ndarray]:
+def _seen_by(space: FeatureSpace, real: Tensor) -> tuple[Callable[[Tensor], np.ndarray], np.ndarray]:
     """How items are compared (see verbs.paths), and the real ones so seen.  real: [n c h w] -> function, [n d]"""
     std, mean = torch.std_mean(real, correction=0)
-    features = judge(brought_to(real, mean, std))
+    features = space(brought_to(real, mean, std))
     centre = features.mean(axis=0)
-    return lambda x: directions(judge(brought_to(x, mean, std)), centre), directions(features, centre)
+    return lambda x: directions(space(brought_to(x, mean, std)), centre), directions(features, centre)
 
 
 def _along(rep: Representation, ends: Tensor) -> dict[str, Tensor]:

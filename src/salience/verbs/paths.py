@@ -9,7 +9,7 @@ https://doi.org/10.1214/aoms/1177700079): log p = -D log d_k + a constant. Per d
 
     path density = mean log d_k(real) - mean log d_k(item)        0: as ordinary as real items; below 0: less
 
-in a judge's features, the same for every run, so that two runs can be compared on the same data and pairs. Every
+in one feature space, the same for every run, so that two runs can be compared on the same data and pairs. Every
 item is first brought to the brightness and contrast of the real ones, and compared are directions from the mean of the
 real items' features: what is pale or averaged lies near that mean, hence near to everything, and a cross-fade of two
 items would pass for more ordinary than real ones.

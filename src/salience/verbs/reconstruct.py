@@ -13,9 +13,9 @@ from salience.evaluation.fidelity import SHOWN, fidelity, means
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation
 from salience.units import check_seed, counted
-from salience.verbs.outcome import Outcome, Place, about, finished, item_names, placed
+from salience.verbs.inputs import as_run, batches, notes_on, rebuilt
 from salience.verbs.pictures import Strip, sheet, table_figure, unit_columns
-from salience.verbs.streams import as_run, batches, notes_on, rebuilt
+from salience.verbs.result import Place, Result, about, finished, item_names, placed
 
 DRAWN = 12  # items in the picture
 
@@ -28,7 +28,7 @@ def reconstruct(
     seed: int = 0,
     reading: Reading = AS_FOUND,
     progress: bool = True,
-) -> Outcome:
+) -> Result:
     """Embeds and decodes every item, and measures what came back: squared error, of images also PSNR and SSIM.
 
     run: a Representation or a run folder, of a method that decodes
@@ -51,23 +51,23 @@ def reconstruct(
         values = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
         table = pd.DataFrame({"item": item_names(data), **values})
         used, notes = about(rep, data, dim=rep.dim, seed=seed), tuple(notes_on(rep, data, source))
-        outcome = Outcome("reconstruct", used, means(values), SHOWN, notes, table)
-        _write(place, outcome, rep, data, seed)
-    return finished(outcome, out)
+        result = Result("reconstruct", used, means(values), SHOWN, notes, table)
+        _write(place, result, rep, data, seed)
+    return finished(result, out)
 
 
-def _write(place: Place, outcome: Outcome, rep: Representation, data: Dataset, seed: int) -> None:
+def _write(place: Place, result: Result, rep: Representation, data: Dataset, seed: int) -> None:
     if place.folder is None:
         return
-    assert outcome.table is not None
+    assert result.table is not None
     some = np.sort(np.random.default_rng(seed).permutation(len(data))[:DRAWN])
-    worst = np.argsort(-outcome.table["mse"].to_numpy(), kind="stable")[:DRAWN]
+    worst = np.argsort(-result.table["mse"].to_numpy(), kind="stable")[:DRAWN]
     title = f"{rep.method_name} rebuilds {data.name} from {counted(rep.dim, 'value')} an item"
     x, far = (rep.unit(data.batch(rows)) for rows in (some, worst))
     if data.spec.modality.pictured:
         strips = [Strip("original", x), Strip("rebuilt", rebuilt(rep, x))]
         strips += [Strip("worst: original", far, apart=True), Strip("rebuilt", rebuilt(rep, far))]
-        place.write(outcome, lambda: sheet(strips, title))
+        place.write(result, lambda: sheet(strips, title))
     else:
         drawn = [("original", x), ("rebuilt", rebuilt(rep, x))]
-        place.write(outcome, lambda: table_figure(drawn, title, item_names(data, some), unit_columns(data.spec)))
+        place.write(result, lambda: table_figure(drawn, title, item_names(data, some), unit_columns(data.spec)))

@@ -20,10 +20,10 @@ from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.representation import FIXED, Representation
 from salience.units import check_seed, counted
-from salience.verbs.judge import Judge, make_judge
-from salience.verbs.outcome import Outcome, about, as_frame, finished, placed, write_table
+from salience.verbs.feature_space import FeatureSpace, make_feature_space
+from salience.verbs.inputs import as_run, units_of, within
 from salience.verbs.pictures import Strip, grid_strips, sheet, table_figure, unit_columns
-from salience.verbs.streams import as_run, units_of, within
+from salience.verbs.result import Result, about, as_frame, finished, placed, write_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +50,7 @@ def sample(
     seed: int = 0,
     reading: Reading = AS_FOUND,
     progress: bool = True,
-) -> Outcome:
+) -> Result:
     """Draws new items; with `source`, measures how near they come to it.
 
     run: a Representation or a run folder, of a method that samples
@@ -71,18 +71,20 @@ def sample(
         if data is None and features is not None:
             raise UserError("features: they compare samples with real items; give a source, or leave them out")
         made = within(torch.from_numpy(rep.sample(n, seed)), rep.spec)
-        outcome = Outcome("sample", about(rep, data, n=n, seed=seed), arrays={"samples": made.numpy()})
+        result = Result("sample", about(rep, data, n=n, seed=seed), arrays={"samples": made.numpy()})
         if data is not None:
-            outcome = _compared(outcome, rep, data, make_judge(features, data), seed, progress)
+            result = _compared(result, rep, data, make_feature_space(features, data), seed, progress)
         if place.folder is not None:
             if not rep.spec.modality.pictured:
                 write_table(place.folder / "samples.csv", as_frame(made.numpy(), rep.spec))
-            place.write(outcome, lambda: _picture(rep, data, made))
-    return finished(outcome, out)
+            place.write(result, lambda: _picture(rep, data, made))
+    return finished(result, out)
 
 
-def _compared(outcome: Outcome, rep: Representation, data: Dataset, judge: Judge, seed: int, progress: bool) -> Outcome:
-    width = int(np.prod(outcome.arrays["samples"].shape[1:]))
+def _compared(
+    result: Result, rep: Representation, data: Dataset, space: FeatureSpace, seed: int, progress: bool
+) -> Result:
+    width = int(np.prod(result.arrays["samples"].shape[1:]))
     size = min(MOST, len(data) // 2, max(LEAST, MOST_VALUES // width))
     if size < LEAST:
         has = counted(len(data), "item")
@@ -92,20 +94,20 @@ def _compared(outcome: Outcome, rep: Representation, data: Dataset, judge: Judge
         for number in range(ROUNDS):
             generator = np.random.default_rng([seed, number])
             rows = generator.permutation(len(data))[: 2 * size]
-            reference = judge(units_of(rep, data, rows[:size]))
+            reference = space(units_of(rep, data, rows[:size]))
             made = torch.from_numpy(rep.sample(size, seed + 1 + number))
             for name, x in _sets(made, units_of(rep, data, rows[size:]), generator).items():
-                distances[name].append(frechet_distance(judge(within(x, rep.spec)), reference))
+                distances[name].append(frechet_distance(space(within(x, rep.spec)), reference))
                 bar.update(1)
     found = {name: intervals.mean(np.array(values), 0.0) for name, values in distances.items()}
     figures = {SETS[name]: {"frechet": metric} for name, metric in found.items()}
     return replace(
-        outcome,
-        about={**outcome.about, "features": judge.name, "compared": size, "rounds": ROUNDS},
+        result,
+        about={**result.about, "features": space.name, "compared": size, "rounds": ROUNDS},
         figures=figures,
         units={"frechet": "Fréchet distance"},
         said=(
-            f"to {size:,} real items, in features of {judge.name}; means over {ROUNDS} draws of samples and halves",
+            f"to {size:,} real items, in features of {space.name}; means over {ROUNDS} draws of samples and halves",
             _verdict(found),
         ),
     )

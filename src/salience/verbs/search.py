@@ -23,8 +23,8 @@ from salience.representation import Representation
 from salience.store import Hits, Store
 from salience.store.embedding import representation_of, weights_hash
 from salience.units import check_whole, counted, printable
-from salience.verbs.outcome import Outcome, finished, placed
 from salience.verbs.pictures import sheet
+from salience.verbs.result import Result, finished, placed
 from salience.verbs.stores import TILE, about_store, as_store, as_tensor, caption, strips, thumbnails
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def search(
     where: str | None = None,
     run: Representation | Path | str | None = None,
     out: Path | str | None = None,
-) -> Outcome:
+) -> Result:
     """Finds the items nearest to a query, nearest first.
 
     store: a Store or its path
@@ -70,14 +70,14 @@ def search(
         asked = understood(store, query, run)
         hits = store.search(asked.vector, k + (asked.row is not None), where=where)
         hits = first(hits if asked.row is None else hits.without(asked.row), k)
-        outcome = Outcome(
+        result = Result(
             "search",
             about_store(store, query=asked.name, k=k, where=where),
-            said=(told(store, hits, asked, k, where),),
+            said=(explain(store, hits, asked, k, where),),
             table=table_of(store, hits),
         )
-        place.write(outcome, lambda: picture_of(store, asked, hits))
-    return finished(outcome, out)
+        place.write(result, lambda: picture_of(store, asked, hits))
+    return finished(result, out)
 
 
 def first(hits: Hits, k: int) -> Hits:
@@ -197,14 +197,14 @@ def table_of(store: Store, hits: Hits) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def as_list(outcome: Outcome) -> list[dict[str, Any]]:
+def as_list(result: Result) -> list[dict[str, Any]]:
     """The hits for programs: {"id", "distance", ...}, nearest first; null where a value is missing."""
-    assert outcome.table is not None
-    records = outcome.table.astype(object).where(outcome.table.notna(), None).to_dict("records")
+    assert result.table is not None
+    records = result.table.astype(object).where(result.table.notna(), None).to_dict("records")
     return [{str(key): value for key, value in record.items()} for record in records]
 
 
-def told(store: Store, hits: Hits, asked: Query, k: int, where: str | None) -> str:
+def explain(store: Store, hits: Hits, asked: Query, k: int, where: str | None) -> str:
     if len(hits):
         fewer = f"; no more than {len(hits)} satisfy the condition" if where is not None and len(hits) < k else ""
         return f"nearest to {printable(asked.name)}, by cosine distance{fewer}"

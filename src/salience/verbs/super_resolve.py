@@ -28,9 +28,9 @@ from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, enlarged_at_once
 from salience.source_names import with_split
 from salience.units import check_seed, counted
-from salience.verbs.outcome import Outcome, Place, about, finished, item_names, placed, write_table
+from salience.verbs.inputs import as_run, batches, notes_on, require_images, units_of, within
 from salience.verbs.pictures import Strip, save_image, sheet
-from salience.verbs.streams import as_run, batches, notes_on, require_images, units_of, within
+from salience.verbs.result import Place, Result, about, finished, item_names, placed, write_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,7 +51,7 @@ def super_resolve(
     seed: int = 0,
     reading: Reading = AS_FOUND,
     progress: bool = True,
-) -> Outcome:
+) -> Result:
     """Shrinks images by the run's factor, enlarges them again, and compares with the originals.
 
     run: a Representation or a run folder, of a method that enlarges
@@ -70,12 +70,12 @@ def super_resolve(
         rep = as_run(run, "enlarge", "super-resolve")
         factor: int = rep.method.factor  # type: ignore[assignment]
         if as_is:
-            outcome = _enlarged(place, rep, _as_they_are(rep, source, reading, progress), factor, progress)
+            result = _enlarged(place, rep, _as_they_are(rep, source, reading, progress), factor, progress)
         else:
             data = rep.open(source, reading=reading)
             require_images(data, "super-resolution")
-            outcome = _compared(place, rep, data, factor, notes_on(rep, data, source), seed, progress)
-    return finished(outcome, out)
+            result = _compared(place, rep, data, factor, notes_on(rep, data, source), seed, progress)
+    return finished(result, out)
 
 
 def shrunk(x: Tensor, factor: int) -> Tensor:
@@ -90,7 +90,7 @@ def bicubic(x: Tensor, factor: int) -> Tensor:
 
 def _compared(
     place: Place, rep: Representation, data: Dataset, factor: int, notes: list[str], seed: int, progress: bool
-) -> Outcome:
+) -> Result:
     found: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in NAMES}
     for batch in batches(data, "super-resolve", progress):
         x = rep.unit(batch)
@@ -100,7 +100,7 @@ def _compared(
     gain = {k: intervals.mean(values["run"][k] - values["bicubic"][k]) for k in ("psnr", "ssim")}
     figures: dict[str, dict[str, Metric]] = {NAMES[name]: means(one) for name, one in values.items()}
     columns = {f"{name} {figure}": column for name, one in values.items() for figure, column in one.items()}
-    outcome = Outcome(
+    result = Result(
         "super-resolve",
         about(rep, data, factor=factor, seed=seed),
         {**figures, "gain over bicubic interpolation": gain},
@@ -110,8 +110,8 @@ def _compared(
     )
     if place.folder is not None:
         rows = np.sort(np.random.default_rng(seed).permutation(len(data))[:DRAWN])
-        place.write(outcome, lambda: _picture(rep, data, rows, factor))
-    return outcome
+        place.write(result, lambda: _picture(rep, data, rows, factor))
+    return result
 
 
 def _both(rep: Representation, small: Tensor, factor: int) -> dict[str, Tensor]:
@@ -148,7 +148,7 @@ def _as_they_are(rep: Representation, source: Any, reading: Reading, progress: b
     return originals_in(source)
 
 
-def _enlarged(place: Place, rep: Representation, data: Originals, factor: int, progress: bool) -> Outcome:
+def _enlarged(place: Place, rep: Representation, data: Originals, factor: int, progress: bool) -> Result:
     """Every image by itself; files of all, and one array where they have one size."""
     height, width = (factor * data.sizes.max(axis=0)).tolist()
     shape = (len(data), data.spec.channels, height, width)
@@ -168,18 +168,18 @@ def _enlarged(place: Place, rep: Representation, data: Originals, factor: int, p
             shown.add(x, torch.from_numpy(made))
     used = about(rep, on=with_split(data.name, data.split), items=len(data), factor=factor, as_is=True)
     notes = tuple(f"note: {note}" for note in data.notes)
-    outcome = Outcome("super-resolve", used, arrays={} if larger is None else {"enlarged": larger}, said=notes)
+    result = Result("super-resolve", used, arrays={} if larger is None else {"enlarged": larger}, said=notes)
     if place.folder is not None:
         if larger is None:
             why = "they are too large for it" if data.alike else f"they are of {counted_sizes(data)}"
             told = f"note: no enlarged.npy of all images, {why}; each is a file in {FILES}"
-            outcome = replace(outcome, said=(*notes, told))
+            result = replace(result, said=(*notes, told))
         files = [f"{FILES}/{row:06d}.png" for row in range(len(data))]
         write_table(place.folder / f"{FILES}.csv", pd.DataFrame({"item": item_names(data), "file": files}))
         place.write(
-            outcome, lambda: sheet(shown.strips(), f"{rep.method_name} enlarges {data.name} {factor}-fold", tile=TILE)
+            result, lambda: sheet(shown.strips(), f"{rep.method_name} enlarges {data.name} {factor}-fold", tile=TILE)
         )
-    return outcome
+    return result
 
 
 def _one_by_one(rep: Representation, data: Originals, progress: bool) -> Iterator[tuple[Tensor, np.ndarray]]:

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from salience.errors import Note, noting_failure
-from salience.verbs.outcome import Outcome, Place, placed
+from salience.verbs.result import Place, Result, placed
 
-OUTCOME = Outcome(
+RESULT = Result(
     "sample", {"method": "gan"}, table=pd.DataFrame({"item": ["a"]}), arrays={"samples": np.ones((2, 1), np.float32)}
 )
 
@@ -23,7 +23,7 @@ def test_a_picture_that_fails_leaves_the_results_and_a_note(tmp_path):
         r"the picture of sample could not be drawn \(ValueError: .bad\{\$ \[2J is no text\); the results are complete"
     )
     with pytest.warns(Note, match=said), placed(tmp_path / "out") as place:
-        place.write(OUTCOME, broken)
+        place.write(RESULT, broken)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"sample.json", "items.csv", "samples.npy"}
     assert json.loads((tmp_path / "out" / "sample.json").read_text())["verb"] == "sample"
 
@@ -34,12 +34,12 @@ def test_results_are_written_before_the_picture_is_drawn(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Place(tmp_path).write(OUTCOME, interrupted)
+        Place(tmp_path).write(RESULT, interrupted)
 
 
 def test_nothing_is_drawn_where_nothing_is_written():
     drawn = []
-    Place(None).write(OUTCOME, lambda: drawn.append(1))
+    Place(None).write(RESULT, lambda: drawn.append(1))
     assert drawn == []
 
 

@@ -25,7 +25,7 @@ SEED = 0
 
 
 @dataclass(frozen=True)
-class Judge:
+class FeatureSpace:
     """name: for reports;  features: unit-scale items [n ...] -> [n d]"""
 
     name: str
@@ -40,7 +40,7 @@ class Judge:
         return np.concatenate([self(rep.unit(batch)) for batch in data.chunks(FIXED)])
 
 
-def make_judge(features: Representation | Path | str | None, data: Dataset) -> Judge:
+def make_feature_space(features: Representation | Path | str | None, data: Dataset) -> FeatureSpace:
     """features: a run, whose embedding it is; None: an untrained encoder's
 
     Errors: UserError where the run is of other data.
@@ -51,18 +51,20 @@ def make_judge(features: Representation | Path | str | None, data: Dataset) -> J
         rep = load(features) if isinstance(features, str | Path) else features
     if rep.spec.unit_form != data.spec.unit_form:
         raise UserError(f"features: {rep!r} is of other data than {data.name}; give a run fitted to data of this shape")
-    return Judge(f"the embedding of {rep.method_name}" + (f" in {rep.run}" if rep.run else ""), rep.embed_unit)
+    return FeatureSpace(f"the embedding of {rep.method_name}" + (f" in {rep.run}" if rep.run else ""), rep.embed_unit)
 
 
-def by_pixels() -> Judge:
+def pixel_space() -> FeatureSpace:
     """Which class an item is of, its nearest neighbours tell about as well by pixels as by random features."""
-    return Judge("the pixels", lambda x: x.flatten(1).numpy())
+    return FeatureSpace("the pixels", lambda x: x.flatten(1).numpy())
 
 
-def _untrained(data: Dataset) -> Judge:
+def _untrained(data: Dataset) -> FeatureSpace:
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
         encoder = make_encoder(None, data.spec)
         calibrate(encoder.to(best_device()), lambda batch: encoder(encoder.input.unit(batch.x)), data)
     name = data.spec.modality.default_encoder
-    return Judge(f"an untrained {name} (seed {SEED})", lambda x: in_fixed(encoder, x, torch.device(best_device())))
+    return FeatureSpace(
+        f"an untrained {name} (seed {SEED})", lambda x: in_fixed(encoder, x, torch.device(best_device()))
+    )

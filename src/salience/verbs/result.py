@@ -33,7 +33,7 @@ Figures = Mapping[str, Any]  # name -> Metric, or name -> (name -> Metric): a ta
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Outcome:
+class Result:
     """What a verb found.
 
     about: what was used: run, data, options;  figures: name -> Metric, or row -> (column -> Metric)
@@ -52,7 +52,7 @@ class Outcome:
     folder: Path | None = None
 
     def __repr__(self) -> str:
-        return f"Outcome({self.verb}, {', '.join(self.figures) or 'no figures'}, folder={self.folder})"
+        return f"Result({self.verb}, {', '.join(self.figures) or 'no figures'}, folder={self.folder})"
 
     def __str__(self) -> str:
         return self.text()
@@ -99,22 +99,22 @@ class Place:
             return np.empty(shape, np.float32)
         return np.lib.format.open_memmap(self.folder / f"{name}.npy", "w+", np.float32, tuple(shape))
 
-    def write(self, outcome: Outcome, picture: Callable[[], Figure | None]) -> None:
+    def write(self, result: Result, picture: Callable[[], Figure | None]) -> None:
         """Writes VERB.json, items.csv and the arrays, as far as there are such, then the picture.
 
-        picture: draws it. A failure there is told by a Note: it must not take the results with it.
+        picture: draws it. A failure there becomes a Note: it must not take the results with it.
         """
         if self.folder is None:
             return
-        text = json.dumps(outcome.to_dict(), indent=2, allow_nan=False)
-        write_text(self.folder / f"{outcome.verb}.json", text + "\n")
-        if outcome.table is not None:
-            write_table(self.folder / "items.csv", outcome.table)
-        for name, values in outcome.arrays.items():
+        text = json.dumps(result.to_dict(), indent=2, allow_nan=False)
+        write_text(self.folder / f"{result.verb}.json", text + "\n")
+        if result.table is not None:
+            write_table(self.folder / "items.csv", result.table)
+        for name, values in result.arrays.items():
             if not (self.folder / f"{name}.npy").exists():
                 with atomic(self.folder / f"{name}.npy") as temporary, temporary.open("wb") as file:
                     np.save(file, values)
-        with noting_failure(f"the picture of {outcome.verb}", "the results are complete"):
+        with noting_failure(f"the picture of {result.verb}", "the results are complete"):
             from salience.verbs.pictures import save
 
             if (figure := picture()) is not None:
@@ -131,9 +131,9 @@ def placed(out: Path | str | None) -> Iterator[Place]:
         yield Place(folder)
 
 
-def finished(outcome: Outcome, out: Path | str | None) -> Outcome:
-    """The outcome with where it is; arrays too large for memory stay in their files."""
-    return outcome if out is None else replace(outcome, folder=Path(out))
+def finished(result: Result, out: Path | str | None) -> Result:
+    """The result with where it is; arrays too large for memory stay in their files."""
+    return result if out is None else replace(result, folder=Path(out))
 
 
 def about(rep: Representation, data: Dataset | None = None, **used: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which items of a store are strange? Ranked by how far they are, by the angle, from the others nearest to them."""
+"""Which items of a store are outliers? Ranked by how far they are, by the angle, from the others nearest to them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from salience.errors import UserError
 from salience.evaluation.detection import auroc
 from salience.store import Store
 from salience.units import counted, printable
-from salience.verbs.outcome import Outcome, finished, placed
 from salience.verbs.pictures import sheet
+from salience.verbs.result import Result, finished, placed
 from salience.verbs.stores import (
     TILE,
     about_store,
@@ -38,9 +38,9 @@ COMPARED = 1024  # items at once
 DRAWN, NAMED = 10, 5  # items at each end, in the picture; the strangest, in words
 
 
-def strange_items(
+def rank_outliers(
     store: Store | Path | str, out: Path | str | None, held_out: str | None, k: int, progress: bool
-) -> Outcome:
+) -> Result:
     """See `anomalies`, of a store. Writes the column `anomaly`."""
     with placed(out) as place:
         store = as_store(store)
@@ -50,33 +50,33 @@ def strange_items(
         store.write_columns({COLUMN: values.astype(np.float32)})
         order = np.argsort(-values, kind="stable")
         means = f"the mean cosine distance to the {'nearest other' if k == 1 else f'nearest {k} others'}"
-        outcome = Outcome(
+        result = Result(
             "anomalies",
             about_store(store, score="neighbours", means=means, held_out=held_out, column=COLUMN),
-            {} if asked is None else {"auroc": auroc(values[asked.labelled], asked.strange[asked.labelled])},
+            {} if asked is None else {"auroc": auroc(values[asked.labelled], asked.outlier[asked.labelled])},
             {"auroc": "AUROC"},
-            tuple(told(store, values, order, means, len(others), asked)),
+            tuple(explain(store, values, order, means, len(others), asked)),
             table_of(store, values, order),
         )
-        place.write(outcome, lambda: picture_of(store, values, order))
-    return finished(outcome, out)
+        place.write(result, lambda: picture_of(store, values, order))
+    return finished(result, out)
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A class that counts as strange.
+    """A class whose items count as outliers.
 
-    labelled, strange: [n] bool, the items with a label, and those of the class
+    labelled, outlier: [n] bool, the items with a label, and those of the class
     """
 
     name: str
     labelled: np.ndarray
-    strange: np.ndarray
+    outlier: np.ndarray
 
     @property
     def ordinary(self) -> np.ndarray:
         """[n] bool. An item without a label may be of the class."""
-        return self.labelled & ~self.strange
+        return self.labelled & ~self.outlier
 
 
 def of_class(store: Store, held_out: str) -> HeldOut:
@@ -117,7 +117,7 @@ def distances(store: Store, others: np.ndarray, k: int, progress: bool) -> np.nd
     return torch.cat(parts).clamp(min=0).numpy()
 
 
-def told(
+def explain(
     store: Store, values: np.ndarray, order: np.ndarray, means: str, others: int, asked: HeldOut | None
 ) -> Iterator[str]:
     yield f"score: {means}"
