@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from salience import catalogue
-from salience.cli.fit import NOT_FROM_CONFIG, fit_options
+from salience.cli.fit import NOT_FROM_CONFIG
 from salience.cli.generation import GENERATION
 from salience.cli.stores import STORES
 from salience.cli.verbs import VERBS, make_app
+from salience.config import fit_options
 from salience.reading import Reading
 
 BEHIND = {  # the function behind a verb, and how it is called: with the verb's own words in the place of arguments

@@ -20,7 +20,7 @@ LAYERS = (
     ("modalities",),
     ("data", "catalogue"),
     ("methods",),
-    ("run_records", "run_metrics", "run", "run_weights", "representation"),
+    ("run_records", "config", "run_metrics", "run", "run_weights", "representation"),
     ("store",),
     ("evaluation",),
     ("training",),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import difflib
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from typing import Any
 
 from salience import modalities
 from salience.errors import UserError
-from salience.units import is_flag
+from salience.units import is_flag, parse_duration
 
 METHODS = Path(__file__).parent / "methods"
 KINDS = ("Method", "ClosedForm", "Adversarial", "Staged")
@@ -46,7 +47,8 @@ class CatalogueError(ValueError):
 class Option:
     """One value the user can choose: a hyper-parameter, or an option of `fit`.
 
-    type: "int", "float", "bool" or "str"
+    type: "int", "float", "bool" or "str"; of `fit` also "duration" (90s, or a number of seconds), "path", "name" (text
+        or an integer) and "any" (text; in Python also what `open_data` takes), which are typed as text
     default: a literal, or AUTO
     choices: the only values allowed, where there are such
     gt, ge, lt, le: bounds of a number
@@ -68,7 +70,11 @@ class Option:
     def bounds(self) -> str:
         """ "> 0, <= 1", or "" where anything goes."""
         pairs = ((sign, getattr(self, bound)) for bound, sign in SIGNS.items())
-        return ", ".join(f"{sign} {limit:g}" for sign, limit in pairs if limit is not None)
+        return ", ".join(f"{sign} {_figure(limit)}" for sign, limit in pairs if limit is not None)
+
+    def describe(self) -> str:
+        """Its help: the meaning, and the bounds."""
+        return self.meaning + (f" ({self.bounds})" if self.bounds else "")
 
     def read(self, text: str) -> Any:
         """The value written as `text`, checked. Raises ValueError saying what is wrong with it."""
@@ -85,8 +91,8 @@ class Option:
             return value
         if self.choices:
             return self._choice(value)
-        if self.type not in ("int", "float"):
-            return _flag(value) if self.type == "bool" else _text(value)
+        if self.type in READERS:
+            return READERS[self.type](value)
         return self._within(_whole(value) if self.type == "int" else _finite(value))
 
     def _choice(self, value: Any) -> Any:
@@ -106,7 +112,7 @@ class Option:
         )
         for limit, kept, sign in zip(limits, inside, SIGNS.values(), strict=True):
             if not kept:
-                raise ValueError(f"{value:g} is out of range; it must be {sign} {limit:g}")
+                raise ValueError(f"{_figure(value)} is out of range; it must be {sign} {_figure(limit)}")
         return value
 
     def to_dict(self) -> dict[str, Any]:
@@ -344,6 +350,11 @@ def _number(text: str, type_: str) -> float:
         raise ValueError(f"'{text}' is not a {'whole ' if type_ == 'int' else ''}number") from None
 
 
+def _figure(value: float | None) -> str:
+    """In a message: a whole number in full, as a rounded one would be no bound."""
+    return f"{value:d}" if isinstance(value, int) else f"{value:g}"
+
+
 def _flag(value: Any) -> bool:
     if not is_flag(value):
         raise ValueError(f"{value!r} is not true or false")
@@ -354,6 +365,29 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not text")
     return str(value)
+
+
+def _name(value: Any) -> str:
+    return str(_whole(value)) if isinstance(value, Integral) else _text(value)
+
+
+def _path(value: Any) -> str:
+    return os.fspath(value) if isinstance(value, os.PathLike) else _text(value)
+
+
+def _duration(value: Any) -> Any:
+    try:
+        parse_duration(value, "")
+    except UserError as problem:
+        raise ValueError(str(problem).removeprefix(": ")) from None
+    return value
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+READERS = {"bool": _flag, "str": _text, "name": _name, "path": _path, "duration": _duration, "any": _as_it_is}
 
 
 def _whole(value: Any) -> int:

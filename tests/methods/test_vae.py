@@ -392,7 +392,7 @@ def test_an_autoregressive_run_is_loaded_as_it_was_and_rates_its_items(tmp_path:
     rep = fit("vae", dataset, out=tmp_path / "run", dim=4, autoregressive=True, **contract.QUICK)
     again = load(tmp_path / "run")
     assert again.capabilities == ("rates",)
-    assert again.config["withheld"] == ["decode", "sample"]
+    assert again.config.model.withheld == ("decode", "sample")
     np.testing.assert_array_equal(again.log_likelihood(dataset), rep.log_likelihood(dataset))
     for verb in (reconstruct, sample):
         with pytest.raises(UserError, match=r"^run: this vae cannot .*: its decoder is autoregressive"):

@@ -300,10 +300,10 @@ def test_a_run_fitted_without_a_class_is_known_to_have_been(tmp_path, capsys):
     assert main(["fit", "pca", "digits", "--dim", "8", "--without", "0", "--out", run]) == 0
     fitted = salience.load(run)
     numbered = fit("pca", "digits", dim=8, without=0, out=tmp_path / "numbered", progress=False)
-    assert numbered.config["without"] == fitted.config["without"] == "0"
+    assert numbered.config.data.without == fitted.config.data.without == "0"
     data = salience.open_data("digits", progress=False)
     rest = data.subset(np.flatnonzero(data.labels != data.classes.index("0")))
-    assert (fitted.config["rows"], fitted.config["fingerprint"]) == (len(rest), rest.fingerprint)
+    assert (fitted.config.data.rows, fitted.config.data.fingerprint) == (len(rest), rest.fingerprint)
     assert fitted.open_trained("digits").fingerprint == rest.fingerprint
     capsys.readouterr()
     assert main(["anomalies", run, "digits", "--held-out", "0"]) == 0

@@ -116,7 +116,7 @@ def described(name: str, run: Run, this: bool) -> RunAnswer:
     seconds: float | None = read(lambda: run.cost.get("seconds"), None)
     return RunAnswer(
         name=name,
-        method=printable(run.config["method"]),
+        method=printable(run.config.model.method),
         finished=run.finished,
         verdict=UNREADABLE if damaged else health[0],
         findings=[*damaged, *health[1]],

@@ -202,7 +202,7 @@ def _own_rows(ordinary: Dataset, ranked: Dataset) -> np.ndarray:
 
 def _training_had(rep: Representation, data: Dataset, ranked: Dataset, outlier: np.ndarray, held_out: str) -> str:
     """Whether the run has learnt from items of the class it should find unusual."""
-    left_out = rep.config.get("without")
+    left_out = rep.config.data.without
     known, without = rep.trained_on["fingerprint"], f"the run was trained without '{held_out}'"
     if any(one.labels is not None and (one.labels < 0).any() for one in (data, ranked)):
         without = f"the run was trained without what is labelled '{held_out}'"

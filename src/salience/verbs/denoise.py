@@ -100,7 +100,7 @@ def denoise(
 
 
 def _noise_for(rep: Representation, kind: str | None, level: float | None, seed: int) -> Noise:
-    learnt: Mapping[str, Any] = rep.config["options"] if rep.method_name == "denoising_autoencoder" else {}
+    learnt: Mapping[str, Any] = rep.config.model.options if rep.method_name == "denoising_autoencoder" else {}
     kind = kind or learnt.get("noise", "gaussian")
     if kind not in LEVELS:
         raise UserError(f"noise: '{kind}' is not one of {', '.join(LEVELS)}")

@@ -19,7 +19,7 @@ def doctor(run: Path | str) -> Diagnosis:
     folder = Run(run)
     found = diagnose_run(folder)
     if found is None:
-        method = folder.config["method"]
+        method = folder.config.model.method
         raise UserError(f"run: {folder.path} has no health.json; {method} was not trained step by step, or not yet")
     note_damage(folder.metrics)
     return found
