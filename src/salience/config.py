@@ -15,8 +15,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, TypeVar
 
-from salience.catalogue import AUTO, Entry, Option
+from salience.catalogue import Entry
 from salience.errors import UserError
+from salience.option import AUTO, Option
 from salience.reading import Reading
 from salience.run_records import (
     COUNT,
@@ -34,14 +35,13 @@ from salience.run_records import (
     optional,
     whole,
 )
-from salience.units import SEEDS
+from salience.units import MAX_RESOLUTION, SEEDS
 from salience.untrusted import Damaged, shown
 
 FORMAT = 1
 PRECISIONS = (AUTO, "32-true", "bf16-mixed", "16-mixed")
 LOGGERS = ("tensorboard", "wandb", "mlflow")
 WEIGHT_DECAY = 1e-4
-MAX_RESOLUTION = 4096
 EXCLUSIVE = ("epochs", "budget")
 T = TypeVar("T")
 

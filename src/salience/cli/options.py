@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from salience.catalogue import AUTO, Option
 from salience.config import OPTIONS
+from salience.option import AUTO, Option
 from salience.reading import AS_FOUND, Reading
 from salience.units import SEEDS
 
