@@ -14,7 +14,7 @@ SOURCE = Path(salience.__file__).parent
 LAYERS = (
     ("errors", "units", "batch", "distributed", "files", "locks", "untrusted", "allocator", "processors"),
     ("warning_signs", "source_values"),
-    ("source_names", "store_names", "reading", "csv_text", "label_files", "drawing", "progress"),
+    ("option", "source_names", "store_names", "reading", "csv_text", "label_files", "drawing", "progress"),
     ("views",),
     ("nets",),
     ("heads",),
@@ -23,12 +23,12 @@ LAYERS = (
     ("data", "catalogue"),
     ("methods",),
     ("losses",),
-    ("run_records", "run_metrics", "run", "run_weights", "representation"),
+    ("run_records", "config", "run_metrics", "run", "run_weights", "representation"),
     ("store", "measures"),
     ("health",),
     ("evaluation",),
     ("training",),
-    ("apps",),
+    ("verbs",),
     ("explorer",),
     ("sklearn",),
     ("cli", "__main__"),
@@ -68,9 +68,9 @@ def test_imports_point_only_to_earlier_parts(path):
 def test_the_reader_of_imports_sees_every_form(tmp_path):
     path = tmp_path / "module.py"
     path.write_text(
-        "import salience.cli\ndef f():\n    from salience import apps\n    from salience.data.open import x\n"
+        "import salience.cli\ndef f():\n    from salience import verbs\n    from salience.data.open import x\n"
     )
-    assert imported(path) == {"cli", "apps", "data"}
+    assert imported(path) == {"cli", "verbs", "data"}
 
 
 def modules_after(code: str) -> set[str]:
@@ -156,7 +156,7 @@ VERBS = (
 @pytest.mark.parametrize("name", sorted({*salience.PUBLIC, *VERBS}))
 def test_what_is_public_is_what_its_module_has_under_that_name(name):
     assert name in salience.__all__
-    where = f"salience.apps.{name}" if name in VERBS else salience.PUBLIC[name]
+    where = f"salience.verbs.{name}" if name in VERBS else salience.PUBLIC[name]
     found = getattr(salience, name)
     assert found is getattr(import_module(where), name)
     assert found.__name__ == name

@@ -18,7 +18,7 @@ from salience.measures.geometry import effective_rank
 from salience.measures.raw_features import raw_features
 from salience.modalities.table.spec import Column, TableSpec
 
-from .conftest import Projection, blobs
+from .conftest import Projection, blobs, config_of
 
 FAMILIES = {"knn", "linear", "few_label", "clustering", "retrieval", "geometry"}
 
@@ -203,9 +203,9 @@ def test_labels_are_those_named_else_those_of_the_run_and_may_be_missing():
                 raise UserError(f"labels: there is no column '{labels}'")
             return blobs(labels=labels is not None)
 
-    rep = Opens(config={"labels": "kind"})
+    rep = Opens(config=config_of(labels="kind"))
     assert "linear" in evaluate(rep, "table.csv", progress=False).representation
-    rep.config["labels"] = "gone"
+    rep.config = config_of(labels="gone")
     assert "linear" not in evaluate(rep, "table.csv", progress=False).representation
     assert "linear" in evaluate(rep, "table.csv", labels="kind", progress=False).representation
     with pytest.raises(UserError, match="no column 'kindd'"):

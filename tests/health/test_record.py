@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from salience.apps.doctor import doctor
 from salience.batch import Batch, Progress
 from salience.data import open_data
 from salience.errors import Note, UserError
@@ -24,6 +23,7 @@ from salience.methods import Method
 from salience.methods.lightning import LightningMethod
 from salience.run import Run
 from salience.training import fit
+from salience.verbs.doctor import doctor
 from tests.contract import QUICK, build, structured_images
 from tests.two_processes import two_processes
 

@@ -152,7 +152,7 @@ def rep(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 def test_a_fit_counts_batches_and_both_players_step_once_a_batch(rep: Representation) -> None:
     run, batches = Run(rep.run or ""), 3 * (contract.ROWS // 32)
     last = torch.load(run.checkpoint, weights_only=True)
-    assert last["global_step"] == run.config["steps"] == batches
+    assert last["global_step"] == run.config.plan.steps == batches
     moments = last["optimizer_states"][0]["state"]
     assert [float(moment["step"]) for moment in moments.values()] == [batches] * len(list(rep.method.parameters()))
     rows = read_metrics(run.metrics)

@@ -176,7 +176,7 @@ def test_any_run_gives_features_and_is_not_needed_afterwards(tmp_path: Path) -> 
     assert sum(key.startswith("perceive.body") for key in kept) == 2 * 6  # two stages: weight, batch norm
     for key, value in kept.items():
         assert torch.equal(value, wanted[key.replace("perceive.", "encoder.")])
-    assert rep.config["options"]["network"] == "convnet"
+    assert rep.config.model.options["network"] == "convnet"
     shutil.rmtree(tmp_path / "seen")
     again = load(tmp_path / "run")
     assert all(torch.equal(value, again.method.state_dict()[key]) for key, value in kept.items())

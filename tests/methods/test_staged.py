@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
+from salience.config import Config
 from salience.data import Dataset, open_data
 from salience.health.probe import FIXED_VIEWS
 from salience.methods import Context
@@ -85,7 +86,7 @@ def run_at(path: Path) -> Run:
     config = {"method": "toy", "options": {}, "source": None, "seed": 3, "rows": 40, "spec": table().spec.to_dict()}
     config |= {"use_labels": False, "batch_size": 8, "steps_per_epoch": 5, "steps": STEPS, "learning_rate": 0.01}
     config |= {"weight_decay": 0.1, "precision": "32-true", "compile": False, "threads": 1, "devices": 1}
-    return Run.create(path, config | {"logger": None, "checkpoint_every": "0.00001s", "flops_per_step": 1}, {})
+    return Run.create(path, Config.from_dict(config | {"checkpoint_every": "0.00001s", "flops_per_step": 1}), {})
 
 
 def train(run: Run, *, die_at: int | None = None) -> Toy:

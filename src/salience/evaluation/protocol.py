@@ -84,7 +84,7 @@ def evaluate(
         held = own_test_split(rep, on, data, labels, reading) if test is None else open_for(rep, test, labels, reading)
     rows = choose_rows(data, held, target)
     judged, source = (data, on) if held is None else (held, on if test is None else test)
-    seen = seen_in_training(rep.trained_on, judged, source, bool(rep.config.get("use_labels")))
+    seen = seen_in_training(rep.trained_on, judged, source, rep.config.model.use_labels)
     notes = [*dict.fromkeys(data.notes + judged.notes), *rows.notes]
     if held is not None and test is None:
         notes.append(f"judged by the {held.split} split that {data.name} brings; give --test for other rows")
@@ -137,7 +137,7 @@ def open_for(
             raise UserError(f"labels: the run was fitted to column '{labels}'; name another, or fit without it")
         return rep.open(source, labels=labels, reading=reading, split=split)
     try:
-        return rep.open(source, labels=rep.config.get("labels"), reading=reading, split=split)
+        return rep.open(source, labels=rep.config.data.labels, reading=reading, split=split)
     except UserError:  # a table without the column of the run's labels is unlabelled, and measured as such
         return rep.open(source, reading=reading, split=split)
 
@@ -147,7 +147,7 @@ def note_unfinished(rep: Representation) -> list[str]:
     run = None if rep.run is None else Run(rep.run)
     if run is None or run.finished or not run.checkpoint.exists():
         return []
-    return [f"the run is unfinished: measured is its checkpoint of step {run.step:,} of {run.config['steps']:,}"]
+    return [f"the run is unfinished: measured is its checkpoint of step {run.step:,} of {run.config.plan.steps:,}"]
 
 
 def note_baselines(rep: Representation, found: Collection[str]) -> list[str]:
@@ -222,7 +222,7 @@ def require_finite(x: np.ndarray | None, name: str) -> None:
 def view_alignment(rep: Representation, embed: baselines.Embed, data: Dataset) -> dict[str, Metric]:
     """Of two views of the same test rows, drawn by the run's policy, or the data's own."""
     views = baselines.two_views(
-        data.subset(sample(np.arange(len(data)), baselines.MOST_VIEWED)), rep.config.get("views")
+        data.subset(sample(np.arange(len(data)), baselines.MOST_VIEWED)), rep.config.model.views
     )
     if views is None:
         return {}

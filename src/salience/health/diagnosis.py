@@ -126,7 +126,7 @@ def diagnose_run(run: Run) -> Diagnosis | None:
     if record is None:
         return None
     try:
-        return diagnose(record, run.config)
+        return diagnose(record, run.config.to_dict())
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as problem:
         path, reason = run.path / "health.json", type(problem).__name__
         raise UserError(f"run: {path} is damaged ({reason}); delete it, nothing else needs it") from None
