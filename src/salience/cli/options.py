@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Group, Parameter
 
 from salience.config import OPTIONS
-from salience.option import AUTO, Option
+from salience.option import Option
 from salience.reading import AS_FOUND, Reading
 from salience.units import AUTO, SEEDS
 
