@@ -20,14 +20,9 @@ from salience.explorer.app import make_app
 from salience.explorer.documentation import as_page
 from salience.explorer.state import Explorer
 from salience.store import open_store
-from tests.explorer.conftest import BASE, digits_table, learnt, truth, values
+from tests.explorer.conftest import BASE, digits_table, learnt, values
 
 BINARY = "application/octet-stream"
-
-
-def labelled(client, count: int = 3) -> None:
-    for name in "01":
-        client.post("/labels", json={"rows": np.flatnonzero(truth() == name)[:count].tolist(), "label": name})
 
 
 @pytest.mark.parametrize(
@@ -48,28 +43,25 @@ def labelled(client, count: int = 3) -> None:
         ("/labels/export?what=predictions&format=parquet", "application/vnd.apache.parquet", "no-store"),
     ],
 )
-def test_an_answer_says_what_it_is_and_how_long_it_holds(client, url, kind, cache):
-    labelled(client)
-    answer = client.get(url)
+def test_an_answer_says_what_it_is_and_how_long_it_holds(still, url, kind, cache):
+    answer = still.get(url)
     assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
     assert answer.headers.get("cache-control") == cache
 
 
-def test_an_export_is_of_labels_and_csv_unless_it_is_said(client):
-    labelled(client)
-    assert client.get("/labels/export").content == client.get("/labels/export?what=labels&format=csv").content
-    assert client.get("/labels/export?what=predictions").headers["content-disposition"].endswith('predictions.csv"')
+def test_an_export_is_of_labels_and_csv_unless_it_is_said(still):
+    assert still.get("/labels/export").content == still.get("/labels/export?what=labels&format=csv").content
+    assert still.get("/labels/export?what=predictions").headers["content-disposition"].endswith('predictions.csv"')
     for query in ("what=marks", "format=xlsx", "format=CSV"):
-        assert client.get(f"/labels/export?{query}").status_code == 422
+        assert still.get(f"/labels/export?{query}").status_code == 422
 
 
-def test_exported_confidences_have_four_digits_in_csv_and_all_in_parquet(client):
-    labelled(client)
-    confidence = values(client, "confidence") if learnt(client) else None
-    lines = client.get("/labels/export?what=predictions").text.splitlines()
+def test_exported_confidences_have_four_digits_in_csv_and_all_in_parquet(still):
+    confidence = values(still, "confidence") if learnt(still) else None
+    lines = still.get("/labels/export?what=predictions").text.splitlines()
     assert lines[0] == "item,predicted,confidence"
     assert [line.rpartition(",")[2] for line in lines[1:]] == [f"{one:.4f}" for one in confidence]
-    content = client.get("/labels/export?what=predictions&format=parquet").content
+    content = still.get("/labels/export?what=predictions&format=parquet").content
     found = pd.read_parquet(io.BytesIO(content))
     np.testing.assert_array_equal(found["confidence"].to_numpy(np.float32), confidence)
     assert list(found.columns) == ["item", "predicted", "confidence"]
@@ -87,60 +79,60 @@ def test_a_photograph_in_the_store_is_sent_as_one(tmp_path):
 
 @pytest.mark.parametrize("url", ["/points", "/columns/fold/values", "/columns/confidence/values", "/items/3/image"])
 @pytest.mark.parametrize("near", ["", "x", '"x"', "{tag}x", "W/{tag}"])
-def test_only_the_version_itself_spares_the_answer(client, url, near):
-    answer = client.get(url)
+def test_only_the_version_itself_spares_the_answer(still, url, near):
+    answer = still.get(url)
     tag = answer.headers["etag"]
     assert re.fullmatch(r'"[\w-]+"', tag)
-    again = client.get(url, headers={"If-None-Match": near.format(tag=tag)})
+    again = still.get(url, headers={"If-None-Match": near.format(tag=tag)})
     assert (again.status_code, again.content) == (200, answer.content)
-    same = client.get(url, headers={"If-None-Match": tag})
+    same = still.get(url, headers={"If-None-Match": tag})
     assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tag)
 
 
-def test_different_pictures_have_different_tags(client):
-    tags = [client.get(f"/items/{row}/image").headers["etag"] for row in range(20)]
+def test_different_pictures_have_different_tags(still):
+    tags = [still.get(f"/items/{row}/image").headers["etag"] for row in range(20)]
     assert len(set(tags)) == 20
 
 
-def test_numbers_are_little_endian_and_as_wide_as_documented(client):
-    rows = client.get("/rows", params={"where": "fold = 1"}).content
+def test_numbers_are_little_endian_and_as_wide_as_documented(still):
+    rows = still.get("/rows", params={"where": "fold = 1"}).content
     assert np.frombuffer(rows, "<i4").tolist() == list(range(1, 600, 5))
     sizes = {"/points": 8, "/columns/label/values": 2, "/columns/ink/values": 4, "/columns/marked/values": 2}
     for url, size in sizes.items():
-        assert len(client.get(url).content) == 600 * size
+        assert len(still.get(url).content) == 600 * size
 
 
-@pytest.mark.parametrize(
-    ("method", "url", "status", "said"),
-    [
-        ("GET", "/nothing", 404, "GET /nothing: Not Found"),
-        ("POST", "/store", 405, "POST /store: Method Not Allowed"),
-        ("GET", "/jobs/umap", 405, "GET /jobs/umap: Method Not Allowed"),
-        ("GET", "/redoc", 404, "GET /redoc: Not Found"),
-        ("GET", "/clusters", 409, "cluster: the items are not clustered yet; start the job first"),
-        ("GET", "/labels/export", 409, "labels: none yet; label some items first"),
-        ("GET", "/labels/export?what=predictions", 409, "labels: items of two classes or more are needed"),
-        ("POST", "/labels/undo", 409, "labels: there is nothing to undo"),
-        ("GET", "/sample", 409, "run: "),
-        ("GET", "/reconstruct?rows=1", 409, "run: "),
-        ("GET", "/walk?from=1&to=2", 409, "run: "),
-        ("GET", "/items/599/image", 404, "row: 599 has no picture"),
-        ("GET", "/columns/nobody", 404, "name: there is no column 'nobody'; there are: label, marked, predicted, "),
-        ("GET", "/points?map=umap", 404, "map: 'umap' is not there, or not yet; ready are: pca"),
-        ("GET", "/runs/curves?name=nobody", 404, "name: there is no run 'nobody'; ask for the runs"),
-        ("GET", "/rows", 422, "where: "),
-    ],
+REFUSED = (
+    ("GET", "/nothing", 404, "GET /nothing: Not Found"),
+    ("POST", "/store", 405, "POST /store: Method Not Allowed"),
+    ("GET", "/jobs/umap", 405, "GET /jobs/umap: Method Not Allowed"),
+    ("GET", "/redoc", 404, "GET /redoc: Not Found"),
+    ("GET", "/clusters", 409, "cluster: the items are not clustered yet; start the job first"),
+    ("GET", "/labels/export", 409, "labels: none yet; label some items first"),
+    ("GET", "/labels/export?what=predictions", 409, "labels: items of two classes or more are needed"),
+    ("POST", "/labels/undo", 409, "labels: there is nothing to undo"),
+    ("GET", "/sample", 409, "run: "),
+    ("GET", "/reconstruct?rows=1", 409, "run: "),
+    ("GET", "/walk?from=1&to=2", 409, "run: "),
+    ("GET", "/items/599/image", 404, "row: 599 has no picture"),
+    ("GET", "/columns/nobody", 404, "name: there is no column 'nobody'; there are: label, marked, predicted, "),
+    ("GET", "/points?map=umap", 404, "map: 'umap' is not there, or not yet; ready are: pca"),
+    ("GET", "/runs/curves?name=nobody", 404, "name: there is no run 'nobody'; ask for the runs"),
+    ("GET", "/rows", 422, "where: "),
 )
-def test_a_refusal_has_its_status_and_its_words(client, method, url, status, said):
-    answer = client.request(method, url)
-    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
-    assert list(answer.json()) == ["error"]
-    assert answer.json()["error"].startswith(said)
-    assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_a_wrong_method_names_the_right_ones(client):
-    assert client.post("/store").headers["allow"] == "GET"
+def test_a_refusal_has_its_status_and_its_words(client):
+    for method, url, status, said in REFUSED:
+        answer = client.request(method, url)
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json"), url
+        assert list(answer.json()) == ["error"]
+        assert answer.json()["error"].startswith(said)
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_wrong_method_names_the_right_ones(still):
+    assert still.post("/store").headers["allow"] == "GET"
 
 
 def test_a_mistake_of_ours_leaves_its_cause_to_the_log(client, monkeypatch):
@@ -150,8 +142,8 @@ def test_a_mistake_of_ours_leaves_its_cause_to_the_log(client, monkeypatch):
     assert "ZeroDivision" not in answer.text
 
 
-def test_the_document_is_of_this_version_and_names_what_each_route_answers(client):
-    document = client.get("/openapi.json").json()
+def test_the_document_is_of_this_version_and_names_what_each_route_answers(still):
+    document = still.get("/openapi.json").json()
     assert (document["info"]["title"], document["info"]["version"]) == ("salience explore", salience.__version__)
     assert "/docs/style.css" not in document["paths"]
     for path, operations in document["paths"].items():

@@ -17,7 +17,7 @@ from salience.explorer.app import make_app
 from salience.explorer.state import Explorer
 from salience.store import open_store
 from salience.training import fit
-from tests.explorer.conftest import BASE, ROWS, learnt, truth
+from tests.explorer.conftest import BASE, ROWS, truth
 
 IMAGE = {"Content-Type": "image/png"}
 
@@ -165,17 +165,17 @@ def test_the_type_of_a_body_tells_an_image_from_json(vae, kind, status):
 
 
 @pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8"])
-def test_json_is_read_as_json_however_its_type_is_written(client, kind):
-    answer = client.post("/search", content=b'{"row": 3, "k": 2}', headers={"Content-Type": kind})
+def test_json_is_read_as_json_however_its_type_is_written(still, kind):
+    answer = still.post("/search", content=b'{"row": 3, "k": 2}', headers={"Content-Type": kind})
     assert (answer.json()["row"], len(answer.json()["hits"])) == (3, 2)
 
 
 @pytest.mark.parametrize(("k", "status"), [(1, 200), (1000, 200), (0, 422), (1001, 422), (-1, 422), ("x", 422)])
-def test_both_ends_of_how_many(client, k, status):
+def test_both_ends_of_how_many(still, k, status):
     asked = [
-        client.get(f"/items/3/neighbours?k={k}"),
-        client.post("/search", json={"row": 3, "k": k}),
-        client.post("/search", json={"k": k}),
+        still.get(f"/items/3/neighbours?k={k}"),
+        still.post("/search", json={"row": 3, "k": k}),
+        still.post("/search", json={"k": k}),
     ]
     for answer, most in zip(asked, (ROWS - 1, ROWS - 1, ROWS), strict=True):
         assert answer.status_code == status, answer.text
@@ -188,32 +188,27 @@ def test_both_ends_of_how_many(client, k, status):
 @pytest.mark.parametrize(
     ("row", "status"), [(0, 200), (ROWS - 1, 200), (ROWS, 404), (2**53 - 1, 404), (2**53, 422), (-1, 422)]
 )
-def test_both_ends_of_the_rows(client, row, status):
-    for name in "01":
-        client.post("/labels", json={"rows": np.flatnonzero(truth() == name)[:3].tolist(), "label": name})
-    learnt(client)
+def test_both_ends_of_the_rows(still, row, status):
     asked = [
-        client.get(f"/items/{row}"),
-        client.get(f"/items/{row}/neighbours"),
-        client.post("/search", json={"row": row}),
-        client.post("/predict", json={"rows": [1, row]}),
-        client.post("/labels", json={"rows": [row, 1], "label": "x"}),
+        still.get(f"/items/{row}"),
+        still.get(f"/items/{row}/neighbours"),
+        still.post("/search", json={"row": row}),
+        still.post("/predict", json={"rows": [1, row]}),
     ]
-    assert [answer.status_code for answer in asked] == [status] * 5
+    if status != 200:
+        asked.append(still.post("/labels", json={"rows": [row, 1], "label": "x"}))
+    assert [answer.status_code for answer in asked] == [status] * len(asked)
     if status == 404:
         said = f"row: there is no row {row}; rows go from 0 to {ROWS - 1}"
         assert {answer.json()["error"] for answer in asked} == {said}
 
 
 @pytest.mark.parametrize(("number", "status"), [(3e38, 200), (-3e38, 200), (3.1e38, 422), (-3.1e38, 422)])
-def test_both_ends_of_the_numbers_of_a_vector(client, number, status):
-    for name in "01":
-        client.post("/labels", json={"rows": np.flatnonzero(truth() == name)[:3].tolist(), "label": name})
-    learnt(client)
+def test_both_ends_of_the_numbers_of_a_vector(still, number, status):
     vector = [number, *[0.0] * 63]
-    assert client.post("/predict", json={"vectors": [vector]}).status_code == status
+    assert still.post("/predict", json={"vectors": [vector]}).status_code == status
     if status == 422:
-        assert client.post("/search", json={"vector": vector}).status_code == status
+        assert still.post("/search", json={"vector": vector}).status_code == status
 
 
 @pytest.mark.parametrize(
@@ -262,14 +257,14 @@ def test_a_clustering_is_started_as_it_was_asked_for(client, monkeypatch, body, 
         ("/labels", {"rows": ["x", "y", "z", "w"], "label": "x"}, "rows.0: "),
     ],
 )
-def test_a_body_with_something_else_in_it_is_refused(client, url, body, said):
-    answer = client.post(url, json=body)
+def test_a_body_with_something_else_in_it_is_refused(still, url, body, said):
+    answer = still.post(url, json=body)
     assert answer.status_code in (400, 422)
     assert answer.json()["error"].startswith(said)
 
 
-def test_of_many_mistakes_the_first_three_are_told(client):
-    message = client.post("/labels", json={"rows": ["v", "w", "x", "y"], "label": "x"}).json()["error"]
+def test_of_many_mistakes_the_first_three_are_told(still):
+    message = still.post("/labels", json={"rows": ["v", "w", "x", "y"], "label": "x"}).json()["error"]
     assert [part.partition(":")[0] for part in message.split("; ")] == ["rows.0", "rows.1", "rows.2"]
 
 
@@ -279,8 +274,6 @@ def test_a_name_is_kept_without_the_spaces_around_it(client, label):
     assert found["classes"] == [{"name": label.strip(), "count": 1}]
 
 
-def test_nothing_asked_of_the_classifier_is_nothing_answered(client):
-    for name in "01":
-        client.post("/labels", json={"rows": np.flatnonzero(truth() == name)[:3].tolist(), "label": name})
-    assert client.post("/predict", json={"rows": []}).json() == {"predictions": []}
-    assert client.post("/predict", json={"vectors": []}).json() == {"predictions": []}
+def test_nothing_asked_of_the_classifier_is_nothing_answered(still):
+    assert still.post("/predict", json={"rows": []}).json() == {"predictions": []}
+    assert still.post("/predict", json={"vectors": []}).json() == {"predictions": []}
