@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
+import lance
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
@@ -23,12 +26,17 @@ IMAGE = {"Content-Type": "image/png"}
 
 
 @pytest.fixture(scope="module")
-def vae(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """A store of 80 digits whose run embeds, rebuilds and draws. No test here changes it."""
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of 80 digits whose run embeds, rebuilds and draws."""
     folder, digits = tmp_path_factory.mktemp("drawn"), open_data("digits", progress=False).subset(range(80))
     rep = fit("vae", digits, out=folder / "run", epochs=1, encoder="mlp", dim=4, progress=False)
-    embed_to(rep, digits, folder / "vae.lance", progress=False)
-    with TestClient(make_app(Explorer(open_store(folder / "vae.lance"))), base_url=BASE) as client:
+    return embed_to(rep, digits, folder / "vae.lance", progress=False)
+
+
+@pytest.fixture(scope="module")
+def vae(drawn: Path) -> Iterator[TestClient]:
+    """No test here changes what it serves."""
+    with TestClient(make_app(Explorer(open_store(drawn))), base_url=BASE) as client:
         yield client
 
 
@@ -106,6 +114,20 @@ def test_items_are_rebuilt_in_the_order_they_were_asked_for(vae):
         *vae.get("/reconstruct?rows=3,8").json()["images"],
     ]
     assert [pixels(image).shape for pair in many for image in pair] == [(8, 8)] * 6
+
+
+def test_an_item_without_a_picture_is_not_rebuilt_and_those_that_have_one_are(drawn, tmp_path):
+    table = lance.dataset(str(drawn)).to_table()
+    pictures = [None if row == 3 else one for row, one in enumerate(table["thumbnail"].to_pylist())]
+    at = table.column_names.index("thumbnail")
+    table = table.set_column(at, table.schema.field(at), pa.array(pictures, pa.binary()))
+    lance.write_dataset(table, str(tmp_path / "some.lance"))
+    with TestClient(make_app(Explorer(open_store(tmp_path / "some.lance"))), base_url=BASE) as client:
+        assert client.get("/reconstruct?rows=2,4").status_code == 200
+        for rows in ("3", "2,3", "3,2"):
+            answer = client.get(f"/reconstruct?rows={rows}")
+            said = {"error": "rows: not all of these items have a picture in the store"}
+            assert (answer.status_code, answer.json()) == (409, said)
 
 
 @pytest.mark.parametrize(
