@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.distributed import gather
 from salience.methods.contract import Auto, Context, Method, settled
-from salience.methods.contrastive.moco import enqueue, moco_loss, queue_for
+from salience.methods.contrastive.moco import moco_loss
 from salience.methods.generative._codes import code_width, decoder_for, with_likelihood, withheld_by
 from salience.methods.generative.vae import (
     Density,
@@ -39,6 +39,7 @@ from salience.methods.generative.vae import (
     posterior,
 )
 from salience.nets import Encoder, distance, follow, teacher_of
+from salience.nets.queue import enqueue, queue_for
 from salience.views import Views
 
 

@@ -1,0 +1,28 @@
+"""The queue of MoCo: representations of earlier items, to be told apart from those of the batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+LONGEST = 65_536  # He et al. 2019, https://arxiv.org/abs/1911.05722
+
+
+def queue_for(rows: int) -> int:
+    """A power of two. More than a sixteenth of the rows only where that is less than 4096, the authors' for CIFAR-10:
+    in a long queue many an image would meet its own old key as a negative."""
+    longest = min(LONGEST, max(rows // 16, min(rows // 2, 4096)))
+    return 1 << max(0, longest.bit_length() - 1)
+
+
+@torch.no_grad()
+def enqueue(queue: Tensor, written: Tensor, keys: Tensor) -> None:
+    """Keys take the places of the oldest, in place, from one end to the other and around.
+
+    queue: [K d];  written: [] int64, how many came before, counted on;  keys: [m d], the last K of which stay
+    """
+    length, count = len(queue), len(keys)
+    if length:
+        places = written + torch.arange(max(0, count - length), count, device=queue.device)
+        queue.index_copy_(0, places % length, keys[-length:])
+    written.add_(count)
