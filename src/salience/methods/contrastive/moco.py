@@ -33,7 +33,7 @@ from salience.errors import UserError
 from salience.methods.contract import Auto, Context, Method, settled
 from salience.methods.precision import full_precision
 from salience.nets import Encoder, distance, follow, teacher_of
-from salience.nets.queue import enqueue, queue_for
+from salience.nets.queue import enqueue, queue_for, random_keys, share_filled
 from salience.views import Views
 from salience.views.random import Keys
 
@@ -91,8 +91,7 @@ class MoCo(Method):
         self.projector = nn.Sequential(*hidden, nn.Linear(encoder.dim, dim))
         self.teacher_encoder = teacher_of(encoder)
         self.teacher_projector = teacher_of(self.projector)
-        generator = torch.Generator().manual_seed(0)  # its own, so that the queue is the same on all processes
-        self.register_buffer("old_keys", F.normalize(torch.randn(queue, dim, generator=generator), dim=1))
+        self.register_buffer("old_keys", random_keys(queue, dim))
         self.register_buffer("written", torch.zeros((), dtype=torch.int64))
         self.shared_buffers = ("old_keys", "written")
         self._fresh: Tensor | None = None  # keys of the step under way, [m dim]
@@ -134,7 +133,7 @@ class MoCo(Method):
 
     def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
         """queue_filled: the share that is keys; below 1, random rows make the loss lower than it will be."""
-        filled = (self.written / max(1, self.queue)).clamp(max=1.0)
+        filled = share_filled(self.written, self.queue)
         return {"teacher_distance": distance(self.teacher_encoder, self.encoder), "queue_filled": filled}
 
 

@@ -39,7 +39,7 @@ from salience.methods.generative.vae import (
     posterior,
 )
 from salience.nets import Encoder, distance, follow, teacher_of
-from salience.nets.queue import enqueue, queue_for
+from salience.nets.queue import enqueue, queue_for, random_keys, share_filled
 from salience.views import Views
 
 
@@ -91,8 +91,7 @@ class CRVAE(Method):
         self.autoregressive = autoregressive
         self.density = Density(likelihood, encoder.input.spec, autoregressive=autoregressive)
         self.teacher_encoder = teacher_of(encoder)
-        generator = torch.Generator().manual_seed(0)  # its own, so that the queue is the same on all processes
-        self.register_buffer("old_keys", F.normalize(torch.randn(queue, dim, generator=generator), dim=1))
+        self.register_buffer("old_keys", random_keys(queue, dim))
         self.register_buffer("written", torch.zeros((), dtype=torch.int64))
         self.shared_buffers = ("old_keys", "written")
         self._fresh: Tensor | None = None  # keys of the step under way, [m dim]
@@ -159,5 +158,5 @@ class CRVAE(Method):
         return {
             **code_vitals(*self.posterior(batch)),
             "teacher_distance": distance(self.teacher_encoder, self.encoder),
-            "queue_filled": (self.written / max(1, self.queue)).clamp(max=1.0),
+            "queue_filled": share_filled(self.written, self.queue),
         }
