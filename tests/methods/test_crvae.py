@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from salience.batch import Batch, Progress
-from salience.methods.contrastive.moco import queue_for
 from salience.methods.generative.crvae import CRVAE
 from salience.methods.generative.vae import VAE, drawn, noise_of, posterior
 from salience.methods.lightning import LightningMethod
 from salience.nets import distance
+from salience.nets.queue import queue_for
 from tests import contract
 
 AT = Progress(step=2, total=10, epoch=1, seed=3)

@@ -22,12 +22,17 @@ def halving(first: int, depth: int, least: int = 1) -> tuple[int, ...]:
     return tuple(max(least, first >> level) for level in range(depth))
 
 
+def dense_layers(*widths: int) -> list[nn.Module]:
+    """Linear layers through these widths, each followed by batch norm, which has the bias, and ReLU."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU(inplace=True)]
+    return layers
+
+
 def mlp(width: int, hidden: tuple[int, ...] = (256, 256)) -> tuple[nn.Sequential, int]:
     """Dense layers with batch norm and ReLU; images are flattened.  [n ...] -> [n hidden[-1]]"""
-    layers: list[nn.Module] = [nn.Flatten()]
-    for before, after in pairwise((width, *hidden)):
-        layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers), hidden[-1]
+    return nn.Sequential(nn.Flatten(), *dense_layers(width, *hidden)), hidden[-1]
 
 
 def linear(width: int, dim: int) -> tuple[nn.Sequential, int]:

@@ -34,11 +34,11 @@ from salience.methods.contract import Auto, Context, Method, settled
 from salience.methods.precision import full_precision
 from salience.methods.teachers import LEFT_BEHIND, STILL_TEACHER
 from salience.nets import Encoder, distance, follow, teacher_of
+from salience.nets.queue import enqueue, queue_for, random_keys, share_filled
 from salience.views import Views
 from salience.views.random import Keys
 from salience.warning_signs import Ordinary
 
-LONGEST = 65_536  # the paper's queue
 TEMPERATURES = {"linear": 0.07, "mlp": 0.2}
 
 
@@ -97,8 +97,7 @@ class MoCo(Method):
         self.projector = nn.Sequential(*hidden, nn.Linear(encoder.dim, dim))
         self.teacher_encoder = teacher_of(encoder)
         self.teacher_projector = teacher_of(self.projector)
-        generator = torch.Generator().manual_seed(0)  # its own, so that the queue is the same on all processes
-        self.register_buffer("old_keys", F.normalize(torch.randn(queue, dim, generator=generator), dim=1))
+        self.register_buffer("old_keys", random_keys(queue, dim))
         self.register_buffer("written", torch.zeros((), dtype=torch.int64))
         self.shared_buffers = ("old_keys", "written")
         self._fresh: Tensor | None = None  # keys of the step under way, [m dim]
@@ -140,28 +139,8 @@ class MoCo(Method):
 
     def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
         """queue_filled: the share that is keys; below 1, random rows make the loss lower than it will be."""
-        filled = (self.written / max(1, self.queue)).clamp(max=1.0)
+        filled = share_filled(self.written, self.queue)
         return {"teacher_distance": distance(self.teacher_encoder, self.encoder), "queue_filled": filled}
-
-
-def queue_for(rows: int) -> int:
-    """A power of two. More than a sixteenth of the rows only where that is less than 4096, the authors' for CIFAR-10:
-    in a long queue many an image would meet its own old key as a negative."""
-    longest = min(LONGEST, max(rows // 16, min(rows // 2, 4096)))
-    return 1 << max(0, longest.bit_length() - 1)
-
-
-@torch.no_grad()
-def enqueue(queue: Tensor, written: Tensor, keys: Tensor) -> None:
-    """Keys take the places of the oldest, in place, from one end to the other and around.
-
-    queue: [K d];  written: [] int64, how many came before, counted on;  keys: [m d], the last K of which stay
-    """
-    length, count = len(queue), len(keys)
-    if length:
-        places = written + torch.arange(max(0, count - length), count, device=queue.device)
-        queue.index_copy_(0, places % length, keys[-length:])
-    written.add_(count)
 
 
 def shuffled(batch: Batch, at: Progress) -> tuple[Batch, Tensor]:

@@ -9,7 +9,7 @@ from torch import nn
 
 from salience.errors import UserError
 from salience.methods.contract import Context, settled
-from salience.nets import make_decoder
+from salience.nets import Encoder, make_decoder
 
 
 def code_width(context: Context, options: Mapping[str, Any]) -> int:
@@ -29,6 +29,13 @@ def with_likelihood(context: Context, options: Mapping[str, Any]) -> dict[str, A
     if options.get("likelihood") == "bernoulli":
         spec.modality.refuse_bernoulli(spec, "likelihood")
     return settled(options, likelihood=spec.modality.likelihood(spec))
+
+
+def coder_and_decoder(context: Context, options: Mapping[str, Any]) -> tuple[Encoder, nn.Module, dict[str, Any]]:
+    """An encoder to mean and log variance of a code, what decodes the code, and the options with what was found."""
+    options = {**with_likelihood(context, options), "dim": code_width(context, options)}
+    decoder = decoder_for(context, options["dim"], options["likelihood"])
+    return context.make_encoder(dim=2 * options["dim"]), decoder, options
 
 
 def withheld_by(autoregressive: bool) -> Mapping[str, str]:

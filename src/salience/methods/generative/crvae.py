@@ -27,21 +27,23 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.distributed import gather
 from salience.methods.contract import Auto, Context, Method, settled
-from salience.methods.contrastive.moco import enqueue, moco_loss, queue_for
-from salience.methods.generative._codes import code_width, decoder_for, with_likelihood, withheld_by
+from salience.methods.contrastive.moco import moco_loss
+from salience.methods.generative._codes import coder_and_decoder, withheld_by
 from salience.methods.generative.vae import (
     FEW_ACTIVE_UNITS,
     NO_INFORMATION,
     Density,
-    cloud,
     code_vitals,
     drawn,
     importance_bound,
     noise_of,
     posterior,
+    posterior_of,
+    terms,
 )
 from salience.methods.teachers import STILL_TEACHER
 from salience.nets import Encoder, distance, follow, teacher_of
+from salience.nets.queue import enqueue, queue_for, random_keys, share_filled
 from salience.views import Views
 from salience.warning_signs import Ordinary
 
@@ -97,23 +99,19 @@ class CRVAE(Method):
         self.autoregressive = autoregressive
         self.density = Density(likelihood, encoder.input.spec, autoregressive=autoregressive)
         self.teacher_encoder = teacher_of(encoder)
-        generator = torch.Generator().manual_seed(0)  # its own, so that the queue is the same on all processes
-        self.register_buffer("old_keys", F.normalize(torch.randn(queue, dim, generator=generator), dim=1))
+        self.register_buffer("old_keys", random_keys(queue, dim))
         self.register_buffer("written", torch.zeros((), dtype=torch.int64))
         self.shared_buffers = ("old_keys", "written")
         self._fresh: Tensor | None = None  # keys of the step under way, [m dim]
 
     @classmethod
     def build(cls, context: Context, **options: Any) -> Self:
-        options = settled(with_likelihood(context, options), queue=queue_for(context.rows))
-        options["dim"] = code_width(context, options)
-        decoder = decoder_for(context, options["dim"], options["likelihood"])
-        return cls(context.make_encoder(dim=2 * options["dim"]), decoder, context.make_views({"global": 2}), **options)
+        encoder, decoder, options = coder_and_decoder(context, settled(options, queue=queue_for(context.rows)))
+        return cls(encoder, decoder, context.make_views({"global": 2}), **options)
 
     def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
         x, other = (view.x for view in self.views(batch, at)["global"])
-        z, divergence = cloud(self.encoder(x), noise_of(batch, at, self.dim))
-        rebuild, kl = self.density(self.decoder(z), x).mean(), divergence.mean()
+        z, rebuild, kl = terms(self.encoder(x), x, noise_of(batch, at, self.dim), self.decoder, self.density)
         self._fresh, mine_at = self.keys(other, batch, at)
         contrast = moco_loss(z, self._fresh[mine_at], self.old_keys, temperature=self.temperature)
         loss = rebuild + self.beta * kl + self.gamma * contrast
@@ -145,7 +143,7 @@ class CRVAE(Method):
 
     def posterior(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean and log variance of each item's code.  -> [n dim], [n dim]"""
-        return posterior(self.encoder(self.encoder.input.unit(batch.x)))
+        return posterior_of(self.encoder, batch)
 
     def decode(self, codes: Tensor) -> Tensor:
         """[n dim] -> [n ...] on the unit scale, the mean of p(x|z)."""
@@ -157,13 +155,12 @@ class CRVAE(Method):
 
     def log_likelihood(self, batch: Batch, k: int = 50) -> Tensor:
         """Of each item, in nats, by the bound of k draws.  [n]"""
-        x = self.encoder.input.unit(batch.x)
-        return importance_bound(self.decoder, self.density, self.posterior(batch), x, batch.index, k)
+        return importance_bound(self.encoder, self.decoder, self.density, batch, k)
 
     def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
         """Of the codes;  queue_filled: the share of the queue that is keys"""
         return {
             **code_vitals(*self.posterior(batch)),
             "teacher_distance": distance(self.teacher_encoder, self.encoder),
-            "queue_filled": (self.written / max(1, self.queue)).clamp(max=1.0),
+            "queue_filled": share_filled(self.written, self.queue),
         }

@@ -24,7 +24,15 @@ from salience.batch import Batch, Progress
 from salience.errors import UserError, naming
 from salience.methods.contract import Auto, Context, Method, settled
 from salience.methods.generative._codes import code_width
-from salience.methods.generative.vae import FEW_ACTIVE_UNITS, NO_INFORMATION, cloud, code_vitals, noise_of, posterior
+from salience.methods.generative.vae import (
+    FEW_ACTIVE_UNITS,
+    NO_INFORMATION,
+    cloud,
+    code_vitals,
+    noise_of,
+    posterior,
+    posterior_of,
+)
 from salience.methods.precision import full_precision
 from salience.nets import Encoder, Features, keep_scale, make_decoder, make_encoder
 
@@ -100,7 +108,7 @@ class DFCVAE(Method):
 
     def posterior(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean and log variance of each item's code.  -> [n dim], [n dim]"""
-        return posterior(self.encoder(self.encoder.input.unit(batch.x)))
+        return posterior_of(self.encoder, batch)
 
     def decode(self, codes: Tensor) -> Tensor:
         """[n dim] -> [n ...] on the unit scale."""

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
 from salience.methods.contract import Auto, Context, Method
-from salience.methods.generative._codes import code_width, decoder_for, with_likelihood, withheld_by
+from salience.methods.generative._codes import coder_and_decoder, withheld_by
 from salience.methods.precision import full_precision
 from salience.methods.softplus import cross_entropy
 from salience.modalities import Spec
@@ -206,14 +206,12 @@ class VAE(Method):
 
     @classmethod
     def build(cls, context: Context, **options: Any) -> Self:
-        options = {**with_likelihood(context, options), "dim": code_width(context, options)}
-        decoder = decoder_for(context, options["dim"], options["likelihood"])
-        return cls(context.make_encoder(dim=2 * options["dim"]), decoder, **options)
+        encoder, decoder, options = coder_and_decoder(context, options)
+        return cls(encoder, decoder, **options)
 
     def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
         x = self.encoder.input.unit(batch.x)
-        z, divergence = cloud(self.encoder(x), noise_of(batch, at, self.dim))
-        rebuild, kl = self.density(self.decoder(z), x).mean(), divergence.mean()
+        _, rebuild, kl = terms(self.encoder(x), x, noise_of(batch, at, self.dim), self.decoder, self.density)
         return {"loss": rebuild + self.beta * kl, "rebuild": rebuild, "kl": kl}
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -230,7 +228,7 @@ class VAE(Method):
 
     def posterior(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean and log variance of each item's code.  -> [n dim], [n dim]"""
-        return posterior(self.encoder(self.encoder.input.unit(batch.x)))
+        return posterior_of(self.encoder, batch)
 
     def decode(self, codes: Tensor) -> Tensor:
         """[n dim] -> [n ...] on the unit scale, the mean of p(x|z)."""
@@ -242,19 +240,33 @@ class VAE(Method):
 
     def log_likelihood(self, batch: Batch, k: int = 50) -> Tensor:
         """Of each item, in nats, by the bound of k draws.  [n]"""
-        x = self.encoder.input.unit(batch.x)
-        return importance_bound(self.decoder, self.density, self.posterior(batch), x, batch.index, k)
+        return importance_bound(self.encoder, self.decoder, self.density, batch, k)
 
     def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
         return code_vitals(*self.posterior(batch))
 
 
+def posterior_of(encoder: Encoder, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Mean and log variance of each item's code.  -> [n d], [n d]"""
+    return posterior(encoder(encoder.input.unit(batch.x)))
+
+
+def terms(
+    output: Tensor, x: Tensor, noise: Tensor, decoder: nn.Module, density: Density
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The draw z, and means over items of -log p(x|z) and of the KL divergence.
+
+    output: of the encoder, [n 2d];  x: what is rebuilt, [n ...];  noise: [n d] -> [n d], [], []
+    """
+    z, divergence = cloud(output, noise)
+    return z, density(decoder(z), x).mean(), divergence.mean()
+
+
 @torch.no_grad()
-def importance_bound(
-    decoder: nn.Module, density: Density, code: tuple[Tensor, Tensor], x: Tensor, index: Tensor, k: int
-) -> Tensor:
-    """On log p(x), one draw of all items at a time.  code: mean and log variance, [n d] each;  index: [n] -> [n]"""
-    keys, weights = Keys.of(0, 0, index), []
+def importance_bound(encoder: Encoder, decoder: nn.Module, density: Density, batch: Batch, k: int) -> Tensor:
+    """On log p(x), one draw of all items at a time.  -> [n]"""
+    x, code = encoder.input.unit(batch.x), posterior_of(encoder, batch)
+    keys, weights = Keys.of(0, 0, batch.index), []
     for draw in range(k):
         noise = keys.fold("bound", draw).normal(code[0].shape[1])
         weights.append(log_weight(density(decoder(drawn(*code, noise)), x), *code, noise))
