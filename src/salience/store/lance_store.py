@@ -22,7 +22,7 @@ from salience.locks import hold
 from salience.store.condition import parse
 from salience.store.lance_table import ABOUT, FORMAT, about_of, lance_package, opened, plainly, saying_what_is_full
 from salience.store.marks import Marks
-from salience.store.store import HIDDEN, MARKED, Hits
+from salience.store.store import HIDDEN, MARKED, Hits, nearest_of
 from salience.store_names import require_store
 from salience.units import check_whole, counted, printable
 
@@ -292,14 +292,6 @@ def leftovers(table: lance.LanceDataset) -> list[str]:
 def drop(table: lance.LanceDataset, names: list[str]) -> None:
     if names:
         table.drop_columns(names)
-
-
-def nearest_of(query: np.ndarray, k: int, rows: np.ndarray, vectors: np.ndarray) -> Hits:
-    """Of these rows, by comparing with each.  query: [d], rows: [m], vectors: [m d]"""
-    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
-    distances = 1 - vectors @ query / np.maximum(lengths, np.finfo(np.float32).tiny)
-    order = np.argsort(distances, kind="stable")[:k]
-    return Hits(rows[order], distances[order].astype(np.float32).clip(0, 2))
 
 
 def batches(first: pa.Table, rest: Iterator[pa.Table]) -> Iterator[pa.RecordBatch]:

@@ -41,6 +41,14 @@ class Hits:
         return Hits(self.rows[others], self.distances[others])
 
 
+def nearest_of(query: np.ndarray, k: int, rows: np.ndarray, vectors: np.ndarray) -> Hits:
+    """Of these rows, by comparing with each.  query: [d], rows: [m], vectors: [m d]"""
+    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
+    distances = 1 - vectors @ query / np.maximum(lengths, np.finfo(np.float32).tiny)
+    order = np.argsort(distances, kind="stable")[:k]
+    return Hits(rows[order], distances[order].astype(np.float32).clip(0, 2))
+
+
 class Store(Protocol):
     """What a store can do; a kind of store is a class that does it, named in `store_names.KINDS`.
 
