@@ -237,7 +237,8 @@ IN_PLACE = {
     ("apps/export.py", "write_parts"): "its caller gives it a temporary path",
     ("apps/outcome.py", "array"): "the folder appears by rename when all is written",
     ("data/prepare.py", "_write"): "the folder appears by rename when all is written",
-    ("data/rows.py", "__init__"): "the folder appears by rename when all is written",
+    ("fields/stored.py", "write"): "the folder appears by rename when all is written",
+    ("fields/rows.py", "__init__"): "the folder appears by rename when all is written",
     ("data/download.py", "_locked"): "a download goes to NAME.part, and takes its name when its checksum is right",
     ("data/download.py", "_flush"): "writes nothing",
     ("store/lance_store.py", "create"): "Lance writes a version that counts when it is whole",
@@ -248,7 +249,7 @@ IN_PLACE = {
     ("evaluation/figures.py", "gallery_png"): "to memory",
     ("explorer/app.py", "export"): "to memory",
     ("explorer/pictures.py", "encoded"): "to memory",
-    ("store/parts.py", "png"): "to memory",
+    ("modalities/image/thumbnails.py", "png"): "to memory",
     ("explorer/umap_process.py", ""): "to a pipe",
 }
 
