@@ -239,7 +239,6 @@ IN_PLACE = {
     ("data/prepare.py", "_write"): "the folder appears by rename when all is written",
     ("fields/stored.py", "write"): "the folder appears by rename when all is written",
     ("fields/rows.py", "__init__"): "the folder appears by rename when all is written",
-    ("data/download.py", "_locked"): "a download goes to NAME.part, and takes its name when its checksum is right",
     ("data/download.py", "_flush"): "writes nothing",
     ("store/lance_store.py", "create"): "Lance writes a version that counts when it is whole",
     ("store/lance_store.py", "append"): "Lance writes a new version beside the old one",
