@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from salience.data.cache import cache_folder
-from salience.data.dataset import Dataset
+from salience.data.dataset import Dataset, describe_bad_items
 from salience.data.prepare import prepare
 from salience.data.sources import find_source, refuse_unused
 from salience.data.sources.query import Query
@@ -16,12 +16,8 @@ from salience.errors import UserError
 from salience.fields.built import Options
 from salience.modalities import Spec
 from salience.reading import AS_FOUND, DEFAULT_ASPECT, Reading
-from salience.units import check_whole, counted, printable
+from salience.units import check_whole
 
-if TYPE_CHECKING:
-    from salience.data.originals import Originals
-
-SHOWN_BAD = 5
 MAX_RESOLUTION = 4096
 
 
@@ -67,12 +63,5 @@ def open_data(
     prepared = prepare(found, options, folder)
     dataset = replace(prepared, reading=reading.over(prepared.reading))
     if progress and dataset.bad:
-        print(bad_items(dataset), file=sys.stderr)
+        print(describe_bad_items(dataset.bad, len(dataset)), file=sys.stderr)
     return dataset
-
-
-def bad_items(dataset: Dataset | Originals) -> str:
-    """What was left out, in one line."""
-    shown = "; ".join(f"{printable(item.id)} ({printable(item.reason)})" for item in dataset.bad[:SHOWN_BAD])
-    more = f"; and {len(dataset.bad) - SHOWN_BAD:,} more" if len(dataset.bad) > SHOWN_BAD else ""
-    return f"left out {len(dataset.bad):,} of {counted(len(dataset.bad) + len(dataset), 'item')}: {shown}{more}"
