@@ -209,3 +209,42 @@ def test_telling_kinds_of_data_apart_is_noticed(tmp_path):
     for line in ("spec.modality.name == 'image'", "x in ('table', 'y')", "{'image': 1}[x]", "isinstance(x, ImageSpec)"):
         path.write_text(line)
         assert told_apart(path)
+
+
+def modules_imported(path: Path) -> set[Path]:
+    """The files of salience that a file imports, wherever in it, except under TYPE_CHECKING; no package's __init__."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    names = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{name.name}" for name in node.names)}
+    places = [SOURCE.parent / f"{name.replace('.', '/')}.py" for name in names if name.startswith("salience.")]
+    return {place for place in places if place.is_file()}
+
+
+def circles() -> list[str]:
+    """Files of which each imports the next, directly or by others, and so itself."""
+    graph = {path: modules_imported(path) for path in FILES}
+    reached = {path: set(known) for path, known in graph.items()}
+    while True:
+        grown = {path: known.union(*(reached.get(other, ()) for other in known)) for path, known in reached.items()}
+        if grown == reached:
+            return sorted(str(path.relative_to(SOURCE)) for path in graph if path in reached[path])
+        reached = grown
+
+
+def test_no_two_files_import_each_other():
+    assert not circles()
+
+
+def test_a_circle_is_noticed(monkeypatch, tmp_path):
+    package = tmp_path / "salience"
+    package.mkdir()
+    for name, other in {"a": "b", "b": "c", "c": "a", "d": "a"}.items():
+        (package / f"{name}.py").write_text(f"def f():\n    from salience.{other} import x\n")
+    monkeypatch.setitem(globals(), "SOURCE", package)
+    monkeypatch.setitem(globals(), "FILES", sorted(package.glob("*.py")))
+    assert circles() == ["a.py", "b.py", "c.py"]

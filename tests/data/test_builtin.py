@@ -100,7 +100,6 @@ def test_a_wrong_beginning_is_dropped(server, tmp_path, leftover):
 
 
 def test_of_two_who_download_the_same_one_waits(server, tmp_path, capsys):
-    pytest.importorskip("fcntl")
     asked, answer = threading.Event(), threading.Event()
     serve = server.handler.do_GET
 

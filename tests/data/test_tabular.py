@@ -343,7 +343,7 @@ def test_a_word_for_a_missing_group_makes_a_group_of_its_own(tmp_path):
 def test_what_was_prepared_by_other_rules_is_prepared_again(tmp_path, monkeypatch):
     path = written(FRAME, tmp_path / "t.csv")
     open_data(path)
-    monkeypatch.setattr("salience.data.prepare.new_folder", None)
+    monkeypatch.setattr("salience.data.prepare.prepared_folder", None)
     open_data(path)
     monkeypatch.setattr("salience.data.sources.tabular.CELLS", 0)
     with pytest.raises(TypeError):

@@ -11,7 +11,7 @@ from typing import Any
 from salience.errors import UserError, naming
 from salience.files import require_free
 from salience.source_names import require_there
-from salience.store_names import SUFFIX, names_store, require_store
+from salience.store_names import kind_named, names_store, require_store
 from salience.units import printable
 
 RUNS = ("run", "runs", "init", "resume", "features")
@@ -41,7 +41,7 @@ def refuse_early(verb: str, given: Mapping[str, Any]) -> None:
 
 def is_store(path: Path) -> bool:
     """A store that exists is added to."""
-    return path.suffix == SUFFIX
+    return kind_named(path) is not None
 
 
 def _refuse(verb: str, argument: str, value: Any) -> None:

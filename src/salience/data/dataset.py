@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from salience.data.sampling import Loader
 
 UNKNOWN = -1
+SHOWN_BAD = 5
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,13 @@ class BadItem:
 
     id: str
     reason: str
+
+
+def describe_bad_items(bad: Sequence[BadItem], kept: int) -> str:
+    """What was left out, in one line.  kept: how many items were not"""
+    shown = "; ".join(f"{printable(item.id)} ({printable(item.reason)})" for item in bad[:SHOWN_BAD])
+    more = f"; and {len(bad) - SHOWN_BAD:,} more" if len(bad) > SHOWN_BAD else ""
+    return f"left out {len(bad):,} of {counted(len(bad) + kept, 'item')}: {shown}{more}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from salience.data.cache import cache_folder
-from salience.data.dataset import Dataset
+from salience.data.dataset import Dataset, describe_bad_items
 from salience.data.join import join
 from salience.data.prepare import prepare
 from salience.data.sources import find_source, refuse_unused
@@ -18,12 +18,7 @@ from salience.errors import UserError, naming
 from salience.fields.built import Options
 from salience.modalities import Spec
 from salience.reading import AS_FOUND, DEFAULT_ASPECT, Reading
-from salience.units import MAX_RESOLUTION, check_whole, counted, printable
-
-if TYPE_CHECKING:
-    from salience.data.originals import Originals
-
-SHOWN_BAD = 5
+from salience.units import MAX_RESOLUTION, check_whole
 
 
 def open_data(
@@ -83,7 +78,7 @@ def open_data(
     prepared = prepare(found, options, folder)
     dataset = replace(prepared, reading=reading.over(prepared.reading))
     if progress and dataset.bad:
-        print(bad_items(dataset), file=sys.stderr)
+        print(describe_bad_items(dataset.bad, len(dataset)), file=sys.stderr)
     return dataset
 
 
@@ -96,10 +91,3 @@ def _joined(sources: Mapping[str, Any], spec: Any, options: dict[str, Any]) -> D
         with naming(name, "source"):
             opened[name] = source if isinstance(source, Dataset) else open_data(source, spec=specs.get(name), **own)
     return join(opened)
-
-
-def bad_items(dataset: Dataset | Originals) -> str:
-    """What was left out, in one line."""
-    shown = "; ".join(f"{printable(item.id)} ({printable(item.reason)})" for item in dataset.bad[:SHOWN_BAD])
-    more = f"; and {len(dataset.bad) - SHOWN_BAD:,} more" if len(dataset.bad) > SHOWN_BAD else ""
-    return f"left out {len(dataset.bad):,} of {counted(len(dataset.bad) + len(dataset), 'item')}: {shown}{more}"

@@ -10,8 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from salience.data.cache import cache_folder
-from salience.data.dataset import BadItem, Dataset
-from salience.data.open import bad_items
+from salience.data.dataset import BadItem, Dataset, describe_bad_items
 from salience.data.sources import find_source
 from salience.data.sources.query import Query
 from salience.errors import UserError
@@ -66,7 +65,7 @@ def open_originals(source: Any, spec: ImageSpec, *, reading: Reading = AS_FOUND,
     found = find_source(source, Query(cache=cache_folder(None), progress=progress, reading=reading))
     originals = _found(found, spec, progress)
     if progress and originals.bad:
-        print(bad_items(originals), file=sys.stderr)
+        print(describe_bad_items(originals.bad, len(originals)), file=sys.stderr)
     return originals
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from salience.data.cache import Checksum, is_sealed, is_whole, new_folder, remove_others, seal
+from salience.data.cache import Checksum, is_sealed, is_whole, prepared_folder, remove_others, seal
 from salience.data.dataset import BadItem, Dataset
 from salience.fields.built import Built, Options
 from salience.fields.content import Found
@@ -35,7 +35,7 @@ def prepare(source: Source, options: Options, cache: Path) -> Dataset:
     from salience.data.build import build  # here, because opening prepared data needs none of it
 
     found = source.read()
-    with new_folder(place) if place else nullcontext() as folder:
+    with prepared_folder(place) if place else nullcontext() as folder:
         built = build(found, options, folder)
         if folder is None:
             assert built.x is not None

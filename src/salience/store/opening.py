@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from salience.store.store import Store
-from salience.store_names import require_store
+from salience.store_names import Kind, kind_at, require_store
 
 
 def open_store(uri: Path | str) -> Store:
@@ -14,6 +15,13 @@ def open_store(uri: Path | str) -> Store:
     Errors: UserError where there is none, it is damaged, of a newer version, or of a kind this version cannot open.
     """
     require_store(uri)
-    from salience.store.lance_store import LanceStore
+    path = Path(uri)
+    found = kind_at(path)
+    assert found is not None  # else it was refused
+    return class_of(found).open(path)
 
-    return LanceStore(Path(uri))
+
+def class_of(kind: Kind) -> type[Store]:
+    """The class of stores of this kind."""
+    module, _, name = kind.where.partition(":")
+    return getattr(import_module(module), name)

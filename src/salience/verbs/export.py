@@ -20,7 +20,7 @@ from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, load
 from salience.store.embedding import embed_into, parse_shard
-from salience.store_names import CLUSTERS, SUFFIX
+from salience.store_names import SUFFIX, is_called_store
 
 ROWS = 8192  # embedded and written at a time; memory stays flat as the data grows
 
@@ -49,7 +49,7 @@ def embed_to(
         or `out` has another ending.
     """
     out = Path(out)
-    if out.suffix == SUFFIX or str(out).startswith(CLUSTERS):
+    if is_called_store(out):
         rep = load(run) if isinstance(run, str | Path) else run
         data = open_for(rep, source, None, reading)
         tell_notes(data, progress)
