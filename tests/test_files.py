@@ -238,7 +238,6 @@ IN_PLACE = {
     ("verbs/result.py", "array"): "the folder appears by rename when all is written",
     ("fields/stored.py", "write"): "the folder appears by rename when all is written",
     ("data/prepare.py", "_write"): "the folder appears by rename when all is written",
-    ("fields/stored.py", "write"): "the folder appears by rename when all is written",
     ("fields/rows.py", "__init__"): "the folder appears by rename when all is written",
     ("data/download.py", "_flush"): "writes nothing",
     ("store/lance_store.py", "create"): "Lance writes a version that counts when it is whole",
