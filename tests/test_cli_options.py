@@ -10,41 +10,44 @@ from typing import Any
 import pytest
 
 from salience import catalogue
+from salience.cli.derived import command_of
 from salience.cli.fit import NOT_FROM_CONFIG
-from salience.cli.generation import GENERATION
-from salience.cli.stores import STORES
-from salience.cli.verbs import VERBS, make_app
+from salience.cli.verbs import make_app
 from salience.config import fit_options
 from salience.reading import Reading
+from salience.verbs import table
 
-BEHIND = {  # the function behind a verb, and how it is called: with the verb's own words in the place of arguments
-    "views": ("salience.verbs.preview", "preview", "simclr digits"),
-    "data": ("salience.verbs.describe", "describe", "digits fashion-mnist"),
-    "embed": ("salience.verbs", "embed_to", "RUN digits --out new.parquet"),
-    "evaluate": ("salience.evaluation", "evaluate", "RUN --on digits"),
-    "doctor": ("salience.verbs.doctor", "doctor", "RUN"),
-    "compare": ("salience.evaluation", "compare", "RUN RUN"),
-    "predict": ("salience.verbs", "predict", "RUN digits --labels few.csv"),
-    "explore": ("salience.explorer.serve", "serve", "RUN"),
-    "demo": ("salience.verbs.demo", "demo", ""),
-    "reconstruct": ("salience.verbs.reconstruct", "reconstruct", "RUN digits"),
-    "denoise": ("salience.verbs.denoise", "denoise", "RUN digits"),
-    "sample": ("salience.verbs.sample", "sample", "RUN digits"),
-    "interpolate": ("salience.verbs.interpolate", "interpolate", "RUN digits"),
-    "arithmetic": ("salience.verbs.arithmetic", "arithmetic", "RUN digits --add 1 --subtract 2"),
-    "anomalies": ("salience.verbs.anomalies", "anomalies", "RUN digits"),
-    "super-resolve": ("salience.verbs.super_resolve", "super_resolve", "RUN digits"),
-    "search": ("salience.verbs.search", "search", "STORE query"),
-    "cluster": ("salience.verbs.cluster", "cluster", "STORE"),
-    "duplicates": ("salience.verbs.duplicates", "duplicates", "STORE"),
+WORDS = {  # how a verb is called: its own words in the place of arguments
+    "views": "simclr digits",
+    "data": "digits fashion-mnist",
+    "embed": "RUN digits --out new.parquet",
+    "evaluate": "RUN --on digits",
+    "doctor": "RUN",
+    "compare": "RUN RUN",
+    "predict": "RUN digits --labels few.csv",
+    "explore": "RUN",
+    "demo": "",
+    "reconstruct": "RUN digits",
+    "denoise": "RUN digits",
+    "sample": "RUN digits",
+    "interpolate": "RUN digits",
+    "arithmetic": "RUN digits --add 1 --subtract 2",
+    "anomalies": "RUN digits",
+    "super-resolve": "RUN digits",
+    "search": "STORE query",
+    "cluster": "STORE",
+    "duplicates": "STORE",
 }
+SERVED = {"explore": "salience.explorer.serve:serve"}  # what the command calls, where it is not the public function
+
+
 CALLED = {"read": "reading", "folder": "runs"}  # where the function has another word than the verb
 TYPED: dict[str, tuple[str, Any]] = {  # what is typed for an option, and what the function gets
     "noise": ("masking", "masking"), "level": ("0.25", 0.25), "score": ("neighbours", "neighbours"),
     "method": ("gmm", "gmm"), "threshold": ("0.125", 0.125), "k": ("7", 7), "n": ("7", 7), "steps": ("7", 7),
     "seed": ("7", 7), "resolution": ("16", 16), "port": ("8123", 8123), "shard": ("2/8", "2/8"),
     "test": ("fashion-mnist", "fashion-mnist"), "source": ("fashion-mnist", "fashion-mnist"),
-    "run": ("RUN", Path("RUN")), "features": ("RUN", Path("RUN")), "labels": ("column", "column"),
+    "run": ("RUN", Path("RUN")), "features": ("RUN", "RUN"), "labels": ("column", "column"),
     "out": ("new-place", Path("new-place")), "folder": ("RUN", Path("RUN")), "target": ("regression", "regression"),
 }  # fmt: skip
 READINGS = {
@@ -69,7 +72,7 @@ def reach(tmp_path, monkeypatch):
         monkeypatch.setattr(f"salience.cli.{module}.refuse_early", lambda *_: None)
 
     def call(verb: str, words: list[str]) -> dict[str, Any]:
-        module, name, _ = BEHIND[verb]
+        module, _, name = SERVED.get(verb, function_of(verb)).partition(":")
         function = getattr(importlib.import_module(module), name)
         got: dict[str, Any] = {}
 
@@ -90,28 +93,32 @@ def reach(tmp_path, monkeypatch):
     return call
 
 
+def function_of(verb: str) -> str:
+    return next(one.function for one in table.TABLE if one.name == verb)
+
+
 def options_of_verb(verb: str) -> list[inspect.Parameter]:
-    functions = {function.__name__.replace("_", "-"): function for function in (*STORES, *GENERATION)}
-    module = importlib.import_module("salience.cli.explore" if verb == "explore" else "salience.cli.verbs")
-    function = functions.get(verb) or getattr(module, verb)
-    return [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY and p.name != "json"]
+    entry = next(one for one in table.TABLE if one.name == verb)
+    command = table.load(entry.command) if entry.command else command_of(entry)
+    keywords = [p for p in inspect.signature(command).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    return [p for p in keywords if p.name != "json"]
 
 
 CASES = [
     pytest.param(verb, parameter.name, id=f"{verb} {parameter.name}")
-    for verb in BEHIND
+    for verb in WORDS
     for parameter in options_of_verb(verb)
     if parameter.name != "read"
 ]
 
 
 def test_no_verb_is_forgotten():
-    assert set(BEHIND) == set(VERBS) - {"methods", "fit"}
+    assert set(WORDS) == set(table.names()) - {"methods", "fit"}
 
 
 @pytest.mark.parametrize(("verb", "name"), CASES)
 def test_an_option_reaches_the_function(reach, verb, name):
-    fixed = BEHIND[verb][2].split()
+    fixed = WORDS[verb].split()
     flag = {"start": "--from", "end": "--to", "folder": "--runs"}.get(name, f"--{name.replace('_', '-')}")
     typed, value = TYPED.get(name, ("some-text", "some-text"))
     if name in ("noisy", "as_is"):
@@ -129,14 +136,14 @@ def test_an_option_reaches_the_function(reach, verb, name):
 
 
 @pytest.mark.parametrize("words", READINGS)
-@pytest.mark.parametrize("verb", [verb for verb in BEHIND if any(p.name == "read" for p in options_of_verb(verb))])
+@pytest.mark.parametrize("verb", [verb for verb in WORDS if any(p.name == "read" for p in options_of_verb(verb))])
 def test_how_a_source_is_read_reaches_the_function(reach, verb, words):
-    assert reach(verb, [*BEHIND[verb][2].split(), *words.split()])["reading"] == READINGS[words]
+    assert reach(verb, [*WORDS[verb].split(), *words.split()])["reading"] == READINGS[words]
 
 
 def test_every_verb_that_takes_a_source_is_told_how_to_read_it():
-    takes = {verb for verb, (_, _, words) in BEHIND.items() if "digits" in words.split()}
-    assert {verb for verb in BEHIND if any(p.name == "read" for p in options_of_verb(verb))} == takes
+    takes = {verb for verb, words in WORDS.items() if "digits" in words.split()}
+    assert {verb for verb in WORDS if any(p.name == "read" for p in options_of_verb(verb))} == takes
 
 
 def other_than_default(option: catalogue.Option) -> str:

@@ -7,8 +7,8 @@ import torch
 
 import salience.verbs.describe
 from salience.cli import main, threads
-from salience.cli.verbs import VERBS
 from salience.processors import Free
+from salience.verbs import table
 
 COMPUTES_NOTHING = {"methods", "doctor", "compare"}
 
@@ -26,7 +26,7 @@ def seen(monkeypatch):
     return counts
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", table.names())
 def test_every_verb_that_computes_takes_it(verb, capsys):
     assert main([verb, *(["simclr"] if verb == "fit" else []), "--help"]) == 0
     assert ("--threads" in capsys.readouterr().out) is (verb not in COMPUTES_NOTHING)

@@ -13,7 +13,7 @@ from salience.csv_text import as_csv, is_formula, original, safe, write_csv
 from salience.data import open_data
 from salience.errors import Note
 from salience.training import fit
-from salience.verbs import predict
+from salience.verbs.predict import predict
 from salience.verbs.result import write_table
 
 DANGEROUS = [

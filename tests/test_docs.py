@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import salience
-from salience.cli.verbs import VERBS, make_app
+from salience.cli.verbs import make_app
+from salience.config import OPTIONS
+from salience.verbs import table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -54,7 +56,24 @@ def test_python_of_the_readme_runs(block, tmp_path, monkeypatch):
 
 def test_every_verb_has_its_line_in_the_readme():
     listed = re.findall(r"^\| `salience ([\w-]+)", README, flags=re.MULTILINE)
-    assert tuple(listed) == VERBS
+    assert tuple(listed) == table.names()
+
+
+def test_the_reference_is_what_the_code_declares():
+    done = subprocess.run(
+        [sys.executable, "docs/make_reference.py", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_reference_lists_every_option_of_fit_and_every_verb():
+    options = (ROOT / "docs" / "reference" / "fit.md").read_text()
+    for name, option in OPTIONS.items():
+        assert f"| `--{name.replace('_', '-')}` | `{name}` |" in options
+        assert option.meaning.replace("|", "\\|") in options
+        assert all(f"`{choice}`" in options for choice in option.choices)
+    commands = (ROOT / "docs" / "reference" / "commands.md").read_text()
+    assert re.findall(r"^## (.*)$", commands, flags=re.MULTILINE) == list(table.names())
 
 
 def test_every_make_command_is_a_target():

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from salience.verbs.table import public
+
 PUBLIC = {
     "Batch": "salience.batch",
     "Column": "salience.modalities.table.spec",
@@ -24,27 +26,8 @@ PUBLIC = {
     "open_data": "salience.data",
     "Representation": "salience.representation",
     "load": "salience.representation",
-    "compare": "salience.evaluation",
-    "evaluate": "salience.evaluation",
-    "fit": "salience.training",
     "resume": "salience.training",
-    "embed_to": "salience.verbs",
-    "predict": "salience.verbs",
-    "describe": "salience.verbs.describe",
-    "doctor": "salience.verbs.doctor",
-    "preview": "salience.verbs.preview",
-    "reconstruct": "salience.verbs.reconstruct",
-    "denoise": "salience.verbs.denoise",
-    "sample": "salience.verbs.sample",
-    "interpolate": "salience.verbs.interpolate",
-    "arithmetic": "salience.verbs.arithmetic",
-    "anomalies": "salience.verbs.anomalies",
-    "super_resolve": "salience.verbs.super_resolve",
-    "search": "salience.verbs.search",
-    "explore": "salience.explorer",
-    "cluster": "salience.verbs.cluster",
-    "duplicates": "salience.verbs.duplicates",
-}
+} | public()  # and what the verbs do
 
 __all__ = sorted(PUBLIC)
 
@@ -66,7 +49,6 @@ if TYPE_CHECKING:
     from salience.representation import load as load
     from salience.training.fit import fit as fit
     from salience.training.fit import resume as resume
-    from salience.verbs import embed_to as embed_to
     from salience.verbs.anomalies import anomalies as anomalies
     from salience.verbs.arithmetic import arithmetic as arithmetic
     from salience.verbs.cluster import cluster as cluster
@@ -74,6 +56,7 @@ if TYPE_CHECKING:
     from salience.verbs.describe import describe as describe
     from salience.verbs.doctor import doctor as doctor
     from salience.verbs.duplicates import duplicates as duplicates
+    from salience.verbs.export import embed_to as embed_to
     from salience.verbs.interpolate import interpolate as interpolate
     from salience.verbs.predict import predict as predict
     from salience.verbs.preview import preview as preview

@@ -35,6 +35,7 @@ from salience.run_records import (
     optional,
     whole,
 )
+from salience.source_names import with_split
 from salience.units import MAX_RESOLUTION, SEEDS
 from salience.untrusted import Damaged, shown
 
@@ -95,6 +96,15 @@ class DataConfig:
     )
     reading: Reading = field(default_factory=Reading, metadata={"kind": MAPPING})
     spec: Mapping[str, Any] = record(MAPPING)
+
+    def require_source(self) -> str:
+        """The source as it is typed. Raises UserError where the run was fitted to data in memory."""
+        if self.source is None:
+            raise UserError(
+                "source: none was given, and the run was fitted to data in memory; give the data as a file, a folder "
+                "or a built-in name"
+            )
+        return with_split(self.source, self.split)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from salience.units import AUTO, is_flag, parse_duration
 BOUNDS = {"Gt": "gt", "Ge": "ge", "Lt": "lt", "Le": "le"}
 SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 PLAIN_TYPES = ("int", "float", "bool", "str")
+UNIONS = {"path": {"Path", "str"}, "name": {"str", "int"}}  # type of an Option -> members of a union
 
 
 class CatalogueError(ValueError):
@@ -138,12 +139,14 @@ def _default(node: ast.expr, where: str) -> Any:
 
 def _typed(node: ast.expr, where: str) -> dict[str, Any]:
     """The type's part of an Option: a builtin, a Literal, Annotated with bounds, or one of them `| None`."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        sides = [side for side in (node.left, node.right) if ast.unparse(side) not in ("None", "Auto")]
-        if len(sides) == 1:
-            return _typed(sides[0], where) | {"optional": True}
-    if isinstance(node, ast.Name) and node.id in PLAIN_TYPES:
-        return {"type": node.id}
+    sides = [side for side in _sides(node) if ast.unparse(side) not in ("None", "Auto")]
+    if len(sides) == 1 and sides[0] is not node:
+        return _typed(sides[0], where) | {"optional": True}
+    for type_, members in UNIONS.items():
+        if len(sides) > 1 and members <= {ast.unparse(side) for side in sides}:
+            return {"type": type_, "optional": len(sides) < len(_sides(node))}
+    if isinstance(node, ast.Name) and node.id in (*PLAIN_TYPES, "Any"):
+        return {"type": node.id.lower()}
     if isinstance(node, ast.Subscript):
         inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         if ast.unparse(node.value) == "Literal":
@@ -152,6 +155,13 @@ def _typed(node: ast.expr, where: str) -> dict[str, Any]:
         if ast.unparse(node.value) == "Annotated":
             return _typed(inner[0], where) | dict(_bound(item, where) for item in inner[1:])
     raise CatalogueError(f"{where}: {ast.unparse(node)} is no builtin, Literal or Annotated[..., Gt/Ge/Lt/Le]")
+
+
+def _sides(node: ast.expr) -> list[ast.expr]:
+    """The members of a union; the type alone where it is none."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return [*_sides(node.left), *_sides(node.right)]
+    return [node]
 
 
 def _bound(node: ast.expr, where: str) -> tuple[str, float]:

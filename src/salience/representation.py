@@ -7,6 +7,7 @@ checkpoint of tensors and numbers.
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from salience.allocator import keep_freed_memory
 from salience.batch import Batch
 from salience.config import Config
 from salience.data import Dataset, open_data
-from salience.errors import UserError, naming
+from salience.errors import Note, UserError, naming
 from salience.methods import ClosedForm, Context, Method, method_class
 from salience.modalities import Spec
 from salience.nets import Encoder
@@ -29,7 +30,7 @@ from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.run import Run
 from salience.run_weights import load_weights, save_weights
-from salience.units import check_seed, check_whole, counted
+from salience.units import check_seed, check_whole, counted, printable
 
 FIXED = 256  # rows a forward pass; the last batch is padded to it
 PASS_PIXELS = 2**16  # of small images in a forward pass that enlarges them
@@ -202,6 +203,17 @@ class Representation:
         if isinstance(source, Dataset):
             return _matching(source, self.spec)
         return open_data(source, spec=self.spec, reading=reading.over(self.reading), **options)
+
+    def source_or_own(self, source: Any) -> Any:
+        """The source; where it is None the one the run was trained on, which a Note says.
+
+        Errors: UserError where the run was fitted to data in memory.
+        """
+        if source is not None:
+            return source
+        own = self.config.data.require_source()
+        warnings.warn(f"no source was given; using {printable(own)}, which the run was trained on", Note, stacklevel=3)
+        return own
 
     def open_trained(self, source: Any) -> Dataset:
         """The source the run was trained on, without the class that was left out."""

@@ -29,7 +29,7 @@ from PIL import Image
 from salience.data import Dataset, open_data
 from salience.store import open_store
 from salience.training import fit
-from salience.verbs import embed_to
+from salience.verbs.export import embed_to
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [

@@ -31,7 +31,7 @@ from salience.explorer.umap_process import Teller
 from salience.reading import Reading
 from salience.store import open_store
 from salience.training import fit
-from salience.verbs import embed_to
+from salience.verbs.export import embed_to
 from tests.explorer.conftest import BASE, until
 
 ROWS = 300

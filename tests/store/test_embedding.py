@@ -23,7 +23,7 @@ from salience.representation import Representation, load
 from salience.store import embedding, open_store, parts
 from salience.store.embedding import Added, embed_into, parse_shard, representation_of
 from salience.training import fit
-from salience.verbs import embed_to
+from salience.verbs.export import embed_to
 
 
 @pytest.fixture(scope="module")

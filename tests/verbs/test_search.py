@@ -10,7 +10,7 @@ from salience.cli import main
 from salience.errors import UserError
 from salience.store import open_store
 from salience.training import fit
-from salience.verbs import embed_to
+from salience.verbs.export import embed_to
 from salience.verbs.search import as_list, near, search
 from tests.store.conftest import DIGITS, vectors_table, write_store
 

@@ -13,30 +13,31 @@ from salience.files import require_free
 from salience.source_names import require_there
 from salience.store_names import kind_named, names_store, require_store
 from salience.units import printable
+from salience.verbs import table
+from salience.verbs.table import Verb
 
 RUNS = ("run", "runs", "init", "resume", "features")
 SOURCES = ("source", "on", "test", "other")
 STORES = ("store",)
-WRITE_A_FILE = ("views", "embed", "predict")
-WRITE_A_RUN = ("fit", "demo")
-WRITE_A_FOLDER = (
-    *("search", "cluster", "duplicates"),
-    *("reconstruct", "denoise", "sample", "interpolate", "arithmetic", "anomalies", "super-resolve"),
-)
 HEADER = {"item", "label"}
 SEPARATORS = ",;\t|"
 LAUNCHED = "LOCAL_RANK"  # set by torchrun, whose later processes find the run folder that the first has made
 
 
-def refuse_early(verb: str, given: Mapping[str, Any]) -> None:
-    """Raises UserError for what the verb would refuse later in the same words.
+def refuse_early(name: str, given: Mapping[str, Any]) -> None:
+    """Raises UserError for what the verb of that name would refuse later in the same words.
 
     given: the command's arguments; one of the same name means the same in every verb
     """
+    verb = table.find(name)
+    if verb is None:
+        return
     for argument, value in given.items():
         for one in value if isinstance(value, tuple) else (value,):
             if one is not None:
                 _refuse(verb, argument, one)
+    if verb.own_source and given.get(verb.own_source) is None and not _is_of_store(verb, given.get("run")):
+        _refuse_own_source(verb, given.get("run"))
 
 
 def is_store(path: Path) -> bool:
@@ -44,8 +45,12 @@ def is_store(path: Path) -> bool:
     return kind_named(path) is not None
 
 
-def _refuse(verb: str, argument: str, value: Any) -> None:
-    if argument in STORES or (verb == "anomalies" and argument == "run" and names_store(value)):
+def _is_of_store(verb: Verb, value: Any) -> bool:
+    return value is not None and "run or store" in verb.reads and names_store(value)
+
+
+def _refuse(verb: Verb, argument: str, value: Any) -> None:
+    if argument in STORES or (argument == "run" and _is_of_store(verb, value)):
         require_store(value)
     elif argument in RUNS:
         from salience.run import Run
@@ -57,19 +62,35 @@ def _refuse(verb: str, argument: str, value: Any) -> None:
             require_there(value)
     elif argument == "labels":
         _require_header(verb, Path(value))
-    elif argument == "out" and verb in WRITE_A_FILE and not is_store(value):
-        require_free(value)
-    elif argument == "out" and verb in WRITE_A_FOLDER:
-        require_free(value, "folder")
-    elif argument == "out" and verb in WRITE_A_RUN and LAUNCHED not in os.environ:
+    elif argument == "out":
+        _require_place(verb, value)
+
+
+def _refuse_own_source(verb: Verb, run: Any) -> None:
+    """Where no source was given, what the run was trained on must still be there."""
+    if run is None:
+        return
+    from salience.run import Run
+
+    with naming(verb.own_source, "source"):
+        require_there(Run(run).config.data.require_source())
+
+
+def _require_place(verb: Verb, out: Any) -> None:
+    """Raises UserError where what the verb writes would replace something."""
+    if verb.writes == "folder":
+        require_free(out, "folder")
+    elif verb.writes == "file" or (verb.writes == "file or store" and not is_store(out)):
+        require_free(out)
+    elif verb.writes == "run" and LAUNCHED not in os.environ:
         from salience.run import refuse_existing
 
-        refuse_existing(Path(value))
+        refuse_existing(Path(out))
 
 
-def _require_header(verb: str, path: Path) -> None:
-    """A file of labels begins with a line item,label. Of other verbs than `predict`, labels may be a column's name."""
-    if verb != "predict" and not (path.suffix.lower() == ".csv" and path.is_file()):
+def _require_header(verb: Verb, path: Path) -> None:
+    """A file of labels begins with a line item,label. Of a verb that reads no file, labels may be a column's name."""
+    if "file" not in verb.reads and not (path.suffix.lower() == ".csv" and path.is_file()):
         return
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"

@@ -21,6 +21,8 @@ ABOUT_SOURCE = "A built-in name, a file, a folder, hf://OWNER/NAME; SOURCE:test 
 Json = Annotated[bool, Parameter(help="Print JSON, and nothing else, on standard output.", negative="")]
 Source = Annotated[str, Parameter(help=ABOUT_SOURCE)]
 Run = Annotated[Path, Parameter(help="The folder of a run.")]
+Out = Annotated[Path | None, Parameter(help="A new folder for the results; otherwise runs/VERB-N.")]
+OwnSource = Annotated[str | None, Parameter(help=f"{ABOUT_SOURCE} Otherwise what the run was trained on.")]
 Read = Annotated[Reading, Parameter(name="*", negative_iterable="", group=Group("Reading the source", sort_key=3))]
 
 
@@ -36,15 +38,19 @@ def command(run: Callable[..., int], own: Iterable[Option], common: Iterable[Opt
 
     or_none: Any = Annotated[str | None, Parameter(help=ABOUT_SOURCE)]
     first = inspect.Parameter("source", inspect.Parameter.POSITIONAL_ONLY, default=None, annotation=or_none)
-    hyper_parameters = [_parameter(option, Group(f"Options of {name}", sort_key=1)) for option in own]
-    training = [_parameter(option, Group("Options of fit", sort_key=2)) for option in common]
+    hyper_parameters = [parameter(option, Group(f"Options of {name}", sort_key=1)) for option in own]
+    training = [parameter(option, Group("Options of fit", sort_key=2)) for option in common]
     reading = inspect.Parameter("reading", inspect.Parameter.KEYWORD_ONLY, default=AS_FOUND, annotation=Read)
     called.__signature__ = inspect.Signature([first, *hyper_parameters, *training, reading])  # type: ignore[attr-defined]
     return called
 
 
-def _parameter(option: Option, group: Group) -> inspect.Parameter:
-    settings: dict[str, Any] = {"help": option.describe(), "group": group, "show_default": option.default is not None}
+def parameter(option: Option, group: Group | None = None, flag: str = "") -> inspect.Parameter:
+    """What cyclopts reads for an option.  flag: how it is typed, where not as --NAME; of one letter also as -N"""
+    settings: dict[str, Any] = {"help": option.describe(), "show_default": option.default is not None}
+    settings |= {} if group is None else {"group": group}
+    if flag or len(option.name) == 1:
+        settings["name"] = [flag] if flag else [f"-{option.name}", f"--{option.name}"]
     type_: Any = TYPES.get(option.type, str)
     if option.type == "bool":
         settings["negative"] = f"--no-{option.name.replace('_', '-')}" if option.default is not False else ""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from salience.cli.generation import Out, folder_for, show
-from salience.cli.options import Clusters, Hits, Json, Seed, Threshold
+from salience.cli.derived import folder_for, show
+from salience.cli.options import Clusters, Hits, Json, Out, Seed, Threshold
 from salience.cli.output import output_kept_for, print_json, print_text, table
 from salience.units import printable
 
@@ -81,9 +81,6 @@ def duplicates(store: StorePath, /, *, threshold: Threshold | None = None, out: 
     with output_kept_for(json):
         found = verb(store, threshold, folder_for(out, "duplicates"))
     return show(found, json) if json else _show(found)
-
-
-STORES = (search, cluster, duplicates)
 
 
 def _show(found: Result, lines: int = LINES) -> int:

@@ -1,4 +1,4 @@
-"""Every verb but `fit` and those that rebuild and generate."""
+"""The whole command line, and the commands of verbs that print in a way of their own."""
 
 from __future__ import annotations
 
@@ -12,44 +12,45 @@ from cyclopts import App
 
 from salience import catalogue
 from salience.catalogue import Entry
-from salience.cli.explore import explore
+from salience.cli.derived import command_of
 from salience.cli.fit import fit_app, with_method
-from salience.cli.generation import GENERATION
-from salience.cli.options import Json, Read, Resolution, Run, Seed, Source
+from salience.cli.options import Json, OwnSource, Read, Resolution, Run, Seed, Source
 from salience.cli.output import output_kept_for, print_json, print_text, table
-from salience.cli.stores import STORES
 from salience.cli.threads import with_threads
 from salience.errors import UserError
+from salience.option import nearest
 from salience.reading import AS_FOUND
+from salience.verbs import table as known
+from salience.verbs.table import Verb
 
 HELP = "Learn representations from data that nobody has labelled, see what they know, and put them to work."
 
 
-VERBS = (
-    *("methods", "views", "data", "fit", "embed", "evaluate", "doctor", "compare", "predict"),
-    *(verb.__name__ for verb in STORES),
-    *(verb.__name__.replace("_", "-") for verb in GENERATION),
-    "explore",
-    "demo",
-)
-
-
 def make_app(argv: list[str]) -> App:
     """The whole command line. `argv` is completed in place where a config names the method of `fit`."""
-    if argv and not argv[0].startswith("-") and argv[0] not in VERBS:
-        suggestion = catalogue.nearest(argv[0], VERBS)
-        raise UserError(f"there is no verb '{argv[0]}'{suggestion}; known are: {', '.join(VERBS)}")
+    names = known.names()
+    if argv and not argv[0].startswith("-") and argv[0] not in names:
+        suggestion = nearest(argv[0], names)
+        raise UserError(f"there is no verb '{argv[0]}'{suggestion}; known are: {', '.join(names)}")
     app = App(name="salience", help=HELP, version=_version, suppress_keyboard_interrupt=False)
+    for place, verb in enumerate(known.TABLE):
+        if verb.name == "fit":
+            app.command(_fit_app(argv, sort_key=place))
+        else:
+            app.command(_command(verb), name=verb.name, sort_key=place)
+    return app
+
+
+def _fit_app(argv: list[str], sort_key: int) -> App:
     fitting = argv[:1] == ["fit"]
     if fitting:
         argv[1:] = with_method(argv[1:])
-    app.command(fit_app(argv[1:] if fitting else (), sort_key=VERBS.index("fit")))
-    computing: list[Callable[..., int]] = [views, data, embed, evaluate, predict, *STORES, *GENERATION, explore, demo]
-    verbs: list[Callable[..., int]] = [methods, doctor, compare, *map(with_threads, computing)]
-    for verb in verbs:
-        name = verb.__name__.replace("_", "-")
-        app.command(verb, name=name, sort_key=VERBS.index(name))
-    return app
+    return fit_app(argv[1:] if fitting else (), sort_key=sort_key)
+
+
+def _command(verb: Verb) -> Callable[..., int]:
+    command: Callable[..., int] = known.load(verb.command) if verb.command else command_of(verb)
+    return with_threads(command) if verb.computes else command
 
 
 def _version() -> str:
@@ -144,7 +145,7 @@ def data(
     return print_json(found.to_dict()) if json else print_text(found.text())
 
 
-def embed(run: Run, source: Source, /, *, out: Path, shard: str | None = None, read: Read = AS_FOUND) -> int:
+def embed(run: Run, source: OwnSource = None, /, *, out: Path, shard: str | None = None, read: Read = AS_FOUND) -> int:
     """Write the representation of every item of SOURCE to a store, or to a Parquet file.
 
     Parameters
@@ -154,7 +155,7 @@ def embed(run: Run, source: Source, /, *, out: Path, shard: str | None = None, r
     shard
         i/n: do the i-th of n shares of a store; the last to finish brings all of them in.
     """
-    from salience.verbs import embed_to
+    from salience.verbs.export import embed_to
 
     embed_to(run, source, out, shard=shard, reading=read)
     return print_text(str(out))
@@ -164,7 +165,7 @@ def evaluate(
     run: Run,
     /,
     *,
-    on: Source,
+    on: OwnSource = None,
     test: str | None = None,
     labels: str | None = None,
     read: Read = AS_FOUND,
@@ -182,7 +183,7 @@ def evaluate(
     target
         What labels are predicted as. Otherwise measurements, and many different whole numbers, are a quantity (R²).
     """
-    from salience.evaluation import evaluate as measure
+    from salience.evaluation.protocol import evaluate as measure
 
     with output_kept_for(json):
         report = measure(run, on, test, labels=labels, target=target, reading=read)
@@ -206,7 +207,7 @@ def compare(*runs: Run, out: Path | None = None, json: Json = False) -> int:
     out
         A folder for table and plot; otherwise runs/compare-N.
     """
-    from salience.evaluation import compare as compare_runs
+    from salience.evaluation.compare import compare as compare_runs
     from salience.run import next_free
 
     folder = out or next_free(Path("runs"), "compare")
@@ -214,7 +215,9 @@ def compare(*runs: Run, out: Path | None = None, json: Json = False) -> int:
     return print_json(compared.to_dict()) if json else print_text(f"{compared.text()}\nplot: {folder / 'compare.html'}")
 
 
-def predict(run: Run, source: Source, /, *, labels: Path, out: Path | None = None, read: Read = AS_FOUND) -> int:
+def predict(
+    run: Run, source: OwnSource = None, /, *, labels: Path, out: Path | None = None, read: Read = AS_FOUND
+) -> int:
     """Predict a class, with its confidence, for every item from a few labelled ones.
 
     Parameters
@@ -225,7 +228,7 @@ def predict(run: Run, source: Source, /, *, labels: Path, out: Path | None = Non
         The CSV file to write; otherwise the table is printed.
     """
     from salience.csv_text import as_csv, tell
-    from salience.verbs import predict as predict_classes
+    from salience.verbs.predict import predict as predict_classes
 
     predicted = predict_classes(run, source, labels, out, reading=read)
     if predicted.attrs["calibration"] is not None:

@@ -53,7 +53,7 @@ Features = tuple[np.ndarray | None, np.ndarray]  # [n d] of the training rows, [
 
 def evaluate(
     run: Representation | Path | str,
-    on: Any,
+    on: Any = None,
     test: Any = None,
     *,
     labels: str | None = None,
@@ -65,8 +65,8 @@ def evaluate(
     """Measures what a representation knows, beside raw input, PCA and its own encoder untrained.
 
     run: a Representation or a run folder
-    on: anything `open_data` takes, or a Dataset. Without `test` its own test split judges, where it has one; else a
-        fifth of it is held out (stratified, seed 0)
+    on: anything `open_data` takes, or a Dataset; by default what the run was trained on. Without `test` its own test
+        split judges, where it has one; else a fifth of it is held out (stratified, seed 0)
     test: held-out data, whose classes match by name
     labels: the column that holds the labels, in a table; by default the one the run was told of
     target: what labels are predicted as: "classification", or "regression" for numbers (R² of ridge regression). By
@@ -79,6 +79,7 @@ def evaluate(
     """
     rep = load(run) if isinstance(run, str | Path) else run
     with naming("on", "source"):
+        on = rep.source_or_own(on)
         data = open_for(rep, on, labels, reading)
     with naming("test", "source"):
         held = own_test_split(rep, on, data, labels, reading) if test is None else open_for(rep, test, labels, reading)

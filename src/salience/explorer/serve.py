@@ -16,7 +16,6 @@ from types import FrameType
 
 from salience.errors import WORDS, MissingPackage, UserError
 from salience.run import Run
-from salience.source_names import with_split
 from salience.store import open_store
 from salience.store_names import require_store
 
@@ -140,22 +139,17 @@ def store_at(target: Path | str) -> str:
     if not (path / "config.yaml").is_file():
         require_store(target)
         return str(target)
-    from salience.verbs import embed_to
+    from salience.verbs.export import embed_to
 
     store = path / EMBEDDINGS
     if not store.exists():
         run = Run(path)
         if run.config.data.source is None:
             raise UserError(f"target: {path} does not say what it was fitted to; embed a source: salience embed {path}")
-        source = source_of(run)
+        source = run.config.data.require_source()
         print(f"embedding {source} into {store}", file=sys.stderr)
         embed_to(path, source, store)
     return str(store)
-
-
-def source_of(run: Run) -> str:
-    """What the run was fitted to, as it is typed."""
-    return with_split(str(run.config.data.source), run.config.data.split)
 
 
 def listening(host: str | None, port: int | None) -> socket.socket:

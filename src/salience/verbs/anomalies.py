@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
+from annotated_types import Ge
 
 from salience.data import Dataset
 from salience.data.duplicates import content_hashes
@@ -50,26 +51,27 @@ def anomalies(
     out: Path | str | None = None,
     *,
     test: Any = None,
-    score: str | None = None,
+    score: Literal["reconstruction", "likelihood", "neighbours"] | None = None,
     held_out: str | None = None,
-    k: int = 5,
+    k: Annotated[int, Ge(1)] = 5,
     labels: str | None = None,
     reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Result:
-    """Ranks items, the strangest first.
+    """Rank items of a source or a store, the strangest first; with a class held out, how well that finds it (AUROC).
 
     run: a Representation or a run folder; or a store, whose items are ranked, and get the column `anomaly`
     source: ordinary items, anything `open_data` takes, or a Dataset; also those that are ranked, unless `test` is
-        given. None for a store.
+        given. By default what the run was trained on. None for a store.
+    test: The items to rank; otherwise those of SOURCE.
     reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     out: a new folder for anomalies.json, items.csv and picture.png; None writes nothing
-    score: "reconstruction", "likelihood" or "neighbours" (Euclidean distance to the `k` nearest embeddings of the
-        source, an item's own left out); by default likelihood if the method rates items, else reconstruction if it
-        decodes, else neighbours. Of a store always neighbours, by cosine distance
-    held_out: a class whose items are outliers: how well does the score find it? It is no neighbour of anything, nor are
-        ranked items without a label, which may be of it and are not judged
-    labels: the column of labels, in a table; a store has its own
+    score: What makes an item strange; otherwise likelihood if the run rates, else reconstruction if it decodes, else
+        neighbours: the distance to the K nearest embeddings of SOURCE, of a store by cosine distance.
+    held_out: A class that counts as strange, which the run should not have been trained on. It is no neighbour of
+        anything, nor are ranked items without a label, which may be of it and are not judged.
+    k: Neighbours, for the score of that name.
+    labels: The column that holds the classes, in a table; a store has its own.
     -> table: rank, item, score, and label where there are any;  figures: auroc with `held_out`, with a 95 % interval
     Errors: UserError where the method lacks what the score needs, there is no such class, or `out` exists.
     """
@@ -80,11 +82,10 @@ def anomalies(
     if not isinstance(run, Representation | str | Path):
         _refuse_for_store(source=source, test=test, score=None if score == "neighbours" else score, labels=labels)
         return rank_outliers(run, out, held_out, k, progress)
-    if source is None:
-        raise UserError("source: none given; say which items to rank, or give a store")
     with placed(out) as place:
         rep = as_run(run, None, "rank anomalies")
-        score = _score_for(rep, score)
+        source = rep.source_or_own(source)
+        chosen = _score_for(rep, score)
         data = open_for(rep, source, labels, reading)
         with naming("test", "source"):
             ranked = data if test is None else open_for(rep, test, labels, reading)
@@ -92,9 +93,9 @@ def anomalies(
         ordinary = _ordinary(data, held_out)
         if outlier is not None and test is None:
             ordinary = ordinary.subset(rows_with_label(ordinary))
-        values = _scored(rep, score, ordinary, ranked, k, progress)
+        values = _scored(rep, chosen, ordinary, ranked, k, progress)
         order = np.argsort(-values, kind="stable")
-        used = {"score": score, "means": SCORES[score][1].format(k=k), "held_out": held_out}
+        used = {"score": chosen, "means": SCORES[chosen][1].format(k=k), "held_out": held_out}
         result = Result(
             "anomalies",
             about(rep, ranked, ordinary=with_split(data.name, data.split), **used),
@@ -110,7 +111,7 @@ def anomalies(
             figures = {"auroc": auroc(values[judged], outlier[judged])}
             result = replace(result, figures=figures, said=(*result.said, *notes))
         if place.folder is not None:
-            place.write(result, lambda: _picture(rep, ranked, score, values, order))
+            place.write(result, lambda: _picture(rep, ranked, chosen, values, order))
     return finished(result, out)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
 import torch
+from annotated_types import Ge
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
@@ -37,7 +38,7 @@ MOST_REAL, MOST_VALUES = 5_000, 2**27
 
 def arithmetic(
     run: Representation | Path | str,
-    source: Any,
+    source: Any = None,
     out: Path | str | None = None,
     *,
     add: str,
@@ -45,20 +46,22 @@ def arithmetic(
     to: str | None = None,
     item: str | int | None = None,
     features: Representation | Path | str | None = None,
-    seed: int = 0,
+    seed: Annotated[int, Ge(0)] = 0,
     reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Result:
-    """Adds to codes of items the mean code of one class, subtracts that of another, and decodes.
+    """Add to images' codes what one class has in common, less what another has, and decode at several strengths.
 
     run: a Representation or a run folder, of a method that decodes
-    source: labelled images: anything `open_data` takes, or a Dataset
+    source: labelled images: anything `open_data` takes, or a Dataset; by default what the run was trained on
     reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     out: a new folder for arithmetic.json, items.csv, vector.npy and picture.png; None writes nothing
-    add, subtract: classes, by name
-    to: the class of the items that are changed, by default the one subtracted; item: one alone, by id or row number
-    features: a run whose embedding tells the class of what came out; by default its nearest neighbours by pixels
-    seed: of the items chosen
+    add: A class, by the name of its label.
+    subtract: Another class.
+    to: The class of the images that are changed; otherwise the one subtracted.
+    item: Change this one alone, by id or row number.
+    features: A run whose embedding tells the class of what came out; otherwise its neighbours by pixels do.
+    seed: Of everything random.
     -> figures by strength: the share of results whose nearest real items are of the class added, and of that
        subtracted; with 95 % intervals over items.  arrays vector [d], the direction that is added
     The nearest neighbours' answer for real items of these classes is measured beside.
@@ -69,6 +72,7 @@ def arithmetic(
         raise UserError("to, item: both were given; name the class of the items to change, or one item, not both")
     with placed(out) as place:
         rep = as_run(run, "decode", "do arithmetic")
+        source = rep.source_or_own(source)
         data = rep.open(source, reading=reading)
         require_images(data, "arithmetic")
         data.require_labels("arithmetic")

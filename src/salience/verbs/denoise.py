@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
+from annotated_types import Ge, Gt
 from torch import Tensor
 
 from salience.data import Dataset
@@ -60,27 +61,28 @@ class Noise:
 
 def denoise(
     run: Representation | Path | str,
-    source: Any,
+    source: Any = None,
     out: Path | str | None = None,
     *,
-    noise: str | None = None,
-    level: float | None = None,
+    noise: Literal["gaussian", "masking", "salt-and-pepper"] | None = None,
+    level: Annotated[float, Gt(0)] | None = None,
     noisy: bool = False,
-    seed: int = 0,
+    seed: Annotated[int, Ge(0)] = 0,
     reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Result:
-    """Adds noise to clean items, takes it away, and measures what is left, beside PCA and Wiener's filter.
+    """Add noise to clean items and take it away, beside PCA and the Wiener filter; or clean what is noisy already.
 
     run: a Representation or a run folder, of a method that decodes
-    source: anything `open_data` takes, or a Dataset; a fifth of it is judged, the rest fits the two baselines
+    source: anything `open_data` takes, or a Dataset; by default what the run was trained on. A fifth of it
+        is judged, the rest fits the two baselines
     reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     out: a new folder for denoise.json, items.csv and picture.png; None writes nothing
-    noise: "gaussian", "masking" or "salt-and-pepper"; by default what the run was trained against, else gaussian
-    level: standard deviation on the unit scale, or the share of values that are hit; by default 0.3, 0.25 and 0.1
-    noisy: the source is noisy already: nothing is added or judged, and all results are written, denoised.npy on the
-        unit scale, and images as PNG or rows as CSV
-    seed: of noise and split
+    noise: Its kind; otherwise what the run was trained against, or gaussian.
+    level: Standard deviation on a scale of 0 to 1, or share of values; otherwise 0.3, 0.25 and 0.1.
+    noisy: The source is noisy already: add nothing, judge nothing, write all results, as denoised.npy on the unit scale
+        and as images or CSV.
+    seed: Of everything random.
     -> figures by denoiser, and the run's gains over the others, all over items with 95 % intervals
     All are judged with their values within the range of an image, the noisy input too.
     Errors: UserError where the method does not decode, the data does not fit, or `out` exists.
@@ -90,6 +92,7 @@ def denoise(
     seed, level = check_seed(seed), None if level is None else check_real("level", level)
     with placed(out) as place:
         rep = as_run(run, "decode", "denoise")
+        source = rep.source_or_own(source)
         data = rep.open(source, reading=reading)
         if noisy:
             result = _results(place, rep, data, progress)

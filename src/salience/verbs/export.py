@@ -27,8 +27,8 @@ ROWS = 8192  # embedded and written at a time; memory stays flat as the data gro
 
 def embed_to(
     run: Representation | Path | str,
-    source: Any,
-    out: Path | str,
+    source: Any = None,
+    out: Path | str | None = None,
     *,
     shard: str | None = None,
     overwrite: bool = False,
@@ -38,7 +38,7 @@ def embed_to(
     """Writes the representation of every item, in the source's order.
 
     run: a Representation or a run folder
-    source: anything `open_data` takes, or a Dataset
+    source: anything `open_data` takes, or a Dataset; by default what the run was trained on
     reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     out: FILE.parquet, or a store NAME.lance, to which only what is new is added, and which a killed process goes on
         with. Columns: id (text), label (text, null where unknown; in a file, only where there are labels), vector
@@ -48,10 +48,12 @@ def embed_to(
     Errors: UserError where a file `out` exists and `overwrite` is false, where a store holds embeddings of another run,
         or `out` has another ending.
     """
+    if out is None:
+        raise UserError(f"out: none was given; name a store, NAME{SUFFIX}, or a file, FILE.parquet")
     out = Path(out)
     if is_called_store(out):
         rep = load(run) if isinstance(run, str | Path) else run
-        data = open_for(rep, source, None, reading)
+        data = open_for(rep, rep.source_or_own(source), None, reading)
         tell_notes(data, progress)
         added = embed_into(rep, data, out, (1, 1) if shard is None else parse_shard(shard), progress)
         if progress:
@@ -66,7 +68,7 @@ def embed_to(
     if out.is_dir() or not overwrite:
         require_free(out)
     rep = load(run) if isinstance(run, str | Path) else run
-    data = open_for(rep, source, None, reading)
+    data = open_for(rep, rep.source_or_own(source), None, reading)
     tell_notes(data, progress)
     labelled = data.labels is not None and len(data.classes) > 0
     with atomic(out, make_folder=True) as temporary:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from salience.data import Dataset
@@ -42,27 +43,28 @@ NAMES = {
 
 def interpolate(
     run: Representation | Path | str,
-    source: Any,
+    source: Any = None,
     out: Path | str | None = None,
     *,
     start: str | int | None = None,
     end: str | int | None = None,
-    steps: int = 9,
+    steps: Annotated[int, Ge(3)] = 9,
     features: Representation | Path | str | None = None,
-    seed: int = 0,
+    seed: Annotated[int, Ge(0)] = 0,
     reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Result:
-    """Decodes what lies between the codes of two items, and measures how ordinary it is.
+    """Walk from one image's code to another's, straight and along the arc; tell how ordinary the images between are.
 
     run: a Representation or a run folder, of a method that decodes
-    source: images: anything `open_data` takes, or a Dataset
+    source: images: anything `open_data` takes, or a Dataset; by default what the run was trained on
     reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     out: a new folder for interpolate.json, linear.npy, spherical.npy and picture.png; None writes nothing
-    start, end: items, by id or row number; by default drawn at random, of different classes where there are labels
-    steps: items along a path, both ends among them
-    features: a run whose embedding judges density; by default an untrained encoder's, the same for every run
-    seed: of the items drawn, here and for the density
+    start: An item, by id or row number; otherwise one drawn at random.
+    end: Another, of another class unless named.
+    steps: Items along a path, both ends among them.
+    features: A run whose embedding compares items; otherwise an untrained encoder's, the same for every run.
+    seed: Of everything random.
     -> arrays linear and spherical [steps c h w];  figures: path density of both ways, over random pairs, beside that of
        rebuilt ends and of a cross-fade of pixels (see verbs.paths); how far apart those ends are, as a share of the
        originals: a decoder that makes one thing of all has ordinary items, and no path; means with 95 % intervals
@@ -72,6 +74,7 @@ def interpolate(
     seed = check_seed(seed)
     with placed(out) as place:
         rep = as_run(run, "decode", "interpolate")
+        source = rep.source_or_own(source)
         data = rep.open(source, reading=reading)
         require_images(data, "interpolate")
         if len(data) < 2 * NEIGHBOURS:

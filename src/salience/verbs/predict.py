@@ -34,8 +34,8 @@ class Labelled:
 
 def predict(
     run: Representation | Path | str,
-    source: Any,
-    labels: Path | str,
+    source: Any = None,
+    labels: Path | str | None = None,
     out: Path | str | None = None,
     *,
     reading: Reading = AS_FOUND,
@@ -44,7 +44,7 @@ def predict(
     """Learns a classifier from a few labelled items and says what every item is.
 
     run: a Representation or a run folder
-    source: anything `open_data` takes, or a Dataset
+    source: anything `open_data` takes, or a Dataset; by default what the run was trained on
     reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     labels: CSV with the columns item,label; an item is a relative path as in the source, or a row number
     out: a CSV file to write, which must not exist
@@ -53,11 +53,13 @@ def predict(
        evaluation.calibration), None where a class has one label alone, which a Note says
     Errors: UserError that names the line, for what the labels file has wrong; or the path, where `out` exists.
     """
+    if labels is None:
+        raise UserError("labels: none were given; give a CSV file with the columns item,label")
     if out is not None:
         require_free(out)
     rep = load(run) if isinstance(run, str | Path) else run
     path = readable(labels)
-    data = rep.open(source, reading=reading)
+    data = rep.open(rep.source_or_own(source), reading=reading)
     known = read_labels(path, data, reading.over(rep.reading).missing or ())
     x = torch.from_numpy(np.ascontiguousarray(rep.embed(data, progress=progress), dtype=np.float32))
     head = fit_head(x, torch.from_numpy(known.rows), torch.from_numpy(known.y), len(known.classes))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+from annotated_types import Ge
 
 from salience.data import Dataset
 from salience.evaluation.fidelity import SHOWN, fidelity, means
@@ -22,20 +23,20 @@ DRAWN = 12  # items in the picture
 
 def reconstruct(
     run: Representation | Path | str,
-    source: Any,
+    source: Any = None,
     out: Path | str | None = None,
     *,
-    seed: int = 0,
+    seed: Annotated[int, Ge(0)] = 0,
     reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Result:
-    """Embeds and decodes every item, and measures what came back: squared error, of images also PSNR and SSIM.
+    """Rebuild every item from its code: originals beside what came back; squared error, PSNR and SSIM.
 
     run: a Representation or a run folder, of a method that decodes
-    source: anything `open_data` takes, or a Dataset
+    source: anything `open_data` takes, or a Dataset; by default what the run was trained on
     reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     out: a new folder for reconstruct.json, items.csv and picture.png; None writes nothing
-    seed: of the items drawn
+    seed: Of everything random.
     -> figures mse, psnr, ssim: means over items with 95 % intervals;  table: item and the same, one row an item
     Values of rebuilt images are kept within their range.
     Errors: UserError where the method does not decode, the data does not fit, or `out` exists.
@@ -43,6 +44,7 @@ def reconstruct(
     seed = check_seed(seed)
     with placed(out) as place:
         rep = as_run(run, "decode", "reconstruct")
+        source = rep.source_or_own(source)
         data = rep.open(source, reading=reading)
         found: list[dict[str, np.ndarray]] = []
         for batch in batches(data, "reconstruct", progress):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from salience.data import Dataset
@@ -45,20 +46,21 @@ def sample(
     source: Any = None,
     out: Path | str | None = None,
     *,
-    n: int = 64,
+    n: Annotated[int, Ge(1)] = 64,
     features: Representation | Path | str | None = None,
-    seed: int = 0,
+    seed: Annotated[int, Ge(0)] = 0,
     reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Result:
-    """Draws new items; with `source`, measures how near they come to it.
+    """Draw new items; with SOURCE, tell how near they come to real ones (Fréchet distance, beside simple baselines).
 
     run: a Representation or a run folder, of a method that samples
     source: real items: anything `open_data` takes, or a Dataset
     reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     out: a new folder for sample.json, samples.npy (a table's as samples.csv too) and picture.png; None writes nothing
-    n: how many are drawn to be kept; as many as the comparison needs are drawn beside
-    features: a run whose embedding compares them; by default an untrained encoder's, the same for every run
+    n: How many samples to keep.
+    features: A run whose embedding compares items; otherwise an untrained encoder's, the same for every run.
+    seed: Of everything random.
     -> arrays samples [n ...] on the unit scale;  figures: Fréchet distances to one half of the real items, of equally
        many samples, items of the other half (the floor), draws of a Gaussian fitted to that half, and items of it whose
        values come each from another; means over draws of samples and halves with 95 % intervals

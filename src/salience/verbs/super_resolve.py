@@ -7,11 +7,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import numpy as np
 import pandas as pd
 import torch
+from annotated_types import Ge
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -44,23 +45,23 @@ NAMES = {"run": "the run", "bicubic": "bicubic interpolation"}
 
 def super_resolve(
     run: Representation | Path | str,
-    source: Any,
+    source: Any = None,
     out: Path | str | None = None,
     *,
     as_is: bool = False,
-    seed: int = 0,
+    seed: Annotated[int, Ge(0)] = 0,
     reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Result:
-    """Shrinks images by the run's factor, enlarges them again, and compares with the originals.
+    """Enlarge images that were shrunk, and compare with the originals and with bicubic interpolation.
 
     run: a Representation or a run folder, of a method that enlarges
-    source: images: anything `open_data` takes, or a Dataset
+    source: images: anything `open_data` takes, or a Dataset; by default what the run was trained on
     reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     out: a new folder for super-resolve.json, items.csv and picture.png; None writes nothing
-    as_is: the images are not shrunk, and nothing is judged: each is enlarged at its own size, as a PNG file, and if
-        all have one size and are not too many also in enlarged.npy
-    seed: of the items drawn
+    as_is: Enlarge the images themselves; judge nothing, write all results: each as a PNG file, and if all have one size
+        and are not too many also enlarged.npy.
+    seed: Of everything random.
     -> figures mse, psnr, ssim of the run and of bicubic interpolation, and the run's gain; means over items with 95 %
        intervals.  An image is shrunk by taking means of squares, as in training
     Errors: UserError where the method does not enlarge, the data does not fit, or `out` exists.
@@ -68,6 +69,7 @@ def super_resolve(
     seed = check_seed(seed)
     with placed(out) as place:
         rep = as_run(run, "enlarge", "super-resolve")
+        source = rep.source_or_own(source)
         factor: int = rep.method.factor  # type: ignore[assignment]
         if as_is:
             result = _enlarged(place, rep, _as_they_are(rep, source, reading, progress), factor, progress)
