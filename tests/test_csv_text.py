@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from salience.apps import predict
 from salience.apps.outcome import write_table
+from salience.apps.predict import predict
 from salience.cli import main
 from salience.csv_text import as_csv, is_formula, original, safe, write_csv
 from salience.data import open_data

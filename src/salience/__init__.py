@@ -24,12 +24,12 @@ PUBLIC = {
     "open_data": "salience.data",
     "Representation": "salience.representation",
     "load": "salience.representation",
-    "compare": "salience.evaluation",
+    "compare": "salience.evaluation.compare",
     "evaluate": "salience.evaluation",
     "fit": "salience.training",
     "resume": "salience.training",
-    "embed_to": "salience.apps",
-    "predict": "salience.apps",
+    "embed_to": "salience.apps.export",
+    "predict": "salience.apps.predict",
     "describe": "salience.apps.describe",
     "doctor": "salience.apps.doctor",
     "preview": "salience.apps.preview",
@@ -49,7 +49,6 @@ PUBLIC = {
 __all__ = sorted(PUBLIC)
 
 if TYPE_CHECKING:
-    from salience.apps import embed_to as embed_to
     from salience.apps.anomalies import anomalies as anomalies
     from salience.apps.arithmetic import arithmetic as arithmetic
     from salience.apps.cluster import cluster as cluster
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
     from salience.apps.describe import describe as describe
     from salience.apps.doctor import doctor as doctor
     from salience.apps.duplicates import duplicates as duplicates
+    from salience.apps.export import embed_to as embed_to
     from salience.apps.interpolate import interpolate as interpolate
     from salience.apps.predict import predict as predict
     from salience.apps.preview import preview as preview

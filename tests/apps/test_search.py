@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from salience.apps import embed_to
+from salience.apps.export import embed_to
 from salience.apps.search import as_list, near, search
 from salience.cli import main
 from salience.errors import UserError

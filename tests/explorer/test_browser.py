@@ -26,7 +26,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from salience.apps import embed_to
+from salience.apps.export import embed_to
 from salience.data import Dataset, open_data
 from salience.store import open_store
 from salience.training import fit

@@ -20,7 +20,7 @@ from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
 from starlette.testclient import TestClient
 
-from salience.apps import embed_to
+from salience.apps.export import embed_to
 from salience.data import open_data
 from salience.errors import UserError
 from salience.explorer import umap_process

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from salience.apps import embed_to
+from salience.apps.export import embed_to
 from salience.cli import main
 from salience.data import Dataset, open_data
 from salience.errors import UserError

@@ -1,6 +1,1 @@
-"""What a representation is good for: one verb, one file."""
-
-from salience.apps.export import embed_to
-from salience.apps.predict import predict
-
-__all__ = ["embed_to", "predict"]
+"""What a representation is good for: one verb, one file, imported from there. This file loads none of them."""

@@ -154,7 +154,7 @@ def embed(run: Run, source: Source, /, *, out: Path, shard: str | None = None, r
     shard
         i/n: do the i-th of n shares of a store; the last to finish brings all of them in.
     """
-    from salience.apps import embed_to
+    from salience.apps.export import embed_to
 
     embed_to(run, source, out, shard=shard, reading=read)
     return print_text(str(out))
@@ -206,7 +206,7 @@ def compare(*runs: Run, out: Path | None = None, json: Json = False) -> int:
     out
         A folder for table and plot; otherwise runs/compare-N.
     """
-    from salience.evaluation import compare as compare_runs
+    from salience.evaluation.compare import compare as compare_runs
     from salience.run import next_free
 
     folder = out or next_free(Path("runs"), "compare")
@@ -224,7 +224,7 @@ def predict(run: Run, source: Source, /, *, labels: Path, out: Path | None = Non
     out
         The CSV file to write; otherwise the table is printed.
     """
-    from salience.apps import predict as predict_classes
+    from salience.apps.predict import predict as predict_classes
     from salience.csv_text import as_csv, tell
 
     predicted = predict_classes(run, source, labels, out, reading=read)

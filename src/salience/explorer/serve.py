@@ -140,7 +140,7 @@ def store_at(target: Path | str) -> str:
     if not (path / "config.yaml").is_file():
         require_store(target)
         return str(target)
-    from salience.apps import embed_to
+    from salience.apps.export import embed_to
 
     store = path / EMBEDDINGS
     if not store.exists():
