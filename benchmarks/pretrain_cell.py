@@ -38,8 +38,8 @@ from salience.evaluation.measure import Task, measure
 from salience.methods import method_class
 from salience.methods.base import Context, Method, Plan
 from salience.methods.generative.vae import drawn
-from salience.training.cost import step_flops
 from salience.training.engine import quiet
+from salience.training.flops import step_flops
 from salience.training.health import Diverged
 from salience.training.machine import fast_bf16
 

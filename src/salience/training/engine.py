@@ -27,13 +27,14 @@ from salience.methods import Method
 from salience.methods.base import Plan
 from salience.run import Run
 from salience.training import machine
-from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Interrupted, Owner
+from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Owner
 from salience.training.cost import CostMeter
 from salience.training.health import Health
 from salience.training.metrics import MetricsCSV
 from salience.training.probe import Probe
 from salience.training.processes import is_helper, several_processes
 from salience.training.progress import ProgressBar
+from salience.training.sittings import Interrupted
 from salience.training.steps import Steps
 from salience.units import parse_duration
 from salience.views import Views

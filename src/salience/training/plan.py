@@ -16,9 +16,8 @@ from salience.data import Dataset
 from salience.errors import UserError
 from salience.methods import Method
 from salience.processors import at_most_all
-from salience.training import budget, engine, machine, recipe
-from salience.training.cost import step_flops
-from salience.training.health import PROBES
+from salience.training import budget, machine, recipe
+from salience.training.flops import step_flops
 from salience.training.suit import views_of
 from salience.units import check_flag, check_real, check_seed, check_whole, counted, format_duration, parse_duration
 from salience.views import default_policy
@@ -83,6 +82,8 @@ class Wishes:
         if self.precision not in PRECISIONS:
             raise UserError(f"precision: {self.precision} is not known; take one of {', '.join(PRECISIONS)}")
         if self.logger is not None:
+            from salience.training import engine  # here: it loads Lightning, which closed forms do without
+
             engine.logger_class(self.logger)
         started = int(os.environ.get("WORLD_SIZE", "1"))
         if started > 1 and self.devices == 1:
@@ -183,6 +184,8 @@ def _within(
     choices: recipe.Choices, method: Method, dataset: Dataset, wishes: Wishes, config: Mapping[str, Any]
 ) -> dict[str, Any]:
     """As many steps as the time allows, and fewer looks at the run's health where it is short."""
+    from salience.training.health import PROBES
+
     seconds = parse_duration(wishes.budget or 0)
     steps, probes, each = budget.steps_within(budget.Time(seconds, wishes.started), method, dataset, config)
     choices.decide("steps", steps, f"{each * 1000:.0f} ms each, within {format_duration(seconds)}")
