@@ -27,9 +27,9 @@ from shared import SUMMARY, emit, versions
 from sklearn import cluster, decomposition
 
 import salience
-from salience.methods.base import Context
 from salience.methods.classical.kmeans import KMeans
 from salience.methods.classical.pca import PCA
+from salience.methods.contract import Context
 from salience.modalities.image.spec import ImageSpec
 
 FASHION = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")

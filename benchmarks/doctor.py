@@ -26,8 +26,8 @@ from machine import machine
 from pool import Job, run_all
 from run import RESULTS, ROOT, Stored
 
-from salience.evaluation.diagnosis import diagnose
-from salience.evaluation.intervals import wilson
+from salience.health.diagnosis import diagnose
+from salience.measures.intervals import wilson
 
 CHOSEN_ON = (
     "simclr",
@@ -183,7 +183,8 @@ def judged_run(name: str, result: dict[str, Any], cells: Mapping[str, Any]) -> R
     if not all(floor in cells for floor in floors):
         return None
     failed = result["diverged"] or result["knn"] <= max(cells[floor]["result"]["knn"] for floor in floors)
-    return Run(name, source, method, not what.startswith("healthy"), failed, result["health"], result["config"])
+    config = {"method": method, **result["config"]}
+    return Run(name, source, method, not what.startswith("healthy"), failed, result["health"], config)
 
 
 def report(runs: list[Run]) -> str:

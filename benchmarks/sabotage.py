@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from salience.methods import method_class
-from salience.methods.base import Method
+from salience.methods.contract import Method
 from salience.modalities.image import policies as images
 from salience.modalities.table import policies as tables
 from salience.views.policy import Shape

@@ -25,7 +25,7 @@ from shared import SUMMARY, Enough, StepClock, bf16_matmul_peak, emit, versions,
 from torch.utils.flop_counter import FlopCounterMode
 
 import salience
-from salience.methods.base import Context
+from salience.methods.contract import Context
 from salience.methods.contrastive.simclr import SimCLR, nt_xent
 from salience.modalities.image.spec import ImageSpec
 

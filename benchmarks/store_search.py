@@ -34,7 +34,7 @@ from shared import SUMMARY, emit, versions
 import salience
 from salience.store import Store, open_store
 from salience.store.embedding import INDEXED
-from salience.store.lance_store import ABOUT, FORMAT
+from salience.store.lance_table import ABOUT, FORMAT
 
 DIM = 128
 K = 10

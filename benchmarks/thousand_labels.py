@@ -20,7 +20,7 @@ from sources import open_split
 
 import salience
 from salience.data import Dataset
-from salience.evaluation.baselines import raw
+from salience.measures.raw_features import raw_features
 
 EACH = 100  # labels of each class
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0)
@@ -48,7 +48,7 @@ def classes(args: argparse.Namespace, train: Dataset, test: Dataset) -> np.ndarr
     assert train.labels is not None
     rows = labelled_rows(train.labels, args.seed)
     if args.arm == "raw":
-        return regression(raw(train.subset(rows)), train.labels[rows], raw(test), args.seed)
+        return regression(raw_features(train.subset(rows)), train.labels[rows], raw_features(test), args.seed)
     settings = {"epochs": args.epochs, "seed": args.seed, "progress": False}
     with tempfile.TemporaryDirectory() as folder:
         if args.arm == "rbm":

@@ -22,6 +22,7 @@ from torch import nn
 from vae_nets import DIM, FASHION, dense_decoder, dense_encoder, large_decoder, large_encoder
 
 import salience
+from salience.config import Config, DataConfig, ModelConfig, TrainingConfig
 from salience.methods.generative.vae import VAE
 from salience.modalities import Spec
 from salience.modalities.image.convnet import convnet_code
@@ -30,7 +31,7 @@ from salience.nets import Encoder, make_input
 from salience.representation import options_of
 from salience.run import Run
 from salience.training.engine import train
-from salience.training.plan import Wishes, make_plan
+from salience.training.plan import make_plan
 
 
 def nets(name: str, spec: Spec) -> tuple[nn.Module, nn.Module]:
@@ -46,17 +47,16 @@ def main() -> None:
     torch.manual_seed(0)
     encoder, decoder = nets(args.net, data.spec)
     method = VAE(Encoder(make_input(data.spec), encoder, 2 * DIM), decoder, dim=DIM, likelihood="bernoulli")
-    wishes = Wishes(
-        epochs=10, budget=None, encoder=None, views=None, batch_size=args.batch_size, learning_rate=1e-3, init=None,
-        logger=None, checkpoint_every="2min", devices=1, precision="32-true" if args.fp32 else "auto", compile=None,
-        seed=0, started=time.monotonic(),
-    )  # fmt: skip
-    config = {"method": "vae", "options": options_of(method, "vae"), "spec": data.spec.to_dict(), "source": None}
-    config |= {"seed": 0, "rows": len(data), "use_labels": False, "stop_when_collapsed": False}
-    planned, _ = make_plan(method, data, wishes, config)
+    precision = "32-true" if args.fp32 else "auto"
+    asked = Config(
+        data=DataConfig(source=None, rows=len(data), spec=data.spec.to_dict()),
+        model=ModelConfig(method="vae", options=options_of(method, "vae")),
+        training=TrainingConfig(epochs=10, batch_size=args.batch_size, learning_rate=1e-3, precision=precision),
+    )
+    config, _ = make_plan(method, data, asked, started=time.monotonic())
     clock = StepClock(args.steps)
     with tempfile.TemporaryDirectory() as folder:
-        run = Run.create(Path(folder) / "run", config | planned, {})
+        run = Run.create(Path(folder) / "run", config, {})
         with contextlib.suppress(Enough):
             train(run, method, data, progress=False)
     clock.close()
@@ -65,7 +65,7 @@ def main() -> None:
         SUMMARY,
         images_per_second=statistics.median(rates),
         windows=rates,
-        decided={name: planned[name] for name in ("precision", "compile", "threads")},
+        decided={name: getattr(config.plan, name) for name in ("precision", "compile", "threads")},
         versions=versions("torch", "lightning", "numpy"),
     )
 

@@ -12,7 +12,7 @@ import yaml
 import salience.training
 from salience import catalogue
 from salience.cli import main
-from salience.cli.fit import BY_GRADIENT, fit_options
+from salience.config import BY_GRADIENT, OPTIONS
 from salience.errors import UserError
 from salience.training import Interrupted
 
@@ -69,7 +69,7 @@ def test_options_may_come_before_the_source_and_with_equals_signs(fitted):
         ("fit simclr digits --epochs ten", "--epochs: 'ten' is not a whole number"),
         ("fit simclr digits --epochs", "--epochs: a value is missing"),
         ("fit simclr digits --epochs 1 --epochs 2", "--epochs: given more than once"),
-        ("fit simclr digits --epochs 1 --budget 1min", "--budget: --epochs was given too"),
+        ("fit simclr digits --epochs 1 --budget 1min", "--epochs, --budget: both were given"),
         ("fit simclr digits --budget soon", "--budget: 'soon' is not a duration; write it like 90s, 10min"),
         ("fit simclr digits --temperature nan", "--temperature: 'nan' is not a finite number"),
         ("fit simclr digits --temperature inf", "--temperature: 'inf' is not a finite number"),
@@ -123,11 +123,9 @@ def test_options_of_fit_are_parameters_of_fit():
     from salience.training.fit import fit
 
     known = inspect.signature(fit).parameters
-    options = fit_options(catalogue.find("simclr"))
-    assert {option.name for option in options} - {"config"} <= set(known)
-    for option in options:
-        if option.name != "config":
-            assert known[option.name].default == option.default, option.name
+    assert {*OPTIONS, "method", "source", "reading", "progress", "options"} == set(known)
+    for name, option in OPTIONS.items():
+        assert known[name].default == option.default, name
 
 
 def test_closed_forms_are_not_offered_what_they_lack(capsys):

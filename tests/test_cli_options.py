@@ -10,32 +10,33 @@ from typing import Any
 import pytest
 
 from salience import catalogue
-from salience.cli.fit import NOT_FROM_CONFIG, fit_options
+from salience.cli.fit import NOT_FROM_CONFIG
 from salience.cli.generation import GENERATION
 from salience.cli.stores import STORES
 from salience.cli.verbs import VERBS, make_app
+from salience.config import fit_options
 from salience.reading import Reading
 
 BEHIND = {  # the function behind a verb, and how it is called: with the verb's own words in the place of arguments
-    "views": ("salience.apps.preview", "preview", "simclr digits"),
-    "data": ("salience.apps.describe", "describe", "digits fashion-mnist"),
-    "embed": ("salience.apps", "embed_to", "RUN digits --out new.parquet"),
+    "views": ("salience.verbs.preview", "preview", "simclr digits"),
+    "data": ("salience.verbs.describe", "describe", "digits fashion-mnist"),
+    "embed": ("salience.verbs", "embed_to", "RUN digits --out new.parquet"),
     "evaluate": ("salience.evaluation", "evaluate", "RUN --on digits"),
-    "doctor": ("salience.apps.doctor", "doctor", "RUN"),
+    "doctor": ("salience.verbs.doctor", "doctor", "RUN"),
     "compare": ("salience.evaluation", "compare", "RUN RUN"),
-    "predict": ("salience.apps", "predict", "RUN digits --labels few.csv"),
+    "predict": ("salience.verbs", "predict", "RUN digits --labels few.csv"),
     "explore": ("salience.explorer.serve", "serve", "RUN"),
-    "demo": ("salience.apps.demo", "demo", ""),
-    "reconstruct": ("salience.apps.reconstruct", "reconstruct", "RUN digits"),
-    "denoise": ("salience.apps.denoise", "denoise", "RUN digits"),
-    "sample": ("salience.apps.sample", "sample", "RUN digits"),
-    "interpolate": ("salience.apps.interpolate", "interpolate", "RUN digits"),
-    "arithmetic": ("salience.apps.arithmetic", "arithmetic", "RUN digits --add 1 --subtract 2"),
-    "anomalies": ("salience.apps.anomalies", "anomalies", "RUN digits"),
-    "super-resolve": ("salience.apps.super_resolve", "super_resolve", "RUN digits"),
-    "search": ("salience.apps.search", "search", "STORE query"),
-    "cluster": ("salience.apps.cluster", "cluster", "STORE"),
-    "duplicates": ("salience.apps.duplicates", "duplicates", "STORE"),
+    "demo": ("salience.verbs.demo", "demo", ""),
+    "reconstruct": ("salience.verbs.reconstruct", "reconstruct", "RUN digits"),
+    "denoise": ("salience.verbs.denoise", "denoise", "RUN digits"),
+    "sample": ("salience.verbs.sample", "sample", "RUN digits"),
+    "interpolate": ("salience.verbs.interpolate", "interpolate", "RUN digits"),
+    "arithmetic": ("salience.verbs.arithmetic", "arithmetic", "RUN digits --add 1 --subtract 2"),
+    "anomalies": ("salience.verbs.anomalies", "anomalies", "RUN digits"),
+    "super-resolve": ("salience.verbs.super_resolve", "super_resolve", "RUN digits"),
+    "search": ("salience.verbs.search", "search", "STORE query"),
+    "cluster": ("salience.verbs.cluster", "cluster", "STORE"),
+    "duplicates": ("salience.verbs.duplicates", "duplicates", "STORE"),
 }
 CALLED = {"read": "reading", "folder": "runs"}  # where the function has another word than the verb
 TYPED: dict[str, tuple[str, Any]] = {  # what is typed for an option, and what the function gets

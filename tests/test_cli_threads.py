@@ -5,7 +5,7 @@ import inspect
 import pytest
 import torch
 
-import salience.apps.describe
+import salience.verbs.describe
 from salience.cli import main, threads
 from salience.cli.verbs import VERBS
 from salience.processors import Free
@@ -22,7 +22,7 @@ def seen(monkeypatch):
         counts.append(torch.get_num_threads())
         raise salience.UserError("source: enough is known")
 
-    monkeypatch.setattr(salience.apps.describe, "describe", describe)
+    monkeypatch.setattr(salience.verbs.describe, "describe", describe)
     return counts
 
 

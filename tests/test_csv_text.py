@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from salience.apps.outcome import write_table
-from salience.apps.predict import predict
 from salience.cli import main
 from salience.csv_text import as_csv, is_formula, original, safe, write_csv
 from salience.data import open_data
 from salience.errors import Note
 from salience.training import fit
+from salience.verbs.predict import predict
+from salience.verbs.result import write_table
 
 DANGEROUS = [
     "=cmd|' /C calc'!A0", "+1+cmd", "-2+3", "@SUM(A1)", "\t=1", "\r=1", " =1", "'=1", "''=1", "=", "-", "＝1+1",

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from salience.apps import pictures
-from salience.apps.pictures import Strip, sheet, table_figure
 from salience.drawing import drawable
 from salience.evaluation import figures
 from salience.evaluation.compare import Comparison, Entry
+from salience.verbs import pictures
+from salience.verbs.pictures import Strip, sheet, table_figure
 
 NAMES = (r"$\bad{$", "$x$", "a$b", r"\$5", "_hidden", "日本", "a" * 5000, "line\nbreak\x1b[31m", r"\frac{", "%", "")
 

@@ -16,9 +16,6 @@ import pytest
 import torch
 
 import salience
-from salience.apps.export import embed_to
-from salience.apps.outcome import Outcome, Place, write_table
-from salience.apps.pictures import save, save_image
 from salience.errors import UserError
 from salience.evaluation.earlier import keep_earlier
 from salience.files import atomic, new_folder, remove_leftovers, require_free, write_text
@@ -26,6 +23,9 @@ from salience.run import Run
 from salience.run_weights import save_weights
 from salience.training.checkpoints import AtomicCheckpoints
 from salience.training.metrics import MetricsCSV
+from salience.verbs.export import embed_to
+from salience.verbs.pictures import save, save_image
+from salience.verbs.result import Place, Result, write_table
 from tests.evaluation.conftest import Projection, blobs
 
 
@@ -75,9 +75,9 @@ WRITERS: dict[str, Callable[[Path, int], object]] = {
     "picture.png": lambda path, seed: save(figure(seed), path),
     "image.png": lambda path, seed: save_image(noise(seed, 1, 64, 64), path),
     "items.csv": lambda path, seed: write_table(path, pd.DataFrame({"x": noise(seed, 2000)})),
-    "search.json": lambda path, seed: Place(path.parent).write(Outcome("search", {"a": [seed] * 3000}), lambda: None),
+    "search.json": lambda path, seed: Place(path.parent).write(Result("search", {"a": [seed] * 3000}), lambda: None),
     "codes.npy": lambda path, seed: Place(path.parent).write(
-        Outcome("search", {"method": "m"}, arrays={"codes": noise(seed, 9000)}), lambda: None
+        Result("search", {"method": "m"}, arrays={"codes": noise(seed, 9000)}), lambda: None
     ),
     "out.parquet": lambda path, seed: embed_to(Projection(8 + seed), blobs(500), path, overwrite=True, progress=False),
 }
@@ -211,8 +211,8 @@ WHOLE = {"atomic", "new_folder", "placed", "TemporaryDirectory"}
 IN_PLACE = {
     ("files.py", "atomic"): "it is the file layer",
     ("training/checkpoints.py", "write"): "its caller gives it a temporary path",
-    ("apps/export.py", "write_parts"): "its caller gives it a temporary path",
-    ("apps/outcome.py", "array"): "the folder appears by rename when all is written",
+    ("verbs/export.py", "write_parts"): "its caller gives it a temporary path",
+    ("verbs/result.py", "array"): "the folder appears by rename when all is written",
     ("fields/stored.py", "write"): "the folder appears by rename when all is written",
     ("data/prepare.py", "_write"): "the folder appears by rename when all is written",
     ("fields/rows.py", "__init__"): "the folder appears by rename when all is written",

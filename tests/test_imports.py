@@ -13,18 +13,22 @@ import salience
 SOURCE = Path(salience.__file__).parent
 LAYERS = (
     ("errors", "units", "batch", "distributed", "files", "locks", "untrusted", "allocator", "processors"),
-    ("source_names", "store_names", "reading", "csv_text", "label_files", "drawing", "progress"),
+    ("warning_signs", "source_values"),
+    ("option", "source_names", "store_names", "reading", "csv_text", "label_files", "drawing", "progress"),
     ("views",),
     ("nets",),
+    ("heads",),
     ("fields",),
     ("modalities",),
     ("data", "catalogue"),
     ("methods",),
-    ("run_records", "run_metrics", "run", "run_weights", "representation"),
-    ("store",),
+    ("losses",),
+    ("run_records", "config", "run_metrics", "run", "run_weights", "representation"),
+    ("store", "measures"),
+    ("health",),
     ("evaluation",),
     ("training",),
-    ("apps",),
+    ("verbs",),
     ("explorer",),
     ("sklearn",),
     ("cli", "__main__"),
@@ -64,15 +68,19 @@ def test_imports_point_only_to_earlier_parts(path):
 def test_the_reader_of_imports_sees_every_form(tmp_path):
     path = tmp_path / "module.py"
     path.write_text(
-        "import salience.cli\ndef f():\n    from salience import apps\n    from salience.data.open import x\n"
+        "import salience.cli\ndef f():\n    from salience import verbs\n    from salience.data.open import x\n"
     )
-    assert imported(path) == {"cli", "apps", "data"}
+    assert imported(path) == {"cli", "verbs", "data"}
+
+
+def modules_after(code: str) -> set[str]:
+    script = f"import sys\n{code}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
 
 
 def loaded_by(code: str) -> set[str]:
-    script = f"import sys\n{code}\nprint(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    return {name.partition(".")[0] for name in done.stdout.split()}
+    return {name.partition(".")[0] for name in modules_after(code)}
 
 
 @pytest.mark.parametrize(
@@ -103,6 +111,26 @@ def test_help_and_lists_load_nothing_heavy(code):
     assert not loaded_by(code) & set(HEAVY)
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from salience.losses import nt_xent",
+        "from salience.heads import head",
+        "from salience.methods.contrastive.simclr import SimCLR",
+        "from salience.methods.contrastive.byol import BYOL",
+        "from salience.methods.generative.dfcvae import DFCVAE",
+        "from salience.methods.generative.gan import GAN",
+        "from salience.methods.boltzmann.dbn import DBN",
+        "from salience.methods import ClosedForm, Context, Method",
+    ],
+)
+def test_building_blocks_load_neither_lightning_nor_the_list_of_methods(code):
+    loaded = modules_after(code)
+    assert {"torch", code.split()[1]} <= loaded
+    unwanted = {"lightning", "torchmetrics", "torchvision", "timm", "sklearn", "pandas", "scipy"}
+    assert not loaded & {*unwanted, "torch._dynamo", "salience.catalogue"}
+
+
 def test_every_public_name_exists():
     missing = [name for name in salience.__all__ if getattr(salience, name, None) is None]
     assert not missing
@@ -128,7 +156,7 @@ VERBS = (
 @pytest.mark.parametrize("name", sorted({*salience.PUBLIC, *VERBS}))
 def test_what_is_public_is_what_its_module_has_under_that_name(name):
     assert name in salience.__all__
-    where = f"salience.apps.{name}" if name in VERBS else salience.PUBLIC[name]
+    where = f"salience.verbs.{name}" if name in VERBS else salience.PUBLIC[name]
     found = getattr(salience, name)
     assert found is getattr(import_module(where), name)
     assert found.__name__ == name

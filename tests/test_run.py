@@ -6,15 +6,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
+from salience.config import Config
 from salience.errors import UserError
 from salience.run import Run, dump_config, next_free, read_config
 
-CONFIG: dict[str, Any] = {"method": "pca", "options": {}, "spec": {}, "source": None, "seed": 0, "rows": 3}
+CONFIG = Config.from_dict({"method": "pca", "options": {}, "spec": {}, "source": None, "seed": 0, "rows": 3})
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_a_run_appears_with_all_its_files_or_not_at_all(tmp_path: Path, monkeypa
     monkeypatch.undo()
     made = Run.create(tmp_path / "deep" / "run", CONFIG, {"a.csv": "x"})
     assert (made.path / "a.csv").read_text() == "x"
-    assert made.config == {"format": 1, **CONFIG}
+    assert made.config == CONFIG
     assert made.path.stat().st_mode & 0o777 == 0o755
     with pytest.raises(UserError, match=r"^out: .*run exists; .*--resume"):
         Run.create(made.path, CONFIG, {})
@@ -123,10 +123,10 @@ def test_the_next_free_name_is_above_all_there_are(tmp_path: Path) -> None:
 
 
 def test_a_config_comes_back_as_it_went(tmp_path: Path) -> None:
-    config = {**CONFIG, "format": 1, "source": "/data/ü b", "options": {"dim": 3, "rate": 1e-05, "auto": None}}
+    config = CONFIG.but(source="/data/ü b", options={"dim": 3, "rate": 1e-05, "auto": None}, more={"later": [1]})
     (tmp_path / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     assert read_config(tmp_path / "config.yaml") == config
-    assert list(read_config(tmp_path / "config.yaml")) == list(config)
+    assert list(read_config(tmp_path / "config.yaml").to_dict()) == list(config.to_dict())
 
 
 def test_where_its_files_are(run: Run) -> None:

@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from salience.apps.doctor import doctor
 from salience.cli import main
+from salience.config import KINDS
 from salience.errors import Note, UserError
 from salience.evaluation.compare import compare
 from salience.evaluation.gallery import training_curves
@@ -27,10 +27,10 @@ from salience.modalities.table.spec import Column, TableSpec
 from salience.representation import load
 from salience.run import Run, next_free
 from salience.run_metrics import read_numbers
-from salience.run_records import CONFIG
 from salience.training import fit, resume
 from salience.training.metrics import MetricsCSV
 from salience.untrusted import Damaged
+from salience.verbs.doctor import doctor
 from tests.test_untrusted import BAD_YAML
 
 
@@ -62,10 +62,10 @@ READERS: dict[str, Callable[[Path], Any]] = {
 
 def test_what_a_run_of_today_holds_is_known_by_name(run: Path) -> None:
     config = yaml.safe_load((run / "config.yaml").read_text())
-    assert set(config) <= set(CONFIG)
-    assert Run(run).config == config
+    assert set(config) <= set(KINDS)
+    assert Run(run).config.to_dict() == config
     edit(run, something_new={"of": ["a later version"]})
-    assert Run(run).config["something_new"]
+    assert Run(run).config.more["something_new"]
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_record_of_health_that_holds_garbage_is_named(run: Path, content: str)
     (run / "health.json").write_text(content)
     with pytest.raises(UserError, match=r"health\.json is damaged"):
         doctor(run)
-    assert load(run).config["method"] == "autoencoder"  # nothing else needs it
+    assert load(run).config.model.method == "autoencoder"  # nothing else needs it
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"seconds": "x"}', '{"seconds": NaN}', '{"flops": -1}'])

@@ -74,7 +74,7 @@ def test_search_over_a_temperature_nobody_set_before():
     search = GridSearchCV(steps, grid, cv=2, error_score="raise").fit(x, y)
     assert set(grid) == set(search.best_params_)
     learner = search.best_estimator_[0]
-    assert learner.representation_.config["options"]["temperature"] == learner.options["temperature"]
+    assert learner.representation_.config.model.options["temperature"] == learner.options["temperature"]
     assert search.best_score_ > 0.8
 
 
@@ -230,7 +230,7 @@ def test_every_argument_does_what_it_does_in_fit(name, table, plain, tmp_path):
 @pytest.mark.parametrize(("rows", "epochs"), [(20, 10), (60, 15)])
 def test_few_rows_are_seen_for_a_quarter_of_them_and_at_least_ten_times(rows, epochs):
     x = np.random.default_rng(0).normal(size=(rows, 3))
-    assert RepresentationLearner("simclr").fit(x).representation_.config["epochs"] == epochs
+    assert RepresentationLearner("simclr").fit(x).representation_.config.training.epochs == epochs
 
 
 # --- images
@@ -377,7 +377,7 @@ def test_fit_leaves_no_trace(method, table, temporary, monkeypatch):
 
 def test_tiny_nets_run_on_one_thread(table):
     learner = RepresentationLearner("simclr", epochs=1).fit(table)
-    assert learner.representation_.config["threads"] == 1
+    assert learner.representation_.config.training.threads == 1
 
 
 def test_ctrl_c_is_an_ordinary_interrupt_and_leaves_nothing(table, temporary):

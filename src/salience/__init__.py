@@ -28,42 +28,27 @@ PUBLIC = {
     "evaluate": "salience.evaluation",
     "fit": "salience.training",
     "resume": "salience.training",
-    "embed_to": "salience.apps.export",
-    "predict": "salience.apps.predict",
-    "describe": "salience.apps.describe",
-    "doctor": "salience.apps.doctor",
-    "preview": "salience.apps.preview",
-    "reconstruct": "salience.apps.reconstruct",
-    "denoise": "salience.apps.denoise",
-    "sample": "salience.apps.sample",
-    "interpolate": "salience.apps.interpolate",
-    "arithmetic": "salience.apps.arithmetic",
-    "anomalies": "salience.apps.anomalies",
-    "super_resolve": "salience.apps.super_resolve",
-    "search": "salience.apps.search",
+    "embed_to": "salience.verbs.export",
+    "predict": "salience.verbs.predict",
+    "describe": "salience.verbs.describe",
+    "doctor": "salience.verbs.doctor",
+    "preview": "salience.verbs.preview",
+    "reconstruct": "salience.verbs.reconstruct",
+    "denoise": "salience.verbs.denoise",
+    "sample": "salience.verbs.sample",
+    "interpolate": "salience.verbs.interpolate",
+    "arithmetic": "salience.verbs.arithmetic",
+    "anomalies": "salience.verbs.anomalies",
+    "super_resolve": "salience.verbs.super_resolve",
+    "search": "salience.verbs.search",
     "explore": "salience.explorer",
-    "cluster": "salience.apps.cluster",
-    "duplicates": "salience.apps.duplicates",
+    "cluster": "salience.verbs.cluster",
+    "duplicates": "salience.verbs.duplicates",
 }
 
 __all__ = sorted(PUBLIC)
 
 if TYPE_CHECKING:
-    from salience.apps.anomalies import anomalies as anomalies
-    from salience.apps.arithmetic import arithmetic as arithmetic
-    from salience.apps.cluster import cluster as cluster
-    from salience.apps.denoise import denoise as denoise
-    from salience.apps.describe import describe as describe
-    from salience.apps.doctor import doctor as doctor
-    from salience.apps.duplicates import duplicates as duplicates
-    from salience.apps.export import embed_to as embed_to
-    from salience.apps.interpolate import interpolate as interpolate
-    from salience.apps.predict import predict as predict
-    from salience.apps.preview import preview as preview
-    from salience.apps.reconstruct import reconstruct as reconstruct
-    from salience.apps.sample import sample as sample
-    from salience.apps.search import search as search
-    from salience.apps.super_resolve import super_resolve as super_resolve
     from salience.batch import Batch as Batch
     from salience.batch import Progress as Progress
     from salience.data import Dataset as Dataset
@@ -81,6 +66,21 @@ if TYPE_CHECKING:
     from salience.representation import load as load
     from salience.training.fit import fit as fit
     from salience.training.fit import resume as resume
+    from salience.verbs.anomalies import anomalies as anomalies
+    from salience.verbs.arithmetic import arithmetic as arithmetic
+    from salience.verbs.cluster import cluster as cluster
+    from salience.verbs.denoise import denoise as denoise
+    from salience.verbs.describe import describe as describe
+    from salience.verbs.doctor import doctor as doctor
+    from salience.verbs.duplicates import duplicates as duplicates
+    from salience.verbs.export import embed_to as embed_to
+    from salience.verbs.interpolate import interpolate as interpolate
+    from salience.verbs.predict import predict as predict
+    from salience.verbs.preview import preview as preview
+    from salience.verbs.reconstruct import reconstruct as reconstruct
+    from salience.verbs.sample import sample as sample
+    from salience.verbs.search import search as search
+    from salience.verbs.super_resolve import super_resolve as super_resolve
 
     __version__: str
 else:

@@ -8,19 +8,22 @@ options and lists of methods need neither torch nor the method itself.
 from __future__ import annotations
 
 import ast
-import difflib
-import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 from salience import modalities
 from salience.errors import UserError
-from salience.units import is_flag
+from salience.option import AUTO as AUTO
+from salience.option import CatalogueError as CatalogueError
+from salience.option import Option as Option
+from salience.option import declared, meanings_in
+from salience.option import nearest as nearest
+from salience.source_values import parsed, value_of
+from salience.warning_signs import Declared
 
 METHODS = Path(__file__).parent / "methods"
 KINDS = ("Method", "ClosedForm", "Adversarial", "Staged")
@@ -32,89 +35,6 @@ CAPABILITIES = {
     "log_likelihood": "rates",
     "enlarge": "enlarges",
 }
-BOUNDS = {"Gt": "gt", "Ge": "ge", "Lt": "lt", "Le": "le"}
-SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-PLAIN_TYPES = ("int", "float", "bool", "str")
-AUTO = "auto"  # stands for the default `Auto`: found from the data, printed and stored
-
-
-class CatalogueError(ValueError):
-    """A method file that breaks the rules for method files: its author's mistake, not the user's."""
-
-
-@dataclass(frozen=True)
-class Option:
-    """One value the user can choose: a hyper-parameter, or an option of `fit`.
-
-    type: "int", "float", "bool" or "str"
-    default: a literal, or AUTO
-    choices: the only values allowed, where there are such
-    gt, ge, lt, le: bounds of a number
-    optional: None is a value too
-    """
-
-    name: str
-    type: str
-    default: Any = None
-    meaning: str = ""
-    choices: tuple[Any, ...] = ()
-    gt: float | None = None
-    ge: float | None = None
-    lt: float | None = None
-    le: float | None = None
-    optional: bool = False
-
-    @property
-    def bounds(self) -> str:
-        """ "> 0, <= 1", or "" where anything goes."""
-        pairs = ((sign, getattr(self, bound)) for bound, sign in SIGNS.items())
-        return ", ".join(f"{sign} {limit:g}" for sign, limit in pairs if limit is not None)
-
-    def read(self, text: str) -> Any:
-        """The value written as `text`, checked. Raises ValueError saying what is wrong with it."""
-        value: Any = text
-        if self.type in ("int", "float") and not self.choices:
-            value = _number(text, self.type)
-        elif self.choices and text not in self.choices:
-            value = next((choice for choice in self.choices if str(choice) == text), text)
-        return self.check(value)
-
-    def check(self, value: Any) -> Any:
-        """The value, brought to this option's type. Raises ValueError saying what is wrong with it."""
-        if (value is None and self.optional) or (self.default == AUTO and value in (None, AUTO)):
-            return value
-        if self.choices:
-            return self._choice(value)
-        if self.type not in ("int", "float"):
-            return _flag(value) if self.type == "bool" else _text(value)
-        return self._within(_whole(value) if self.type == "int" else _finite(value))
-
-    def _choice(self, value: Any) -> Any:
-        found = [choice for choice in self.choices if choice == value and isinstance(choice, bool) == is_flag(value)]
-        if not found:
-            known = ", ".join(map(str, self.choices))
-            raise ValueError(f"'{value}' is not one of {known}{nearest(str(value), map(str, self.choices))}")
-        return found[0]
-
-    def _within(self, value: float) -> float:
-        limits = (self.gt, self.ge, self.lt, self.le)
-        inside = (
-            self.gt is None or value > self.gt,
-            self.ge is None or value >= self.ge,
-            self.lt is None or value < self.lt,
-            self.le is None or value <= self.le,
-        )
-        for limit, kept, sign in zip(limits, inside, SIGNS.values(), strict=True):
-            if not kept:
-                raise ValueError(f"{value:g} is out of range; it must be {sign} {limit:g}")
-        return value
-
-    def to_dict(self) -> dict[str, Any]:
-        bounds = {bound: getattr(self, bound) for bound in SIGNS if getattr(self, bound) is not None}
-        choices = {"choices": list(self.choices)} if self.choices else {}
-        return (
-            {"name": self.name, "type": self.type, "default": self.default, "meaning": self.meaning} | bounds | choices
-        )
 
 
 @dataclass(frozen=True)
@@ -124,6 +44,7 @@ class Entry:
     name, family: of its file and its folder
     needs: what a kind of data must offer;  kind: "Method", "ClosedForm", "Adversarial" or "Staged"
     idea: one sentence;  formula: the whole module docstring;  paper: its address
+    health: its signs that a training is not well
     """
 
     name: str
@@ -136,6 +57,7 @@ class Entry:
     paper: str
     formula: str
     options: tuple[Option, ...]
+    health: Declared
 
     @property
     def modality(self) -> tuple[str, ...]:
@@ -198,14 +120,6 @@ def find(name: str, folder: Path = METHODS) -> Entry:
     raise UserError(f"method: there is no method '{name}'{nearest(name, known)}; known are: {', '.join(known)}")
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """ "; did you mean X?" for the closest known word, or ""."""
-    known = list(known)
-    close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
-    close = close or [name for name in known if word and name.startswith(word.lower())][:1]
-    return f"; did you mean {close[0]}?" if close else ""
-
-
 def _files(folder: Path) -> list[Path]:
     return [path for path in folder.glob("*/*.py") if not path.stem.startswith("_")]
 
@@ -216,24 +130,25 @@ def _files(folder: Path) -> list[Path]:
 @cache
 def read(path: Path) -> Entry:
     """What the method file at `path` says. Raises CatalogueError where it breaks the rules."""
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    tree = parsed(path)
     formula = ast.get_docstring(tree) or ""
     urls = re.findall(r"https?://[^\s,;)\]>]+", formula)
     if not formula or not urls:
         raise CatalogueError(f"{path}: the module docstring must give the idea and the paper's address")
     node, kind = _method_class(tree, path)
-    meanings = _meanings(ast.get_docstring(node) or "")
+    meanings = meanings_in(ast.get_docstring(node) or "")
     return Entry(
         name=path.stem,
         class_name=node.name,
         family=path.parent.name,
         kind=kind,
-        needs=_needs(node),
+        needs=_class_value(node, "needs", (), path),
         capabilities=tuple(CAPABILITIES[name] for name in CAPABILITIES if name in _functions(node)),
         idea=_idea(formula),
         paper=urls[0].rstrip("."),
         formula=formula,
         options=tuple(_options(node, meanings, path)),
+        health=Declared(**{one.name: _class_value(node, one.name, one.default, path) for one in fields(Declared)}),
     )
 
 
@@ -254,11 +169,15 @@ def _idea(formula: str) -> str:
     return first.partition(": ")[2] or first
 
 
-def _needs(node: ast.ClassDef) -> tuple[str, ...]:
+def _class_value(node: ast.ClassDef, name: str, default: Any, path: Path) -> Any:
+    """What the class assigns to that name; the default where it assigns nothing."""
     for item in node.body:
-        if isinstance(item, ast.Assign | ast.AnnAssign) and item.value and _assigned_name(item) == "needs":
-            return tuple(ast.literal_eval(item.value))
-    return ()
+        if isinstance(item, ast.Assign | ast.AnnAssign) and item.value and _assigned_name(item) == name:
+            try:
+                return value_of(item.value, path)
+            except (ValueError, TypeError) as problem:
+                raise CatalogueError(f"{path}: {node.name}.{name} cannot be read from the source: {problem}") from None
+    return default
 
 
 def _assigned_name(item: ast.Assign | ast.AnnAssign) -> str:
@@ -275,96 +194,6 @@ def _options(node: ast.ClassDef, meanings: Mapping[str, str], path: Path) -> Ite
         return
     for argument, default in zip(constructor.args.kwonlyargs, constructor.args.kw_defaults, strict=True):
         where = f"{path}: {node.name}({argument.arg})"
-        if argument.annotation is None or default is None:
+        if default is None:
             raise CatalogueError(f"{where}: a hyper-parameter needs a type and a default")
-        yield Option(
-            name=argument.arg,
-            default=_default(default, where),
-            meaning=meanings.get(argument.arg, ""),
-            **_typed(argument.annotation, where),
-        )
-
-
-def _default(node: ast.expr, where: str) -> Any:
-    if isinstance(node, ast.Name) and node.id.lower() == AUTO:
-        return AUTO
-    try:
-        return ast.literal_eval(node)
-    except ValueError:
-        raise CatalogueError(f"{where}: the default {ast.unparse(node)} is neither a literal nor Auto") from None
-
-
-def _typed(node: ast.expr, where: str) -> dict[str, Any]:
-    """The type's part of an Option: a builtin, a Literal, Annotated with bounds, or one of them `| None`."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        sides = [side for side in (node.left, node.right) if ast.unparse(side) not in ("None", "Auto")]
-        if len(sides) == 1:
-            return _typed(sides[0], where) | {"optional": True}
-    if isinstance(node, ast.Name) and node.id in PLAIN_TYPES:
-        return {"type": node.id}
-    if isinstance(node, ast.Subscript):
-        inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        if ast.unparse(node.value) == "Literal":
-            choices = tuple(ast.literal_eval(item) for item in inner)
-            return {"type": type(choices[0]).__name__, "choices": choices}
-        if ast.unparse(node.value) == "Annotated":
-            return _typed(inner[0], where) | dict(_bound(item, where) for item in inner[1:])
-    raise CatalogueError(f"{where}: {ast.unparse(node)} is no builtin, Literal or Annotated[..., Gt/Ge/Lt/Le]")
-
-
-def _bound(node: ast.expr, where: str) -> tuple[str, float]:
-    if isinstance(node, ast.Call) and ast.unparse(node.func) in BOUNDS and len(node.args) == 1:
-        return BOUNDS[ast.unparse(node.func)], ast.literal_eval(node.args[0])
-    raise CatalogueError(f"{where}: {ast.unparse(node)} is none of {', '.join(BOUNDS)}")
-
-
-def _meanings(docstring: str) -> dict[str, str]:
-    """`name: meaning` lines, each with the deeper indented lines that continue it."""
-    meanings: dict[str, str] = {}
-    current: list[str] = []
-    for line in docstring.splitlines():
-        start = re.match(r"(\w+(?:, \w+)*): +(\S.*)", line)
-        if start:
-            current = start[1].split(", ")
-            meanings |= dict.fromkeys(current, start[2].strip())
-        elif line.startswith(" ") and line.strip():
-            meanings |= {name: f"{meanings[name]} {line.strip()}" for name in current}
-        else:
-            current = []
-    return meanings
-
-
-# --- numbers ---------------------------------------------------------------------------------------------------
-
-
-def _number(text: str, type_: str) -> float:
-    try:
-        return int(text) if type_ == "int" else float(text)
-    except ValueError:
-        raise ValueError(f"'{text}' is not a {'whole ' if type_ == 'int' else ''}number") from None
-
-
-def _flag(value: Any) -> bool:
-    if not is_flag(value):
-        raise ValueError(f"{value!r} is not true or false")
-    return bool(value)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not text")
-    return str(value)
-
-
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise ValueError(f"'{value}' is not a whole number")
-    return int(value)
-
-
-def _finite(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise ValueError(f"'{value}' is not a number")
-    if not math.isfinite(value):
-        raise ValueError(f"'{value}' is not a finite number")
-    return float(value)
+        yield declared(argument, default, meanings.get(argument.arg, ""), where)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from salience import catalogue
 from salience.allocator import keep_freed_memory
 from salience.batch import Batch
+from salience.config import Config
 from salience.data import Dataset, open_data
 from salience.errors import UserError, naming
 from salience.methods import ClosedForm, Context, Method, method_class
@@ -38,23 +39,23 @@ CALIBRATION = 8  # batches that set an untrained encoder's batch-norm statistics
 class Representation:
     """What a fit leaves.
 
-    method: the fitted module;  config: what the run's config.yaml holds;  run: its folder, None where there is none
+    method: the fitted module;  config: of the run;  run: its folder, None where there is none
     """
 
-    def __init__(self, method: Method | ClosedForm, config: Mapping[str, Any], run: Path | None = None):
+    def __init__(self, method: Method | ClosedForm, config: Config, run: Path | None = None):
         self.method = method.eval().requires_grad_(False)
-        self.config = dict(config)
+        self.config = config
         self.run = run
-        self.spec = Spec.from_dict(self.config["spec"])
+        self.spec = Spec.from_dict(self.config.data.spec)
 
     def __repr__(self) -> str:
         where = "" if self.run is None else f", run={str(self.run)!r}"
-        rows = counted(self.config["rows"], "row")
+        rows = counted(self.config.data.rows, "row")
         return f"Representation({self.method_name}, dim={self.dim}, learnt from {rows}{where})"
 
     @property
     def method_name(self) -> str:
-        return self.config["method"]
+        return self.config.model.method
 
     @property
     def dim(self) -> int:
@@ -64,7 +65,7 @@ class Representation:
     @property
     def trained_on(self) -> dict[str, Any]:
         """source, split, fingerprint, rows, without: the class that was left out"""
-        return {key: self.config.get(key) for key in ("source", "split", "fingerprint", "rows", "without")}
+        return {key: getattr(self.config.data, key) for key in ("source", "split", "fingerprint", "rows", "without")}
 
     @property
     def capabilities(self) -> tuple[str, ...]:
@@ -191,7 +192,7 @@ class Representation:
     @property
     def reading(self) -> Reading:
         """How its training data were read."""
-        return Reading.of(self.config)
+        return self.config.data.reading
 
     def open(self, source: Any, *, reading: Reading = AS_FOUND, **options: Any) -> Dataset:
         """The source as this representation expects it: resolution, channels, columns.
@@ -204,10 +205,10 @@ class Representation:
 
     def open_trained(self, source: Any) -> Dataset:
         """The source the run was trained on, without the class that was left out."""
-        left_out = self.config.get("without")
+        left_out = self.config.data.without
         if left_out is None:
             return self.open(source, progress=False)
-        return self.open(source, labels=self.config.get("labels"), progress=False).without(left_out)
+        return self.open(source, labels=self.config.data.labels, progress=False).without(left_out)
 
     def untrained(self, data: Dataset, seed: int = 0) -> Representation | None:
         """The same encoder with fresh weights, batch-norm statistics calibrated on `data`; None for a closed form."""
@@ -251,17 +252,18 @@ def open_for(
             raise UserError(f"labels: the run was fitted to column '{labels}'; name another, or fit without it")
         return rep.open(source, labels=labels, reading=reading, split=split)
     try:
-        return rep.open(source, labels=rep.config.get("labels"), reading=reading, split=split)
+        return rep.open(source, labels=rep.config.data.labels, reading=reading, split=split)
     except UserError:  # a table without the column of the run's labels is unlabelled, and measured as such
         return rep.open(source, reading=reading, split=split)
 
 
-def make_method(config: Mapping[str, Any], spec: Spec, *, fetch: bool = True) -> Method | ClosedForm:
+def make_method(config: Config, spec: Spec, *, fetch: bool = True) -> Method | ClosedForm:
     """The method a config describes, with fresh weights."""
-    classes = len(config.get("classes") or ()) if config.get("use_labels") else 0
+    model, rows = config.model, config.data.rows
+    classes = len(config.data.classes) if model.use_labels else 0
     load_encoder = functools.partial(encoder_of, spec=spec)
-    context = Context(spec, config["rows"], config.get("encoder"), config.get("views"), fetch, classes, load_encoder)
-    return method_class(config["method"]).build(context, **config["options"])
+    context = Context(spec, rows, model.encoder, model.views, fetch, classes, load_encoder)
+    return method_class(model.method).build(context, **model.options)
 
 
 def encoder_of(run: str, *, spec: Spec) -> tuple[str, Encoder]:
@@ -280,7 +282,7 @@ def encoder_of(run: str, *, spec: Spec) -> tuple[str, Encoder]:
             f"{needs}; "
             "give a run on data of the same values or columns"
         )
-    return found.config["encoder"], found.method.encoder.cpu()
+    return found.config.model.encoder or "", found.method.encoder.cpu()
 
 
 def options_of(method: Method | ClosedForm, name: str) -> dict[str, Any]:
@@ -291,7 +293,7 @@ def options_of(method: Method | ClosedForm, name: str) -> dict[str, Any]:
 def _method_of(run: Run) -> Method | ClosedForm:
     """The method its config describes. A config that was edited into nonsense says so."""
     try:
-        return make_method(run.config, Spec.from_dict(run.config["spec"]), fetch=False)
+        return make_method(run.config, Spec.from_dict(run.config.data.spec), fetch=False)
     except UserError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:

@@ -21,13 +21,13 @@ from typing import Any
 
 import yaml
 
+from salience.config import FORMAT, Config
 from salience.errors import UserError
 from salience.files import write_text
 from salience.locks import Held, hold
-from salience.run_records import RECORDS, check_config
+from salience.run_records import RECORDS
 from salience.untrusted import Damaged, read_json, read_yaml
 
-FORMAT = 1
 FILES = ("config.yaml", "metrics.csv", "model.safetensors", "checkpoints/last.ckpt", "cost.json", "health.json")
 NEEDED = ("method", "options", "spec", "source", "seed", "rows")
 HEADER = "# How this run was made. Use it again: salience fit --config FILE\n"
@@ -49,14 +49,14 @@ class Run:
         self._held: Held | None = None
 
     @classmethod
-    def create(cls, path: Path | str, config: Mapping[str, Any], texts: Mapping[str, str]) -> Run:
+    def create(cls, path: Path | str, config: Config, texts: Mapping[str, str]) -> Run:
         """Makes the folder with config.yaml and the given files, at once. Raises UserError where `path` exists."""
         path = Path(path)
         refuse_existing(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
         try:
-            for name, text in {**texts, "config.yaml": dump_config({"format": FORMAT, **config})}.items():
+            for name, text in {**texts, "config.yaml": dump_config(config)}.items():
                 write_text(temporary / name, text)
             temporary.chmod(0o755)
             _place(temporary, path)
@@ -165,8 +165,8 @@ def next_free(folder: Path, stem: str) -> Path:
     return folder / f"{stem}-{max(taken, default=0) + 1}"
 
 
-def dump_config(config: Mapping[str, Any]) -> str:
-    return HEADER + yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, default_flow_style=None)
+def dump_config(config: Config) -> str:
+    return HEADER + yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True, default_flow_style=None)
 
 
 def require_plain_files(folder: Path) -> None:
@@ -180,7 +180,7 @@ def require_plain_files(folder: Path) -> None:
             raise UserError(f"run: {folder / name} is not a plain file; remove it, or restore the run")
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> Config:
     """A run's config.yaml. Raises UserError where it is missing, damaged, or of a newer version."""
     if not path.is_file():
         raise UserError(f"run: {path.parent} is not a run: it has no config.yaml")
@@ -190,13 +190,10 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UserError(f"run: {path} is damaged ({problem}); restore it or fit again") from None
     if not isinstance(config, dict) or any(key not in config for key in NEEDED):
         raise UserError(f"run: {path} is not the config of a run, or damaged; it needs {', '.join(NEEDED)}")
-    config.setdefault("format", 0)
     try:
-        check_config(config)
+        found = Config.from_dict({"format": 0, **config})
     except Damaged as problem:
         raise UserError(f"run: {path} is damaged ({problem}); restore it or fit again") from None
-    if config["format"] > FORMAT:
-        raise UserError(
-            f"run: {path} has format {config['format']}, this version reads up to {FORMAT}; upgrade salience"
-        )
-    return config
+    if found.format > FORMAT:
+        raise UserError(f"run: {path} has format {found.format}, this version reads up to {FORMAT}; upgrade salience")
+    return found

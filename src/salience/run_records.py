@@ -57,63 +57,6 @@ SWITCH = Kind("true or false", lambda value: isinstance(value, bool))
 MAPPING = Kind("a mapping of names", lambda v: isinstance(v, dict) and all(isinstance(key, str) for key in v))
 COUNT = whole(1)
 
-CONFIG: Mapping[str, Kind] = {
-    "format": whole(0),
-    "salience": TEXT,
-    "method": NAME,
-    "source": optional(TEXT),
-    "split": optional(TEXT),
-    "fingerprint": TEXT,
-    "rows": COUNT,
-    "classes": TEXTS,
-    "resolution": optional(COUNT),
-    "labels": optional(TEXT),
-    "without": optional(TEXT),
-    "reading": MAPPING,
-    "seed": whole(0),
-    "options": MAPPING,
-    "withheld": TEXTS,
-    "encoder": optional(TEXT),
-    "views": optional(TEXT),
-    "use_labels": SWITCH,
-    "stop_when_collapsed": SWITCH,
-    "spec": MAPPING,
-    "devices": COUNT,
-    "batch_size": COUNT,
-    "epochs": optional(number(0)),
-    "budget": optional(one_of(TEXT, number(0))),
-    "steps_per_epoch": whole(0),
-    "steps": COUNT,
-    "learning_rate": number(0),
-    "weight_decay": number(0),
-    "flops_per_step": number(0),
-    "precision": TEXT,
-    "compile": SWITCH,
-    "threads": optional(COUNT),
-    "init": optional(TEXT),
-    "checkpoint_every": one_of(TEXT, number(0)),
-    "logger": optional(TEXT),
-}
-
-
-def check_config(config: Mapping[Any, Any]) -> None:
-    """Raises Damaged for the first value of a known name that is not what it must be. Unknown names are let be."""
-    for name, kind in CONFIG.items():
-        if name in config and not kind.fits(config[name]):
-            raise Damaged(f"{name}: expected {kind.expected}, got {shown(config[name])}")
-
-
-def check_given(config: Mapping[Any, Any]) -> None:
-    """The same of a file that may leave out what `fit` decides: the options of `fit` check their values themselves."""
-    for name, kind in (("method", NAME), ("source", CONFIG["source"]), ("options", optional(MAPPING))):
-        if name in config and not kind.fits(config[name]):
-            raise Damaged(f"{name}: expected {kind.expected}, got {shown(config[name])}")
-    for name, value in [*config.items(), *(config.get("options") or {}).items()]:
-        if not NAME.fits(name):
-            raise Damaged(f"expected names of 1 to {LONGEST_NAME} characters, got {shown(name)}")
-        if (isinstance(value, str) and len(value) > LONGEST_TEXT) or (_is_whole(value) and abs(value) > MOST):
-            raise Damaged(f"{name}: {shown(value)} is too long")
-
 
 def check_cost(record: Any) -> None:
     """Raises Damaged where cost.json does not hold numbers by name."""

@@ -55,7 +55,7 @@ def weights_match(run: Run) -> bool:
         last = run.read_checkpoint() if run.checkpoint.exists() else None
     except UserError:
         return True
-    if last is None or last["global_step"] != run.config.get("steps"):
+    if last is None or not run.config.is_planned or last["global_step"] != run.config.plan.steps:
         return True
     found, kept = load_file(run.weights), last["state_dict"]
     return found.keys() == kept.keys() and all(_bits(found[name]) == _bits(kept[name]) for name in found)

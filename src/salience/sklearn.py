@@ -192,7 +192,7 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     def _threads(self) -> Any:
         """As many as in training; a closed form trains in NumPy, and uses the caller's number."""
-        return threads(self.representation_.config.get("threads", torch.get_num_threads()))
+        return threads(self.representation_.config.training.threads or torch.get_num_threads())
 
 
 def _unlabelled(value: Any, y: Any) -> tuple[str, ...] | None:

@@ -9,7 +9,7 @@ from PIL import Image
 from salience.data import open_data
 from salience.errors import UserError
 from salience.fields.stored import Ragged
-from salience.modalities import Spec, modality, register
+from salience.modalities import Spec, register, registry
 from tests.modalities import toys
 
 RNG = np.random.default_rng(0)
@@ -103,4 +103,4 @@ def test_a_ragged_part_brings_its_mask():
         assert batch.x["walk.mask"].sum(1).tolist() == [1, 10]
         assert batch.to("cpu").x["walk"].shape == (2, 12, 2)
     finally:
-        del modality._added["walk"]
+        del registry._added["walk"]

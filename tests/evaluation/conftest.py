@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from salience.config import Config
 from salience.data import Dataset
-from salience.evaluation.baselines import raw
+from salience.measures.raw_features import raw_features
 from salience.modalities.image.spec import ImageSpec
 from salience.reading import AS_FOUND
 
@@ -32,6 +33,12 @@ def blobs(n=120, classes=3, seed=0, noise=25.0, name="blobs", split="train", lab
     )
 
 
+def config_of(**data):
+    """The configuration of a run that knows this about its source."""
+    values = {"source": None, "rows": 1, "method": "projection", "options": {}, "spec": IMAGES.to_dict()}
+    return Config.from_dict(values | data)
+
+
 class Projection:
     """A representation: raw pixels times a fixed matrix."""
 
@@ -41,7 +48,7 @@ class Projection:
     reading = AS_FOUND
 
     def __init__(self, dim=8, seed=0, run=None, config=None, trained_on=None, trains=True):
-        self.spec, self.dim, self.run, self.config, self.trains = IMAGES, dim, run, config or {}, trains
+        self.spec, self.dim, self.run, self.config, self.trains = IMAGES, dim, run, config or config_of(), trains
         self.trained_on = trained_on or {"source": None, "split": None, "fingerprint": "elsewhere", "rows": 0}
         self.matrix = np.random.default_rng(seed).normal(size=(16, dim)).astype(np.float32) / 4
         self.embedded = []
@@ -54,7 +61,7 @@ class Projection:
 
     def embed(self, data, progress=False):
         self.embedded.append(len(data))
-        return raw(data) @ self.matrix
+        return raw_features(data) @ self.matrix
 
     def untrained(self, data, seed=0):
         return Projection(self.dim, seed=50 + seed) if self.trains else None

@@ -26,10 +26,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from salience.apps.export import embed_to
 from salience.data import Dataset, open_data
 from salience.store import open_store
 from salience.training import fit
+from salience.verbs.export import embed_to
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [

@@ -51,7 +51,7 @@ def test_a_job_that_runs_is_not_started_again_and_one_that_has_ended_is(client, 
         begun.append(given)
         assert gate.wait(600)
 
-    monkeypatch.setattr("salience.apps.duplicates.duplicates", waiting)
+    monkeypatch.setattr("salience.verbs.duplicates.duplicates", waiting)
     client.post("/jobs/duplicates", json={})
     until(lambda: begun)
     for _ in range(3):
@@ -80,7 +80,7 @@ def test_a_mistake_of_ours_ends_a_job_as_failed(client, name, monkeypatch):
     def broken(*given, **options):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(f"salience.apps.{name}.{name}", broken)
+    monkeypatch.setattr(f"salience.verbs.{name}.{name}", broken)
     client.post(f"/jobs/{name}", json={})
     found = ended(client, name)
     assert (found["state"], found["said"]) == ("failed", "failed: RuntimeError")

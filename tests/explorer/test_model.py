@@ -20,7 +20,6 @@ from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
 from starlette.testclient import TestClient
 
-from salience.apps.export import embed_to
 from salience.data import open_data
 from salience.errors import UserError
 from salience.explorer import umap_process
@@ -32,6 +31,7 @@ from salience.explorer.umap_process import Teller
 from salience.reading import Reading
 from salience.store import open_store
 from salience.training import fit
+from salience.verbs.export import embed_to
 from tests.explorer.conftest import BASE, until
 
 ROWS = 300

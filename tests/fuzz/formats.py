@@ -263,12 +263,12 @@ def _load(folder: Path, file: Path) -> None:
 
 def _look_at_run(folder: Path, file: Path) -> None:
     """As `doctor`, `compare` and the explorer do."""
-    from salience.apps.doctor import doctor
     from salience.errors import UserError
     from salience.evaluation.compare import read_entry
     from salience.evaluation.gallery import training_curves
     from salience.explorer.runs import Runs
     from salience.training.metrics import MetricsCSV
+    from salience.verbs.doctor import doctor
 
     run = fitted(folder)
     runs = Runs(folder / "runs", None)

@@ -99,7 +99,7 @@ def test_as_many_codes_as_points_say_all_even_if_each_is_one_number() -> None:
 def test_images_get_dense_layers_which_a_run_remembers(tmp_path: Path) -> None:
     dataset = contract.structured_images()
     rep = fit("deep_autoencoder", dataset, out=tmp_path / "run", dim=4, hidden=16, depth=1, **contract.QUICK)
-    assert rep.config["encoder"] == "mlp"
+    assert rep.config.model.encoder == "mlp"
     again = load(tmp_path / "run")
     np.testing.assert_array_equal(again.embed(dataset), rep.embed(dataset))
     assert again.method.decode(torch.zeros(2, 4)).shape == (2, 1, 8, 8)

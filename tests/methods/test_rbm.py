@@ -14,7 +14,6 @@ from torch import Tensor
 from salience.batch import Batch, Progress
 from salience.errors import UserError
 from salience.methods import Context
-from salience.methods.base import warm_up_cosine
 from salience.methods.boltzmann._machine import Machine, drawn, moved, shared_noise
 from salience.methods.boltzmann.rbm import (
     RBM,
@@ -23,6 +22,7 @@ from salience.methods.boltzmann.rbm import (
     pseudo_likelihood,
     score_matching,
 )
+from salience.methods.schedules import warm_up_cosine
 from salience.modalities.image.spec import ImageSpec
 from salience.modalities.table.spec import Column, TableSpec
 from tests import contract

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from salience.apps.anomalies import anomalies
 from salience.batch import Batch, Progress
 from salience.data import Dataset
 from salience.errors import UserError
@@ -23,6 +22,7 @@ from salience.methods.autoencoders.stacked_autoencoder import StackedAutoencoder
 from salience.representation import load
 from salience.run import Run
 from salience.training import fit, resume
+from salience.verbs.anomalies import anomalies
 from salience.views.random import Keys
 from tests import contract
 from tests.methods.proof import assert_same_value_and_gradient

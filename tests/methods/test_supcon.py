@@ -141,7 +141,7 @@ def test_fit_turns_labels_on_by_itself_and_refuses_data_without(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rep = fit("supcon", contract.dataset_for("supcon"), out=tmp_path / "run", epochs=1, batch_size=32, progress=False)
-    assert rep.config["use_labels"] is True
+    assert rep.config.model.use_labels is True
     np.save(tmp_path / "x.npy", open_data("digits", progress=False).x[:40])
     assert main(["fit", "supcon", str(tmp_path / "x.npy"), "--out", str(tmp_path / "other")]) == 2
     said = capsys.readouterr().err.strip().splitlines()

@@ -13,8 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, MultivariateNormal, Normal, kl_divergence
 
-from salience.apps.reconstruct import reconstruct
-from salience.apps.sample import sample
 from salience.batch import Batch, Progress
 from salience.data import open_data
 from salience.errors import UserError
@@ -35,6 +33,8 @@ from salience.methods.generative.vae import (
 from salience.modalities.image.spec import ImageSpec
 from salience.representation import load
 from salience.training import fit
+from salience.verbs.reconstruct import reconstruct
+from salience.verbs.sample import sample
 from tests import contract
 from tests.methods.proof import assert_same_value_and_gradient, random_views
 
@@ -392,7 +392,7 @@ def test_an_autoregressive_run_is_loaded_as_it_was_and_rates_its_items(tmp_path:
     rep = fit("vae", dataset, out=tmp_path / "run", dim=4, autoregressive=True, **contract.QUICK)
     again = load(tmp_path / "run")
     assert again.capabilities == ("rates",)
-    assert again.config["withheld"] == ["decode", "sample"]
+    assert again.config.model.withheld == ("decode", "sample")
     np.testing.assert_array_equal(again.log_likelihood(dataset), rep.log_likelihood(dataset))
     for verb in (reconstruct, sample):
         with pytest.raises(UserError, match=r"^run: this vae cannot .*: its decoder is autoregressive"):

@@ -16,7 +16,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from salience.apps.export import embed_to
 from salience.cli import main
 from salience.data import Dataset, open_data
 from salience.errors import UserError
@@ -24,6 +23,7 @@ from salience.representation import Representation, load
 from salience.store import embedding, open_store, parts
 from salience.store.embedding import Added, embed_into, parse_shard, representation_of
 from salience.training import fit
+from salience.verbs.export import embed_to
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ import torch
 
 from salience.data import Loader
 from salience.errors import UserError
+from salience.health.probe import SIZE, Probe
+from salience.health.record import PROBES
 from salience.run import Run
 from salience.training import budget, fit, plan
 from salience.training.budget import LOOK, MEASURED_STEPS, MEASURING_SHARE, Look, most_probes
-from salience.training.health import PROBES
 from salience.training.metrics import read_metrics
-from salience.training.probe import SIZE, Probe
 from tests.contract import build, structured_images
 
 ARRAY = structured_images().x[:, 0]
@@ -77,10 +77,10 @@ def test_it_becomes_steps_once_and_they_fit(machine: Callable[..., Machine], tmp
     run = trained(tmp_path / "run", 100.0)
     each, look = 0.5 + budget.TRAINER, 0.25
     left = 95.0 - here.measured
-    assert run.config["steps"] == int((0.85 * left - (PROBES + 1) * look) / each)
-    assert run.config["budget"] == "100.0"
-    assert "probes" not in run.config
-    assert int(read_metrics(run.metrics)[-1]["step"]) <= run.config["steps"]
+    assert run.config.plan.steps == int((0.85 * left - (PROBES + 1) * look) / each)
+    assert run.config.training.budget == "100.0"
+    assert run.config.plan.probes is None
+    assert int(read_metrics(run.metrics)[-1]["step"]) <= run.config.plan.steps
     assert here.now <= 100.0 + 100.0
 
 
@@ -103,10 +103,10 @@ def test_any_step_that_fits_is_taken_and_measuring_is_a_small_part(
     here = machine(start=start, step=step, look=look)
     run = trained(tmp_path / "run", 60.0, labels)
     left = 60.0 - start
-    assert run.config["steps"] >= 1
+    assert run.config.plan.steps >= 1
     assert here.measured_steps == 1 or here.measured_steps * step <= 1.5 * MEASURING_SHARE * left
     assert here.measured_looks <= 1 or here.measured_looks * look <= 2 * MEASURING_SHARE * left
-    assert here.now - 100.0 <= 60.0 or run.config["steps"] == 1 or here.measured_looks * look > MEASURING_SHARE * left
+    assert here.now - 100.0 <= 60.0 or run.config.plan.steps == 1 or here.measured_looks * look > MEASURING_SHARE * left
 
 
 def test_a_start_up_that_takes_all_of_it_is_told_before_anything_is_measured(
@@ -135,10 +135,10 @@ def test_looks_that_take_long_are_fewer_and_the_run_says_so(
     machine(start=0.0, step=0.5, look=5.0)
     rep = fit("autoencoder", ARRAY, out=tmp_path / "run", budget=60, dim=2, **SETTINGS | {"progress": True})
     run = Run(rep.run or "")
-    assert run.config["probes"] == 1
+    assert run.config.plan.probes == 1
     assert "probes         1            looks at its health, for which there is time" in capsys.readouterr().err
     seen = [probe["step"] for probe in json.loads((run.path / "health.json").read_text())["probes"]]
-    assert seen == [0, run.config["steps"]]
+    assert seen == [0, run.config.plan.steps]
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,8 @@ def test_a_second_resume_of_a_run_that_trains_is_refused(
     fit("autoencoder", rows, out=run, devices=devices, **SETTINGS)
     assert said == [f"error: --resume: another process trains {run}; wait until it ends or stop it, then give the "
                     "command again\n"]  # fmt: skip
-    assert [int(row["step"]) for row in read_metrics(Run(run).metrics)] == list(range(1, Run(run).config["steps"] + 1))
+    steps = Run(run).config.plan.steps
+    assert [int(row["step"]) for row in read_metrics(Run(run).metrics)] == list(range(1, steps + 1))
     assert not (run / ".training").exists()
     resume(run, progress=False)
 

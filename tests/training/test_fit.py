@@ -18,11 +18,13 @@ import torch
 import yaml
 
 from salience import catalogue
+from salience.config import TrainingPlan
 from salience.errors import UserError
 from salience.methods import ClosedForm, Context, Method, method_class
 from salience.methods.adamw import AdamW
 from salience.methods.contrastive.byol import BYOL
 from salience.methods.contrastive.simclr import SimCLR
+from salience.methods.lightning import LightningMethod
 from salience.representation import Representation, load
 from salience.run import Run
 from salience.training import Interrupted, checkpoints, engine, fit, machine, recipe, resume
@@ -43,11 +45,11 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Representation:
 def test_the_run_folder_holds_everything(done: Representation) -> None:
     run = Run(done.run or "")
     assert run.finished
-    assert run.config["options"] == {"dim": 128, "temperature": 0.3}
-    assert run.config["steps"] == 3 * (ROWS // 32)
-    assert run.config["rows"] == ROWS
+    assert run.config.model.options == {"dim": 128, "temperature": 0.3}
+    assert run.config.plan.steps == 3 * (ROWS // 32)
+    assert run.config.data.rows == ROWS
     assert run.cost["flops"] > 0
-    assert run.cost["items_seen"] == run.config["steps"] * 32
+    assert run.cost["items_seen"] == run.config.plan.steps * 32
     assert [int(row["step"]) for row in read_metrics(run.metrics)] == list(range(1, 10))
     assert (run.path / "bad_items.csv").read_text().splitlines() == ["item,reason"]
     assert not list(run.path.parent.glob(".*.part"))
@@ -63,7 +65,7 @@ def test_flops_are_those_of_the_network(tmp_path: Path) -> None:
     """Linear, 64 -> 4 -> 64: per item 2·64·4·2 forward; backward twice that, less the gradient of the input."""
     rep = fit("autoencoder", ARRAY, out=tmp_path / "run", encoder="linear", dim=4, **QUICK)
     forward, to_input = 2 * 2 * 64 * 4, 2 * 64 * 4
-    assert rep.config["flops_per_step"] == 32 * (3 * forward - to_input)
+    assert rep.config.plan.flops_per_step == 32 * (3 * forward - to_input)
 
 
 def test_resuming_a_finished_run_changes_nothing(done: Representation) -> None:
@@ -75,7 +77,7 @@ def test_resuming_a_finished_run_changes_nothing(done: Representation) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_keeps_what_was_done_and_resume_ends_alike(done: Representation, number: int, tmp_path: Path) -> None:
-    source = done.config["source"]
+    source = done.config.data.source
     whole = Checkpointer.on_train_batch_end
 
     def interrupted(self: Checkpointer, trainer: L.Trainer, *args: Any) -> None:
@@ -173,7 +175,7 @@ def test_numbers_of_numpy_are_taken_as_plain_ones(done: Representation, tmp_path
         "stop_when_collapsed": np.False_,
         "temperature": np.float64(0.3),
         "dim": np.int16(128),
-        "learning_rate": np.float64(done.config["learning_rate"]),
+        "learning_rate": np.float64(done.config.plan.learning_rate),
         "compile": np.False_,
         "threads": np.int64(1),
         "resolution": np.int64(8),
@@ -199,7 +201,7 @@ def test_a_run_without_a_checkpoint_resumes_from_its_config_alone(done: Represen
 
 def test_changed_data_is_not_resumed_on(done: Representation, tmp_path: Path) -> None:
     np.save(tmp_path / "other.npy", ARRAY[::-1])
-    Run.create(tmp_path / "run", {**done.config, "source": str(tmp_path / "other.npy")}, {})
+    Run.create(tmp_path / "run", done.config.but(source=str(tmp_path / "other.npy")), {})
     with pytest.raises(UserError, match="has changed since"):
         resume(tmp_path / "run", progress=False)
 
@@ -270,7 +272,7 @@ def test_a_method_trains_under_a_users_own_trainer() -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(method, data.loader(32))
+    trainer.fit(LightningMethod(method), data.loader(32))
     assert trainer.global_step == 6
     assert not torch.equal(before, method.encoder.body[0][0].weight)
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-4)
@@ -313,9 +315,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"method": "pca", "epochs": 3}, "closed form"),
     ({"checkpoint_every": "soon"}, "checkpoint_every"),
     ({"devices": 99}, "devices: 99 is more than this machine has"),
-    ({"logger": "foo"}, "logger: 'foo' is not known"),
+    ({"logger": "foo"}, "logger: 'foo' is not one of tensorboard"),
     ({"seed": -1}, "seed: -1"),
-    ({"precision": "half"}, "precision: half is not known"),
+    ({"precision": "half"}, "precision: 'half' is not one of auto, 32-true"),
     ({"seed": 10**11}, "seed: 100000000000"),
     ({"batch_size": 1}, "batch_size: 1 is too small"),
     ({"method": "autoencoder", "views": "glyphs"}, "draws no views"),
@@ -359,7 +361,7 @@ def test_a_run_that_cannot_be_read_says_why(
     done: Representation, damage: dict[str, Any] | str, message: str, tmp_path: Path
 ) -> None:
     run = Run.create(tmp_path / "run", done.config, {})
-    config = damage if isinstance(damage, str) else yaml.safe_dump({**done.config, **damage})
+    config = damage if isinstance(damage, str) else yaml.safe_dump({**done.config.to_dict(), **damage})
     (run.path / "config.yaml").write_text(config)
     with pytest.raises(UserError, match=message):
         load(run.path)
@@ -378,7 +380,7 @@ def test_a_data_set_of_another_width_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_rises_and_ends_at_zero() -> None:
-    from salience.methods.base import warm_up_cosine
+    from salience.methods.schedules import warm_up_cosine
 
     factors = [warm_up_cosine(step, 100) for step in range(101)]
     assert factors[:10] == pytest.approx([k / 10 for k in range(1, 11)])
@@ -415,6 +417,12 @@ def test_bf16_only_where_the_processor_is_faster_in_it(monkeypatch: pytest.Monke
         assert "bf16" in choices.reasons["precision"]
 
 
+def plan_for(*, precision: str = "32-true", devices: int = 1) -> TrainingPlan:
+    return TrainingPlan(
+        batch_size=8, learning_rate=1e-3, steps=10, steps_per_epoch=1, precision=precision, devices=devices
+    )
+
+
 def test_transformers_attend_by_products_in_bf16_on_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = structured_images()
     method = BYOL.build(Context(dataset.spec, ROWS, "vit_tiny_patch16_224")).eval()
@@ -424,7 +432,7 @@ def test_transformers_attend_by_products_in_bf16_on_a_processor(monkeypatch: pyt
     def prepared(precision: str, accelerator: str = "cpu") -> set[bool]:
         """Whether timm's blocks, the teacher's too, use torch's own attention."""
         monkeypatch.setattr(machine, "accelerator", lambda: accelerator)
-        engine.prepare(method, {"precision": precision, "compile": False})
+        engine.prepare(method, plan_for(precision=precision))
         told = [part.fused_attn for part in method.modules() if hasattr(part, "fused_attn")]
         assert len(told) == 24
         return set(told)
@@ -484,7 +492,7 @@ def test_processes_share_batch_statistics_on_gpus_unless_the_method_keeps_them_a
     given: dict[str, object] = {}
     monkeypatch.setattr(engine.L, "Trainer", lambda **settings: given.update(settings))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    config = {"devices": devices, "precision": "32-true", "steps": 10, "logger": None}
+    config = SimpleNamespace(plan=plan_for(devices=devices))
     engine._trainer(SimpleNamespace(config=config, path=tmp_path), build(name, structured_images()), [])
     assert given["sync_batchnorm"] is shared
 

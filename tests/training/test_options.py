@@ -15,15 +15,17 @@ from salience import processors
 from salience.batch import Batch, Progress
 from salience.data import open_data, permute
 from salience.errors import Note, UserError
+from salience.health.record import Collapsed
 from salience.methods.autoencoders.autoencoder import Autoencoder
-from salience.methods.base import Plan, warm_up_cosine
 from salience.methods.contrastive.simclr import SimCLR
+from salience.methods.lightning import LightningMethod, Plan
+from salience.methods.schedules import warm_up_cosine
 from salience.representation import Representation, load
 from salience.run import Run
 from salience.training import checkpoints, engine, fit, resume
-from salience.training.health import Collapsed
 from salience.training.metrics import read_metrics
 from tests.contract import CLASSES, ROWS, build, structured_images
+from tests.methods.proof import adapters
 
 ARRAY = structured_images().x[:, 0]
 LABELS = np.arange(ROWS) % CLASSES
@@ -55,14 +57,14 @@ class Seen(NamedTuple):
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[Seen]:
     """Every training step of an autoencoder."""
     steps: list[Seen] = []
-    whole = Autoencoder.training_step
+    whole = LightningMethod.training_step
 
-    def step(self: Autoencoder, batch: Batch, batch_idx: int) -> torch.Tensor:
+    def step(self: LightningMethod, batch: Batch, batch_idx: int) -> torch.Tensor:
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         steps.append(Seen(batch, self.progress(), rate, torch.get_num_threads()))
         return whole(self, batch, batch_idx)
 
-    monkeypatch.setattr(Autoencoder, "training_step", step)
+    monkeypatch.setattr(LightningMethod, "training_step", step)
     return steps
 
 
@@ -71,7 +73,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Seen]:
 
 def test_epochs_are_passes_over_the_data_each_in_another_order(seen: list[Seen], tmp_path: Path) -> None:
     rep = fitted(tmp_path / "run", epochs=5, batch_size=24, seed=7)
-    assert rep.config["steps"] == len(seen) == 5 * ROWS // 24
+    assert rep.config.plan.steps == len(seen) == 5 * ROWS // 24
     assert [step.at.step for step in seen] == list(range(20))
     assert [step.at.epoch for step in seen] == [number // 4 for number in range(20)]
     assert {(step.at.total, step.at.seed, step.at.rank, step.at.world) for step in seen} == {(20, 7, 0, 1)}
@@ -93,7 +95,7 @@ def test_the_order_is_that_of_the_seed(seen: list[Seen], tmp_path: Path) -> None
 def test_a_batch_has_as_many_rows_as_were_asked_for(seen: list[Seen], tmp_path: Path) -> None:
     rep = fitted(tmp_path / "run", batch_size=40)
     assert {len(step.batch) for step in seen} == {40}
-    assert rep.config["steps_per_epoch"] == 2  # full batches only: 16 of 96 rows wait for another epoch's order
+    assert rep.config.plan.steps_per_epoch == 2  # full batches only: 16 of 96 rows wait for another epoch's order
 
 
 def test_the_highest_learning_rate_is_what_was_asked_for_and_its_course_that_of_the_plan(
@@ -130,8 +132,8 @@ def test_weights_decay_and_biases_and_norms_do_not() -> None:
     """With gradients of zero, Adam moves nothing: what is left of a step is the decay."""
     method = build("simclr", structured_images())
     assert isinstance(method, SimCLR)
-    method.plan = Plan(total=10, steps_per_epoch=3, learning_rate=0.1, weight_decay=0.5)
-    optimiser = method.configure_optimizers()["optimizer"]
+    plan = Plan(total=10, steps_per_epoch=3, learning_rate=0.1, weight_decay=0.5)
+    optimiser = LightningMethod(method, plan).configure_optimizers()["optimizer"]
     for group in optimiser.param_groups:
         group["lr"] = 0.1
     before = {name: parameter.detach().clone() for name, parameter in method.named_parameters()}
@@ -156,11 +158,12 @@ def test_the_plan_of_a_run_decays_its_weights(tmp_path: Path, monkeypatch: pytes
     groups: list[float] = []
 
     def look(self: Autoencoder, at: Progress) -> None:
-        groups.extend(group["weight_decay"] for group in self.trainer.optimizers[0].param_groups)
+        groups.extend(group["weight_decay"] for group in found[self].trainer.optimizers[0].param_groups)
 
     monkeypatch.setattr(Autoencoder, "before_step", look)
-    rep = fitted(tmp_path / "run", epochs=1)
-    assert set(groups) == {rep.config["weight_decay"], 0.0} == {1e-4, 0.0}
+    with adapters() as found:
+        rep = fitted(tmp_path / "run", epochs=1)
+    assert set(groups) == {rep.config.plan.weight_decay, 0.0} == {1e-4, 0.0}
 
 
 # --- what it learns from
@@ -182,8 +185,8 @@ def test_labels_are_seen_only_where_the_user_says_so(seen: list[Seen], tmp_path:
 def test_a_class_that_is_left_out_is_never_seen(seen: list[Seen], tmp_path: Path) -> None:
     data = open_data(ARRAY, labels=LABELS, progress=False)
     rep = fitted(tmp_path / "run", source=data, without=np.int64(1), batch_size=16)
-    assert rep.config["rows"] == ROWS - ROWS // CLASSES
-    assert rep.config["without"] == "1"
+    assert rep.config.data.rows == ROWS - ROWS // CLASSES
+    assert rep.config.data.without == "1"
     left = data.without("1").x
     for step in seen:
         assert np.array_equal(step.batch.x.numpy(), left[step.batch.index.numpy()])
@@ -197,13 +200,13 @@ def test_views_encoder_and_start_are_as_given(tmp_path: Path) -> None:
     usual = fitted(tmp_path / "usual", "simclr", encoder=None)
     other = fitted(tmp_path / "views", "simclr", encoder=None, views="identity")
     wide = fitted(tmp_path / "encoder", "simclr", encoder="mlp")
-    assert (usual.config["views"], other.config["views"]) == ("grey", "identity")
-    assert (usual.config["encoder"], wide.config["encoder"]) == ("convnet", "mlp")
+    assert (usual.config.model.views, other.config.model.views) == ("grey", "identity")
+    assert (usual.config.model.encoder, wide.config.model.encoder) == ("convnet", "mlp")
     assert weights(usual) != weights(other)
     assert not any(isinstance(part, nn.Conv2d) for part in wide.method.encoder.modules())
     started = fitted(tmp_path / "start", "simclr", encoder=None, init=usual.run, learning_rate=1e-12)
     name = "encoder.body.0.0.weight"
-    assert started.config["init"] == str((tmp_path / "usual").resolve())
+    assert started.config.training.init == str((tmp_path / "usual").resolve())
     torch.testing.assert_close(started.method.state_dict()[name], usual.method.state_dict()[name])
     assert not torch.equal(load(tmp_path / "views").method.state_dict()[name], usual.method.state_dict()[name])
 
@@ -260,7 +263,7 @@ def test_threads_are_those_asked_for_and_the_callers_come_back(
     before = torch.get_num_threads()
     monkeypatch.setattr(processors, "machine_cores", lambda: before + 1)
     rep = fitted(tmp_path / "run", threads=before + 1)
-    assert {step.threads for step in seen} == {before + 1} == {rep.config["threads"]}
+    assert {step.threads for step in seen} == {before + 1} == {rep.config.training.threads}
     assert torch.get_num_threads() == before
 
 
@@ -270,7 +273,7 @@ def test_a_fit_has_at_most_as_many_threads_as_the_machine_has_cores(
     monkeypatch.setattr(processors, "machine_cores", lambda: 2)
     with pytest.warns(Note, match=r"^threads: 1,000 were asked for, the machine has 2 cores; computing with 2$"):
         rep = fitted(tmp_path / "run", threads=1000)
-    assert rep.config["threads"] == 2
+    assert rep.config.training.threads == 2
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
@@ -287,8 +290,8 @@ def test_networks_compute_in_the_precision_asked_for(
 
     monkeypatch.setattr(Autoencoder, "loss", loss)
     rep = fitted(tmp_path / "run", precision=precision)
-    assert rep.config["precision"] == precision
-    assert types.count(torch.bfloat16 if precision == "bf16-mixed" else torch.float32) == rep.config["steps"]
+    assert rep.config.plan.precision == precision
+    assert types.count(torch.bfloat16 if precision == "bf16-mixed" else torch.float32) == rep.config.plan.steps
 
 
 @pytest.mark.parametrize("compiled", [True, False])
@@ -298,7 +301,7 @@ def test_networks_are_compiled_where_that_is_asked_for(
     asked = []
     monkeypatch.setattr(engine.machine, "has_compiler", lambda: True)
     monkeypatch.setattr(nn.Module, "compile", lambda self, **how: asked.append(how))
-    assert fitted(tmp_path / "run", compile=compiled).config["compile"] is compiled
+    assert fitted(tmp_path / "run", compile=compiled).config.plan.compile is compiled
     assert (asked == []) is not compiled
     assert all(how == {"dynamic": False} for how in asked)
 

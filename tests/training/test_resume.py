@@ -19,11 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
+from salience.config import Config
 from salience.data import Dataset, open_data
+from salience.health import probe
 from salience.methods import Context, Method
 from salience.nets import Encoder
 from salience.run import Run
-from salience.training import checkpoints, engine, probe
+from salience.training import checkpoints, engine
 
 STEPS, KILLED = 14, 9
 pytestmark = [
@@ -72,9 +74,9 @@ def table() -> Dataset:
     return open_data(np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32), progress=False)
 
 
-def config(**changes: Any) -> dict[str, Any]:
+def config(**changes: Any) -> Config:
     dataset = table()
-    return {
+    values = {
         "method": "teacher",
         "options": {},
         "source": None,
@@ -96,11 +98,12 @@ def config(**changes: Any) -> dict[str, Any]:
         "flops_per_step": 1,
         **changes,
     }
+    return Config.from_dict(values)
 
 
 def train(run: Run) -> Teacher:
     dataset = table()
-    torch.manual_seed(run.config["seed"])
+    torch.manual_seed(run.config.training.seed)
     method = Teacher.build(Context(dataset.spec, len(dataset)))
     engine.train(run, method, dataset, progress=False)
     return method

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import salience
-from salience.apps.preview import preview
 from salience.data import open_data
 from salience.training.fit import resume
+from salience.verbs.preview import preview
 
 
 def pictures(n=240, channels=1):
@@ -27,7 +27,7 @@ def fitted(tmp_path, x, method="simclr", **options):
 
 def test_the_choice_is_kept_in_the_run_and_is_as_if_it_had_been_given(tmp_path):
     rep = fitted(tmp_path, pictures())
-    assert rep.config["views"] == "grey-noflip"
+    assert rep.config.model.views == "grey-noflip"
     assert rep.spec.views == "grey-noflip"
     given = fitted(tmp_path, pictures(), views="grey-noflip")
     for ours, theirs in zip(rep.method.state_dict().values(), given.method.state_dict().values(), strict=True):
@@ -38,29 +38,29 @@ def test_the_choice_is_kept_in_the_run_and_is_as_if_it_had_been_given(tmp_path):
 
 
 def test_colour_has_its_own_variant_and_so_has_what_a_method_compares(tmp_path):
-    assert fitted(tmp_path, pictures(channels=3)).config["views"] == "natural-noflip"
-    assert fitted(tmp_path, pictures(channels=3), "cmc").config["views"] == "crops-noflip"
+    assert fitted(tmp_path, pictures(channels=3)).config.model.views == "natural-noflip"
+    assert fitted(tmp_path, pictures(channels=3), "cmc").config.model.views == "crops-noflip"
 
 
 @pytest.mark.parametrize("given", ["grey", "glyphs"])
 def test_views_that_are_given_are_not_questioned(given, tmp_path, monkeypatch):
     monkeypatch.setattr("salience.modalities.image.symmetry.suited_variant", lambda *found: pytest.fail("tested"))
-    assert fitted(tmp_path, pictures(), views=given).config["views"] == given
+    assert fitted(tmp_path, pictures(), views=given).config.model.views == given
 
 
 def test_neither_is_a_source_that_knows_its_views_nor_a_method_that_draws_none(tmp_path, monkeypatch):
     monkeypatch.setattr("salience.modalities.image.symmetry.suited_variant", lambda *found: pytest.fail("tested"))
-    assert fitted(tmp_path, open_data("digits", progress=False).subset(range(240))).config["views"] == "glyphs"
+    assert fitted(tmp_path, open_data("digits", progress=False).subset(range(240))).config.model.views == "glyphs"
     fitted(tmp_path, pictures(), "autoencoder")
     rows = np.random.default_rng(0).normal(size=(240, 6))
-    assert fitted(tmp_path, rows).config["views"] == "table"
+    assert fitted(tmp_path, rows).config.model.views == "table"
 
 
 def test_a_source_that_names_a_policy_which_flips_is_believed(tmp_path, monkeypatch):
     monkeypatch.setattr("salience.modalities.image.symmetry.suited_variant", lambda *found: pytest.fail("tested"))
     data = open_data(pictures(), progress=False)
     named = replace(data, spec=replace(data.spec, views="grey"))
-    assert fitted(tmp_path, named).config["views"] == "grey"
+    assert fitted(tmp_path, named).config.model.views == "grey"
 
 
 def test_it_is_told_with_its_figure_among_the_choices(tmp_path, capsys):
@@ -81,7 +81,7 @@ def test_an_interrupted_run_goes_on_with_the_same_views(tmp_path):
 
 def test_the_preview_draws_what_fit_would_see(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr("salience.apps.preview.set_title", lambda figure, title: drawn.append(title))
+    monkeypatch.setattr("salience.verbs.preview.set_title", lambda figure, title: drawn.append(title))
     preview("simclr", pictures(), tmp_path / "a.png")
     preview("simclr", pictures(), tmp_path / "b.png", views="grey")
     assert "grey-noflip" in drawn[0]

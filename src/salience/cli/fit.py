@@ -13,56 +13,16 @@ from cyclopts import App, Parameter
 from salience import catalogue
 from salience.catalogue import Entry, Option
 from salience.cli.options import command
+from salience.config import CONFIG_FILE, EXCLUSIVE, check_given, check_options, fit_options
 from salience.errors import UserError, naming
 from salience.reading import AS_FOUND, Reading
-from salience.units import parse_duration, printable
+from salience.units import printable
 from salience.untrusted import shown
 
-ANY_KIND = (
-    Option("out", "str", None, "The run's folder, new; otherwise runs/METHOD-SOURCE-N."),
-    Option("resolution", "int", None, "Height and width images are brought to.", ge=4),
-    Option("seed", "int", 0, "Of everything random: equal seeds, equal weights.", ge=0),
-    Option("config", "str", None, "A run's config.yaml: what is not said here is taken from it."),
-    Option("labels", "str", None, "The column of labels, in a table; for a folder of images a CSV file: item,label."),
-    Option("without", "str", None, "A class to leave out, which anomalies --held-out is to find later."),
-    Option("threads", "int", None, "Processor threads; by default the cores that other programs leave free.", ge=1),
-    Option("use_labels", "bool", False, "Let the method see the labels, if it can use them."),
-)
-BY_GRADIENT = (
-    Option("epochs", "int", None, "Passes over the data.", ge=1),
-    Option("budget", "str", None, "Train for so long: 90s, 10min, 2h. Instead of --epochs."),
-    Option(
-        "encoder",
-        "str",
-        None,
-        "convnet, mlp, linear, or a timm model; NAME:pretrained or NAME:FILE.safetensors for its weights.",
-    ),
-    Option(
-        "views",
-        "str",
-        None,
-        "natural, grey, crops (each also with -noflip or -turns), glyphs, medical, table, identity.",
-    ),
-    Option("batch_size", "int", None, "Items in one step.", ge=1),
-    Option("learning_rate", "float", None, "The highest one, after the warm-up.", gt=0),
-    Option("init", "str", None, "A run whose encoder this one starts from."),
-    Option("checkpoint_every", "str", "2min", "How often the state is saved: 30s, 2min."),
-    Option("stop_when_collapsed", "bool", False, "Stop when all items have become alike; warn only, otherwise."),
-    Option("devices", "int", 1, "Processes to train with.", ge=1),
-    Option("logger", "str", None, "A Lightning logger beside metrics.csv: tensorboard, mlflow, wandb."),
-    Option("precision", "str", "auto", "Arithmetic of the networks.", choices=("auto", "bf16-mixed", "32-true")),
-    Option("compile", "bool", None, "Compile the networks; by default where the run is long enough for it to pay."),
-)
 NOT_FROM_CONFIG = ("out", "config")  # belong to one run
-EXCLUSIVE = ("epochs", "budget")
 USAGE = (
     "Usage: salience fit METHOD SOURCE [OPTIONS]\n       salience fit METHOD --help\n       salience fit --resume RUN\n"
 )
-
-
-def fit_options(entry: Entry) -> tuple[Option, ...]:
-    """What `fit` knows for a method of this kind, without its hyper-parameters."""
-    return ANY_KIND if entry.kind == "ClosedForm" else BY_GRADIENT + ANY_KIND
 
 
 def fit_app(words: Sequence[str], folder: Path = catalogue.METHODS, *, sort_key: int = 0) -> App:
@@ -113,7 +73,7 @@ def _without_method(
 
     with naming("resume", "run"):
         finished = resume_run(resume)
-    _say_next(finished.run or Path(resume), finished.config["source"])
+    _say_next(finished.run or Path(resume), finished.config.data.source)
     return 0
 
 
@@ -123,7 +83,7 @@ def _known() -> str:
 
 def _method_command(entry: Entry) -> Callable[..., int]:
     own = {option.name for option in entry.options}
-    common = [option for option in fit_options(entry) if option.name not in own]
+    common = [option for option in (*fit_options(entry), CONFIG_FILE) if option.name not in own]
 
     def run(source: str | None, given: Mapping[str, Any]) -> int:
         return run_fit(entry, source, given)
@@ -143,10 +103,7 @@ def run_fit(entry: Entry, source: str | None, given: Mapping[str, Any]) -> int:
         settings |= {} if reading == AS_FOUND else {"reading": reading}
     if source is None:
         raise UserError(f"SOURCE: none given; write: salience fit {entry.name} SOURCE, for example digits")
-    if all(settings.get(name) is not None for name in EXCLUSIVE):
-        raise UserError("--budget: --epochs was given too; one of them decides how long to train")
-    if settings.get("budget") is not None:
-        parse_duration(settings["budget"], "--budget")
+    check_options(entry, settings)
     from salience.training import fit
 
     fitted = fit(entry.name, source, **settings)
@@ -162,7 +119,6 @@ def _reading_of(config: Mapping[str, Any]) -> Reading:
 
 def read_config(path: str | Path) -> dict[str, Any]:
     """A run's config.yaml. Raises UserError, naming the file, where it is none."""
-    from salience.run_records import check_given
     from salience.untrusted import Damaged, read_yaml
 
     try:

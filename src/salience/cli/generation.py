@@ -12,7 +12,7 @@ from salience.cli.output import output_kept_for, print_json, print_text
 from salience.reading import AS_FOUND
 
 if TYPE_CHECKING:
-    from salience.apps.outcome import Outcome
+    from salience.verbs.result import Result
 
 Out = Annotated[Path | None, Parameter(help="A new folder for the results; otherwise runs/VERB-N.")]
 Features = Annotated[
@@ -25,7 +25,7 @@ def reconstruct(
     run: Run, source: Source, /, *, read: Read = AS_FOUND, out: Out = None, seed: Seed = 0, json: Json = False
 ) -> int:
     """Rebuild every item from its code: originals beside what came back; squared error, PSNR and SSIM."""
-    from salience.apps.reconstruct import reconstruct as verb
+    from salience.verbs.reconstruct import reconstruct as verb
 
     with output_kept_for(json):
         found = verb(run, source, folder_for(out, "reconstruct"), seed=seed, reading=read)
@@ -54,7 +54,7 @@ def denoise(
     noisy
         SOURCE is noisy already: add nothing, judge nothing, write all results.
     """
-    from salience.apps.denoise import denoise as verb
+    from salience.verbs.denoise import denoise as verb
 
     with output_kept_for(json):
         found = verb(
@@ -76,7 +76,7 @@ def sample(
     json: Json = False,
 ) -> int:
     """Draw new items; with SOURCE, tell how near they come to real ones (Fréchet distance, beside simple baselines)."""
-    from salience.apps.sample import sample as verb
+    from salience.verbs.sample import sample as verb
 
     with output_kept_for(json):
         found = verb(run, source, folder_for(out, "sample"), n=n, features=features, seed=seed, reading=read)
@@ -106,7 +106,7 @@ def interpolate(
     end
         Another, of another class unless named.
     """
-    from salience.apps.interpolate import interpolate as verb
+    from salience.verbs.interpolate import interpolate as verb
 
     with output_kept_for(json):
         folder = folder_for(out, "interpolate")
@@ -144,7 +144,7 @@ def arithmetic(
     features
         A run whose embedding tells the class of what came out; otherwise its neighbours by pixels do.
     """
-    from salience.apps.arithmetic import arithmetic as verb
+    from salience.verbs.arithmetic import arithmetic as verb
 
     with output_kept_for(json):
         folder = folder_for(out, "arithmetic")
@@ -183,7 +183,7 @@ def anomalies(
     labels
         The column that holds the classes, in a table.
     """
-    from salience.apps.anomalies import anomalies as verb
+    from salience.verbs.anomalies import anomalies as verb
 
     with output_kept_for(json):
         folder = folder_for(out, "anomalies")
@@ -209,7 +209,7 @@ def super_resolve(
     as_is
         Enlarge the images themselves; judge nothing, write all results.
     """
-    from salience.apps.super_resolve import super_resolve as verb
+    from salience.verbs.super_resolve import super_resolve as verb
 
     with output_kept_for(json):
         found = verb(run, source, folder_for(out, "super-resolve"), as_is=as_is, seed=seed, reading=read)
@@ -225,5 +225,5 @@ def folder_for(out: Path | None, verb: str) -> Path:
     return out or next_free(Path("runs"), verb)
 
 
-def show(found: Outcome, json: bool) -> int:
+def show(found: Result, json: bool) -> int:
     return print_json(found.to_dict()) if json else print_text(found.text())

@@ -15,7 +15,7 @@ from cyclopts.exceptions import (
 )
 
 from salience import catalogue
-from salience.cli.fit import BY_GRADIENT
+from salience.config import BY_GRADIENT
 
 GRADIENT_ONLY = {f"--{option.name.replace('_', '-')}" for option in BY_GRADIENT}
 

@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from salience.catalogue import AUTO, Option
+from salience.config import OPTIONS
+from salience.option import Option
 from salience.reading import AS_FOUND, Reading
+from salience.units import AUTO, SEEDS
 
 TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
 
@@ -42,9 +44,8 @@ def command(run: Callable[..., int], own: Iterable[Option], common: Iterable[Opt
 
 
 def _parameter(option: Option, group: Group) -> inspect.Parameter:
-    meaning = option.meaning + (f" ({option.bounds})" if option.bounds else "")
-    settings: dict[str, Any] = {"help": meaning, "group": group, "show_default": option.default is not None}
-    type_: Any = TYPES[option.type]
+    settings: dict[str, Any] = {"help": option.describe(), "group": group, "show_default": option.default is not None}
+    type_: Any = TYPES.get(option.type, str)
     if option.type == "bool":
         settings["negative"] = f"--no-{option.name.replace('_', '-')}" if option.default is not False else ""
         settings["show_default"] = False
@@ -72,8 +73,8 @@ def number(option: Option) -> Any:
     return Annotated[TYPES[option.type], Parameter(help=option.meaning, converter=_reader(option))]
 
 
-Seed = number(Option("seed", "int", 0, "Of everything random.", ge=0))
-Resolution = number(Option("resolution", "int", None, "Height and width images are brought to.", ge=4))
+Seed = number(Option("seed", "int", 0, "Of everything random.", ge=0, le=SEEDS - 1))
+Resolution = number(OPTIONS["resolution"])
 Count = number(Option("n", "int", 64, "How many samples to keep.", ge=1))
 Steps = number(Option("steps", "int", 9, "Items along a path, both ends among them.", ge=3))
 Level = number(Option("level", "float", None, "Standard deviation on a scale of 0 to 1, or share of values.", gt=0))

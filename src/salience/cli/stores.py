@@ -14,7 +14,7 @@ from salience.cli.output import output_kept_for, print_json, print_text, table
 from salience.units import printable
 
 if TYPE_CHECKING:
-    from salience.apps.outcome import Outcome
+    from salience.verbs.result import Result
 
 StorePath = Annotated[Path, Parameter(help="A store that `embed` has written, NAME.lance.")]
 LINES = 20  # of a table, on a terminal
@@ -42,8 +42,8 @@ def search(
     run
         Where the run that embedded the store is now, for a file.
     """
-    from salience.apps.search import as_list
-    from salience.apps.search import search as verb
+    from salience.verbs.search import as_list
+    from salience.verbs.search import search as verb
 
     with output_kept_for(json):
         found = verb(store, query, k, where, run, out if json else folder_for(out, "search"))
@@ -67,7 +67,7 @@ def cluster(
     method
         k-means, a mixture of Gaussians, or dense regions of any shape, which leave items over.
     """
-    from salience.apps.cluster import cluster as verb
+    from salience.verbs.cluster import cluster as verb
 
     with output_kept_for(json):
         found = verb(store, method, k, folder_for(out, "cluster"), seed=seed)
@@ -76,7 +76,7 @@ def cluster(
 
 def duplicates(store: StorePath, /, *, threshold: Threshold | None = None, out: Out = None, json: Json = False) -> int:
     """Find items that are nearly the same, and write to each the item that it repeats as the column duplicate_of."""
-    from salience.apps.duplicates import duplicates as verb
+    from salience.verbs.duplicates import duplicates as verb
 
     with output_kept_for(json):
         found = verb(store, threshold, folder_for(out, "duplicates"))
@@ -86,7 +86,7 @@ def duplicates(store: StorePath, /, *, threshold: Threshold | None = None, out: 
 STORES = (search, cluster, duplicates)
 
 
-def _show(found: Outcome, lines: int = LINES) -> int:
+def _show(found: Result, lines: int = LINES) -> int:
     """The figures and what they mean, then the first lines of the table."""
     said = [found.text()]
     if found.table is not None and len(found.table):

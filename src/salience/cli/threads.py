@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from salience import processors
-from salience.catalogue import Option
 from salience.cli.options import number
+from salience.option import Option
 from salience.units import counted
 
 MEANING = "Processor threads; otherwise the cores that other programs leave free."

@@ -111,7 +111,7 @@ def views(
         Another view policy.
     """
     entry = catalogue.find(method)
-    from salience.apps.preview import preview
+    from salience.verbs.preview import preview
 
     return print_text(
         str(preview(entry.name, source, out, views=views, resolution=resolution, seed=seed, reading=read))
@@ -137,7 +137,7 @@ def data(
     labels
         The column of labels, in a table.
     """
-    from salience.apps.describe import describe
+    from salience.verbs.describe import describe
 
     with output_kept_for(json):
         found = describe(source, other, labels=labels, resolution=resolution, reading=read)
@@ -154,7 +154,7 @@ def embed(run: Run, source: Source, /, *, out: Path, shard: str | None = None, r
     shard
         i/n: do the i-th of n shares of a store; the last to finish brings all of them in.
     """
-    from salience.apps.export import embed_to
+    from salience.verbs.export import embed_to
 
     embed_to(run, source, out, shard=shard, reading=read)
     return print_text(str(out))
@@ -191,7 +191,7 @@ def evaluate(
 
 def doctor(run: Run, /, *, json: Json = False) -> int:
     """Tell whether a run is healthy, and if not, what to change. Exit code 0: healthy, 1: not."""
-    from salience.apps.doctor import doctor as examine
+    from salience.verbs.doctor import doctor as examine
 
     found = examine(run)
     print_json(found.to_dict()) if json else print_text(found.text())
@@ -224,8 +224,8 @@ def predict(run: Run, source: Source, /, *, labels: Path, out: Path | None = Non
     out
         The CSV file to write; otherwise the table is printed.
     """
-    from salience.apps.predict import predict as predict_classes
     from salience.csv_text import as_csv, tell
+    from salience.verbs.predict import predict as predict_classes
 
     predicted = predict_classes(run, source, labels, out, reading=read)
     if predicted.attrs["calibration"] is not None:
@@ -247,6 +247,6 @@ def demo(*, out: Path | None = None) -> int:
     out
         The run's folder, new; otherwise runs/demo-N.
     """
-    from salience.apps.demo import demo as run_demo
+    from salience.verbs.demo import demo as run_demo
 
     return print_text(run_demo(out))

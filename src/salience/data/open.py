@@ -18,13 +18,12 @@ from salience.errors import UserError, naming
 from salience.fields.built import Options
 from salience.modalities import Spec
 from salience.reading import AS_FOUND, DEFAULT_ASPECT, Reading
-from salience.units import check_whole, counted, printable
+from salience.units import MAX_RESOLUTION, check_whole, counted, printable
 
 if TYPE_CHECKING:
     from salience.data.originals import Originals
 
 SHOWN_BAD = 5
-MAX_RESOLUTION = 4096
 
 
 def open_data(

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 from salience.data import Dataset
-from salience.evaluation import intervals
 from salience.evaluation.annealing import log_partition, machine_of
-from salience.evaluation.intervals import Metric
 from salience.evaluation.latent import active_units, bound, information, posteriors
 from salience.evaluation.split import sample
+from salience.measures import intervals
+from salience.measures.intervals import Metric
 from salience.methods.boltzmann.dbm import DBM
 from salience.methods.boltzmann.rbm import RBM
 from salience.modalities.image.fidelity import squared_error

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor
 
-from salience.evaluation import intervals
-from salience.evaluation.intervals import Metric
+from salience.measures import intervals
+from salience.measures.intervals import Metric
 from salience.modalities import Modality
 
 SHOWN = {"mse": "MSE", "psnr": "PSNR (dB)", "ssim": "SSIM"}

@@ -14,13 +14,13 @@ from typing import Any
 
 from salience.errors import Note, noting_failure
 from salience.evaluation import figures
-from salience.evaluation.diagnosis import Diagnosis
 from salience.evaluation.earlier import keep_earlier
-from salience.evaluation.intervals import Metric
 from salience.evaluation.measure import INTERVALS
 from salience.evaluation.report import FAMILIES, Report, words
 from salience.evaluation.style import STYLE, number
 from salience.files import atomic, write_text
+from salience.health.diagnosis import Diagnosis
+from salience.measures.intervals import Metric
 from salience.units import counted, format_duration, format_size
 
 CALIBRATED = (

@@ -15,10 +15,7 @@ from salience.data.target import Target
 from salience.errors import Note, UserError, naming, noting_failure
 from salience.evaluation import baselines, gallery
 from salience.evaluation.codes import codes_told
-from salience.evaluation.diagnosis import Diagnosis, diagnose_run
 from salience.evaluation.few_label import note_draws
-from salience.evaluation.geometry import alignment
-from salience.evaluation.intervals import Metric
 from salience.evaluation.limits import MOST_PROJECTED, note_limits
 from salience.evaluation.measure import (
     STAGES,
@@ -36,6 +33,10 @@ from salience.evaluation.report import Evidence, Report
 from salience.evaluation.rows import Rows, choose_rows, labels_of, seen_in_training, shared_rows, values_of
 from salience.evaluation.split import sample
 from salience.evaluation.threads import threads_for
+from salience.health.diagnosis import Diagnosis, diagnose_run
+from salience.measures.geometry import alignment
+from salience.measures.intervals import Metric
+from salience.measures.raw_features import raw_features
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, load, open_for
@@ -83,7 +84,7 @@ def evaluate(
         held = own_test_split(rep, on, data, labels, reading) if test is None else open_for(rep, test, labels, reading)
     rows = choose_rows(data, held, target)
     judged, source = (data, on) if held is None else (held, on if test is None else test)
-    seen = seen_in_training(rep.trained_on, judged, source, bool(rep.config.get("use_labels")))
+    seen = seen_in_training(rep.trained_on, judged, source, rep.config.model.use_labels)
     notes = [*dict.fromkeys(data.notes + judged.notes), *rows.notes]
     if held is not None and test is None:
         notes.append(f"judged by the {held.split} split that {data.name} brings; give --test for other rows")
@@ -130,7 +131,7 @@ def note_unfinished(rep: Representation) -> list[str]:
     run = None if rep.run is None else Run(rep.run)
     if run is None or run.finished or not run.checkpoint.exists():
         return []
-    return [f"the run is unfinished: measured is its checkpoint of step {run.step:,} of {run.config['steps']:,}"]
+    return [f"the run is unfinished: measured is its checkpoint of step {run.step:,} of {run.config.plan.steps:,}"]
 
 
 def note_baselines(rep: Representation, found: Collection[str]) -> list[str]:
@@ -145,7 +146,7 @@ def note_baselines(rep: Representation, found: Collection[str]) -> list[str]:
 def measure_all(rep: Representation, rows: Rows, say: Say) -> dict[str, tuple[Measured, Features]]:
     """The representation, then each baseline that applies; features are computed once for each."""
     task = make_task(rows)
-    raw = features_of(baselines.raw, rows)
+    raw = features_of(raw_features, rows)
     found = {}
     for name, embed in embedders(rep, rows, raw).items():
         say(f"{name}: features")
@@ -182,10 +183,10 @@ def make_task(rows: Rows) -> Task | ValueTask | None:
 
 def embedders(rep: Representation, rows: Rows, raw: Features) -> dict[str, baselines.Embed]:
     """Everything that is measured, as functions of data."""
-    found: dict[str, baselines.Embed] = {"representation": rep.embed, "raw": baselines.raw}
+    found: dict[str, baselines.Embed] = {"representation": rep.embed, "raw": raw_features}
     if rep.method_name != "pca":
         project = baselines.principal_components(raw[1] if raw[0] is None else raw[0], rep.dim)
-        found["pca"] = lambda data: project(baselines.raw(data))
+        found["pca"] = lambda data: project(raw_features(data))
     untrained = rep.untrained(rows.train or rows.test)
     return found if untrained is None else found | {"untrained": untrained.embed}
 
@@ -205,7 +206,7 @@ def require_finite(x: np.ndarray | None, name: str) -> None:
 def view_alignment(rep: Representation, embed: baselines.Embed, data: Dataset) -> dict[str, Metric]:
     """Of two views of the same test rows, drawn by the run's policy, or the data's own."""
     views = baselines.two_views(
-        data.subset(sample(np.arange(len(data)), baselines.MOST_VIEWED)), rep.config.get("views")
+        data.subset(sample(np.arange(len(data)), baselines.MOST_VIEWED)), rep.config.model.views
     )
     if views is None:
         return {}

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from salience.evaluation.diagnosis import Diagnosis
-from salience.evaluation.intervals import Metric, plain
 from salience.evaluation.measure import INTERVALS, Measures
 from salience.evaluation.style import number
+from salience.health.diagnosis import Diagnosis
+from salience.measures.intervals import Metric, plain
 from salience.units import counted
 
 FAMILIES = {

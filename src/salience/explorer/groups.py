@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from salience.apps import cluster, duplicates, strange
 from salience.explorer.answers import Anomaly, Cluster, Clusters, Duplicate, Oddities
 from salience.explorer.items import Items
 from salience.explorer.refusals import NotYet
 from salience.store import Store
+from salience.verbs import cluster, duplicates, outliers
 
 SHOWN = 24  # anomalies, and pairs of duplicates
 
@@ -27,9 +27,9 @@ def oddities_of(store: Store, items: Items) -> Oddities:
 
 def anomalies_of(store: Store, items: Items) -> list[Anomaly] | None:
     """The strangest first; None where nothing was scored yet."""
-    if strange.COLUMN not in store.columns:
+    if outliers.COLUMN not in store.columns:
         return None
-    scores = store.column(strange.COLUMN)
+    scores = store.column(outliers.COLUMN)
     rows = np.argsort(-np.where(np.isfinite(scores), scores, -np.inf), kind="stable")[:SHOWN]
     rows = rows[np.isfinite(scores[rows])]  # items added since have none
     told = zip(rows.tolist(), items.ids_of(rows), scores[rows].tolist(), strict=True)

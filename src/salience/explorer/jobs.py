@@ -51,7 +51,7 @@ class Jobs:
 
     def cluster(self, method: str, k: int | None) -> Job:
         def work() -> None:
-            from salience.apps.cluster import cluster
+            from salience.verbs.cluster import cluster
 
             cluster(self.store, method, k, progress=False)
 
@@ -59,7 +59,7 @@ class Jobs:
 
     def anomalies(self) -> Job:
         def work() -> None:
-            from salience.apps.anomalies import anomalies
+            from salience.verbs.anomalies import anomalies
 
             anomalies(self.store, progress=False)
 
@@ -67,7 +67,7 @@ class Jobs:
 
     def duplicates(self) -> Job:
         def work() -> None:
-            from salience.apps.duplicates import duplicates
+            from salience.verbs.duplicates import duplicates
 
             duplicates(self.store, progress=False)
 

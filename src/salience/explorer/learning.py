@@ -20,12 +20,12 @@ import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor
 
-from salience.evaluation import intervals
 from salience.evaluation.head import Choice, Head, choose, fit_chosen, make_folds
 from salience.evaluation.probe import PENALTIES, Scaling
 from salience.explorer.answers import CurvePoint, Suggestion
 from salience.explorer.items import Items
 from salience.explorer.points import MISSING, Encoded, encode_codes
+from salience.measures import intervals
 from salience.store import Store
 
 SAMPLE = 20_000  # items that tell how features are distributed; their labels are not needed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,7 @@ import pandas as pd
 import torch
 
 from salience import catalogue
-from salience.apps.paths import lerp
-from salience.apps.streams import within
+from salience.config import Config
 from salience.errors import UserError, naming
 from salience.explorer import pictures
 from salience.explorer.refusals import NotYet
@@ -22,6 +21,8 @@ from salience.run import Run
 from salience.store import Store
 from salience.store.embedding import places_of_run, representation_of
 from salience.units import counted
+from salience.verbs.inputs import within
+from salience.verbs.paths import lerp
 
 if TYPE_CHECKING:
     from salience.representation import Representation
@@ -125,11 +126,11 @@ class Model:
         return rep
 
 
-def able(config: Mapping[str, Any]) -> list[str]:
+def able(config: Config) -> list[str]:
     """ "decode", "sample", as far as the run's method can and its options left it.
 
     config: of the run.  Errors: UserError where this version knows no such method.
     """
-    withheld = config.get("withheld", [])
-    capabilities = catalogue.find(config["method"]).capabilities
+    withheld = config.model.withheld
+    capabilities = catalogue.find(config.model.method).capabilities
     return [name for capability, name in CAN.items() if capability in capabilities and name not in withheld]

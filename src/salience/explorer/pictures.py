@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from salience.apps.pictures import pictures
 from salience.data import Dataset
 from salience.data.cache import cache_folder
 from salience.data.prepare import prepare
@@ -21,6 +20,7 @@ from salience.fields.source import Source
 from salience.modalities.image.decode import UnreadableError, probe
 from salience.reading import DEFAULT_ASPECT
 from salience.representation import Representation
+from salience.verbs.pictures import pictures
 
 MOST_PIXELS = 50_000_000  # of a JPEG, as cameras make them: it is shrunk while it is decoded
 MOST_WHOLE = 12_500_000  # of any other kind, which is decoded whole: some forty bytes a pixel with transparency

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from salience.apps.doctor import doctor
 from salience.errors import UserError
 from salience.evaluation.report import FAMILIES, words
 from salience.explorer.answers import Curve, Finding, RunAnswer
@@ -23,6 +22,7 @@ from salience.run import Run
 from salience.run_metrics import read_numbers
 from salience.units import printable
 from salience.untrusted import Damaged, read_json
+from salience.verbs.doctor import doctor
 
 T = TypeVar("T")
 Health = tuple[str | None, list[Finding]]  # verdict, findings
@@ -116,7 +116,7 @@ def described(name: str, run: Run, this: bool) -> RunAnswer:
     seconds: float | None = read(lambda: run.cost.get("seconds"), None)
     return RunAnswer(
         name=name,
-        method=printable(run.config["method"]),
+        method=printable(run.config.model.method),
         finished=run.finished,
         verdict=UNREADABLE if damaged else health[0],
         findings=[*damaged, *health[1]],

@@ -140,12 +140,12 @@ def store_at(target: Path | str) -> str:
     if not (path / "config.yaml").is_file():
         require_store(target)
         return str(target)
-    from salience.apps.export import embed_to
+    from salience.verbs.export import embed_to
 
     store = path / EMBEDDINGS
     if not store.exists():
         run = Run(path)
-        if run.config["source"] is None:
+        if run.config.data.source is None:
             raise UserError(f"target: {path} does not say what it was fitted to; embed a source: salience embed {path}")
         source = source_of(run)
         print(f"embedding {source} into {store}", file=sys.stderr)
@@ -155,7 +155,7 @@ def store_at(target: Path | str) -> str:
 
 def source_of(run: Run) -> str:
     """What the run was fitted to, as it is typed."""
-    return with_split(str(run.config["source"]), run.config.get("split"))
+    return with_split(str(run.config.data.source), run.config.data.split)
 
 
 def listening(host: str | None, port: int | None) -> socket.socket:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from salience.apps.search import read_vector
 from salience.errors import UserError
 from salience.explorer import groups
 from salience.explorer.answers import (
@@ -36,6 +35,7 @@ from salience.explorer.runs import FOLDER, Runs
 from salience.label_files import MOST_DIGITS
 from salience.store import Hits, Store
 from salience.units import printable
+from salience.verbs.search import read_vector
 
 CONDITION = re.compile(r"[=<>]|\s(in|like|is|between|and|or|not)\s", re.IGNORECASE)
 

@@ -12,7 +12,7 @@ from salience.fields.stored import Stored
 from salience.reading import AS_FOUND, Aspect, Reading
 
 if TYPE_CHECKING:
-    from salience.modalities import Spec
+    from salience.modalities.spec import Spec
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The contract of a kind of data: what the rest of the package asks of images, tables, and whatever is added.
 
-A kind of data is one object, `Modality`, in a folder of its own; `Spec` says what the items of one source are. No other
-part of the package compares names of kinds or looks at the rank of an array: it calls the functions below through
+A kind of data is one object, `Modality`, in a folder of its own; a `Spec` says what the items of one source are. No
+other part of the package compares names of kinds or looks at the rank of an array: it calls the functions below through
 `spec.modality`. What has a usual answer has a default here: items that are single vectors of numbers need the abstract
 functions alone.
 
@@ -16,13 +16,12 @@ Importing this module loads neither torch nor pandas; the functions of a kind of
 
 from __future__ import annotations
 
-import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from salience.errors import UserError
+from salience.modalities.spec import Spec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,77 +39,6 @@ if TYPE_CHECKING:
     from salience.nets.encoder import Encoder
     from salience.nets.inputs import Input
     from salience.views.policy import Policy
-
-DTYPES = ("uint8", "uint16", "int64", "float32", "float64")  # that items are stored as
-
-
-@dataclass(frozen=True)
-class Spec(ABC):
-    """What one stored item is, and the statistics that bring it to a network's scale. Kept in every run.
-
-    shape: of one stored item; of ragged data, of one token
-    dtype: as stored, one of DTYPES
-    views: the view policy that suits the data, where its source or a test of the data tells ("glyphs" for digits)
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    views: str | None = field(default=None, kw_only=True)
-
-    @property
-    @abstractmethod
-    def modality(self) -> Modality[Any]:
-        """The kind of data."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain lists, numbers and strings, for YAML and JSON."""
-        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return {"modality": self.modality.name, **plain}
-
-    @staticmethod
-    def from_dict(plain: Mapping[str, Any]) -> Spec:
-        """What `to_dict` gave, of any kind of data, by any version.
-
-        Raises ValueError, TypeError, KeyError or UserError where a file that holds it was damaged.
-        """
-        spec = find(plain["modality"]).spec.from_plain(plain)
-        spec.check()
-        return spec
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """The same of this kind. What is none of its fields is left out: version 0.1 wrote those of all kinds."""
-        mine: dict[str, Any] = {one.name: plain[one.name] for one in fields(cls) if one.name in plain}
-        known: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in mine.items()}
-        return cls(**known)
-
-    def check(self) -> None:
-        """Raises ValueError for the first value that is none of this kind."""
-        for name, fits in self.checks():
-            if not fits:
-                raise ValueError(f"spec: {name} is not what it must be")
-
-    def checks(self) -> Iterable[tuple[str, bool]]:
-        """(field, whether its value may be)"""
-        yield "dtype", self.dtype in DTYPES
-        yield "shape", all(isinstance(side, int) and side > 0 for side in self.shape)
-        yield "views", self.views is None or isinstance(self.views, str)
-
-    @property
-    def unit_form(self) -> tuple[Any, ...]:
-        """What must agree for a unit-scale item of one source to be one of another."""
-        return self.modality.name, self.shape
-
-    @property
-    def form(self) -> tuple[Any, ...]:
-        """What must agree between two sources whose items one network can take; statistics do not matter."""
-        return self.modality.name, self.shape
-
-
-def are_numbers(values: Iterable[Any]) -> bool:
-    """Whether all of them are numbers, as a spec's statistics must be."""
-    return all(isinstance(value, int | float) for value in values)
-
 
 S = TypeVar("S", bound=Spec)
 
@@ -413,27 +341,3 @@ class Modality(ABC, Generic[S]):
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
-
-
-_BUILT_IN = {name: f"salience.modalities.{name}" for name in ("image", "table", "joined")}
-_added: dict[str, Modality[Any]] = {}
-
-
-def register(modality: Modality[Any]) -> None:
-    """Makes a kind of data known by its name, and to `open_data`. One of the same name takes the place of another."""
-    _added[modality.name] = modality
-
-
-def known() -> tuple[Modality[Any], ...]:
-    """All kinds of data, those that were added first."""
-    return (*_added.values(), *(find(name) for name in _BUILT_IN if name not in _added))
-
-
-def find(name: str) -> Modality[Any]:
-    """The kind of data of that name. Raises UserError with those that are known."""
-    if name in _added:
-        return _added[name]
-    if name not in _BUILT_IN:
-        names = ", ".join([*_BUILT_IN, *_added])
-        raise UserError(f"modality: expected one of {names}; got {str(name)[:80]!r}")
-    return importlib.import_module(_BUILT_IN[name]).MODALITY

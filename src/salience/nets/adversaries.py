@@ -16,7 +16,7 @@ from salience.nets.inputs import input_width, make_input
 from salience.nets.make import DENSE
 
 if TYPE_CHECKING:
-    from salience.modalities import Spec
+    from salience.modalities.spec import Spec
 
 SLOPE = 0.2
 GRID = 2  # parts a side of an image of which the judge's strongest answers are kept

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from salience.nets.inputs import input_width
 
 if TYPE_CHECKING:
-    from salience.modalities import Spec
+    from salience.modalities.spec import Spec
 
 
 class Dictionary(nn.Module):

@@ -30,7 +30,8 @@ from salience.errors import UserError, naming
 from salience.locks import hold
 from salience.progress import progress_bar
 from salience.representation import Representation, load
-from salience.store.lance_store import ABOUT, FORMAT, LanceStore, lance_package
+from salience.store.lance_store import LanceStore
+from salience.store.lance_table import ABOUT, FORMAT, lance_package
 from salience.store.parts import Incoming, Parts, remove_leftover, remove_parts, stored_names
 from salience.store.store import Store
 from salience.store_names import CLUSTERS, SUFFIX, require_store

@@ -5,10 +5,6 @@ The table is read as it is on the disk; nothing of it is kept in memory but what
 
 from __future__ import annotations
 
-import errno
-import json
-import os
-import re
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from salience.errors import MissingPackage, UserError
+from salience.errors import UserError
 from salience.locks import hold
-from salience.store.condition import EXAMPLE, parse
+from salience.store.condition import parse
+from salience.store.lance_table import about_of, opened, plainly, saying_what_is_full
 from salience.store.marks import Marks
 from salience.store.store import Hits
 from salience.store_names import require_store
@@ -30,11 +27,7 @@ from salience.units import check_whole, counted, printable
 if TYPE_CHECKING:
     import lance
 
-FORMAT = 1
-ABOUT = b"salience"  # the key of what a store is about, in the table's metadata
 LASTING = ("id", "method", "weights")  # what does not change as a store grows; earlier versions wrote no id
-ESSENTIAL = {"method", "run", "weights", "modality", "sources"}
-OF_A_CONDITION = "Invalid user input"  # where Lance objects to a filter, and not to the files
 MARKED = "marked"
 HIDDEN = ("vector", "thumbnail", "content")
 MARKS = "marks.sqlite"
@@ -47,7 +40,6 @@ METRIC = "cosine"
 INDEX = "IVF_SQ"
 LISTS_OF = 512  # items in each of the lists, on average
 PROBES, REFINE = 20, 10  # lists looked into at least, and how many times k are compared exactly
-CACHE = 16 * 2**20  # bytes of the index kept in memory, however many items there are; the rest is the system's to keep
 FEW = 5_000  # items that satisfy a condition, up to which those alone are read and compared
 MOST = 0.9  # of all items; where fewer satisfy a condition, the index is not asked
 
@@ -267,74 +259,6 @@ def nearest_of(query: np.ndarray, k: int, rows: np.ndarray, vectors: np.ndarray)
     distances = 1 - vectors @ query / np.maximum(lengths, np.finfo(np.float32).tiny)
     order = np.argsort(distances, kind="stable")[:k]
     return Hits(rows[order], distances[order].astype(np.float32).clip(0, 2))
-
-
-def opened(path: Path) -> lance.LanceDataset:
-    lance = lance_package()
-    with plainly(path):
-        return lance.dataset(str(path), index_cache_size_bytes=CACHE, metadata_cache_size_bytes=CACHE)
-
-
-def about_of(table: lance.LanceDataset, path: Path) -> dict[str, Any]:
-    text = (table.schema.metadata or {}).get(ABOUT)
-    if text is None or {"id", "vector"} - set(table.schema.names):
-        raise UserError(f"store: {path} was not written by salience; write one with: salience embed RUN SOURCE --out")
-    try:
-        about = json.loads(text)
-        if not isinstance(about["format"], int) or ESSENTIAL - set(about):
-            raise ValueError("what it says of itself is incomplete")
-    except (ValueError, TypeError, KeyError) as problem:
-        raise damaged(path, problem) from None
-    if about["format"] > FORMAT:
-        raise UserError(
-            f"store: {path} has format {about['format']}, this version reads up to {FORMAT}; upgrade salience"
-        )
-    return about
-
-
-def lance_package() -> Any:
-    try:
-        import lance
-    except ImportError:
-        raise MissingPackage(
-            "store: stores need the package pylance; install it with: pip install 'salience[store]'"
-        ) from None
-    return lance
-
-
-@contextmanager
-def plainly(path: Path, where: str | None = None) -> Iterator[None]:
-    """What Lance objects to, as one line: the condition, or files that are damaged or gone."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (OSError, ValueError) as problem:
-        if where is not None and OF_A_CONDITION in str(problem):
-            # without the engine's words: they quote the query that was made of the condition
-            raise UserError(f"where: '{printable(where)}' cannot be evaluated on these columns; {EXAMPLE}") from None
-        raise damaged(path, problem) from None
-
-
-@contextmanager
-def saying_what_is_full(path: Path) -> Iterator[None]:
-    """A full disk, which Lance tells in a message alone."""
-    try:
-        yield
-    except OSError as problem:
-        if problem.errno is None and "No space left" in str(problem):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
-        raise
-
-
-def damaged(path: Path, problem: BaseException) -> UserError:
-    return UserError(f"store: {path} is damaged ({first_line(problem)}); restore it or embed again")
-
-
-def first_line(problem: BaseException) -> str:
-    """Of a message of Lance, without the place in its source, and without its names for rows."""
-    text = str(problem).splitlines()[0].partition(", /")[0].removeprefix("Invalid user input: ")
-    return re.sub(r", _row\w+", "", text)[:300]
 
 
 def free_name(name: str, taken: Collection[str] = ()) -> str:

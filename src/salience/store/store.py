@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-
-from salience.store_names import require_store
 
 if TYPE_CHECKING:
     from salience.store.marks import Marks
@@ -99,14 +96,3 @@ class Store(Protocol):
     @property
     def indexed(self) -> int:
         """How many items the index covers; 0 where there is none."""
-
-
-def open_store(uri: Path | str) -> Store:
-    """The store at a URI: a folder NAME.lance.
-
-    Errors: UserError where there is none, it is damaged, of a newer version, or of a kind this version cannot open.
-    """
-    require_store(uri)
-    from salience.store.lance_store import LanceStore
-
-    return LanceStore(Path(uri))

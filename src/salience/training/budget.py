@@ -7,19 +7,19 @@ end where it would have.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 
 from salience.batch import Progress
+from salience.config import TrainingPlan
 from salience.data import Dataset, Loader
 from salience.errors import UserError
+from salience.health.probe import SIZE, Probe
 from salience.methods import Method
 from salience.methods.adamw import AdamW
-from salience.training.probe import SIZE, Probe
 from salience.units import format_duration
 
 clock = time.monotonic  # looked up at every call: a test puts another one here
@@ -56,13 +56,13 @@ class Look:
 
     def seconds(self, probes: int) -> float:
         """Of all looks of a training: one before it, and `probes` during it."""
-        from salience.training.health import asks_neighbours  # here: closed forms, too, load this module
+        from salience.health.record import asks_neighbours  # here: closed forms, too, load this module
 
         asked = sum(asks_neighbours(number, probes) for number in range(probes + 1))
         return (probes + 1) * self.plain + asked * max(0.0, self.knn - self.plain)
 
 
-def steps_within(time: Time, method: Method, dataset: Dataset, config: Mapping[str, Any]) -> tuple[int, int, float]:
+def steps_within(time: Time, method: Method, dataset: Dataset, plan: TrainingPlan) -> tuple[int, int, float]:
     """-> the steps there is time for, the looks at its health during them, and the seconds a step takes
 
     Errors: UserError where the budget is over before a step could end.
@@ -75,17 +75,17 @@ def steps_within(time: Time, method: Method, dataset: Dataset, config: Mapping[s
             f"budget: {format_duration(time.seconds)} is over before the first step; the start-up alone took "
             f"{format_duration(started_up)}; give more"
         )
-    with engine.threads(config["threads"]):
-        engine.prepare(method, config)
+    with engine.threads(plan.threads):
+        engine.prepare(method, plan)
         left = time.left
-        each = seconds_per_step(method, dataset.loader(config["batch_size"], config["seed"]), config, left)
+        each = seconds_per_step(method, dataset.loader(plan.batch_size, plan.seed), plan, left)
         if each > left:
             raise UserError(
                 f"budget: {format_duration(time.seconds)} is over before the first step; a step takes "
                 f"{format_duration(each)} and the start-up took {format_duration(started_up)}; "
                 "give more, or a smaller --batch-size"
             )
-        look = seconds_of_look(method, dataset, config, each, MEASURING_SHARE * left)
+        look = seconds_of_look(method, dataset, plan, each, MEASURING_SHARE * left)
     left = max(0.0, time.left)
     probes = most_probes(look, WATCHING_SHARE * left)
     steps = int((TRAINING_SHARE * left - look.seconds(probes)) / each)
@@ -94,12 +94,12 @@ def steps_within(time: Time, method: Method, dataset: Dataset, config: Mapping[s
 
 def most_probes(look: Look, most: float) -> int:
     """As many as take `most` seconds; one, at the end, in any case."""
-    from salience.training.health import PROBES
+    from salience.health.record import PROBES
 
     return max([1, *(probes for probes in range(2, PROBES + 1) if look.seconds(probes) <= most)])
 
 
-def seconds_per_step(method: Method, loader: Loader, config: Mapping[str, Any], left: float) -> float:
+def seconds_per_step(method: Method, loader: Loader, plan: TrainingPlan, left: float) -> float:
     """Times a few steps within MEASURING_SHARE of `left` seconds, though one at least, and leaves the method as it was.
 
     Compiles what the training will use.
@@ -112,7 +112,7 @@ def seconds_per_step(method: Method, loader: Loader, config: Mapping[str, Any], 
 
     def step(at: Progress, number: int) -> None:
         batch = loader.batch_at(number).to(device)
-        with torch.autocast(device, dtype, enabled=config["precision"].startswith("bf16")):
+        with torch.autocast(device, dtype, enabled=plan.precision.startswith("bf16")):
             for loss in method.losses(batch, at):
                 loss.backward()
                 optimiser.step()
@@ -123,7 +123,7 @@ def seconds_per_step(method: Method, loader: Loader, config: Mapping[str, Any], 
     seconds = 0.0
     for share, at in phases:
         most = MEASURING_SHARE * left / len(phases)
-        seconds += share * _timed(partial(step, at), most, compiles=config["compile"])
+        seconds += share * _timed(partial(step, at), most, compiles=plan.compile)
     method.load_state_dict(before)
     return seconds + TRAINER
 
@@ -147,15 +147,15 @@ def _steps_in(most: float, step: Callable[[int], None]) -> tuple[int, float]:
     return count, taken
 
 
-def seconds_of_look(method: Method, dataset: Dataset, config: Mapping[str, Any], each: float, most: float) -> Look:
+def seconds_of_look(method: Method, dataset: Dataset, plan: TrainingPlan, each: float, most: float) -> Look:
     """Timed where that takes no more than `most` seconds, else reckoned from a step. Leaves the method as it was.
 
     each: seconds a step
     """
-    an_item = each / config["batch_size"]
+    an_item = each / plan.batch_size
     if LOOK * SIZE * an_item > most:
         return Look(LOOK * SIZE * an_item, 2 * LOOK * SIZE * an_item)
-    probe = Probe(dataset, total=1, seed=config["seed"], half=config["precision"] == "bf16-mixed")
+    probe = Probe(dataset, total=1, seed=plan.seed, half=plan.precision == "bf16-mixed")
     plain = _look_taken(probe, method, knn=False)
     if probe.labelled is None:
         return Look(plain, plain)

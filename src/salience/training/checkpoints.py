@@ -17,9 +17,9 @@ from typing import Any
 
 import lightning as L
 import torch
-import torch.distributed as dist
 from lightning.fabric.plugins import CheckpointIO
 
+from salience.distributed import agree
 from salience.files import atomic
 from salience.run import Run
 from salience.training.processes import is_helper
@@ -128,13 +128,3 @@ class Checkpointer(L.Callback):
 def _hung_up(number: int) -> bool:
     """Whether it is a SIGHUP that is ignored, as nohup asks."""
     return number != signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN
-
-
-def agree(wishes: list[bool]) -> list[bool]:
-    """What any of the processes wishes, the same on all of them."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return wishes
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    said = torch.tensor(wishes, dtype=torch.int32, device=device)
-    dist.all_reduce(said, dist.ReduceOp.MAX)
-    return [bool(wish) for wish in said.tolist()]

@@ -10,7 +10,7 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
 from typing import Any
@@ -20,18 +20,19 @@ import torch
 from lightning.pytorch import loggers
 from lightning.pytorch.profilers import PassThroughProfiler
 
+from salience.config import TrainingPlan
 from salience.data import Dataset
 from salience.errors import MissingPackage, UserError
 from salience.files import remove_leftovers
+from salience.health.probe import Probe
+from salience.health.record import Health
 from salience.methods import Method
-from salience.methods.base import Plan
+from salience.methods.lightning import LightningMethod, Plan
 from salience.run import Run
 from salience.training import machine
 from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Owner
 from salience.training.cost import CostMeter
-from salience.training.health import Health
 from salience.training.metrics import MetricsCSV
-from salience.training.probe import Probe
 from salience.training.processes import is_helper, several_processes
 from salience.training.progress import ProgressBar
 from salience.training.sittings import Interrupted
@@ -52,42 +53,39 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None
 
     Errors: Interrupted after Ctrl-C, SIGTERM or SIGHUP, when the checkpoint is written.
     """
-    config = run.config
-    method.plan = plan_of(config)
-    prepare(method, config)
+    plan = run.config.plan
+    prepare(method, plan)
     if not is_helper():
         run.checkpoint.parent.mkdir(exist_ok=True)
         remove_leftovers(run.path)
         remove_leftovers(run.checkpoint.parent)
-    every = log_every(config)
+    every = log_every(plan)
     meter = CostMeter(every)
-    saver = Checkpointer(run.checkpoint, every=parse_duration(config["checkpoint_every"]), ask_every=every)
+    saver = Checkpointer(run.checkpoint, every=parse_duration(plan.checkpoint_every), ask_every=every)
     metrics = MetricsCSV(run.metrics, every=every)
-    probe = Probe(dataset, total=config["steps"], seed=config["seed"], half=config["precision"] == "bf16-mixed")
-    items = config["batch_size"] * config["devices"]
+    probe = Probe(dataset, total=plan.steps, seed=plan.seed, half=plan.precision == "bf16-mixed")
+    config, items = run.config.to_dict(), plan.items_per_step
     health = Health(run.path / "health.json", probe, config, batch_size=items, every=every, warn=progress)
-    together = several_processes(run.path, config["devices"])
-    with quiet(), threads(config["threads"]), together:
+    together = several_processes(run.path, plan.devices)
+    with quiet(), threads(plan.threads), together:
         shown = [ProgressBar(every)] if progress else []
         trainer = _trainer(run, method, [Owner(run), metrics, meter, health, saver, *shown])
-        loader = dataset.loader(
-            config["batch_size"], config["seed"], rank=trainer.global_rank, world=trainer.world_size
-        )
-        steps = Steps(loader, config["steps"], trainer, labels=config["use_labels"])
+        loader = dataset.loader(plan.batch_size, plan.seed, rank=trainer.global_rank, world=trainer.world_size)
+        steps = Steps(loader, plan.steps, trainer, labels=run.config.model.use_labels)
         if not is_helper():
             metrics.rewind(run.step)
         last = str(run.checkpoint) if run.checkpoint.exists() else None
         try:
             with ctrl_c_kept():
-                trainer.fit(method, steps, ckpt_path=last, weights_only=True)
+                trainer.fit(LightningMethod(method, schedule_of(plan)), steps, ckpt_path=last, weights_only=True)
         except SystemExit as ended:  # Lightning's answer to a Ctrl-C that our handler does not see
             number = getattr(ended.__context__, "number", signal.SIGINT)
             raise Interrupted(f"continue with: salience fit --resume {run.path}", number=number) from None
-    if saver.stopped and trainer.global_step < config["steps"]:
+    if saver.stopped and trainer.global_step < plan.steps:
         said = f"stopped at step {trainer.global_step}; continue with: salience fit --resume {run.path}"
         raise Interrupted(said, number=saver.number)
     if trainer.is_global_zero:
-        run.write_json("cost.json", _cost(config, meter))
+        run.write_json("cost.json", _cost(plan, meter))
 
 
 @contextmanager
@@ -101,25 +99,23 @@ def ctrl_c_kept() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-def plan_of(config: Mapping[str, Any]) -> Plan:
-    return Plan(
-        config["steps"], config["steps_per_epoch"], config["learning_rate"], config["weight_decay"], config["seed"]
-    )
+def schedule_of(plan: TrainingPlan) -> Plan:
+    return Plan(plan.steps, plan.steps_per_epoch, plan.learning_rate, plan.weight_decay, plan.seed)
 
 
-def log_every(config: Mapping[str, Any]) -> int:
+def log_every(plan: TrainingPlan) -> int:
     """Steps between two rows of metrics.csv."""
-    return max(1, config["steps"] // LOGGED)
+    return max(1, plan.steps // LOGGED)
 
 
-def prepare(method: Method, config: Mapping[str, Any]) -> None:
-    """Memory layout, attention and compilation, as the config says."""
+def prepare(method: Method, plan: TrainingPlan) -> None:
+    """Memory layout, attention and compilation, as the plan says."""
     method.encoder.spec.modality.prepare_network(method)
-    if config["precision"].startswith("bf16") and machine.accelerator() == "cpu":
+    if plan.precision.startswith("bf16") and machine.accelerator() == "cpu":
         for part in method.modules():
             if hasattr(part, "fused_attn"):  # timm's switch: torch's attention takes 3 to 6 times as long as products
                 setattr(part, "fused_attn", False)  # noqa: B010  a Module's attributes are typed as tensors
-    if config["compile"]:
+    if plan.compile:
         torch._dynamo.config.recompile_limit = 64  # networks share code; each kind, size and mode takes one entry
         for part in method.children():
             for inner in part.children() if isinstance(part, Views) else [part]:
@@ -128,18 +124,18 @@ def prepare(method: Method, config: Mapping[str, Any]) -> None:
 
 
 def _trainer(run: Run, method: Method, callbacks: list[L.Callback]) -> L.Trainer:
-    config = run.config
+    plan = run.config.plan
     return L.Trainer(
         accelerator="auto",
-        devices=config["devices"],
-        strategy=_strategy(method, config["devices"]),
-        precision=config["precision"],
+        devices=plan.devices,
+        strategy=_strategy(method, plan.devices),
+        precision=plan.precision,  # type: ignore[arg-type]  # a name that Lightning knows
         max_epochs=1,
-        max_steps=config["steps"],
+        max_steps=plan.steps,
         use_distributed_sampler=False,
-        sync_batchnorm=method.sync_batchnorm and config["devices"] > 1 and torch.cuda.is_available(),  # a CPU's cannot
-        logger=_extra_logger(config["logger"], run),
-        log_every_n_steps=log_every(config),
+        sync_batchnorm=method.sync_batchnorm and plan.devices > 1 and torch.cuda.is_available(),  # a CPU's cannot
+        logger=_extra_logger(plan.logger, run),
+        log_every_n_steps=log_every(plan),
         callbacks=callbacks,
         plugins=[AtomicCheckpoints()],
         profiler=Unprofiled(),
@@ -182,10 +178,10 @@ def _extra_logger(name: str | None, run: Run) -> list[Any]:
     return [logger_class(name)(**where)]
 
 
-def _cost(config: Mapping[str, Any], meter: CostMeter) -> dict[str, Any]:
-    seen = config["steps"] * config["batch_size"] * config["devices"]
+def _cost(plan: TrainingPlan, meter: CostMeter) -> dict[str, Any]:
+    seen = plan.steps * plan.items_per_step
     return {
-        "flops": config["flops_per_step"] * config["steps"] * config["devices"],
+        "flops": plan.flops_per_step * plan.steps * plan.devices,
         "seconds": round(meter.seconds, 3),
         "items_seen": seen,
         "items_per_second": round(seen / meter.seconds, 1) if meter.seconds else None,
@@ -194,10 +190,13 @@ def _cost(config: Mapping[str, Any], meter: CostMeter) -> dict[str, Any]:
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Runs torch on so many threads; the caller's number comes back, as a fit may be a small part of their program."""
+def threads(count: int | None) -> Iterator[None]:
+    """Runs torch on so many threads; the caller's number comes back, as a fit may be a small part of their program.
+
+    count: None leaves it as it is
+    """
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(count or before)
     try:
         yield
     finally:

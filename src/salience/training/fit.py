@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import inspect
 import io
 import os
 import sys
@@ -17,11 +18,12 @@ import torch
 
 from salience import catalogue
 from salience.allocator import keep_freed_memory
+from salience.config import OPTIONS, Config, DataConfig, ModelConfig, TrainingConfig, asked, check_options
 from salience.csv_text import is_formula, safe, tell
 from salience.data import Dataset, open_data
 from salience.errors import UserError, naming
 from salience.methods import ClosedForm, Method, method_class
-from salience.processors import free_cores, limited
+from salience.processors import at_most_all, free_cores, limited
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, load, make_method, options_of
@@ -29,12 +31,12 @@ from salience.run import Run, next_free, refuse_existing
 from salience.run_weights import DamagedWeights, load_checkpoint, save_weights, weights_match
 from salience.training import budget as budgets
 from salience.training.closed_form import Rows
-from salience.training.plan import Wishes, make_plan
+from salience.training.plan import check_machine, make_plan
 from salience.training.processes import is_helper, was_started_here
 from salience.training.recipe import describe_data
 from salience.training.sittings import Interrupted, training_alone
 from salience.training.suit import suited
-from salience.units import check_flag, format_duration
+from salience.units import format_duration
 
 Say = Callable[[str], None]
 P = ParamSpec("P")
@@ -53,7 +55,15 @@ def keeps_randomness(function: Callable[P, R]) -> Callable[P, R]:
     return kept
 
 
+def lists_options(function: Callable[P, R]) -> Callable[P, R]:
+    """Adds the options of `fit` to the docstring, from where they are declared."""
+    lines = (f"    {name}: {option.describe()}" for name, option in OPTIONS.items())
+    function.__doc__ = "\n".join([inspect.cleandoc(function.__doc__ or ""), "", "Options:", *lines])
+    return function
+
+
 @keeps_randomness
+@lists_options
 def fit(
     method: str,
     source: Any,
@@ -86,83 +96,83 @@ def fit(
 
     method: a file name under methods: "pca", "kmeans", "autoencoder", "simclr"
     source: anything `open_data` takes, or a Dataset
-    out: the run folder; by default runs/METHOD-SOURCE-N
-    epochs, budget: passes over the data, or the time there is ("10min"), start-up included; at most one of them
-    encoder, views: by name;  resolution: images are brought to it, in pixels a side
-    batch_size: rows a step on each device;  learning_rate: its peak
-    init: a run whose encoder the training starts from
-    stop_when_collapsed: raise Collapsed when all items have become alike, instead of a warning
-    checkpoint_every: "2min";  devices: processes;  logger: a Lightning logger by name, beside metrics.csv
-    use_labels: lets a method see the labels;  labels: the column that holds them, or as in `open_data`
     reading: how the source is read, as in `open_data`; kept in the run
-    without: a class whose items are left out, to be found strange later; only scale and mean are still of all items
-    precision: "auto", or Lightning's name;  compile: None decides by the length of the training
-    threads: of the processor, in each process; None takes one for tiny networks, else the cores that others leave free
+    progress: show bars on a terminal, and say what was decided
     options: the method's hyper-parameters
     Errors: UserError for whatever the user can mend. Ctrl-C raises Interrupted; what was done is kept.
     """
+    given = {name: value for name, value in locals().items() if name in OPTIONS}
     started = budgets.clock()
     keep_freed_memory()
     entry = catalogue.find(method)
-    options = entry.check(options)
-    wishes = Wishes(
-        epochs, budget, encoder, views, batch_size, learning_rate, init, logger, checkpoint_every, devices, precision,
-        compile, threads, seed, started,
-    ).checked(entry)  # fmt: skip
-    use_labels = check_flag("use_labels", use_labels)
-    stop_when_collapsed = check_flag("stop_when_collapsed", stop_when_collapsed)
-    say = _printer(progress)
+    hyper_parameters = entry.check(options)
+    checked = check_options(entry, given)
+    training = asked(TrainingConfig, checked | _threads(checked["threads"]))
+    check_machine(training)
     if out is not None and not is_helper():
         refuse_existing(Path(out))
-    shown = progress and not is_helper()
-    without = None if without is None else str(without)
-    dataset = _open(source, entry, without, resolution=resolution, labels=labels, reading=reading, progress=shown)
-    use_labels = _whether_labelled(use_labels, method, dataset)
-    if wishes.devices > 1 and not isinstance(source, str | os.PathLike):
-        raise UserError(f"devices: {wishes.devices} processes cannot share data in memory; save it, and fit the file")
-    for line in _about(method, dataset):
+    dataset = _open(
+        source, entry, checked["without"], resolution=checked["resolution"], labels=labels, reading=reading,
+        progress=progress and not is_helper(),
+    )  # fmt: skip
+    if training.devices > 1 and not isinstance(source, str | os.PathLike):
+        raise UserError(f"devices: {training.devices} processes cannot share data in memory; save it, and fit the file")
+    labelled = _whether_labelled(checked["use_labels"], method, dataset)
+    config = Config(
+        salience=version("salience"),
+        data=_describe(source, dataset, labels, reading, checked["without"]),
+        model=asked(ModelConfig, checked | {"use_labels": labelled}, method=method, options=hyper_parameters),
+        training=training,
+    )
+    return _fit(config, dataset, out, started, progress)
+
+
+def _fit(config: Config, dataset: Dataset, out: Path | str | None, started: float, progress: bool) -> Representation:
+    """Builds the method, decides what was left open, and trains or solves."""
+    say = _printer(progress)
+    for line in _about(config.model.method, dataset):
         say(line)
-    config = {
-        "salience": version("salience"),
-        "method": method,
-        **_provenance(source, dataset, labels),
-        "reading": reading.over(dataset.reading).to_dict(),
-        "without": without,
-        "seed": wishes.seed,
-        "options": options,
-        "encoder": encoder,
-        "views": views,
-        "use_labels": use_labels,
-        "stop_when_collapsed": stop_when_collapsed,
-        "spec": dataset.spec.to_dict(),
-    }
-    torch.manual_seed(wishes.seed)
-    module = make_method(config, dataset.spec)
-    dataset, why_views = suited(dataset, module, views)
-    if dataset.spec.views != config["spec"]["views"]:  # other views: built again, as if they had been given
-        config["spec"] = dataset.spec.to_dict()
-        torch.manual_seed(wishes.seed)
-        module = make_method(config, dataset.spec)
-    config["options"] = options_of(module, method)
-    if isinstance(module, Method) and module.withheld:
-        config["withheld"] = sorted(module.withheld)
-    for option in entry.options:
-        if option.default == catalogue.AUTO and options.get(option.name, option.default) == catalogue.AUTO:
-            say(f"  {option.name:<14} {config['options'][option.name]!s:<12} from the data and what else was chosen")
+    config, module, dataset, why_views = _build(config, dataset, say)
     if isinstance(module, ClosedForm):
         run = _create(out, config, dataset)
         with training_alone(run):
-            return _solve(run, module, dataset, progress, wishes.threads)
-    initialise(module, init)
-    if budget is not None:
+            return _solve(run, module, dataset, progress, config.training.threads)
+    initialise(module, config.training.init)
+    if config.training.budget is not None:
         say("  measuring how long a step takes")
-    planned, lines = make_plan(module, dataset, wishes, config, why_views)
+    config, lines = make_plan(module, dataset, config, started=started, why_views=why_views)
     for line in lines:
         say(line)
-    run = _create(out, config | planned, dataset)
+    run = _create(out, config, dataset)
     say(f"  in {run.path}")
     with training_alone(run):
         return _finish(run, module, dataset, progress, say)
+
+
+def _build(config: Config, dataset: Dataset, say: Say) -> tuple[Config, Method | ClosedForm, Dataset, str | None]:
+    """The method with fresh weights, on data whose views suit it.
+
+    -> the configuration with all hyper-parameters, the method, the data, and why other views were chosen
+    """
+    entry, asked_for = catalogue.find(config.model.method), config.model.options
+    torch.manual_seed(config.training.seed)
+    module = make_method(config, dataset.spec)
+    dataset, why_views = suited(dataset, module, config.model.views)
+    if dataset.spec.views != config.data.spec["views"]:  # other views: built again, as if they had been given
+        config = config.but(spec=dataset.spec.to_dict())
+        torch.manual_seed(config.training.seed)
+        module = make_method(config, dataset.spec)
+    found = options_of(module, entry.name)
+    withheld = tuple(sorted(module.withheld)) if isinstance(module, Method) else ()
+    for option in entry.options:
+        if option.default == catalogue.AUTO and asked_for.get(option.name, option.default) == catalogue.AUTO:
+            say(f"  {option.name:<14} {found[option.name]!s:<12} from the data and what else was chosen")
+    return config.but(options=found, withheld=withheld), module, dataset, why_views
+
+
+def _threads(asked_for: int | None) -> dict[str, Any]:
+    """The threads asked for, not more than the machine has."""
+    return {} if asked_for is None else {"threads": at_most_all(asked_for)}
 
 
 @keeps_randomness
@@ -201,29 +211,29 @@ def _finished(run: Run) -> tuple[Representation | None, str]:
 def _resume(folder: Run, source: Any, progress: bool, say: Say, said: str) -> Representation:
     """said: why weights that are there are made again"""
     config = folder.config
-    if source is None and config["source"] is None:
+    data = config.data
+    if source is None and data.source is None:
         raise UserError(f"run: {folder.path} was fitted to data in memory; resume it in Python: resume(run, source)")
-    entry = catalogue.find(config["method"])
-    where = config["source"] if source is None else source
+    where = data.source if source is None else source
     dataset = _open(
-        where, entry, config.get("without"), resolution=config["resolution"], labels=config["labels"],
-        reading=Reading.of(config), progress=progress and not is_helper(),
+        where, catalogue.find(config.model.method), data.without, resolution=data.resolution, labels=data.labels,
+        reading=data.reading, progress=progress and not is_helper(),
     )  # fmt: skip
-    if dataset.fingerprint != config["fingerprint"]:
+    if dataset.fingerprint != data.fingerprint:
         raise UserError(f"source: {where} has changed since {folder.path} was begun; fit again")
     if said and not is_helper():
         say(said)
         folder.weights.unlink()  # helpers wait for the new ones
-    torch.manual_seed(config["seed"])
+    torch.manual_seed(config.training.seed)
     begun = folder.checkpoint.exists()
     method = make_method(config, dataset.spec, fetch=not begun)
     if isinstance(method, ClosedForm):
         return _solve(folder, method, dataset, progress)
-    initialise(method, None if begun else config["init"])
+    initialise(method, None if begun else config.plan.init)
     if begun:
         load_checkpoint(method, folder)
     if progress and not is_helper():
-        print(f"resumed at step {folder.step} of {config['steps']}", flush=True)
+        print(f"resumed at step {folder.step} of {config.plan.steps}", flush=True)
     return _finish(folder, method, dataset, progress, say)
 
 
@@ -247,24 +257,31 @@ def _whether_labelled(wished: bool, method: str, dataset: Dataset) -> bool:
     return wished or needed
 
 
-def _provenance(source: Any, dataset: Dataset, labels: Any) -> dict[str, Any]:
-    name = None
-    if isinstance(source, str | os.PathLike):
-        name = str(source)
-        base, colon, split = name.rpartition(":")
-        if Path(name).exists():
-            name = str(Path(name).resolve())
-        elif colon and Path(base).exists():
-            name = f"{Path(base).resolve()}:{split}"
-    return {
-        "source": name,
-        "split": dataset.split,
-        "fingerprint": dataset.fingerprint,
-        "rows": len(dataset),
-        "classes": list(dataset.classes),
-        "resolution": dataset.spec.modality.resolution(dataset.spec),
-        "labels": str(labels) if isinstance(labels, str | os.PathLike) else None,
-    }
+def _describe(source: Any, dataset: Dataset, labels: Any, reading: Reading, without: str | None) -> DataConfig:
+    """What the run keeps of its source."""
+    return DataConfig(
+        source=_lasting_name(source),
+        split=dataset.split,
+        fingerprint=dataset.fingerprint,
+        rows=len(dataset),
+        classes=tuple(dataset.classes),
+        resolution=dataset.spec.modality.resolution(dataset.spec),
+        labels=str(labels) if isinstance(labels, str | os.PathLike) else None,
+        without=without,
+        reading=reading.over(dataset.reading),
+        spec=dataset.spec.to_dict(),
+    )
+
+
+def _lasting_name(source: Any) -> str | None:
+    """A name of the source that is right in every folder; None for data in memory."""
+    if not isinstance(source, str | os.PathLike):
+        return None
+    name = str(source)
+    base, colon, split = name.rpartition(":")
+    if Path(name).exists():
+        return str(Path(name).resolve())
+    return f"{Path(base).resolve()}:{split}" if colon and Path(base).exists() else name
 
 
 def _about(method: str, dataset: Dataset) -> list[str]:
@@ -286,9 +303,9 @@ def initialise(method: Method, init: Path | str | None) -> None:
         raise UserError(f"init: the encoder in {init} is of another shape; use the same --encoder and data") from None
 
 
-def _create(out: Path | str | None, config: dict[str, Any], dataset: Dataset) -> Run:
+def _create(out: Path | str | None, config: Config, dataset: Dataset) -> Run:
     """The run folder. All processes but the first take the one the first has made."""
-    stem = f"{config['method']}-{Path(config['source'] or 'memory').name.replace(':', '-')}"
+    stem = f"{config.model.method}-{Path(config.data.source or 'memory').name.replace(':', '-')}"
     path = next_free(Path("runs"), stem) if out is None else Path(out)
     if is_helper():
         _await(path)
@@ -337,7 +354,7 @@ def _solve(
     started = time.monotonic()
     count = threads or min(free.cores, torch.get_num_threads())
     with limited(count), progress_bar(None, "solving", progress and not is_helper(), ""):
-        method.fit_rows(rows, seed=run.config["seed"])
+        method.fit_rows(rows, seed=run.config.training.seed)
     seconds = time.monotonic() - started
     run.require_held()
     run.write_json("cost.json", {"flops": None, "seconds": round(seconds, 3), "items_seen": len(dataset)})

@@ -24,7 +24,7 @@ def step_flops(method: Method, batch: Batch) -> int:
 
 
 def _counted(twin: Method, batch: Batch) -> int:
-    from torch.utils.flop_counter import FlopCounterMode  # seen by trainings alone; closed forms have no steps
+    from torch.utils.flop_counter import FlopCounterMode  # imported by trainings alone
 
     whole = 0.0
     for share, at in twin.phases():

@@ -130,7 +130,7 @@ def choose_threads(choices: Choices, *, tiny: bool, share: int, given: int | Non
     return threads
 
 
-def expected_seconds(flops: int, steps: int, *, precision: str, world: int = 1) -> float:
+def expected_seconds(flops: float, steps: int, *, precision: str, world: int = 1) -> float:
     """A rough forecast from nominal speed; the progress bar measures."""
     rate = NOMINAL["bf16" if precision.startswith("bf16") else "fp32"] * processors.cores() / world
     return flops * steps / rate + 0.003 * steps

@@ -16,7 +16,7 @@ from salience.views.policy import Policy, Shape, identity
 from salience.views.random import Keys
 
 if TYPE_CHECKING:
-    from salience.modalities import Spec
+    from salience.modalities.spec import Spec
 
 IDENTITY = "identity"
 ANY = {IDENTITY: "the item as it is"}  # policies of every kind of data

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import salience
+from salience.config import Config
 from salience.data import open_data
 from salience.errors import UserError
 from salience.explorer.pictures import opened
@@ -117,7 +118,9 @@ def test_a_run_keeps_its_aspect_for_other_data_and_for_one_image(aspect, tmp_pat
 def test_a_run_of_before_stretches_one_image_too(tmp_path):
     folder = in_a_folder([bands(), bands(vertical=True), bands(80, 40)], tmp_path / "x")
     rep = salience.fit("pca", folder, dim=2, out=tmp_path / "run", progress=False)
-    del rep.config["reading"]
+    values = rep.config.to_dict()
+    del values["reading"]
+    rep.config = Config.from_dict(values)
     assert colours(opened(png(bands()), rep).x[0]) == "rgb"
 
 

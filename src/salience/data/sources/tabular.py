@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,13 @@ from salience.data.sources.arrays import values_for
 from salience.data.sources.binary_texts import with_texts
 from salience.data.sources.query import Query
 from salience.data.sources.split_column import rows_of_split, split_asked
+from salience.data.sources.table import Table
 from salience.errors import UserError
 from salience.fields.content import Encoded, Found, Frames
 from salience.fields.source import Source, mark_of
 from salience.modalities.image.headers import EXTENSIONS, Blob, Refused
 from salience.modalities.table.cells import Rules, held, parse, plain
 from salience.modalities.table.survey import survey
-from salience.reading import AS_FOUND, Reading
 from salience.units import printable
 
 BATCH_ROWS = 1024
@@ -36,36 +35,6 @@ IMAGE_MAGIC = (
     *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"\0\0\1\0"),
     *(b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
 )
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows and columns from anywhere.
-
-    names: of the columns;  rows: how many
-    frames: DataFrames of these columns, in order
-    features: Hugging Face's description of the columns, empty where there is none
-    image: the column that holds encoded images, None where none does
-    texts: every cell is a text as it stood in a file;  comma: of texts, 1,234 has a decimal comma if nothing else tells
-    folder: of the data file; image paths are relative to it and may not leave it. None for what a program built
-    index: columns that were the index of the DataFrame that was saved; they are used as labels or groups only
-    binary: columns that may hold bytes
-    found: how it is read, where a run has to know what was found out
-    notes: on how it is read;  late_notes: the same, known once the frames were read
-    """
-
-    names: list[str]
-    frames: Callable[[list[str]], Iterator[pd.DataFrame]]
-    features: dict[str, Any]
-    image: str | None
-    texts: bool = False
-    comma: bool = False
-    folder: Path | None = None
-    index: tuple[str, ...] = ()
-    binary: tuple[str, ...] = ()
-    found: Reading = AS_FOUND
-    notes: tuple[str, ...] = ()
-    late_notes: Callable[[], tuple[str, ...]] = tuple
 
 
 def frame(data: Any, query: Query) -> Source:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
 from salience.errors import UserError
-from salience.methods.base import Context, Method, full_precision
+from salience.methods.contract import Context, Method
+from salience.methods.precision import full_precision
 from salience.nets import Encoder, make_decoder
 
 

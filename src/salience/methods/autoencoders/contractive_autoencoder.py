@@ -28,7 +28,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from salience.batch import Batch, Progress
 from salience.methods.autoencoders.autoencoder import reconstruction_error
-from salience.methods.base import Auto, Context, Method, full_precision, settled
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
 from salience.nets import Dictionary, Encoder, followed_by, item_by_item
 from salience.views.random import Keys
 
@@ -62,6 +63,7 @@ class ContractiveAutoencoder(Method):
     """
 
     needs = ("vectors",)
+    constrains_codes = "--weight"
 
     def __init__(
         self,

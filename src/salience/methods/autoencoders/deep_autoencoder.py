@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.errors import UserError
 from salience.methods.autoencoders.autoencoder import reconstruction_error
-from salience.methods.base import Context, Method
+from salience.methods.contract import Context, Method
 from salience.nets import Encoder, dense_decoder, dense_encoder, halving, require_dense
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.errors import UserError
 from salience.methods.autoencoders.autoencoder import reconstruction_error
-from salience.methods.base import Auto, Context, Method, settled
+from salience.methods.contract import Auto, Context, Method, settled
 from salience.nets import Encoder, make_decoder
 from salience.views.corruption import corrupted
 from salience.views.random import Keys
@@ -40,6 +40,7 @@ class DenoisingAutoencoder(Method):
     """
 
     needs = ("vectors",)
+    constrains_codes = "--level"
 
     def __init__(
         self,

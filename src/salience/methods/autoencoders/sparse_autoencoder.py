@@ -28,8 +28,10 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.distributed import gather
 from salience.methods.autoencoders.autoencoder import reconstruction_error
-from salience.methods.base import Auto, Context, Method, full_precision, settled
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
 from salience.nets import Dictionary, Encoder, followed_by, last_layer
+from salience.warning_signs import Sign
 
 ACTIVE = {"l1": 0.0, "kl": 0.1}  # above it a unit says something; a sigmoid is never 0
 EPSILON = 1e-6
@@ -88,6 +90,17 @@ class SparseAutoencoder(Method):
     """
 
     needs = ("vectors",)
+    signs = (
+        Sign(
+            ("dead_units",),
+            "most units are dead",
+            "{dead_units:.0%} of the code's units are never active",
+            "a smaller --weight, or a lower --learning-rate",
+            "units",
+            above=0.5,
+        ),
+    )
+    constrains_codes = "--weight"
 
     def __init__(
         self,

@@ -29,12 +29,13 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.errors import UserError
 from salience.methods.autoencoders.autoencoder import reconstruction_error
-from salience.methods.base import Auto, Context, settled
+from salience.methods.contract import Auto, Context, settled
 from salience.methods.fine_tuning import label_loss, withheld_by
 from salience.methods.staged import Stage, Staged
 from salience.nets import Encoder, make_decoder, require_dense
 from salience.views.corruption import masking
 from salience.views.random import Keys
+from salience.warning_signs import Sign
 
 
 class StackedAutoencoder(Staged):
@@ -49,6 +50,17 @@ class StackedAutoencoder(Staged):
     """
 
     needs = ("vectors",)
+    signs = (
+        Sign(
+            ("dead_units",),
+            "most units are dead",
+            "{dead_units:.0%} of the code's units are never active",
+            "a lower --learning-rate",
+            "units",
+            above=0.5,
+        ),
+    )
+    constrains_codes = "--level"
 
     default_encoder = "mlp"
     learning_rate = 1e-3

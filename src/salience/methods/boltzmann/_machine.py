@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from salience.batch import Progress
-from salience.methods.base import full_precision
+from salience.methods.precision import full_precision
 from salience.methods.softplus import softplus
 from salience.views.random import mix_int
 

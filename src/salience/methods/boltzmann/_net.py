@@ -7,8 +7,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from salience.methods.base import full_precision
 from salience.methods.boltzmann._machine import Machine, visible_energy
+from salience.methods.precision import full_precision
 
 
 class Net(nn.Module):

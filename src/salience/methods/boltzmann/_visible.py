@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from salience.batch import Batch
-from salience.catalogue import AUTO
-from salience.methods.base import full_precision
+from salience.methods.precision import full_precision
 from salience.modalities import Spec
 from salience.nets import Input, input_width
+from salience.units import AUTO
 
 
 def visible_kind(spec: Spec, wished: Any) -> str:

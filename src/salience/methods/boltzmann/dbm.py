@@ -28,7 +28,6 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
-from salience.methods.base import Auto, Context, settled
 from salience.methods.boltzmann._machine import Machine, drawn, first_states, moved, shared_noise
 from salience.methods.boltzmann._net import Net
 from salience.methods.boltzmann._visible import (
@@ -41,6 +40,7 @@ from salience.methods.boltzmann._visible import (
     visible_kind,
 )
 from salience.methods.boltzmann.rbm import contrastive_divergence
+from salience.methods.contract import Auto, Context, settled
 from salience.methods.staged import Stage, Staged
 from salience.nets import Encoder, require_dense
 

@@ -26,7 +26,6 @@ from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
 from salience.errors import UserError
-from salience.methods.base import Auto, Context, settled
 from salience.methods.boltzmann._machine import Layer, Machine, drawn
 from salience.methods.boltzmann._visible import (
     first_bias,
@@ -38,6 +37,7 @@ from salience.methods.boltzmann._visible import (
     visible_kind,
 )
 from salience.methods.boltzmann.rbm import contrastive_divergence
+from salience.methods.contract import Auto, Context, settled
 from salience.methods.fine_tuning import label_loss, withheld_by
 from salience.methods.staged import Stage, Staged
 from salience.nets import Encoder, require_dense

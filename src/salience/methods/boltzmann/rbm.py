@@ -25,7 +25,6 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
-from salience.methods.base import Auto, Context, Method, full_precision, settled
 from salience.methods.boltzmann._machine import Machine, drawn, first_states, moved, shared_noise
 from salience.methods.boltzmann._visible import (
     first_bias,
@@ -35,8 +34,11 @@ from salience.methods.boltzmann._visible import (
     visible_input,
     visible_kind,
 )
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
 from salience.nets import Encoder, require_dense
 from salience.views.random import Keys
+from salience.warning_signs import Sign
 
 FIRST_STD = 0.01  # of the weights: Hinton 2012, "A practical guide to training restricted Boltzmann machines"
 SURE = 0.01  # a unit that is on with less than this probability, or off, whatever it sees, tells nothing
@@ -96,6 +98,16 @@ class RBM(Method):
     """
 
     needs = ("vectors",)
+    signs = (
+        Sign(
+            ("dead_units",),
+            "most units are dead",
+            "{dead_units:.0%} of the code's units are never active",
+            "a lower --learning-rate",
+            "units",
+            above=0.5,
+        ),
+    )
 
     default_encoder = "mlp"
     learning_rate = 1e-2

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from salience.batch import Batch
 from salience.errors import UserError
-from salience.methods.base import ClosedForm, Context, RowReader
+from salience.methods.closed_form import ClosedForm, RowReader
+from salience.methods.contract import Context
 from salience.nets import Input
 from salience.units import counted
 

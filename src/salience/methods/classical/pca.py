@@ -18,7 +18,8 @@ from annotated_types import Ge
 from torch import Tensor
 
 from salience.errors import UserError
-from salience.methods.base import ClosedForm, Context, RowReader
+from salience.methods.closed_form import ClosedForm, RowReader
+from salience.methods.contract import Context
 from salience.nets import Input
 from salience.units import counted
 

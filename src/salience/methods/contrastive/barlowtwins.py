@@ -18,9 +18,11 @@ from torch import Tensor
 
 from salience.batch import Batch, Progress
 from salience.distributed import gather
-from salience.methods.base import Auto, Context, Method, full_precision, settled
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
 from salience.nets import Encoder, head
 from salience.views import Views
+from salience.warning_signs import Ordinary
 
 EPSILON = 1e-5  # added to a variance, as batch norm does
 
@@ -48,6 +50,17 @@ class BarlowTwins(Method):
     dim: width of the projection and of the projector's two hidden layers; four times the representation's
     redundancy: weight of the sum over pairs of different dimensions
     """
+
+    ordinary = (
+        Ordinary(
+            "redundancy",
+            off=0,
+            what="a term of the loss is off",
+            change="leave --redundancy at its default",
+            kind="weights",
+        ),
+    )
+    keeps_items_apart = "--redundancy"
 
     def __init__(
         self,

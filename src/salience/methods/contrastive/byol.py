@@ -21,7 +21,10 @@ from annotated_types import Ge, Le
 from torch import Tensor
 
 from salience.batch import Batch, Progress
-from salience.methods.base import Auto, Context, Method, cosine, full_precision, settled
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
+from salience.methods.schedules import cosine
+from salience.methods.teachers import LEFT_BEHIND, STILL_TEACHER
 from salience.nets import Encoder, distance, follow, head, teacher_of
 from salience.views import Views
 
@@ -39,6 +42,10 @@ class BYOL(Method):
     hidden: width of the hidden layer of projector and predictor; twice the representation's
     momentum: how much of the teacher stays at each step, at first; it ends at 1
     """
+
+    signs = (LEFT_BEHIND,)
+    ordinary = (STILL_TEACHER,)
+    keeps_items_apart = "the predictor, and the teacher, which --momentum moves"
 
     def __init__(
         self,

@@ -27,12 +27,14 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.distributed import gather
 from salience.errors import UserError
-from salience.methods.base import Context, Method, full_precision
+from salience.methods.contract import Context, Method
+from salience.methods.precision import full_precision
 from salience.modalities.image.colour import lab
 from salience.modalities.image.input import ImageInput
 from salience.modalities.image.spec import ImageSpec
 from salience.nets import Encoder, make_encoder
 from salience.views import Views
+from salience.warning_signs import Ordinary
 
 MEAN: tuple[float, ...] = (0.5, 0.5, 0.5)  # of photographs in `lab`, about
 STD: tuple[float, ...] = (0.25, 0.04, 0.06)
@@ -70,6 +72,8 @@ class CMC(Method):
     """
 
     needs = ("colours",)
+    ordinary = (Ordinary("temperature", 0.01, 5.0),)
+    keeps_items_apart = "--temperature"
 
     def __init__(
         self,

@@ -28,9 +28,13 @@ from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
 from salience.distributed import gather
-from salience.methods.base import Auto, Context, Method, cosine, full_precision, settled
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
+from salience.methods.schedules import cosine
+from salience.methods.teachers import LEFT_BEHIND, STILL_TEACHER
 from salience.nets import Encoder, distance, encode_together, follow, teacher_of
 from salience.views import Views
+from salience.warning_signs import Ordinary, Sign
 
 COOLEST, WARM_UP = 0.04, 0.1  # the teacher's first temperature, and the share of steps over which it rises
 
@@ -66,6 +70,26 @@ class Head(nn.Module):
         return F.linear(F.normalize(self.layers(h), dim=1), F.normalize(self.directions, dim=1))
 
 
+ENTROPIES = "the entropy of its mean output is {entropy_of_mean:.3g}, the mean entropy {mean_entropy:.3g}"
+ONE_ANSWER = Sign(
+    ("entropy_of_mean",),
+    "the teacher gives one answer to everything",
+    ENTROPIES,
+    "a smaller --centre-momentum",
+    "outputs",
+    below=0.1,
+    of_start=True,
+)
+INDIFFERENT = Sign(
+    ("mean_entropy / entropy_of_mean",),
+    "the teacher finds all answers alike",
+    ENTROPIES,
+    "a smaller --teacher-temperature, or more --epochs",
+    "outputs",
+    above=0.98,
+)
+
+
 class DINO(Method):
     """DINO.
 
@@ -82,6 +106,14 @@ class DINO(Method):
     final_decay: weight decay in the end
     frozen: share of the steps, at first, in which the outputs' directions stay as they are; the paper's first epoch
     """
+
+    signs = (ONE_ANSWER, INDIFFERENT, LEFT_BEHIND)
+    ordinary = (
+        Ordinary("student_temperature", 0.01, 5.0, kind="temperature"),
+        Ordinary("teacher_temperature", 0.01, 5.0, kind="temperature"),
+        STILL_TEACHER,
+    )
+    keeps_items_apart = "the teacher, with --centre-momentum, --teacher-temperature and --momentum"
 
     def __init__(
         self,
@@ -146,8 +178,8 @@ class DINO(Method):
         first = min(COOLEST, self.teacher_temperature)
         return first + (self.teacher_temperature - first) * min(1.0, at.fraction / WARM_UP)
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if self.progress().fraction < self.frozen:
+    def before_update(self, at: Progress) -> None:
+        if at.fraction < self.frozen:
             self.projector.directions.grad = None  # the optimiser passes over what has none
 
     @torch.no_grad()

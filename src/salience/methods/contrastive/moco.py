@@ -30,10 +30,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from salience.batch import Batch, Progress
 from salience.distributed import average_, gather, rank_and_world
 from salience.errors import UserError
-from salience.methods.base import Auto, Context, Method, full_precision, settled
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
+from salience.methods.teachers import LEFT_BEHIND, STILL_TEACHER
 from salience.nets import Encoder, distance, follow, teacher_of
 from salience.views import Views
 from salience.views.random import Keys
+from salience.warning_signs import Ordinary
 
 LONGEST = 65_536  # the paper's queue
 TEMPERATURES = {"linear": 0.07, "mlp": 0.2}
@@ -61,6 +64,10 @@ class MoCo(Method):
     queue: how many old keys are the negatives; by default 4096 or a sixteenth of the rows, or half of few, up to 65,536
     groups: of a step's rows on all processes together, each normalised on its own; of at least 2 rows
     """
+
+    signs = (LEFT_BEHIND,)
+    ordinary = (Ordinary("temperature", 0.01, 5.0), STILL_TEACHER)
+    keeps_items_apart = "--temperature, and the teacher, which --momentum moves"
 
     sync_batchnorm = False
     old_keys: Tensor
@@ -90,10 +97,10 @@ class MoCo(Method):
         self.projector = nn.Sequential(*hidden, nn.Linear(encoder.dim, dim))
         self.teacher_encoder = teacher_of(encoder)
         self.teacher_projector = teacher_of(self.projector)
-        generator = torch.Generator().manual_seed(0)  # its own, so that the queue is the same on all processes,
+        generator = torch.Generator().manual_seed(0)  # its own, so that the queue is the same on all processes
         self.register_buffer("old_keys", F.normalize(torch.randn(queue, dim, generator=generator), dim=1))
         self.register_buffer("written", torch.zeros((), dtype=torch.int64))
-        self._ddp_params_and_buffers_to_ignore = ["old_keys", "written"]  # and none need send it to another
+        self.shared_buffers = ("old_keys", "written")
         self._fresh: Tensor | None = None  # keys of the step under way, [m dim]
 
     @classmethod

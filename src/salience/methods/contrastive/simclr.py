@@ -21,9 +21,11 @@ from torch import Tensor
 
 from salience.batch import Batch, Progress
 from salience.distributed import gather
-from salience.methods.base import Context, Method, full_precision
+from salience.methods.contract import Context, Method
+from salience.methods.precision import full_precision
 from salience.nets import Encoder, head
 from salience.views import Views
+from salience.warning_signs import Ordinary
 
 
 @full_precision
@@ -43,6 +45,9 @@ class SimCLR(Method):
     dim: width of the projection in which views are compared
     temperature: small values weigh the nearest negatives most (the paper's choice: 0.1 on ImageNet, 0.5 on CIFAR-10)
     """
+
+    ordinary = (Ordinary("temperature", 0.01, 5.0),)
+    keeps_items_apart = "--temperature"
 
     def __init__(
         self,

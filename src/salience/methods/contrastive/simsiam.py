@@ -19,7 +19,8 @@ from annotated_types import Ge
 from torch import Tensor
 
 from salience.batch import Batch, Progress
-from salience.methods.base import Auto, Context, Method, full_precision, settled
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
 from salience.nets import Encoder, head
 from salience.views import Views
 
@@ -36,6 +37,8 @@ class SimSiam(Method):
     dim: width of the projection and of the projector's two hidden layers; the representation's
     bottleneck: width of the predictor's hidden layer; a quarter of dim
     """
+
+    keeps_items_apart = "the predictor, with its --bottleneck"
 
     def __init__(
         self,

@@ -23,9 +23,11 @@ from torch import Tensor
 
 from salience.batch import Batch, Progress
 from salience.distributed import gather
-from salience.methods.base import Context, Method, full_precision
+from salience.methods.contract import Context, Method
+from salience.methods.precision import full_precision
 from salience.nets import Encoder, head
 from salience.views import Views
+from salience.warning_signs import Ordinary
 
 
 @full_precision
@@ -53,6 +55,9 @@ class SupCon(Method):
     dim: width of the projection in which views are compared
     temperature: small values weigh the nearest negatives, and the farthest of the class, most
     """
+
+    ordinary = (Ordinary("temperature", 0.01, 5.0),)
+    keeps_items_apart = "--temperature"
 
     needs_labels = True
 

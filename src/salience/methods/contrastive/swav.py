@@ -27,9 +27,11 @@ from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
 from salience.distributed import gather
-from salience.methods.base import Auto, Context, Method, full_precision, settled
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
 from salience.nets import Encoder, encode_together, head
 from salience.views import Views
+from salience.warning_signs import Ordinary, Sign
 
 LATEST = 0.05  # share of a step in the mean over the latest ones
 
@@ -77,6 +79,19 @@ class SwAV(Method):
     frozen: share of the steps, at first, in which the prototypes stay as they are; the paper's first epoch
     """
 
+    signs = (
+        Sign(
+            ("prototype_usage",),
+            "few prototypes are in use",
+            "{prototype_usage:.1%} of them, by the perplexity of the mean assignment",
+            "lower --learning-rate, or fewer --prototypes",
+            "outputs",
+            below=0.1,
+        ),
+    )
+    ordinary = (Ordinary("temperature", 0.01, 5.0),)
+    keeps_items_apart = "--temperature, and the --epsilon of the codes"
+
     def __init__(
         self,
         encoder: Encoder,
@@ -112,7 +127,7 @@ class SwAV(Method):
         self.register_buffer("earlier", torch.zeros(queue, 2, dim))  # projections of the two global crops
         self.usage: Tensor
         self.register_buffer("usage", torch.zeros(prototypes))  # how much of the latest samples each prototype gets
-        self._ddp_params_and_buffers_to_ignore = ["earlier", "usage"]  # alike on all processes, so none need send them
+        self.shared_buffers = ("earlier", "usage")
         self.latest: Tensor | None = None  # those of this step, [n 2 dim]
 
     @classmethod
@@ -141,8 +156,8 @@ class SwAV(Method):
         rows = self.earlier if ready else self.earlier[:0]
         return F.linear(rows, self.scorer.weight).transpose(0, 1)  # a call would be compiled once more for this shape
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if self.progress().fraction < self.frozen:
+    def before_update(self, at: Progress) -> None:
+        if at.fraction < self.frozen:
             self.scorer.weight.grad = None  # the optimiser passes over what has none
 
     @torch.no_grad()

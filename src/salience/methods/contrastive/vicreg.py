@@ -24,9 +24,11 @@ from torch import Tensor
 
 from salience.batch import Batch, Progress
 from salience.distributed import gather
-from salience.methods.base import Auto, Context, Method, full_precision, settled
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
 from salience.nets import Encoder, head
 from salience.views import Views
+from salience.warning_signs import Ordinary
 
 EPSILON = 1e-4
 
@@ -65,6 +67,24 @@ class VICReg(Method):
     dim: width of the projection and of the projector's two hidden layers; four times the representation's
     invariance, variance, covariance: weights of the three terms
     """
+
+    ordinary = (
+        Ordinary(
+            "variance",
+            off=0,
+            what="a term of the loss is off",
+            change="leave --variance at its default",
+            kind="weights",
+        ),
+        Ordinary(
+            "invariance",
+            off=0,
+            what="a term of the loss is off",
+            change="leave --invariance at its default",
+            kind="weights",
+        ),
+    )
+    keeps_items_apart = "--variance"
 
     def __init__(
         self,

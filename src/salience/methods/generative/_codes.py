@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from salience.errors import UserError
-from salience.methods.base import Context, settled
+from salience.methods.contract import Context, settled
 from salience.nets import make_decoder
 
 

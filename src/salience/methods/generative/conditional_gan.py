@@ -34,12 +34,14 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.errors import UserError
 from salience.methods.adversarial import Adversarial
-from salience.methods.base import Context, full_precision
+from salience.methods.contract import Context
 from salience.methods.generative.gan import discriminator_loss, generator_loss, rightness
+from salience.methods.precision import full_precision
 from salience.modalities.image.dcgan import Enlarger, interpolated
 from salience.modalities.image.spec import ImageSpec
 from salience.nets import Encoder
 from salience.nets.adversaries import Strongest, make_judge
+from salience.warning_signs import Sign
 
 LARGE = 64  # pixels a side from which patches are larger
 PART = 512  # pixels a side of what is enlarged at once
@@ -74,6 +76,17 @@ class ConditionalGAN(Adversarial):
     """
 
     needs = ("vectors", "sizes")
+    signs = (
+        Sign(
+            ("judged_real", "judged_fake"),
+            "the discriminator has won",
+            "it is right about {judged_real:.0%} of real and {judged_fake:.0%} of made items",
+            "a smaller --adversarial-weight, or a lower --learning-rate",
+            "players",
+            above=0.98,
+            of="generator",
+        ),
+    )
     judged_by_neighbours = False  # it enlarges; nothing asks its representation to tell items apart
     learning_rate = 2e-4
     betas = (0.5, 0.999)

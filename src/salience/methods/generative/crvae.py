@@ -26,10 +26,12 @@ from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
 from salience.distributed import gather
-from salience.methods.base import Auto, Context, Method, settled
+from salience.methods.contract import Auto, Context, Method, settled
 from salience.methods.contrastive.moco import enqueue, moco_loss, queue_for
 from salience.methods.generative._codes import code_width, decoder_for, with_likelihood, withheld_by
 from salience.methods.generative.vae import (
+    FEW_ACTIVE_UNITS,
+    NO_INFORMATION,
     Density,
     cloud,
     code_vitals,
@@ -38,8 +40,10 @@ from salience.methods.generative.vae import (
     noise_of,
     posterior,
 )
+from salience.methods.teachers import STILL_TEACHER
 from salience.nets import Encoder, distance, follow, teacher_of
 from salience.views import Views
+from salience.warning_signs import Ordinary
 
 
 class CRVAE(Method):
@@ -58,6 +62,9 @@ class CRVAE(Method):
     """
 
     needs = ("vectors",)
+    signs = (NO_INFORMATION, FEW_ACTIVE_UNITS)
+    ordinary = (Ordinary("temperature", 0.01, 5.0), STILL_TEACHER)
+    constrains_codes = "--beta"
 
     old_keys: Tensor
     written: Tensor
@@ -90,10 +97,10 @@ class CRVAE(Method):
         self.autoregressive = autoregressive
         self.density = Density(likelihood, encoder.input.spec, autoregressive=autoregressive)
         self.teacher_encoder = teacher_of(encoder)
-        generator = torch.Generator().manual_seed(0)  # its own, so that the queue is the same on all processes,
+        generator = torch.Generator().manual_seed(0)  # its own, so that the queue is the same on all processes
         self.register_buffer("old_keys", F.normalize(torch.randn(queue, dim, generator=generator), dim=1))
         self.register_buffer("written", torch.zeros((), dtype=torch.int64))
-        self._ddp_params_and_buffers_to_ignore = ["old_keys", "written"]  # and none need send it to another
+        self.shared_buffers = ("old_keys", "written")
         self._fresh: Tensor | None = None  # keys of the step under way, [m dim]
 
     @classmethod

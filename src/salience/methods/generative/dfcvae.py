@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
 from salience.errors import UserError, naming
-from salience.methods.base import Auto, Context, Method, full_precision, settled
+from salience.methods.contract import Auto, Context, Method, settled
 from salience.methods.generative._codes import code_width
-from salience.methods.generative.vae import cloud, code_vitals, noise_of, posterior
+from salience.methods.generative.vae import FEW_ACTIVE_UNITS, NO_INFORMATION, cloud, code_vitals, noise_of, posterior
+from salience.methods.precision import full_precision
 from salience.nets import Encoder, Features, keep_scale, make_decoder, make_encoder
 
 
@@ -46,6 +47,8 @@ class DFCVAE(Method):
     """
 
     needs = ("vectors",)
+    signs = (NO_INFORMATION, FEW_ACTIVE_UNITS)
+    constrains_codes = "--beta"
 
     def __init__(
         self,

@@ -35,10 +35,12 @@ from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
 from salience.methods.adversarial import Adversarial
-from salience.methods.base import Context, full_precision
+from salience.methods.contract import Context
+from salience.methods.precision import full_precision
 from salience.nets import Encoder
 from salience.nets.adversaries import Strongest, make_generator, make_judge
 from salience.views.random import Keys
+from salience.warning_signs import Sign
 
 CHUNK = 256  # items made at once
 NEIGHBOURS = 5  # within reach of which a real item counts as covered
@@ -109,6 +111,45 @@ def classes_made(covered: Tensor, labels: Tensor) -> Tensor | None:
     return ((by_class > 0) & (by_class >= by_class.max() / 2)).float().mean()
 
 
+STEADIER = "a gradient --penalty, a larger --batch-size, or a lower --learning-rate"
+DISCRIMINATOR_WON = Sign(
+    ("judged_real", "judged_fake"),
+    "the discriminator has won",
+    "it is right about {judged_real:.0%} of real and {judged_fake:.0%} of made items",
+    "a gradient --penalty, or a lower --learning-rate",
+    "players",
+    above=0.98,
+    of="generator",
+)
+FEW_MODES = Sign(
+    ("sample_spread",),
+    "generated items are much alike",
+    "generated items are {sample_spread:.2f} times as far apart as real ones",
+    STEADIER,
+    "sample spread",
+    below=0.2,
+    of="generator",
+)
+UNCOVERED = Sign(
+    ("coverage",),
+    "much of the data is never generated",
+    "{coverage:.0%} of real items have a generated one in their neighbourhood",
+    STEADIER,
+    "coverage",
+    below=0.5,
+    of="generator",
+)
+MISSING_CLASSES = Sign(
+    ("classes_made",),
+    "some classes are hardly generated",
+    "{classes_made:.0%} of the classes are covered half as well as the best one, or better",
+    STEADIER,
+    "classes",
+    below=0.5,
+    of="generator",
+)
+
+
 class GAN(Adversarial):
     """GAN.
 
@@ -121,6 +162,7 @@ class GAN(Adversarial):
     """
 
     needs = ("vectors",)
+    signs = (DISCRIMINATOR_WON, FEW_MODES, UNCOVERED, MISSING_CLASSES)
 
     learning_rate = 2e-4
     betas = (0.5, 0.999)

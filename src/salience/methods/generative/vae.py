@@ -29,12 +29,14 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
-from salience.methods.base import Auto, Context, Method, full_precision
+from salience.methods.contract import Auto, Context, Method
 from salience.methods.generative._codes import code_width, decoder_for, with_likelihood, withheld_by
+from salience.methods.precision import full_precision
 from salience.methods.softplus import cross_entropy
 from salience.modalities import Spec
 from salience.nets import Encoder
 from salience.views.random import Keys
+from salience.warning_signs import Sign
 
 WIDEST = 12.0  # of the logarithm of a variance, either way
 SPEED = 10.0  # AdamW moves each parameter by a learning rate a step, and a deviation has factors to fall
@@ -149,6 +151,27 @@ class Density(nn.Module):
         return output.sigmoid() if self.log_scale is None else output
 
 
+TOO_LITTLE_IN_CODES = "a smaller --beta, a weaker decoder, or crvae, which keeps codes apart"
+NO_INFORMATION = Sign(
+    ("kl",),
+    "the posterior has collapsed",
+    "the divergence from the prior is {kl:.2g} nats",
+    TOO_LITTLE_IN_CODES,
+    "kl",
+    below=0.5,
+    of="collapse",
+)
+FEW_ACTIVE_UNITS = Sign(
+    ("active_units",),
+    "most of the code is silent",
+    "{active_units:.1%} of the code's dimensions vary from item to item",
+    TOO_LITTLE_IN_CODES,
+    "units",
+    below=0.25,
+    of="collapse",
+)
+
+
 class VAE(Method):
     """VAE.
 
@@ -160,6 +183,8 @@ class VAE(Method):
     """
 
     needs = ("vectors",)
+    signs = (NO_INFORMATION, FEW_ACTIVE_UNITS)
+    constrains_codes = "--beta"
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from salience.modalities.modality import Spec
+from salience.modalities.spec import Spec
 
 if TYPE_CHECKING:
     from salience.modalities.joined import Joined

@@ -1,0 +1,73 @@
+"""How well does a run rebuild items from their codes?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from salience.data import Dataset
+from salience.evaluation.fidelity import SHOWN, fidelity, means
+from salience.reading import AS_FOUND, Reading
+from salience.representation import Representation
+from salience.units import check_seed, counted
+from salience.verbs.inputs import as_run, batches, notes_on, rebuilt
+from salience.verbs.pictures import Strip, sheet, table_figure, unit_columns
+from salience.verbs.result import Place, Result, about, finished, item_names, placed
+
+DRAWN = 12  # items in the picture
+
+
+def reconstruct(
+    run: Representation | Path | str,
+    source: Any,
+    out: Path | str | None = None,
+    *,
+    seed: int = 0,
+    reading: Reading = AS_FOUND,
+    progress: bool = True,
+) -> Result:
+    """Embeds and decodes every item, and measures what came back: squared error, of images also PSNR and SSIM.
+
+    run: a Representation or a run folder, of a method that decodes
+    source: anything `open_data` takes, or a Dataset
+    reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
+    out: a new folder for reconstruct.json, items.csv and picture.png; None writes nothing
+    seed: of the items drawn
+    -> figures mse, psnr, ssim: means over items with 95 % intervals;  table: item and the same, one row an item
+    Values of rebuilt images are kept within their range.
+    Errors: UserError where the method does not decode, the data does not fit, or `out` exists.
+    """
+    seed = check_seed(seed)
+    with placed(out) as place:
+        rep = as_run(run, "decode", "reconstruct")
+        data = rep.open(source, reading=reading)
+        found: list[dict[str, np.ndarray]] = []
+        for batch in batches(data, "reconstruct", progress):
+            x = rep.unit(batch)
+            found.append(fidelity(x, rebuilt(rep, x), rep.spec.modality))
+        values = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+        table = pd.DataFrame({"item": item_names(data), **values})
+        used, notes = about(rep, data, dim=rep.dim, seed=seed), tuple(notes_on(rep, data, source))
+        result = Result("reconstruct", used, means(values), SHOWN, notes, table)
+        _write(place, result, rep, data, seed)
+    return finished(result, out)
+
+
+def _write(place: Place, result: Result, rep: Representation, data: Dataset, seed: int) -> None:
+    if place.folder is None:
+        return
+    assert result.table is not None
+    some = np.sort(np.random.default_rng(seed).permutation(len(data))[:DRAWN])
+    worst = np.argsort(-result.table["mse"].to_numpy(), kind="stable")[:DRAWN]
+    title = f"{rep.method_name} rebuilds {data.name} from {counted(rep.dim, 'value')} an item"
+    x, far = (rep.unit(data.batch(rows)) for rows in (some, worst))
+    if data.spec.modality.pictured:
+        strips = [Strip("original", x), Strip("rebuilt", rebuilt(rep, x))]
+        strips += [Strip("worst: original", far, apart=True), Strip("rebuilt", rebuilt(rep, far))]
+        place.write(result, lambda: sheet(strips, title))
+    else:
+        drawn = [("original", x), ("rebuilt", rebuilt(rep, x))]
+        place.write(result, lambda: table_figure(drawn, title, item_names(data, some), unit_columns(data.spec)))

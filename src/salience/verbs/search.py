@@ -1,0 +1,227 @@
+"""The items of a store nearest to a picture, to another item, or to a vector, by the angle between embeddings.
+
+distance(a, b) = 1 - a.b / (|a| |b|)        from 0, the same direction, to 2, the opposite one
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from torch import Tensor
+
+from salience.data.sources.arrays import load_npy
+from salience.errors import UserError, naming
+from salience.representation import Representation
+from salience.store import Hits, Store
+from salience.store.embedding import representation_of, weights_hash
+from salience.units import check_whole, counted, printable
+from salience.verbs.pictures import sheet
+from salience.verbs.result import Result, finished, placed
+from salience.verbs.stores import TILE, about_store, as_store, as_tensor, caption, strips, thumbnails
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWN = ("label", "marked", "cluster")  # columns that are told of a hit, where the store has them
+MOST_NAMES = 100_000  # items among whose ids the nearest to a mistyped one is sought
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """What is searched for.  vector: [d];  row: of the item, where it is one;  picture: [3 h w], where there is one"""
+
+    name: str
+    vector: np.ndarray
+    row: int | None = None
+    picture: Tensor | None = None
+
+
+def search(
+    store: Store | Path | str,
+    query: Any,
+    k: int = 10,
+    where: str | None = None,
+    run: Representation | Path | str | None = None,
+    out: Path | str | None = None,
+) -> Result:
+    """Finds the items nearest to a query, nearest first.
+
+    store: a Store or its path
+    query: an item's id; a file that holds one item, such as an image; a vector [d], as an array, as text "[0.1, ...]"
+        or in a .npy file; or an image, of PIL or as an array [h w], [c h w] or [h w c]. Of an id and a file of the same
+        name, the id is meant. An item is no hit of its own.
+    where: a condition on columns, such as "label = 'shirt' AND x > 0"
+    run: where the run that embedded the store is now; needed for files and images, by default where it was
+    out: a new folder for search.json, items.csv and, of images, picture.png; None writes nothing
+    -> table: rank, id, distance, and label, marked, cluster where the store has them
+    Errors: UserError that names the query, the condition or the run, and the remedy.
+    """
+    check_whole("k", k, 1)
+    with placed(out) as place:
+        store = as_store(store)
+        asked = understood(store, query, run)
+        hits = store.search(asked.vector, k + (asked.row is not None), where=where)
+        hits = first(hits if asked.row is None else hits.without(asked.row), k)
+        result = Result(
+            "search",
+            about_store(store, query=asked.name, k=k, where=where),
+            said=(explain(store, hits, asked, k, where),),
+            table=table_of(store, hits),
+        )
+        place.write(result, lambda: picture_of(store, asked, hits))
+    return finished(result, out)
+
+
+def first(hits: Hits, k: int) -> Hits:
+    return Hits(hits.rows[:k], hits.distances[:k])
+
+
+def understood(store: Store, query: Any, run: Representation | Path | str | None = None) -> Query:
+    """What a query means.  Errors: UserError that begins with "query: " where it means nothing."""
+    if isinstance(query, Image.Image):
+        return of_picture(store, query, run)
+    if isinstance(query, str | Path):
+        return of_text(store, query, run)
+    values = np.asarray(query)
+    if values.dtype.kind not in "biuf":
+        raise UserError(f"query: {type(query).__name__} is no query; give an id, a file, a vector or an image")
+    if values.ndim == 0:
+        return of_text(store, str(query), run)
+    if values.ndim == 1 or (values.ndim == 2 and len(values) == 1):
+        return Query(f"a vector of {values.size}", values.reshape(-1))
+    return of_source(store, "an image", values[None], run)
+
+
+def of_text(store: Store, query: str | Path, run: Representation | Path | str | None) -> Query:
+    """An item's id, a file, or numbers in brackets."""
+    text = str(query)
+    row = store.find(text)
+    if row is not None:
+        pictures = thumbnails(store, [row])
+        return Query(text, store.vectors([row])[0], row, None if pictures is None else pictures[0])
+    if text.lstrip().startswith("["):
+        return Query("a vector", read_vector(text))
+    path = Path(text).expanduser()
+    kind = kind_of(path)
+    if kind == "file":
+        return of_npy(store, path, run) if path.suffix.lower() == ".npy" else of_source(store, text, str(path), run)
+    if kind == "folder":
+        raise UserError(f"query: '{printable(text)}' is a folder; give a file of one item")
+    raise UserError(f"query: '{printable(text[:80])}' is neither an item nor a file; {near(store, text)}")
+
+
+def kind_of(path: Path) -> str:
+    """ "file", "folder", or "" for what is neither."""
+    try:
+        return "file" if path.is_file() else "folder" if path.is_dir() else ""
+    except (OSError, ValueError):  # too long for a name
+        return ""
+
+
+def read_vector(text: str) -> np.ndarray:
+    try:
+        return np.array(json.loads(text), np.float64).reshape(-1)
+    except (ValueError, TypeError):
+        raise UserError(f"query: '{printable(text[:60])}' is no vector; write numbers like [0.1, -2, 3e-4]") from None
+
+
+def near(store: Store, text: str) -> str:
+    """What may have been meant."""
+    names = list(store.column("id")) if len(store) <= MOST_NAMES else []
+    close = difflib.get_close_matches(text, names, n=3)
+    if close:
+        return f"did you mean {' or '.join(map(printable, close))}?"
+    example = store.column("id", [0])[0] if len(store) else "ID"
+    return f"give the id of an item, such as {printable(example)}, a file, or a vector like [0.1, -2, ...]"
+
+
+def of_npy(store: Store, path: Path, run: Representation | Path | str | None) -> Query:
+    """One vector [d] or [1 d], or one image."""
+    values = load_npy(path, "query")
+    if values.ndim == 1 or (values.ndim == 2 and len(values) == 1):
+        return Query(str(path), values.reshape(-1))
+    return of_source(store, str(path), values[None] if len(values) > 1 else values, run)
+
+
+def of_picture(store: Store, image: Image.Image, run: Representation | Path | str | None) -> Query:
+    """By way of a file, so that it is read as those in the store were."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "query.png"
+        image.save(path)
+        return of_source(store, "an image", str(path), run)
+
+
+def of_source(store: Store, name: str, source: Any, run: Representation | Path | str | None) -> Query:
+    """One item that the store's run embeds. What is prepared of it is not kept."""
+    rep = run_of(store, run)
+    with tempfile.TemporaryDirectory() as cache, naming("query", "source"):
+        data = rep.open(source, cache=cache, progress=False)
+        if len(data) != 1:
+            reason = f" ({data.bad[0].reason})" if data.bad else ""
+            raise UserError(f"query: {printable(name)} holds {counted(len(data), 'item')}{reason}; give a file of one")
+        vector = rep.embed(data)[0]
+        unit = rep.unit(data.batch(np.array([0])))[0] if data.spec.modality.pictured else None
+    return Query(name, vector, None, unit if unit is None else as_colour(unit))
+
+
+def as_colour(unit: Tensor) -> Tensor:
+    """[c h w] -> [3 h w]"""
+    return unit if len(unit) == 3 else unit.mean(0, keepdim=True).expand(3, -1, -1)
+
+
+def run_of(store: Store, run: Representation | Path | str | None) -> Representation:
+    """The representation that made the store. Raises UserError where it is another one."""
+    if not isinstance(run, Representation):
+        return representation_of(store, run)
+    if weights_hash(run) != store.about["weights"]:
+        raise UserError(f"run: {run!r} is not what {store.name} was embedded with; give that one")
+    return run
+
+
+def table_of(store: Store, hits: Hits) -> pd.DataFrame:
+    columns: dict[str, Any] = {"rank": np.arange(1, len(hits) + 1), "id": store.column("id", hits.rows)}
+    columns["distance"] = hits.distances.astype(np.float64).round(6)
+    for name in SHOWN:
+        if name in store.columns:
+            values = store.column(name, hits.rows)
+            if not pd.isna(values).all():
+                columns[name] = pd.array(values, "Int64") if name == "cluster" else values
+    return pd.DataFrame(columns)
+
+
+def as_list(result: Result) -> list[dict[str, Any]]:
+    """The hits for programs: {"id", "distance", ...}, nearest first; null where a value is missing."""
+    assert result.table is not None
+    records = result.table.astype(object).where(result.table.notna(), None).to_dict("records")
+    return [{str(key): value for key, value in record.items()} for record in records]
+
+
+def explain(store: Store, hits: Hits, asked: Query, k: int, where: str | None) -> str:
+    if len(hits):
+        fewer = f"; no more than {len(hits)} satisfy the condition" if where is not None and len(hits) < k else ""
+        return f"nearest to {printable(asked.name)}, by cosine distance{fewer}"
+    others = "no other item" if asked.row is not None else "no item"
+    return f"{others} satisfies: {printable(where)}" if where is not None else f"{store.name} holds {others}"
+
+
+def picture_of(store: Store, asked: Query, hits: Hits) -> Figure | None:
+    """The query, and below it the hits with what they are and how far."""
+    shown = thumbnails(store, hits.rows) if len(hits) else None
+    if shown is None:
+        return None
+    labels = store.column("label", hits.rows) if "label" in store.columns else [None] * len(hits)
+    captions = [caption(label, distance) for label, distance in zip(labels, hits.distances, strict=True)]
+    drawn = strips("nearest", shown, captions)
+    if asked.picture is not None:
+        height, width = shown.shape[2:]
+        image = Image.fromarray((asked.picture.clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy())
+        drawn = [*strips("query", as_tensor(image, (width, height))[None], [""]), *drawn]
+    return sheet(drawn, f"{store.name}: nearest to {Path(asked.name).name}", tile=TILE)
