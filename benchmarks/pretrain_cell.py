@@ -41,8 +41,8 @@ from salience.methods import method_class
 from salience.methods.contract import Context, Method
 from salience.methods.generative.vae import drawn
 from salience.methods.lightning import LightningMethod, Plan
-from salience.training.cost import step_flops
 from salience.training.engine import quiet
+from salience.training.flops import step_flops
 from salience.training.machine import fast_bf16
 
 ROWS, BANK, VALIDATION = 50_000, 15_000, 5_000

@@ -6,11 +6,13 @@ import json
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -225,6 +227,24 @@ def test_rows_of_the_metrics_without_a_step_are_left_out(tmp_path: Path) -> None
     path.write_bytes(b"\xff")
     with pytest.raises(UserError, match=r"metrics\.csv is damaged"):
         metrics.rewind(4)
+
+
+CELLS = (
+    *("1", "-2.5", "+3", "1e5", "1E-5", ".5", "5.", "inf", "-Infinity", "1e999", "12345678901234567890"),
+    *("", "nan", "1_000", "0x10", "1,5", "\u0663", "True", "1 2", "1d5", "--1", "e5", ".", "1e", "1.5f"),
+)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_cell_of_the_metrics_is_the_number_that_pandas_takes_it_for(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text(f'step,loss\n1,0.25\n2,"{cell}"\n')
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = read_numbers(path)["loss"]
+    expected = pd.to_numeric(pd.Series([cell], dtype=object), errors="coerce").astype(float)
+    np.testing.assert_array_equal(found, [0.25, *expected])
+    assert len(said) == (np.isnan(expected[0]) and cell not in ("", "nan"))
 
 
 REPORT = json.dumps(

@@ -253,6 +253,22 @@ def load(run: Path | str) -> Representation:
     return Representation(method.to(best_device()), folder.config, folder.path)
 
 
+def open_for(
+    rep: Representation, source: Any, labels: str | None, reading: Reading = AS_FOUND, *, split: str | None = None
+) -> Dataset:
+    """The source as the run expects it, with the labels of the column named, or of the one the run was told of."""
+    if isinstance(source, Dataset):
+        return rep.open(source)
+    if labels is not None:
+        if labels in rep.spec.modality.columns(rep.spec):
+            raise UserError(f"labels: the run was fitted to column '{labels}'; name another, or fit without it")
+        return rep.open(source, labels=labels, reading=reading, split=split)
+    try:
+        return rep.open(source, labels=rep.config.data.labels, reading=reading, split=split)
+    except UserError:  # a table without the column of the run's labels is unlabelled, and measured as such
+        return rep.open(source, reading=reading, split=split)
+
+
 def make_method(config: Config, spec: Spec, *, fetch: bool = True) -> Method | ClosedForm:
     """The method a config describes, with fresh weights."""
     model, rows = config.model, config.data.rows

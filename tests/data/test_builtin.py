@@ -209,3 +209,15 @@ def test_digits():
         open_data("digits", labels="x")
     with pytest.raises(UserError, match="digits has no split 'test'; it has: train"):
         open_data("digits:test")
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_digits_are_those_of_scikit_learn_whether_its_file_is_found_or_not(monkeypatch, found):
+    from sklearn.datasets import load_digits
+
+    if not found:
+        monkeypatch.setattr(builtin, "find_spec", lambda name: None)
+    rows, known = builtin._digits_file(), load_digits()
+    assert np.array_equal(rows[:, :-1].reshape(-1, 8, 8), known.images)
+    assert np.array_equal(rows[:, -1], known.target)
+    assert np.array_equal(open_data("digits").labels, known.target)

@@ -4,7 +4,8 @@ from contextlib import nullcontext
 import pytest
 
 from salience.errors import Note
-from salience.evaluation import compare, evaluate, page
+from salience.evaluation import evaluate, page
+from salience.evaluation.compare import compare
 from salience.evaluation.earlier import keep_earlier
 
 from .conftest import Projection, blobs

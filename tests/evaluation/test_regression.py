@@ -16,8 +16,9 @@ from sklearn.model_selection import GroupKFold, KFold, cross_val_score
 import salience
 from salience.cli import main
 from salience.errors import UserError
-from salience.evaluation import compare, evaluate
+from salience.evaluation import evaluate
 from salience.evaluation import regression as probes
+from salience.evaluation.compare import compare
 from salience.evaluation.regression import PENALTIES, fit_ridge, make_folds, r2_gain, r2_metric, redrawn, strata
 from salience.evaluation.rows import choose_rows, values_of
 

@@ -19,7 +19,7 @@ from salience.explorer.app import make_app
 from salience.explorer.state import Explorer
 from salience.store import open_store
 from salience.training import fit
-from salience.verbs import embed_to
+from salience.verbs.export import embed_to
 from tests.explorer.conftest import BASE, ROWS, truth
 
 IMAGE = {"Content-Type": "image/png"}

@@ -25,7 +25,7 @@ from salience.nets import Encoder
 from salience.representation import Representation
 from salience.run import Run
 from salience.training import engine
-from salience.training.cost import step_flops
+from salience.training.flops import step_flops
 from salience.training.metrics import read_metrics
 from tests import contract
 from tests.methods.proof import adapters, without_batch_norm

@@ -34,7 +34,7 @@ from salience.modalities import Spec
 from salience.modalities.image.dcgan import sides_of
 from salience.modalities.image.spec import ImageSpec
 from salience.nets.adversaries import make_generator, make_judge
-from salience.training.cost import step_flops
+from salience.training.flops import step_flops
 from salience.views.random import Keys
 from tests import contract
 from tests.health.test_diagnosis import CONFIG, record_of

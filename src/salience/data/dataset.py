@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from salience.batch import Batch
 from salience.errors import UserError
@@ -109,12 +108,22 @@ class Dataset:
 
     def batch(self, rows: np.ndarray) -> Batch:
         """The items of these rows [b], in this order."""
+        import torch  # here: `salience data` describes a table without it
+
         rows = np.asarray(rows, dtype=np.int64)
-        x, mask = self.spec.modality.collate(self._plain, rows if self.rows is None else self.rows[rows], self.spec)
+        x, mask = self._collated(rows)
         labels = ({} if self.labels is None else {"label": self.labels}) | dict(self.tasks)
         y = {task: torch.from_numpy(known[rows]) for task, known in labels.items()}
         seen = None if mask is None else torch.from_numpy(mask)
         return Batch(_tensors(x), torch.from_numpy(rows.copy()), y, seen)
+
+    def _collated(self, rows: np.ndarray) -> tuple[Any, np.ndarray | None]:
+        return self.spec.modality.collate(self._plain, rows if self.rows is None else self.rows[rows], self.spec)
+
+    def arrays(self, size: int = 8192) -> Iterator[Any]:
+        """All items in order as stored, `size` at a time: the `x` of `chunks`, as NumPy arrays and without torch."""
+        for start in range(0, len(self), size):
+            yield self._collated(np.arange(start, min(start + size, len(self))))[0]
 
     def chunks(self, size: int = 8192) -> Iterator[Batch]:
         """All items in order, `size` at a time."""
@@ -218,6 +227,8 @@ class Dataset:
 
 def _tensors(x: Any) -> Any:
     """Arrays, or arrays by name, as tensors."""
+    import torch
+
     if isinstance(x, dict):
         return {name: _tensors(one) for name, one in x.items()}
     return torch.from_numpy(np.ascontiguousarray(x))

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from salience.drawing import any_letters, drawable
-from salience.evaluation.measure import Measures
-from salience.evaluation.report import Gallery
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from salience.evaluation.measure import Measures
+    from salience.evaluation.report import Gallery
 
 INK = "#0a0b0c"
 COLOURS = {"representation": "#2f7fd6", "raw": "#d9822b", "pca": "#1f9e78", "untrained": "#b15fc0"}

@@ -39,7 +39,7 @@ from salience.measures.intervals import Metric
 from salience.measures.raw_features import raw_features
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
-from salience.representation import Representation, load
+from salience.representation import Representation, load, open_for
 from salience.run import Run
 from salience.source_names import TRAIN, without_split
 from salience.units import counted
@@ -125,22 +125,6 @@ def own_test_split(
     named = without_split(str(source))[0] if isinstance(source, str | Path) else source
     held = open_for(rep, named, labels, reading, split=split)
     return held if (labels_of(held) >= 0).any() or data.labels is None else None
-
-
-def open_for(
-    rep: Representation, source: Any, labels: str | None, reading: Reading = AS_FOUND, *, split: str | None = None
-) -> Dataset:
-    """The source as the run expects it, with the labels of the column named, or of the one the run was told of."""
-    if isinstance(source, Dataset):
-        return rep.open(source)
-    if labels is not None:
-        if labels in rep.spec.modality.columns(rep.spec):
-            raise UserError(f"labels: the run was fitted to column '{labels}'; name another, or fit without it")
-        return rep.open(source, labels=labels, reading=reading, split=split)
-    try:
-        return rep.open(source, labels=rep.config.data.labels, reading=reading, split=split)
-    except UserError:  # a table without the column of the run's labels is unlabelled, and measured as such
-        return rep.open(source, reading=reading, split=split)
 
 
 def note_unfinished(rep: Representation) -> list[str]:

@@ -12,13 +12,13 @@ import lightning as L
 import torch
 from torch.optim import Optimizer
 
+from salience.distributed import agree
 from salience.errors import Note, UserError
 from salience.files import write_text
 from salience.health.diagnosis import HEALTHY, diagnose
 from salience.health.probe import Probe
 from salience.methods import Method
 from salience.methods.lightning import LightningMethod
-from salience.training.checkpoints import agree
 
 PROBES = 12  # over a training
 LEAST = 5  # steps between two probes

@@ -9,12 +9,13 @@ row weights, the infinitesimal jackknife.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
+from scipy import special
 from torch import Tensor
 
 Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
@@ -32,6 +33,15 @@ class Metric:
         """For JSON, which has no infinity: None for a limit that is not there."""
         limits = [limit if math.isfinite(limit) else None for limit in (self.low, self.high)]
         return {"value": self.value, "interval": limits}
+
+
+def plain(value: Any) -> Any:
+    """Metrics to dictionaries, all the way down."""
+    if isinstance(value, Metric):
+        return value.to_dict()
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    return value
 
 
 def wilson(correct: np.ndarray | float, n: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
@@ -70,7 +80,7 @@ def mean(values: np.ndarray, low: float = -np.inf, high: float = np.inf) -> Metr
     value = float(values.mean())
     if len(values) < 2:
         return Metric(value, low, high)
-    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    half = float(special.stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values)))
     return Metric(value, max(low, value - half), min(high, value + half))
 
 

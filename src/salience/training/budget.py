@@ -18,10 +18,8 @@ from salience.config import TrainingPlan
 from salience.data import Dataset, Loader
 from salience.errors import UserError
 from salience.health.probe import SIZE, Probe
-from salience.health.record import PROBES, asks_neighbours
 from salience.methods import Method
 from salience.methods.adamw import AdamW
-from salience.training import engine
 from salience.units import format_duration
 
 clock = time.monotonic  # looked up at every call: a test puts another one here
@@ -58,6 +56,8 @@ class Look:
 
     def seconds(self, probes: int) -> float:
         """Of all looks of a training: one before it, and `probes` during it."""
+        from salience.health.record import asks_neighbours  # here: closed forms, too, load this module
+
         asked = sum(asks_neighbours(number, probes) for number in range(probes + 1))
         return (probes + 1) * self.plain + asked * max(0.0, self.knn - self.plain)
 
@@ -67,6 +67,8 @@ def steps_within(time: Time, method: Method, dataset: Dataset, plan: TrainingPla
 
     Errors: UserError where the budget is over before a step could end.
     """
+    from salience.training import engine
+
     started_up = time.passed
     if time.left <= 0:
         raise UserError(
@@ -92,6 +94,8 @@ def steps_within(time: Time, method: Method, dataset: Dataset, plan: TrainingPla
 
 def most_probes(look: Look, most: float) -> int:
     """As many as take `most` seconds; one, at the end, in any case."""
+    from salience.health.record import PROBES
+
     return max([1, *(probes for probes in range(2, PROBES + 1) if look.seconds(probes) <= most)])
 
 

@@ -11,8 +11,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,7 +20,6 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 
 from salience.distributed import agree
-from salience.errors import Stopped
 from salience.files import atomic
 from salience.run import Run
 from salience.training.processes import is_helper
@@ -31,23 +28,6 @@ Handlers = dict[int, Any]
 
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-
-
-class Interrupted(Stopped):
-    """Training was stopped by the user or a signal; what was done is in the run's checkpoint."""
-
-
-@contextmanager
-def training_alone(run: Run) -> Iterator[None]:
-    """While it lasts, this process and its helpers train the run and no others do.
-
-    Errors: UserError where another process trains it.
-    """
-    if is_helper():  # the first process holds the lock for all
-        yield
-        return
-    with run.hold():
-        yield
 
 
 class Owner(L.Callback):

@@ -30,11 +30,12 @@ from salience.methods import Method
 from salience.methods.lightning import LightningMethod, Plan
 from salience.run import Run
 from salience.training import machine
-from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Interrupted, Owner
+from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Owner
 from salience.training.cost import CostMeter
 from salience.training.metrics import MetricsCSV
 from salience.training.processes import is_helper, several_processes
 from salience.training.progress import ProgressBar
+from salience.training.sittings import Interrupted
 from salience.training.steps import Steps
 from salience.units import parse_duration
 from salience.views import Views

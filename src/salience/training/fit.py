@@ -30,12 +30,11 @@ from salience.representation import Representation, load, make_method, options_o
 from salience.run import Run, next_free, refuse_existing
 from salience.run_weights import DamagedWeights, load_checkpoint, save_weights, weights_match
 from salience.training import budget as budgets
-from salience.training.checkpoints import Interrupted, training_alone
 from salience.training.closed_form import Rows
-from salience.training.engine import train
 from salience.training.plan import check_machine, make_plan
 from salience.training.processes import is_helper, was_started_here
 from salience.training.recipe import describe_data
+from salience.training.sittings import Interrupted, training_alone
 from salience.training.suit import suited
 from salience.units import format_duration
 
@@ -326,6 +325,8 @@ def _create(out: Path | str | None, config: Config, dataset: Dataset) -> Run:
 
 
 def _finish(run: Run, method: Method, dataset: Dataset, progress: bool, say: Say) -> Representation:
+    from salience.training.engine import train
+
     try:
         train(run, method, dataset, progress=progress and not is_helper())
     except (Interrupted, UserError):

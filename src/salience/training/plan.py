@@ -14,10 +14,9 @@ from torch import nn
 from salience.config import Config, ModelConfig, TrainingConfig, TrainingPlan
 from salience.data import Dataset
 from salience.errors import UserError
-from salience.health.record import PROBES
 from salience.methods import Method
-from salience.training import budget, engine, machine, recipe
-from salience.training.cost import step_flops
+from salience.training import budget, machine, recipe
+from salience.training.flops import step_flops
 from salience.training.suit import views_of
 from salience.units import counted, format_duration, parse_duration
 from salience.views import default_policy
@@ -26,6 +25,8 @@ from salience.views import default_policy
 def check_machine(training: TrainingConfig) -> None:
     """Raises UserError for what this machine or this installation cannot do."""
     if training.logger is not None:
+        from salience.training import engine  # here: it loads Lightning, which closed forms do without
+
         engine.logger_class(training.logger)
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started > 1 and training.devices == 1:
@@ -128,6 +129,8 @@ def _within(
     choices: recipe.Choices, method: Method, dataset: Dataset, plan: TrainingPlan, started: float
 ) -> TrainingPlan:
     """As many steps as the time allows, and fewer looks at the run's health where it is short."""
+    from salience.health.record import PROBES
+
     seconds = parse_duration(plan.budget or 0)
     steps, probes, each = budget.steps_within(budget.Time(seconds, started), method, dataset, plan)
     choices.decide("steps", steps, f"{each * 1000:.0f} ms each, within {format_duration(seconds)}")

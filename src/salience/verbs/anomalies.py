@@ -16,10 +16,9 @@ from salience.data import Dataset
 from salience.data.duplicates import content_hashes
 from salience.errors import UserError, naming
 from salience.evaluation.detection import auroc
-from salience.evaluation.protocol import open_for
 from salience.modalities.image.fidelity import squared_error
 from salience.reading import AS_FOUND, Reading
-from salience.representation import Representation
+from salience.representation import Representation, open_for
 from salience.source_names import with_split
 from salience.store import Store, open_store
 from salience.store_names import names_store

@@ -14,11 +14,10 @@ import pyarrow.parquet as pq
 
 from salience.data import Dataset
 from salience.errors import UserError
-from salience.evaluation.protocol import open_for
 from salience.files import atomic, require_free
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
-from salience.representation import Representation, load
+from salience.representation import Representation, load, open_for
 from salience.store.embedding import embed_into, parse_shard
 from salience.store_names import SUFFIX, is_called_store
 

@@ -17,7 +17,7 @@ from salience.fields.content import Encoded, Found
 from salience.fields.ids import Ids
 from salience.fields.source import Source, mark_of, mark_of_files
 from salience.label_files import Matched, match_items, read_label_file
-from salience.modalities.image.decode import Blob
+from salience.modalities.image.headers import Blob
 from salience.units import counted, printable
 
 CHUNK_FILES = 1024

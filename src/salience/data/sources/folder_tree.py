@@ -9,7 +9,7 @@ from pathlib import Path
 
 from salience.errors import UserError
 from salience.fields.source import mark_of_stat
-from salience.modalities.image.decode import EXTENSIONS
+from salience.modalities.image.headers import EXTENSIONS
 from salience.units import counted, printable
 
 SHOWN = 3

@@ -22,7 +22,7 @@ from salience.data.sources.table import Table
 from salience.errors import UserError
 from salience.fields.content import Encoded, Found, Frames
 from salience.fields.source import Source, mark_of
-from salience.modalities.image.decode import EXTENSIONS, Blob, Refused
+from salience.modalities.image.headers import EXTENSIONS, Blob, Refused
 from salience.modalities.table.cells import Rules, held, parse, plain
 from salience.modalities.table.survey import survey
 from salience.units import printable

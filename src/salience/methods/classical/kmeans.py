@@ -15,9 +15,6 @@ from typing import Annotated, Any, Self
 import numpy as np
 import torch
 from annotated_types import Ge
-from scipy import sparse
-from sklearn import cluster
-from sklearn.metrics import pairwise_distances_argmin
 from torch import Tensor
 
 from salience.batch import Batch
@@ -55,6 +52,8 @@ class KMeans(ClosedForm):
         return cls(context.make_input(), **{"k": min(20, context.rows), **options})
 
     def fit_rows(self, reader: RowReader, *, seed: int) -> None:
+        from sklearn import cluster  # here: fitted centres embed without it
+
         everything = reader.everything()
         rows = reader.sample(self._sample_size(reader.width), seed) if everything is None else everything
         # Elkan's bounds spare distances to far centres; the steps, and so the result, are Lloyd's
@@ -96,6 +95,9 @@ def _settled(centres: np.ndarray, reader: RowReader, tolerance: float) -> np.nda
 
 def _means(centres: np.ndarray, reader: RowReader) -> np.ndarray:
     """[k width] float64: the mean of the rows nearest to each centre, wherever in the data they lie."""
+    from scipy import sparse
+    from sklearn.metrics import pairwise_distances_argmin
+
     sums, counts = np.zeros(centres.shape), np.zeros(len(centres))
     for chunk in reader.chunks():
         nearest = pairwise_distances_argmin(chunk, centres)

@@ -15,7 +15,6 @@ from typing import Annotated, Any, Self
 import numpy as np
 import torch
 from annotated_types import Ge
-from sklearn import decomposition
 from torch import Tensor
 
 from salience.errors import UserError
@@ -51,6 +50,8 @@ class PCA(ClosedForm):
         return cls(context.make_input(), **{"dim": min(64, most), **options})
 
     def fit_rows(self, reader: RowReader, *, seed: int) -> None:
+        from sklearn import decomposition  # here: a fitted PCA embeds without it
+
         rows = reader.everything()
         tall = reader.rows > 2 * reader.width
         if rows is not None:

@@ -10,6 +10,8 @@ import functools
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -155,12 +157,29 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def _torchvision_jpeg() -> Callable[[torch.Tensor, int, bool], torch.Tensor] | None:
     """The operator itself: torchvision 0.29 deprecates the function around it. None where there is no such operator."""
     try:
-        import torchvision.io  # noqa: F401  (registers it)
+        if not _load_operators():
+            import torchvision.io  # noqa: F401  (registers it)
 
         operator: Callable[[torch.Tensor, int, bool], torch.Tensor] = torch.ops.image.decode_jpeg.default
     except (ImportError, AttributeError, RuntimeError):
         return None
     return operator
+
+
+def _load_operators() -> bool:
+    """Registers torchvision's image operators without the rest of that package, which takes seconds to import.
+
+    Returns: whether its library was found and could be loaded.
+    """
+    package = find_spec("torchvision")
+    folders = (package.submodule_search_locations or []) if package else []
+    for library in (path for folder in folders for path in Path(folder).glob("image*.so")):
+        try:
+            torch.ops.load_library(library)
+        except OSError:
+            continue
+        return True
+    return False
 
 
 def _upright(data: bytes, target: Target, least: int | None = None) -> Image.Image:

@@ -56,7 +56,7 @@ class Table(Modality[TableSpec]):
     def describe_columns(self, data: Any) -> list[dict[str, Any]]:
         import numpy as np
 
-        missing = sum(np.isnan(batch.x.numpy()).sum(0) for batch in data.chunks())
+        missing = sum(np.isnan(x).sum(0) for x in data.arrays())
         return [
             {"name": column.name, "kind": column.kind, "missing": int(count), "categories": len(column.categories)}
             for column, count in zip(data.spec.columns, np.atleast_1d(missing), strict=True)
