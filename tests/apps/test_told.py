@@ -176,3 +176,15 @@ def test_that_fewer_were_found_is_told_where_a_condition_is_the_reason(embedded,
     store = open_store(embedded[1])
     (said,) = salience.search(store, store.vectors([5])[0], k=k, where=where).said
     assert said.endswith(told)
+
+
+def test_how_many_of_the_strange_items_the_training_had_is_told(digits, tmp_path):
+    """The run was trained on the first half of what is ranked."""
+    x, labels = digits.x[:200], digits.labels[:200]
+    np.save(tmp_path / "half.npy", x[:100])
+    run = fit("pca", str(tmp_path / "half.npy"), out=tmp_path / "run", dim=5, progress=False)
+    ranked = open_data(x, labels=labels, spec=run.spec, progress=False)
+    count = int((labels[:100] == 3).sum())
+    assert 0 < count < (labels == 3).sum()
+    said = salience.anomalies(run, ranked, held_out="3", progress=False).said[-1]
+    assert said.startswith(f"warning: the run was trained on {count} of these items of '3'")
