@@ -299,3 +299,35 @@ def test_a_name_is_kept_without_the_spaces_around_it(client, label):
 def test_nothing_asked_of_the_classifier_is_nothing_answered(still):
     assert still.post("/predict", json={"rows": []}).json() == {"predictions": []}
     assert still.post("/predict", json={"vectors": []}).json() == {"predictions": []}
+
+
+@pytest.mark.parametrize(
+    ("text", "matching"),
+    [
+        ("fold=1", 120),
+        ("fold < 1", 120),
+        ("fold>3", 120),
+        ("label IN ('3')", int((truth() == "3").sum())),
+        ("id like 'digit/59_'", 10),
+        ("label IS NULL", 1),
+        ("fold BETWEEN 1 AND 2", 240),
+        ("not fold = 1", 480),
+        ("folder", None),
+        ("likely", None),
+        ("digit/1 and more", None),
+    ],
+)
+def test_what_is_typed_is_a_condition_by_its_words(still, text, matching):
+    answer = still.post("/search", json={"text": text})
+    if matching is None:
+        assert answer.json()["error"].partition(":")[0] in ("id", "where")
+        assert answer.status_code == (400 if " and " in text else 404)
+    else:
+        assert answer.json()["matching"] == matching
+
+
+def test_labels_are_told_by_name_however_many_each_has(client):
+    for name, count in (("b", 3), ("c", 1), ("a", 2), ("B", 5)):
+        rows = list(range(10 * ord(name) % 500, 10 * ord(name) % 500 + count))
+        found = client.post("/labels", json={"rows": rows, "label": name}).json()
+    assert [(one["name"], one["count"]) for one in found["classes"]] == [("B", 5), ("a", 2), ("b", 3), ("c", 1)]

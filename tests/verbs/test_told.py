@@ -176,3 +176,25 @@ def test_that_fewer_were_found_is_told_where_a_condition_is_the_reason(embedded,
     store = open_store(embedded[1])
     (said,) = salience.search(store, store.vectors([5])[0], k=k, where=where).said
     assert said.endswith(told)
+
+
+def test_how_many_of_the_strange_items_the_training_had_is_told(digits, tmp_path):
+    """The run was trained on the first half of what is ranked."""
+    x, labels = digits.x[:200], digits.labels[:200]
+    np.save(tmp_path / "half.npy", x[:100])
+    run = fit("pca", str(tmp_path / "half.npy"), out=tmp_path / "run", dim=5, progress=False)
+    ranked = open_data(x, labels=labels, spec=run.spec, progress=False)
+    count = int((labels[:100] == 3).sum())
+    assert 0 < count < (labels == 3).sum()
+    said = salience.anomalies(run, ranked, held_out="3", progress=False).said[-1]
+    assert said.startswith(f"warning: the run was trained on {count} of these items of '3'")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_of_few_items_in_many_dimensions_no_more_clusters_are_found_than_there_are(tmp_path, seed):
+    """Four bundles of 20 items in 24 dimensions: too few for whole covariance matrices, by which 2 or 8 are best."""
+    x = np.eye(24)[np.repeat(np.arange(4), 20)] + np.random.default_rng(seed).normal(0, 0.1, (80, 24))
+    store = open_store(write_store(tmp_path / "few.lance", vectors_table(x), modality="table"))
+    found = salience.cluster(store, "gmm", progress=False)
+    assert found.about["clusters"] == 4
+    assert found.table["size"].tolist() == [20] * 4
