@@ -21,8 +21,8 @@ https://arxiv.org/abs/1606.03498) the discriminator's target for a real item is 
 The representation is the maximum of each channel of the discriminator's last convolution in each quarter of the image.
 Differs from DCGAN: the representation uses only the last convolution (DCGAN: all convolutions, pooled 4x4); the noise
 is normal; the discriminator has no batch norm, which would mix real and generated items (named encoders keep theirs,
-and process the two separately); instead it has the penalty r1, without which it soon wins. The learning rate warms up and
-decays. The generator outputs the categories of a table as probabilities.
+and process the two separately); instead it has the penalty r1, without which it soon wins. The learning rate warms
+up and decays. The generator outputs the categories of a table as probabilities.
 """
 
 from __future__ import annotations
