@@ -93,7 +93,7 @@ def test_options_may_come_before_the_source_and_with_equals_signs(fitted):
         ("data", "SOURCE: none given"),
         ("data nowhere/at-all", "error: SOURCE: nowhere/at-all does not exist"),
         ("data digits nowhere/at-all", "error: OTHER: nowhere/at-all does not exist"),
-        ("data digits --labels x", "error: --labels: digits takes none"),
+        ("data digits --labels x", "error: --labels: digits has built-in labels"),
         ("data digits:test", "error: SOURCE: digits has no split 'test'"),
         ("views simclr digits --resolution 1.5", "--resolution: '1.5' is not a whole number"),
         ("views smclr digits", "error: METHOD: there is no method 'smclr'; did you mean simclr?"),

@@ -18,7 +18,7 @@ from salience.reading import AS_FOUND, Reading
     [
         ({"folders": "class"}, "folders: expected one of classes, splits, flat; got 'class'"),
         ({"aspect": "squash"}, "aspect: expected one of crop, pad, stretch; got 'squash'"),
-        ({"separator": ";;"}, "separator: expected one character such as ; got ';;'; for a tab: tab"),
+        ({"separator": ";;"}, "separator: expected one character, such as ';', or 'tab'; got ';;'"),
         ({"decimal": ";"}, "decimal: expected one of ., ,; got ';'"),
         ({"header": "no"}, "header: expected True or False, got 'no'"),
         ({"missing": (1,)}, "missing: expected words such as NA, got (1,)"),
@@ -134,7 +134,9 @@ def test_an_option_that_says_nothing_about_the_source_is_refused_by_name(tmp_pat
         if name in taken:
             open_data(source, reading=Reading(**{name: value}), cache=tmp_path / "cache")
         else:
-            with pytest.raises(UserError, match=f"^{name}: it is for .*, and the source is an? .*; leave it out"):
+            with pytest.raises(
+                UserError, match=f"^{name}: expected .* as the source, got an? .*; leave this option out"
+            ):
                 open_data(source, reading=Reading(**{name: value}), cache=tmp_path / "cache")
 
 
@@ -206,7 +208,7 @@ def test_a_column_that_cannot_be_categories_is_refused_by_name(tmp_path):
     ):
         open_data(many, spec=run, reading=Reading(categorical=("a",)))
     pictures_in_cells = pd.DataFrame({"image": [b"\x89PNG"], "a": [1]})
-    with pytest.raises(UserError, match="the items are the images in column 'image', which has no categories"):
+    with pytest.raises(UserError, match="the items are the images in column 'image', which have no categories"):
         open_data(pictures_in_cells, reading=Reading(categorical=("a",)))
 
 

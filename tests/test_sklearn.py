@@ -86,7 +86,10 @@ def test_a_method_that_learns_from_labels_gets_them():
     assert silhouette_score(told, y) > silhouette_score(misled, y)
     assert cross_val_score(make_pipeline(learner, LogisticRegression()), x, y, cv=3).mean() > 0.9
     assert learner.__sklearn_tags__().target_tags.required
-    for bad, message in ((None, "y: supcon learns from labels"), (y[:5], "y: 5 values for 178 items")):
+    for bad, message in (
+        (None, "y: supcon learns from labels"),
+        (y[:5], "y: expected one value per item, got 5 values for 178 items"),
+    ):
         with pytest.raises(UserError, match=message):
             learner.fit(x, bad)
 

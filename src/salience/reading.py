@@ -54,7 +54,7 @@ class Reading:
         if self.separator in ("tab", "\\t"):  # as one types it in a shell
             object.__setattr__(self, "separator", "\t")
         if self.separator is not None and (not isinstance(self.separator, str) or len(self.separator) != 1):
-            raise UserError(f"separator: expected one character such as ; got {self.separator!r}; for a tab: tab")
+            raise UserError(f"separator: expected one character, such as ';', or 'tab'; got {self.separator!r}")
         for name, expected in TEXTS.items():
             if (given := getattr(self, name)) is not None:
                 texts = (given,) if isinstance(given, str) else tuple(given)

@@ -205,7 +205,7 @@ def test_digits():
     np.testing.assert_allclose(data.x[:, 0], raw.images * 255 / 16, atol=0.5)
     np.testing.assert_array_equal(data.labels, raw.target)
     assert data.spec.views == "glyphs"
-    with pytest.raises(UserError, match="labels: digits takes none"):
+    with pytest.raises(UserError, match="labels: digits has built-in labels"):
         open_data("digits", labels="x")
     with pytest.raises(UserError, match="digits has no split 'test'; it has: train"):
         open_data("digits:test")

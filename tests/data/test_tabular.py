@@ -72,7 +72,7 @@ def test_the_label_and_group_columns_are_named(tmp_path):
     assert data.groups[0] == data.groups[2]
     assert len(set(data.groups.tolist())) == 3
     for argument in ("labels", "groups"):
-        with pytest.raises(UserError, match=f"{argument}: there is no column 'sex'; there are: height, colour"):
+        with pytest.raises(UserError, match=f"{argument}: no column 'sex'; the columns are: height, colour"):
             open_data(path, **{argument: "sex"})
 
 
@@ -87,7 +87,7 @@ def test_a_label_column_of_measurements_is_no_class(tmp_path):
     data = open_data(frame)
     assert data.labels is None
     assert data.notes == (
-        "column 'label' is left out: it holds measurements, not classes; name it with --labels to predict it",
+        "column 'label' is left out: it contains measurements, not classes; use --labels to predict it",
     )
 
 
@@ -247,8 +247,8 @@ def test_image_paths_do_not_leave_the_folder_of_the_file(tmp_path):
     pq.write_table(pa.table({"image": pa.array(cells, struct)}), tmp_path / "data" / "i.parquet")
     data = open_data(tmp_path / "data" / "i.parquet", progress=False)
     assert list(data.ids) == ["0", "1", "2"]
-    assert [item.reason for item in data.bad] == ["its path leads out of the data file's folder"] * 4 + [
-        "its path is no path"
+    assert [item.reason for item in data.bad] == ["its path is outside the folder of the data file"] * 4 + [
+        "its path is not valid"
     ]
 
 
@@ -320,7 +320,7 @@ def test_columns_of_several_levels_are_named_by_all():
     data = open_data(pd.DataFrame([[1.0, 2.0, "x"], [3.0, 4.0, "y"]], columns=columns))
     assert [column.name for column in data.spec.columns] == ["size_width", "size_height"]
     assert data.classes == ("x", "y")
-    assert "columns of several levels are named by all of them, such as 'size_width'" in data.notes
+    assert "multi-level column names are joined by '_', such as 'size_width'" in data.notes
 
 
 def test_label_cells_of_a_csv_stay_as_they_are(tmp_path):
@@ -404,7 +404,7 @@ def test_bytes_that_are_texts_are_read_as_texts_and_told(tmp_path):
         "latin": ["ä".encode("latin-1")] * 4,
         "n": [1, 2, 3, 4],
     }
-    told = "bytes that are texts in UTF-8 are read as texts: columns 'label', 'c'"
+    told = "bytes in UTF-8 are read as text in columns 'label', 'c'"
     table = pa.table(columns)
     pq.write_table(table, tmp_path / "t.parquet")
     for source in (tmp_path / "t.parquet", pd.DataFrame(columns), pytest.importorskip("datasets").Dataset(table)):

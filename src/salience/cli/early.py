@@ -99,7 +99,8 @@ def _require_header(verb: Verb, path: Path) -> None:
     cells = [{cell.strip().lower() for cell in next(csv.reader([first], delimiter=one))} for one in SEPARATORS]
     if first and not any(names >= HEADER for names in cells):
         raise UserError(
-            f"labels: {path} line {number} is '{printable(first)}', not the header; write 'item,label' above the items"
+            f"labels: {path} line {number}: expected the columns item and label, got '{printable(first)}'; "
+            "write 'item,label' above the items"
         )
 
 

@@ -43,7 +43,7 @@ def refuse_unused(source: Any, query: Query) -> None:
     for name in query.reading.to_dict():
         if name not in options:
             takers = [other for other, taken in KNOWN.items() if name in taken]
-            raise UserError(f"{name}: it is for {' and '.join(takers)}, and the source is {kind}; leave it out")
+            raise UserError(f"{name}: expected {' or '.join(takers)} as the source, got {kind}; leave this option out")
 
 
 def _kind(source: Any) -> str:
@@ -89,7 +89,7 @@ def _named(text: str, query: Query) -> Source:
     require_there(text)
     name, split = without_split(text)
     if split and query.split and split != query.split:
-        raise UserError(f"split: {query.split} was asked for, but the source says {split}")
+        raise UserError(f"split: the option is {query.split}, but the source names {split}; give only one of them")
     query = replace(query, split=split or query.split)
     if name.startswith("hf://"):
         from salience.data.sources import hub
@@ -104,7 +104,7 @@ def _path(path: Path, query: Query) -> Source:
     if path.is_dir():
         return _folder(path, query)
     if not path.is_file():
-        raise UserError(f"source: {path} is a pipe or a device, not a regular file; save what it gives to a file first")
+        raise UserError(f"source: {path} is a pipe or a device, not a regular file; save its content to a file first")
     if array := ARRAYS.get(path.suffix.lower()):
         return array(path, query)
     if table := TABLES.get(path.suffix.lower()):
@@ -115,7 +115,7 @@ def _path(path: Path, query: Query) -> Source:
         return folder.one_image(path, query)
     if idx.is_idx(path):
         return idx.file(path, query)
-    raise UserError(f"source: {path} is of no kind we read; give images, {' '.join([*ARRAYS, *TABLES])}, or IDX")
+    raise UserError(f"source: {path}: unsupported file type; give an image, {' '.join([*ARRAYS, *TABLES])} or IDX file")
 
 
 def _folder(path: Path, query: Query) -> Source:

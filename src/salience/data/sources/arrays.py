@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 NUMBERS = "biuf"
 LABELS = "biufSUOMm"  # kinds of types
 REMEDIES = {
-    "c": "give real and imaginary parts as columns of their own",
+    "c": "give the real and imaginary parts as separate columns",
     "O": "convert it with .astype(float), or give a DataFrame for texts and missing values",
-    "M": "give a DataFrame, which has columns of dates",
-    "m": "give a DataFrame, which has columns of durations",
-    "V": "give pandas.DataFrame(array), which has columns of several types",
+    "M": "give a DataFrame, which supports columns of dates",
+    "m": "give a DataFrame, which supports columns of durations",
+    "V": "give pandas.DataFrame(array), which supports columns of different types",
 }
 SHOWN = 20  # names in a message
 FRAME_ROWS = 65536
@@ -87,15 +87,15 @@ def values_for(given: Any, count: int, argument: str) -> np.ndarray | pd.Series 
         path = Path(given).expanduser()
         if path.suffix != ".npy" or not path.is_file():
             raise UserError(
-                f"{argument}: an array has no column '{given}'; give the values [n], or a .npy file of them"
+                f"{argument}: an array has no column '{given}'; give the values [n], or a .npy file with the values"
             )
         given = load_npy(path, argument)
     values = _as_numpy(given, argument).reshape(-1)
     if values.dtype.kind not in LABELS or values.dtype in ("M8", "m8"):  # times without a unit
-        raise UserError(f"{argument}: these hold {_short(values.dtype)}; give numbers, texts or dates")
+        raise UserError(f"{argument}: expected numbers, texts or dates, got {_short(values.dtype)}; convert the values")
     if len(values) != count:
         raise UserError(
-            f"{argument}: {counted(len(values), 'value')} for {counted(count, 'item')}; one for each is needed"
+            f"{argument}: expected one value per item, got {counted(len(values), 'value')} for {counted(count, 'item')}"
         )
     if np.ma.is_masked(values):
         return _with_missing(values)
@@ -142,8 +142,8 @@ def _content(x: np.ndarray) -> np.ndarray | Frames:
     if x.ndim > 2:
         at = tuple(map(int, np.argwhere(np.ma.getmaskarray(x))[0]))
         raise UserError(
-            f"source: the value at row {at[0]}, position {at[1:]} is masked, and images have no missing values; "
-            "replace masked values with .filled(VALUE), or leave out their rows"
+            f"source: the value at row {at[0]}, position {at[1:]} is masked, but images cannot have missing values; "
+            "replace masked values with .filled(VALUE), or remove these rows"
         )
     return Frames(lambda: _frames(x))
 
@@ -164,10 +164,10 @@ def _as_array(source: Any) -> np.ndarray:
     if isinstance(source, np.ndarray):
         return _checked(_as_numpy(source, "source"), "the array")
     if hasattr(source, "toarray"):
-        raise UserError("source: a sparse matrix is not read; make it dense with .toarray()")
+        raise UserError("source: sparse matrices are not supported; convert it with .toarray()")
     if not isinstance(source, (list, tuple)) and not hasattr(source, "__array__"):
         raise UserError(
-            f"source: {type(source).__name__} is of no kind we read; "
+            f"source: unsupported type {type(source).__name__}; "
             "give a path, an array, a tensor, a DataFrame or a Hugging Face Dataset"
         )
     return _checked(_as_numpy(source, "source"), type(source).__name__)
@@ -189,14 +189,16 @@ def _as_numpy(values: Any, argument: str) -> np.ndarray:
     except UserError:
         raise
     except Exception as error:  # what converts itself raises what it likes
-        raise UserError(f"{argument}: {type(values).__name__} makes no array: {_one_line(error)}") from error
+        raise UserError(
+            f"{argument}: cannot convert {type(values).__name__} to an array: {_one_line(error)}"
+        ) from error
 
 
 def _of_tensor(tensor: Any, argument: str) -> np.ndarray:
     import torch
 
     if tensor.layout != torch.strided:
-        raise UserError(f"{argument}: a sparse tensor is not read; make it dense with .to_dense()")
+        raise UserError(f"{argument}: sparse tensors are not supported; convert it with .to_dense()")
     try:
         tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
         if tensor.is_quantized:
@@ -206,17 +208,19 @@ def _of_tensor(tensor: Any, argument: str) -> np.ndarray:
         values: np.ndarray = tensor.numpy()
         return values
     except (RuntimeError, TypeError, NotImplementedError) as error:  # of a device without data, of tensors in tensors
-        raise UserError(f"{argument}: a {type(tensor).__name__} makes no array: {_one_line(error)}") from error
+        raise UserError(
+            f"{argument}: cannot convert {type(tensor).__name__} to an array: {_one_line(error)}"
+        ) from error
 
 
 def _checked(array: np.ndarray, what: str) -> np.ndarray:
     if array.dtype.kind not in NUMBERS:
         remedy = REMEDIES.get(array.dtype.kind, "for texts and categories give a DataFrame")
-        raise UserError(f"source: {what} holds {_short(array.dtype)}, not numbers; {remedy}")
+        raise UserError(f"source: {what} must contain numbers, got {_short(array.dtype)}; {remedy}")
     if not 2 <= array.ndim <= 4:
         raise UserError(
-            f"source: {what} has shape {array.shape}; give [n h w], [n c h w] or [n h w c] for images, "
-            "[n columns] for a table (one item alone: x[None])"
+            f"source: {what} must have 2 to 4 axes, got shape {array.shape}; give [n h w], [n c h w] or [n h w c] for "
+            "images, [n columns] for a table (for a single item, give x[None])"
         )
     return array
 
@@ -226,7 +230,7 @@ def load_npy(path: Path, argument: str, *, mapped: bool = False) -> np.ndarray:
     try:
         with path.open("rb") as file:
             if file.read(2) == b"PK":
-                raise ValueError("it is a .npz file of several arrays; rename it")
+                raise ValueError("it is a .npz archive of arrays; rename it to .npz")
             file.seek(0)
             _require_whole(file, path.stat().st_size, f"{argument}: {path}", mapped=mapped)
         array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
@@ -246,10 +250,10 @@ def _require_whole(file: IO[bytes], size: int, what: str, *, mapped: bool = Fals
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read_header(file)
     if dtype.hasobject:
-        raise ValueError("it holds Python objects; they are never unpickled, since that would run code from the file")
+        raise ValueError("it contains Python objects, which are never unpickled: that could run code from the file")
     needed, there = math.prod(shape) * dtype.itemsize, size - file.tell()
     if min(shape, default=0) < 0 or needed > there:
-        raise ValueError(f"its header promises {needed:,} bytes of values, and {there:,} follow")
+        raise ValueError(f"its header declares {needed:,} bytes of values, but {there:,} follow")
     if not mapped:
         require_memory(needed, what)
 
@@ -259,7 +263,7 @@ def _require_text(array: np.ndarray, what: str) -> np.ndarray:
     if array.dtype.kind == "U" and array.size and array.dtype.itemsize:
         codes = np.ascontiguousarray(array).view(array.dtype.byteorder.replace("|", "=") + "u4")
         if codes.max() > sys.maxunicode:
-            raise UserError(f"{what} is damaged: it holds characters that do not exist")
+            raise UserError(f"{what} is damaged: it contains invalid Unicode characters")
     return array
 
 

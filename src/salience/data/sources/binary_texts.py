@@ -30,7 +30,7 @@ def with_texts(table: Table) -> Table:
             yield frame.assign(**texts)
 
     shown = ", ".join(f"'{printable(name)}'" for name in names[:SHOWN]) + ", ..." * (len(names) > SHOWN)
-    note = f"bytes that are texts in UTF-8 are read as texts: column{'s' * (len(names) > 1)} {shown}"
+    note = f"bytes in UTF-8 are read as text in column{'s' * (len(names) > 1)} {shown}"
     return replace(table, frames=frames, notes=(*table.notes, note))
 
 

@@ -126,7 +126,7 @@ def _names(schema: pa.Schema, path: Path) -> list[str]:
     try:
         return list(schema.names)
     except UnicodeDecodeError as error:
-        raise UserError(f"source: {path} is damaged: a column's name is no text: {one_line(error)}") from error
+        raise UserError(f"source: {path} is damaged: a column name is not valid text: {one_line(error)}") from error
 
 
 def _named_index(schema: pa.Schema) -> tuple[str, ...]:
@@ -144,7 +144,7 @@ def _to_pandas(batch: pa.RecordBatch, path: Path) -> pd.DataFrame:
     try:
         return batch.to_pandas(types_mapper=lambda kind: NULLABLE[str(kind)] if kind in incomplete else None)
     except Exception as error:  # pyarrow and pandas raise whatever a value beyond their range provokes
-        raise UserError(f"source: {path} holds values that pandas cannot hold: {one_line(error)}") from error
+        raise UserError(f"source: {path} contains values that pandas cannot represent: {one_line(error)}") from error
 
 
 def _parquet_splits(folder: Path) -> dict[str, list[Path]]:

@@ -107,12 +107,12 @@ def _reason_of(process: subprocess.Popen[bytes], error: Exception | None) -> str
         process.wait(timeout=1 if error is None else 0.1)
     code = process.returncode
     if code is not None and code < 0:
-        return f"reading it ended the process that read it ({signal.Signals(-code).name})"
-    return str(error) if error is not None else f"the process that read it ended (exit code {code})"
+        return f"the reader process was killed by {signal.Signals(-code).name}"
+    return str(error) if error is not None else f"the reader process ended with exit code {code}"
 
 
 def _damaged(path: Path, reason: str) -> str:
-    return f"source: {path} cannot be read; it is damaged, or of another format: {' '.join(reason.split())[:200]}"
+    return f"source: {path} cannot be read; it is damaged or in another format: {' '.join(reason.split())[:200]}"
 
 
 def _start() -> subprocess.Popen[bytes]:

@@ -47,7 +47,7 @@ def find_header(rows: Sequence[Sequence[str]], first: str, above: Sequence[str],
     names_columns = is_header(rows[0], below)
     there = names_columns if said is None else said
     if not there and said is None and len(above) == len(rows[0]) > 1:
-        told = "the last line of comment names the columns; --no-header or --header say otherwise"
+        told = "the last comment line is read as the column names; use --header or --no-header to change this"
         names, notes = _named(above)
         return Header(names, False, notes=(told, *notes))
     if not there:
@@ -58,8 +58,8 @@ def find_header(rows: Sequence[Sequence[str]], first: str, above: Sequence[str],
     if not row_names:
         return Header(names, True, notes=notes)
     told = (
-        f"the first line has one cell less than the rows, so the first cell of each row ('{_shown(rows[1][0])}') names "
-        "the row, and is no column; write a name before the others to make it one"
+        f"the first line has one cell fewer than the rows, so the first cell of each row ('{_shown(rows[1][0])}') is "
+        "read as the name of the row; to read it as a column, add its name at the start of the first line"
     )
     return Header([_free("row names", names), *names], True, True, notes=(told, *notes))
 
@@ -106,12 +106,12 @@ def _on_missing(row: Sequence[str], below: Sequence[Sequence[str]], first: str, 
     line = f"'{_shown(first)}'"
     if said is None:
         return (
-            f"the first line holds values ({line}) and is read as a row; the columns are named 0, 1, ...; "
-            "--header takes it as their names",
+            f"the first line ({line}) contains values and is read as a row; the columns are named 0, 1, ...; "
+            "use --header to read it as column names",
         )
     numeric = [position for position in range(len(row)) if _holds_numbers(below, position)]
     if numeric and all(row[position].strip() and not is_number(row[position]) for position in numeric):
-        return (f"the first line ({line}) looks like names of columns, and is read as a row without a header",)
+        return (f"the first line ({line}) looks like column names, but is read as a row, as requested",)
     return ()
 
 
@@ -128,8 +128,8 @@ def _named(cells: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     if not renamed:
         return names, ()
     shown = ", ".join(f"'{printable(new)}'" for _, new in renamed[:MOST_NAMED]) + ", ..." * (len(renamed) > MOST_NAMED)
-    columns = counted(len(renamed), "column")
-    return names, (f"{columns} with a name that is there already, such as '{_shown(renamed[0][0])}': now {shown}",)
+    columns, repeat = counted(len(renamed), "column"), "repeats" if len(renamed) == 1 else "repeat"
+    return names, (f"{columns} {repeat} an earlier name, such as '{_shown(renamed[0][0])}': renamed to {shown}",)
 
 
 def _free(name: str, taken: Sequence[str]) -> str:

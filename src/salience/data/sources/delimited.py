@@ -82,7 +82,7 @@ class _File:
         have = "has" if len(short) == 1 else "have"
         return (
             f"{counted(len(short), 'row')} {have} fewer cells than the {width} columns, the first is row {short[0]}; "
-            "the cells at the end are read as missing",
+            "missing cells at the end are missing values",
         )
 
     def _refuse_long_rows(self) -> None:

@@ -52,7 +52,7 @@ def find_dialect(path: Path, reading: Reading) -> Dialect:
     skip, said, comments = _preamble(lines)
     table = [line for line in lines[skip:] if line.strip() and not (comments and line.startswith(COMMENT))]
     if not table:
-        raise UserError(f"source: {path} is empty; a line of column names and rows are needed")
+        raise UserError(f"source: {path} is empty; expected a line of column names, then rows")
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     separator = reading.separator or said or _separator(table, usual)
     blanks, notes = _blanks(table, separator)
@@ -60,8 +60,8 @@ def find_dialect(path: Path, reading: Reading) -> Dialect:
     if reading.separator is None:
         notes = (*_on_separator(table, rows, separator, usual), *notes)
     if comments:
-        above_it = f"{counted(len(comments), 'line')} of comment above the table {are(len(comments))}"
-        notes += (f"{above_it} passed over: {printable(comments[0])[:SHOWN]}",)
+        above_it = f"{counted(len(comments), 'comment line')} above the table {are(len(comments))}"
+        notes += (f"{above_it} skipped: {printable(comments[0])[:SHOWN]}",)
     above = cut([comments[-1].lstrip(COMMENT)], separator, path, blanks=True)[:1] if comments else []
     header = find_header(rows, table[0], above[0] if above else [], reading.header)
     return Dialect(encoding, separator, skip, header, blanks, bool(comments), (*notes, *header.notes))
@@ -171,18 +171,19 @@ def _blanks(lines: Sequence[str], separator: str) -> tuple[bool, tuple[str, ...]
         return any(later), ()
     if not any(cell[2] and cell[3].startswith('"') for cell in found):
         return False, ()
-    return True, ("some cells have blanks before a quote, so blanks after a separator are taken away in all of them",)
+    return True, ("some cells have spaces before a quote, so spaces after a separator are removed in all cells",)
 
 
 def _on_separator(lines: Sequence[str], rows: Sequence[Sequence[str]], separator: str, usual: str) -> tuple[str, ...]:
     """Where it is not the usual one, or another mark may be meant."""
     if max(map(len, rows)) > 1:
         called = CALLED.get(separator, printable(separator))
-        return () if separator == usual else (f"cells are separated by {called}; --separator says otherwise",)
+        return () if separator == usual else (f"cells are separated by {called}; use --separator to change this",)
     for mark in RARE:
         if _cuts_alike(lines, mark):
             count = len(cut(lines[:1], mark, Path(), blanks=True)[0]) - 1
             return (
-                f"it is read as one column, though each line has {count} of {mark} in it; --separator {mark} cuts it",
+                f"the file is read as one column, but each line contains '{mark}' {counted(count, 'time')}; "
+                f"use --separator {mark} to split the lines",
             )
     return ()

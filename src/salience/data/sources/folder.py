@@ -28,8 +28,8 @@ def images(path: Path, query: Query) -> Source:
     layout = find_layout(path, query)
     listing = list_images(layout.root)
     if not listing.paths:
-        seen = f"; it has {counted(len(listing.ignored), 'other file')}" if listing.ignored else ""
-        endings = "images end in .jpg, .png, .tif, .bmp, .webp and the like"
+        seen = f", only {counted(len(listing.ignored), 'other file')}" if listing.ignored else ""
+        endings = "image files end in .jpg, .png, .tif, .bmp, .webp or similar"
         raise UserError(f"source: no image in {layout.root}{seen}; {endings}")
     side = _label_file(query)
     asked = [query.groups, mark_of_files([side] if side else []), query.reading]
@@ -67,7 +67,7 @@ def _found(layout: Layout, listing: Listing, query: Query) -> Found:
         if (labels < 0).all():  # as of a test split without class folders
             labels, classes = None, ()
         elif outside := int((labels < 0).sum()):
-            notes += (f"{counted(outside, 'image')} in no class folder: without a label",)
+            notes += (f"{counted(outside, 'image')} outside the class folders: without a label",)
     return Found(
         Encoded(len(listing.paths), lambda: _chunks(layout.root, listing.paths)),
         Ids.of(listing.paths),
@@ -89,10 +89,10 @@ def _groups(paths: list[str], pattern: object) -> np.ndarray | None:
     try:
         expression = re.compile(str(pattern))
     except re.error as error:
-        raise UserError(f"groups: {pattern!r} is no regular expression: {error}") from error
+        raise UserError(f"groups: {pattern!r} is not a valid regular expression: {error}") from error
     matches = [expression.search(path) for path in paths]
     if not any(matches):
-        raise UserError(f"groups: {pattern!r} is found in none of the paths, such as {printable(paths[0])}")
+        raise UserError(f"groups: {pattern!r} matches none of the paths, such as {printable(paths[0])}")
     return encode_groups([m and (m[1] if expression.groups else m[0]) for m in matches])
 
 
@@ -101,7 +101,9 @@ def _label_file(query: Query) -> Path | None:
         return None
     path = Path(str(query.labels)).expanduser()
     if path.suffix.lower() != ".csv" or not path.is_file():
-        raise UserError(f"labels: for a folder of images give a CSV file with columns item,label, not {query.labels!r}")
+        raise UserError(
+            f"labels: expected a CSV file with the columns item,label for a folder of images, got {query.labels!r}"
+        )
     return path
 
 
@@ -112,7 +114,7 @@ def _labels_from_file(paths: list[str], query: Query) -> tuple[np.ndarray, tuple
     found = match_items(lines, paths, file, name="the folder", strangers=True)
     if not found.label_of:
         example = printable(paths[0])
-        raise UserError(f"labels: no item of {query.labels} is in the folder; items are paths such as {example}")
+        raise UserError(f"labels: no item of {query.labels} is in the folder; expected paths such as {example}")
     given = [found.label_of.get(row) for row in range(len(paths))]
     missing = query.reading.missing or ()
     labels, classes, notes = labelled(given, "the labels file", missing, texts=True, measurements=True)
@@ -125,8 +127,8 @@ def _stranger_notes(found: Matched, query: Query) -> tuple[str, ...]:
     if not found.strangers:
         return ()
     first, count = found.strangers[0], len(found.strangers)
-    name = "names" if count == 1 else "name"
+    name = "names an item that is" if count == 1 else "name items that are"
     return (
-        f"{counted(count, 'line')} of {query.labels} {name} no item of the folder, "
+        f"{counted(count, 'line')} of {query.labels} {name} not in the folder; "
         f"the first is line {first.number}: '{printable(first.item)}'",
     )

@@ -54,7 +54,7 @@ def find_layout(path: Path, query: Query) -> Layout:
     names = folders_with_images(top)
     splits = {} if said == "classes" else _splits(names, everything=said == "splits")
     if said == "splits" and not splits:
-        raise UserError(f"source: {path} has no folder of images that could be a split; leave out --folders splits")
+        raise UserError(f"source: {path} has no subfolder of images to read as a split; leave out --folders splits")
     if splits:
         return _of_split(top, splits, names, query)
     split = choose_split(query.split, ["train"], str(path))
@@ -93,7 +93,9 @@ def _splits(names: list[str], *, everything: bool) -> dict[str, str]:
             continue
         if split in found:
             both = f"{printable(found[split])} and {printable(name)}"
-            raise UserError(f"source: {both} are both called {split}; rename one, or give --folders classes or flat")
+            raise UserError(
+                f"source: {both} both name the split {split}; rename one, or give --folders classes or flat"
+            )
         found[split] = name
     return found if len(found) == len(names) or len(found) > 1 else {}
 
@@ -106,11 +108,11 @@ def _of_split(top: Path, splits: dict[str, str], names: list[str], query: Query)
     inside = "" if holder == root else f"{holder.relative_to(root).as_posix()}/"
     layout = Layout(root, split, tuple(classes), inside, splits=tuple(splits) if len(splits) > 1 else ())
     shown = ", ".join(name if name == folder else f"{name} ({printable(folder)})" for name, folder in splits.items())
-    notes = [f"folders are read as splits: {shown}; this is {split}; for other readings: --folders classes or flat"]
+    notes = [f"folders are read as splits: {shown}; this is {split}; use --folders classes or flat to change this"]
     if others := [name for name in names if name not in splits.values()]:
-        notes.append(f"{counted(len(others), 'folder')} beside the splits passed over: {_some(others)}")
+        notes.append(f"{counted(len(others), 'folder')} outside the splits skipped: {_some(others)}")
     if beside := images_directly_in(top):
-        notes.append(f"{counted(beside, 'image')} beside the folders of the splits passed over")
+        notes.append(f"{counted(beside, 'image')} outside the folders of the splits skipped")
     return replace(layout, notes=(*notes, *_class_notes(layout, query)))
 
 
@@ -119,7 +121,7 @@ def _class_notes(layout: Layout, query: Query) -> tuple[str, ...]:
         return ()
     where = f" in {printable(layout.inside)}" if layout.inside else ""
     found = counted(len(layout.classes), "class", "classes")
-    return (f"folders{where} are read as {found}: {_some(layout.classes)}; for none: --folders flat",)
+    return (f"folders{where} are read as {found}: {_some(layout.classes)}; use --folders flat to ignore them",)
 
 
 def _split_warnings(top: Path, classes: list[str], query: Query) -> tuple[str, ...]:
@@ -128,8 +130,8 @@ def _split_warnings(top: Path, classes: list[str], query: Query) -> tuple[str, .
     named = [name for name in classes if split_of(name)]
     if not named:
         return _splits_in_classes(top, classes)
-    is_one = f"class {printable(named[0])} has the name of a split"
-    return (f"{is_one}; if it is one, give --folders splits",)
+    is_one = f"the class folder {printable(named[0])} has the name of a split"
+    return (f"{is_one}; use --folders splits to read it as one",)
 
 
 def _splits_in_classes(top: Path, classes: list[str]) -> tuple[str, ...]:
@@ -138,8 +140,8 @@ def _splits_in_classes(top: Path, classes: list[str]) -> tuple[str, ...]:
     if not inside or not all(map(split_of, inside)):
         return ()
     return (
-        f"the folders in each class have names of splits ({_some(sorted(inside))}) and are read together; "
-        "to keep them apart, put the classes into folders of the splits: train/cat, test/cat",
+        f"the subfolders of each class have names of splits ({_some(sorted(inside))}) and are read together; "
+        "to read them as splits, put the classes into one folder per split: train/cat, test/cat",
     )
 
 

@@ -34,16 +34,15 @@ class Listing:
         """What was passed over, a sentence each."""
         found = []
         if self.ignored:
-            were = "is no image and was" if len(self.ignored) == 1 else "are no images and were"
-            found.append(f"{counted(len(self.ignored), 'file')} {were} passed over: {_some(self.ignored)}")
+            were = "is not an image and was" if len(self.ignored) == 1 else "are not images and were"
+            found.append(f"{counted(len(self.ignored), 'file')} {were} skipped: {_some(self.ignored)}")
         if self.repeated:
-            links = "folder leads" if len(self.repeated) == 1 else "folders lead"
+            links = "folder link leads" if len(self.repeated) == 1 else "folder links lead"
             found.append(
-                f"{len(self.repeated):,} {links} to a place that was listed already, and is passed over: "
-                f"{_some(self.repeated)}"
+                f"{len(self.repeated):,} {links} to a folder that was listed already, skipped: {_some(self.repeated)}"
             )
         for name, reason in self.closed[:SHOWN]:
-            found.append(f"folder {printable(name)} cannot be listed ({reason}) and is passed over")
+            found.append(f"folder {printable(name)} cannot be listed ({reason}) and is skipped")
         if len(self.closed) > SHOWN:
             found.append(f"{len(self.closed) - SHOWN:,} more folders cannot be listed")
         return tuple(found)

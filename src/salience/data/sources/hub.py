@@ -24,7 +24,7 @@ def dataset(data: Any, query: Query) -> Source:
         split = choose_split(query.split, data.keys(), "the DatasetDict")
         return replace(_source(data[split], "dataset", split, query), splits=tuple(data))
     if kind != "Dataset":
-        raise UserError(f"source: a Hugging Face {kind} is not read; give a Dataset (load it without streaming)")
+        raise UserError(f"source: unsupported Hugging Face type {kind}; give a Dataset (load it without streaming)")
     split = str(data.split or "train")
     choose_split(query.split, [split], "the Dataset")
     return _source(data, data.info.dataset_name or "dataset", split, query)
@@ -34,7 +34,7 @@ def named(name: str, query: Query) -> Source:
     """owner/name or owner/name/configuration, downloaded to Hugging Face's own cache."""
     parts = name.strip("/").split("/")
     if len(parts) not in (2, 3) or not all(parts):
-        raise UserError(f"source: hf://{name} is not of the form hf://owner/name or hf://owner/name/configuration")
+        raise UserError(f"source: expected hf://owner/name or hf://owner/name/configuration, got hf://{name}")
     datasets = _library()
     identity = "/".join(parts[:2])
     try:

@@ -75,7 +75,8 @@ def source_of(
         y = None if labels is None else read_idx(labels)
         if y is not None and len(y) != len(x):
             raise UserError(
-                f"source: {labels} has {counted(len(y), 'label')} for the {counted(len(x), 'item')} of {images}"
+                f"source: expected one label per item, got {counted(len(y), 'label')} in {labels} for "
+                f"{counted(len(x), 'item')} in {images}"
             )
         return found_array(x, query, y, classes=classes, views=views)
 
@@ -89,7 +90,7 @@ def read_idx(path: Path) -> np.ndarray:
         with _open(path) as file:
             zeros, kind, axes = struct.unpack(">HBB", file.read(4))
             if zeros or kind not in TYPES or not 1 <= axes <= MOST_AXES:
-                raise UserError(f"source: {path} is no IDX file")
+                raise UserError(f"source: {path} is not an IDX file")
             shape, dtype = struct.unpack(f">{axes}I", file.read(4 * axes)), np.dtype(TYPES[kind])
             needed = math.prod(shape) * dtype.itemsize
             if path.suffix != ".gz" and dtype.itemsize == 1:
@@ -106,9 +107,9 @@ def read_idx(path: Path) -> np.ndarray:
 
 def _require_size(there: int, needed: int, shape: tuple[int, ...], path: Path) -> None:
     if there != needed:
-        found = f"{there:,} bytes follow" if there < needed else "more follows"
-        wrong = "is cut short" if there < needed else "is damaged"
-        raise UserError(f"source: {path} {wrong}: its header says {list(shape)}, {needed:,} bytes, and {found}")
+        found = f"{there:,} bytes follow" if there < needed else "more follow"
+        wrong = "is truncated" if there < needed else "is damaged"
+        raise UserError(f"source: {path} {wrong}: its header declares {list(shape)}, {needed:,} bytes, but {found}")
 
 
 def _read_up_to(file: BinaryIO, most: int, path: Path) -> bytearray:

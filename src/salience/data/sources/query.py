@@ -57,7 +57,7 @@ def choose_split(asked: str | None, there: Iterable[str], name: str) -> str:
         if "train" in there or len(there) == 1:
             return "train" if "train" in there else there[0]
         has = f"it has: {', '.join(there)}"
-        raise UserError(f"source: {name} has no split train; {has}; name one, as in SOURCE:{there[0]}")
+        raise UserError(f"source: {name} has no split train; {has}; choose one, as in SOURCE:{there[0]}")
     for wanted in (asked, split_of(asked)):
         if wanted in there:
             return str(wanted)
@@ -70,7 +70,7 @@ def no_labels(query: Query, name: str) -> None:
     """Raises UserError where labels or groups are given for a source that has its own."""
     for argument in ("labels", "groups"):
         if getattr(query, argument) is not None:
-            raise UserError(f"{argument}: {name} takes none; its labels are built in")
+            raise UserError(f"{argument}: {name} has built-in labels; leave this option out")
 
 
 def only_train(query: Query, name: str) -> None:

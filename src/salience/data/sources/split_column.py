@@ -57,10 +57,10 @@ def rows_of_split(table: Table, query: Query, name: str) -> Chosen:
     split = choose_split(query.split, there, name)
     kept = (of_row == split).to_numpy()
     rows, others = np.flatnonzero(kept), [one for one in there if one != split]
-    elsewhere = f"; {printable(name)}:{others[0]} reads others" if others else ""
+    elsewhere = f"; use {printable(name)}:{others[0]} to read others" if others else ""
     note = (
         f"column '{printable(column)}' names splits ({', '.join(there)}): the {len(rows):,} rows of {split} are read"
-        f"{elsewhere}; --categorical {printable(column)} reads all rows, and it as a column"
+        f"{elsewhere}; use --categorical {printable(column)} to read all rows and keep the column"
     )
     names = [one for one in table.names if one != column]
     chosen = replace(table, names=names, frames=_Rows(table, kept).frames, notes=(*table.notes, note))

@@ -40,7 +40,7 @@ IMAGE_MAGIC = (
 def frame(data: Any, query: Query) -> Source:
     """A DataFrame in memory."""
     if not isinstance(data, pd.DataFrame):
-        raise UserError(f"source: a pandas {type(data).__name__} is not read; give a DataFrame")
+        raise UserError(f"source: unsupported pandas type {type(data).__name__}; give a DataFrame")
     return Source("dataframe", split_asked(query), lambda: found_in(_frame_table(data), query, "a DataFrame"))
 
 
@@ -58,7 +58,7 @@ def found_in(table: Table, query: Query, name: str) -> Found:
     name: of the source, for errors
     """
     if repeated := [name for name, count in Counter(table.names).items() if count > 1]:
-        raise UserError(f"source: more than one column is named '{min(repeated)}'; name them apart")
+        raise UserError(f"source: more than one column is named '{min(repeated)}'; rename all but one")
     chosen = rows_of_split(with_texts(table), query, name)
     table = chosen.table
     label = _label_column(table, query)
@@ -67,20 +67,20 @@ def found_in(table: Table, query: Query, name: str) -> Found:
     groups = _groups(table, group, query)
     if table.image is not None and query.reading.categorical:
         raise UserError(
-            f"categorical: the items are the images in column '{printable(table.image)}', which has no categories; "
-            "leave it out"
+            f"categorical: the items are the images in column '{printable(table.image)}', which have no categories; "
+            "leave this option out"
         )
     if table.image is not None:
         rows, chunks = _image_chunks(table, table.image)
         if others := [name for name in table.names if name not in (label, group, table.image)]:
             shown = ", ".join(map(printable, others[:5])) + (", ..." if len(others) > 5 else "")
-            notes += (f"the items are the images in column '{printable(table.image)}'; left out: {shown}",)
+            notes += (f"the items are the images in column '{printable(table.image)}'; other columns ignored: {shown}",)
         return Found(
             Encoded(rows, chunks), chosen.ids, labels, classes, groups, notes=table.notes + notes, splits=chosen.splits
         )
     names = [name for name in table.names if name not in (label, group)]
     if was_index := [name for name in names if name in table.index]:
-        notes += (f"column '{was_index[0]}' is left out: it was the index of the DataFrame that was saved",)
+        notes += (f"column '{was_index[0]}' is left out: it was the index of the saved DataFrame",)
         names = [name for name in names if name not in was_index]
     taken = [name for name in (label, group) if name is not None]
     content = Frames(
@@ -106,7 +106,7 @@ def _label_column(table: Table, query: Query) -> str | None:
 
 def _column(table: Table, name: str, argument: str) -> str:
     if name not in table.names:
-        raise UserError(f"{argument}: there is no column '{name}'; there are: {', '.join(table.names[:20])}")
+        raise UserError(f"{argument}: no column '{name}'; the columns are: {', '.join(table.names[:20])}")
     return name
 
 
@@ -125,7 +125,7 @@ def _labels(table: Table, column: str | None, query: Query) -> tuple[Any, tuple[
     except UserError:
         if named:
             raise
-        told = f"column '{column}' is left out: it holds measurements, not classes; name it with --labels to predict it"
+        told = f"column '{column}' is left out: it contains measurements, not classes; use --labels to predict it"
         return None, (), (told,)
 
 
@@ -197,8 +197,8 @@ def _path_within(folder: Path, name: str) -> str | Refused:
     try:
         path = (folder / name).resolve()
     except (OSError, ValueError, RuntimeError):  # too long, a zero byte, a loop of links
-        return Refused("its path is no path")
-    return str(path) if path.is_relative_to(folder) else Refused("its path leads out of the data file's folder")
+        return Refused("its path is not valid")
+    return str(path) if path.is_relative_to(folder) else Refused("its path is outside the folder of the data file")
 
 
 def _class_names(table: Table, column: str) -> list[str]:
@@ -210,7 +210,7 @@ def _frame_table(data: pd.DataFrame) -> Table:
     notes: tuple[str, ...] = ()
     if isinstance(data.columns, pd.MultiIndex):
         names = ["_".join(str(part) for part in parts if str(part)) for parts in data.columns]
-        notes = (f"columns of several levels are named by all of them, such as '{names[0]}'",) if names else ()
+        notes = (f"multi-level column names are joined by '_', such as '{names[0]}'",) if names else ()
         data = data.set_axis(names, axis=1)
     data = data.rename(columns=str)
 
