@@ -212,7 +212,10 @@ class Representation:
         if source is not None:
             return source
         own = self.config.data.require_source()
-        warnings.warn(f"no source was given; using {printable(own)}, which the run was trained on", Note, stacklevel=3)
+        named = ", ".join(map(str, own.values())) if isinstance(own, dict) else own
+        warnings.warn(
+            f"no source was given; using {printable(named)}, which the run was trained on", Note, stacklevel=3
+        )
         return own
 
     def open_trained(self, source: Any) -> Dataset:

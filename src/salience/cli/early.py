@@ -73,7 +73,9 @@ def _refuse_own_source(verb: Verb, run: Any) -> None:
     from salience.run import Run
 
     with naming(verb.own_source, "source"):
-        require_there(Run(run).config.data.require_source())
+        own = Run(run).config.data.require_source()
+        for source in own.values() if isinstance(own, dict) else [own]:
+            require_there(source)
 
 
 def _require_place(verb: Verb, out: Any) -> None:

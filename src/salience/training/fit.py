@@ -9,7 +9,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -95,7 +95,7 @@ def fit(
     """Learns a representation and keeps it in a run folder.
 
     method: a file name under methods: "pca", "kmeans", "autoencoder", "simclr"
-    source: anything `open_data` takes, or a Dataset
+    source: anything `open_data` takes, or a Dataset; several sources by name are joined by id, or row by row
     reading: how the source is read, as in `open_data`; kept in the run
     progress: show bars on a terminal, and say what was decided
     options: the method's hyper-parameters
@@ -115,7 +115,7 @@ def fit(
         source, entry, checked["without"], resolution=checked["resolution"], labels=labels, reading=reading,
         progress=progress and not is_helper(),
     )  # fmt: skip
-    if training.devices > 1 and not isinstance(source, str | os.PathLike):
+    if training.devices > 1 and (_lasting_name(source) is None or _lasting_names(source) == {}):
         raise UserError(f"devices: {training.devices} processes cannot share data in memory; save it, and fit the file")
     labelled = _whether_labelled(checked["use_labels"], method, dataset)
     config = Config(
@@ -157,8 +157,9 @@ def _build(config: Config, dataset: Dataset, say: Say) -> tuple[Config, Method |
     entry, asked_for = catalogue.find(config.model.method), config.model.options
     torch.manual_seed(config.training.seed)
     module = make_method(config, dataset.spec)
+    known = dataset.spec.views
     dataset, why_views = suited(dataset, module, config.model.views)
-    if dataset.spec.views != config.data.spec["views"]:  # other views: built again, as if they had been given
+    if dataset.spec.views != known:  # other views: built again, as if they had been given
         config = config.but(spec=dataset.spec.to_dict())
         torch.manual_seed(config.training.seed)
         module = make_method(config, dataset.spec)
@@ -214,7 +215,7 @@ def _resume(folder: Run, source: Any, progress: bool, say: Say, said: str) -> Re
     data = config.data
     if source is None and data.source is None:
         raise UserError(f"run: {folder.path} was fitted to data in memory; resume it in Python: resume(run, source)")
-    where = data.source if source is None else source
+    where = data.where if source is None else source
     dataset = _open(
         where, catalogue.find(config.model.method), data.without, resolution=data.resolution, labels=data.labels,
         reading=data.reading, progress=progress and not is_helper(),
@@ -261,6 +262,7 @@ def _describe(source: Any, dataset: Dataset, labels: Any, reading: Reading, with
     """What the run keeps of its source."""
     return DataConfig(
         source=_lasting_name(source),
+        sources=_lasting_names(source),
         split=dataset.split,
         fingerprint=dataset.fingerprint,
         rows=len(dataset),
@@ -273,8 +275,18 @@ def _describe(source: Any, dataset: Dataset, labels: Any, reading: Reading, with
     )
 
 
+def _lasting_names(source: Any) -> dict[str, Any] | None:
+    """The same of each of several sources; none of them where one is in memory. None for a single source."""
+    if not isinstance(source, Mapping):
+        return None
+    names = {str(name): _lasting_name(one) for name, one in source.items()}
+    return {} if None in names.values() else names
+
+
 def _lasting_name(source: Any) -> str | None:
-    """A name of the source that is right in every folder; None for data in memory."""
+    """A name of the source that is right in every folder, of several the first's; None for data in memory."""
+    if isinstance(source, Mapping):
+        return None if _lasting_names(source) == {} else _lasting_name(next(iter(source.values()), None))
     if not isinstance(source, str | os.PathLike):
         return None
     name = str(source)
