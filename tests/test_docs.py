@@ -94,3 +94,30 @@ def test_every_figure_in_the_documents_is_a_stored_result():
 def test_the_doctors_figures_are_todays_judgement_of_the_stored_runs():
     done = subprocess.run([sys.executable, "benchmarks/doctor.py", "--check"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, "run benchmarks/doctor.py --report, then benchmarks/readme.py\n" + done.stderr
+
+
+ARCHITECTURE = ROOT / "docs" / "explanation" / "architecture.md"
+
+
+@pytest.mark.parametrize("named", sorted(set(re.findall(r"`([\w/]+(?:\.py|/))(?::[^`]*)?`", ARCHITECTURE.read_text()))))
+def test_a_file_that_the_architecture_page_names_is_there(named):
+    places = [ROOT / "src/salience" / named, ROOT / named, *(ROOT / "src/salience").glob(f"**/{named}")]
+    assert any(place.exists() for place in places)
+
+
+def test_the_architecture_page_names_the_layers_in_their_order():
+    from tests.test_imports import LAYER
+
+    rows = [
+        re.findall(r"`([\w]+)(?:\.py|/)`", line.split("|")[1])
+        for line in ARCHITECTURE.read_text().splitlines()
+        if line.startswith("| `")
+    ]
+    layers = [max(LAYER[part] for part in parts) for parts in rows]
+    assert layers == sorted(layers)
+
+
+def test_links_between_documents_lead_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
