@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from salience.batch import Progress
 from salience.methods.precision import full_precision
-from salience.methods.softplus import softplus
 from salience.views.random import mix_int
 
 
@@ -99,7 +98,7 @@ class Machine:
 @full_precision
 def log_of_sum(inputs: Tensor) -> Tensor:
     """log sum_h exp(h . inputs).  [n hidden] -> [n]"""
-    return softplus(inputs).sum(dim=1)
+    return F.softplus(inputs).sum(dim=1)
 
 
 @full_precision
