@@ -9,6 +9,7 @@ import lightning as L
 import pytest
 import torch
 
+from salience.batch import Batch, Progress
 from salience.methods import Method
 from salience.methods.lightning import LightningMethod, Plan
 from tests import contract
@@ -91,3 +92,27 @@ def test_without_a_plan_steps_and_rate_are_the_trainers() -> None:
     own.fit(LightningMethod(method), contract.dataset_for("simclr").loader(32))
     assert [(at.step, at.total, at.epoch) for at, _ in seen] == [(step, 12, step // 3) for step in range(12)]
     assert [rate for _, rate in seen] == pytest.approx([1e-3 * method.rate_factor(step, 12) for step in range(12)])
+
+
+@pytest.mark.parametrize(("name", "batches"), [("gan", 1), ("simclr", 1), ("simclr", 3)])
+def test_a_step_begins_once_whatever_its_turns_and_batches(
+    name: str, batches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, begun, drawn = built(name), [], []
+    whole = type(method).loss
+
+    def loss(self: Method, batch: Batch, at: Progress) -> dict[str, torch.Tensor]:
+        drawn.append((at.step, float(torch.rand(()))))
+        return whole(self, batch, at)
+
+    monkeypatch.setattr(type(method), "before_step", lambda self, at: begun.append(at.step))
+    monkeypatch.setattr(type(method), "loss", loss)
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    own = L.Trainer(
+        max_epochs=2, accelerator="cpu", enable_model_summary=False, log_every_n_steps=1,
+        accumulate_grad_batches=batches, **quiet,
+    )  # fmt: skip
+    own.fit(LightningMethod(method), contract.dataset_for(name).loader(32))
+    assert begun == list(range(6 // batches))
+    assert [step for step, _ in drawn] == [step for step in begun for _ in range(batches * len(method.turns))]
+    assert len({value for _, value in drawn}) == len(drawn)  # what is random goes on within a step

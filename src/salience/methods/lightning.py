@@ -43,6 +43,7 @@ class LightningMethod(L.LightningModule):
         super().__init__()
         self.method = method
         self.plan = plan
+        self._begun: Progress | None = None  # the step under way
 
     # --- what it is to Lightning
 
@@ -64,6 +65,7 @@ class LightningMethod(L.LightningModule):
             super().__setattr__(name, value)
 
     def on_fit_start(self) -> None:
+        self._begun = None
         several = self.trainer.accumulate_grad_batches
         if several > 1 and len(self.method.turns) > 1:  # earlier batches' gradients would be the first player's alone
             raise UserError(
@@ -93,9 +95,11 @@ class LightningMethod(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         at = self.progress()
-        reseed(at)
-        self.method.before_step(at)
-        set_weight_decay(self.trainer.optimizers[0], self.method.weight_decay(at))
+        if at != self._begun:  # once a step, whatever number of turns or of batches it has
+            self._begun = at
+            reseed(at)
+            self.method.before_step(at)
+            set_weight_decay(self.trainer.optimizers[0], self.method.weight_decay(at))
         terms = self.method.loss(batch, at)
         if (at.step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._record(terms, at)

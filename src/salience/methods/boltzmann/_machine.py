@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from salience.batch import Progress
 from salience.methods.precision import full_precision
-from salience.methods.softplus import softplus
 from salience.views.random import mix_int
 
 
@@ -98,8 +97,13 @@ class Machine:
 
 @full_precision
 def log_of_sum(inputs: Tensor) -> Tensor:
+<<<<<<< HEAD
     """Compute log sum_h exp(h . inputs).  [n hidden] -> [n]"""
     return softplus(inputs).sum(dim=1)
+=======
+    """log sum_h exp(h . inputs).  [n hidden] -> [n]"""
+    return F.softplus(inputs).sum(dim=1)
+>>>>>>> methods
 
 
 @full_precision

@@ -25,6 +25,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 import torch
+import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor, nn
 
@@ -32,7 +33,6 @@ from salience.batch import Batch, Progress
 from salience.methods.contract import Auto, Context, Method
 from salience.methods.generative._codes import coder_and_decoder, withheld_by
 from salience.methods.precision import full_precision
-from salience.methods.softplus import cross_entropy
 from salience.modalities import Spec
 from salience.nets import Encoder
 from salience.views.random import Keys
@@ -82,8 +82,14 @@ def noise_of(batch: Batch, at: Progress, dim: int, role: str = "latent") -> Tens
 
 @full_precision
 def bernoulli(logits: Tensor, x: Tensor) -> Tensor:
+<<<<<<< HEAD
     """Compute -log p(x|z), the cross-entropy summed over values; x in [0, 1].  [n ...], [n ...] -> [n]"""
     return cross_entropy(logits, x).flatten(1).sum(dim=1)
+=======
+    """-log p(x|z) = the cross-entropy, summed over values; x may lie between 0 and 1.  [n ...], [n ...] -> [n]"""
+    errors = F.binary_cross_entropy_with_logits(logits, x.to(logits.dtype), reduction="none")
+    return errors.flatten(1).sum(dim=1)
+>>>>>>> methods
 
 
 @full_precision
