@@ -257,4 +257,5 @@ def test_help_in_the_shell_and_in_python_is_the_same(
     assert f"--{option.name.replace('_', '-')} " in offered
     for word in [*option.meaning.split()[:3], *map(str, option.choices)]:
         assert word in offered
+    assert all(choice in in_python for choice in option.choices)
     assert f"{option.name}: {option.describe()}" in in_python

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from salience.config import TrainingPlan
 from salience.data import Loader
 from salience.errors import UserError
 from salience.health.probe import SIZE, Probe
@@ -183,8 +184,8 @@ def test_measuring_leaves_weights_statistics_and_gradients_as_they_were() -> Non
     method = build("simclr", data, encoder="convnet")
     before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
     assert any(name.endswith("running_mean") for name in before)
-    config = {"precision": "32-true", "compile": False}
-    assert budget.seconds_per_step(method, data.loader(32), config, 1e-6) > 0
+    plan = TrainingPlan(batch_size=32, learning_rate=1e-3, precision="32-true", steps=1, steps_per_epoch=1)
+    assert budget.seconds_per_step(method, data.loader(32), plan, 1e-6) > 0
     for name, tensor in method.state_dict().items():
         assert torch.equal(tensor, before[name]), name
     assert all(parameter.grad is None for parameter in method.parameters())
@@ -202,10 +203,10 @@ def test_as_many_looks_as_there_is_time_for() -> None:
 def test_a_look_too_slow_to_be_timed_is_reckoned_from_a_step(machine: Callable[..., Machine]) -> None:
     machine(look=1.0)
     data = structured_images(labelled=True)
-    config = {"batch_size": 32, "seed": 0, "precision": "32-true"}
+    plan = TrainingPlan(batch_size=32, learning_rate=1e-3, precision="32-true", steps=1, steps_per_epoch=1)
     reckoned = LOOK * SIZE / 32 * 0.7
     method = build("autoencoder", data)
-    assert budget.seconds_of_look(method, data, config, 0.7, 0.9 * reckoned) == Look(reckoned, 2 * reckoned)
-    assert budget.seconds_of_look(method, data, config, 1e-6, 1e9) == Look(1.0, 1.0)
-    half = budget.seconds_of_look(method, data, config, 1e-6, 1.0)  # no time to ask for neighbours
+    assert budget.seconds_of_look(method, data, plan, 0.7, 0.9 * reckoned) == Look(reckoned, 2 * reckoned)
+    assert budget.seconds_of_look(method, data, plan, 1e-6, 1e9) == Look(1.0, 1.0)
+    half = budget.seconds_of_look(method, data, plan, 1e-6, 1.0)  # no time to ask for neighbours
     assert half == Look(1.0, 1.0 + 84 / SIZE)  # of 96 items, 84 have a label
