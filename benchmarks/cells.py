@@ -209,6 +209,7 @@ def all_cells(data: Path | None, smoke: bool) -> list[Cell]:
     cells += classical("kmeans", ("salience", "fit", "lloyd", "elkan"), smoke)
     with_data = ("--data", data) if data else ()
     cells.append(Cell("startup", "ours", 0, ours("startup.py", *with_data, "--repeats", 1 if smoke else 11)))
+    cells.append(Cell("startup-verbs", "ours", 0, ours("startup_verbs.py", "--repeats", 1 if smoke else 5)))
     cells += memory(smoke) + store(smoke) + explorer(smoke) + vae(smoke) + boltzmann(smoke) + thousand_labels(smoke)
     if data is not None:
         cells += linear_probe(data, smoke) + knn(data, smoke)

@@ -163,6 +163,17 @@ def startup(stored: dict[str, Any], title: str) -> str:
     return f"**{title}**\n\n" + table(["", "s"], rows)
 
 
+def startup_verbs(stored: dict[str, Any], title: str) -> str:
+    """Seconds of this checkout and of those measured in turn with it."""
+    seconds = next(iter(stored["cells"].values()))["result"]["seconds"]
+    head = ["", *(f"{name}, {kind}" for name in seconds for kind in ("s", "s of processor"))]
+    rows = [
+        [f"`{line}`", *(number(found[line][kind]) for found in seconds.values() for kind in ("wall", "cpu"))]
+        for line in seconds["ours"]
+    ]
+    return f"**{title}**\n\n" + table(head, rows)
+
+
 def linear_probe(stored: dict[str, Any], title: str) -> str:
     found = next(iter(stored["cells"].values()))["result"]["features"]["conv"]
     ours, sgd = found["probe"], found["sgd"]
@@ -301,6 +312,7 @@ SECTIONS: dict[str, tuple[Callable[[dict[str, Any], str], str], str]] = {
     "explorer": (explorer, "`salience explore`: its server, and its map in a browser without a graphics card"),
     "store": (store, "Search in a store of {rows} × {dim} embeddings of Fashion-MNIST, jittered"),
     "startup": (startup, "Waiting times"),
+    "startup-verbs": (startup_verbs, "Seconds of every verb, on a table of 50 rows and on digits"),
 }
 
 

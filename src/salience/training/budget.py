@@ -6,7 +6,6 @@ end where it would have.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,9 +19,9 @@ from salience.errors import UserError
 from salience.health.probe import SIZE, Probe
 from salience.methods import Method
 from salience.methods.adamw import AdamW
+from salience.training import timing
 from salience.units import format_duration
 
-clock = time.monotonic  # looked up at every call: a test puts another one here
 TRAINING_SHARE = 0.85  # of the time left when all is measured: the rest is for saving, and for what a step leaves out
 MEASURING_SHARE = 0.1  # of the time left when measuring begins, for steps; and as much for looks at its health
 WATCHING_SHARE = 0.25  # of the time left, for looks at the health of the run while it trains
@@ -40,7 +39,7 @@ class Time:
 
     @property
     def passed(self) -> float:
-        return clock() - self.started
+        return timing.clock() - self.started
 
     @property
     def left(self) -> float:
@@ -140,10 +139,10 @@ def _timed(step: Callable[[int], None], most: float, *, compiles: bool) -> float
 
 def _steps_in(most: float, step: Callable[[int], None]) -> tuple[int, float]:
     """At least one, at most MEASURED_STEPS; none is begun after `most` seconds.  -> how many, and how long they took"""
-    started, taken, count = clock(), 0.0, 0
+    started, taken, count = timing.clock(), 0.0, 0
     while count < MEASURED_STEPS and (count == 0 or taken < most):
         step(count)
-        count, taken = count + 1, clock() - started
+        count, taken = count + 1, timing.clock() - started
     return count, taken
 
 
@@ -165,6 +164,6 @@ def seconds_of_look(method: Method, dataset: Dataset, plan: TrainingPlan, each: 
 
 
 def _look_taken(probe: Probe, method: Method, *, knn: bool) -> float:
-    started = clock()
+    started = timing.clock()
     probe.look(method, 0, knn=knn)
-    return clock() - started
+    return timing.clock() - started

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,19 +19,6 @@ from salience.training.flops import step_flops
 from salience.training.suit import views_of
 from salience.units import counted, format_duration, parse_duration
 from salience.views import default_policy
-
-
-def check_machine(training: TrainingConfig) -> None:
-    """Raises UserError for what this machine or this installation cannot do."""
-    if training.logger is not None:
-        from salience.training import engine  # here: it loads Lightning, which closed forms do without
-
-        engine.logger_class(training.logger)
-    started = int(os.environ.get("WORLD_SIZE", "1"))
-    if started > 1 and training.devices == 1:
-        raise UserError(f"devices: 1, but a launcher has started {started} processes; give --devices for them")
-    if training.devices > machine.devices():
-        raise UserError(f"devices: {training.devices} is more than this machine has; at most {machine.devices()}")
 
 
 def make_plan(

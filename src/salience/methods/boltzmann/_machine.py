@@ -97,13 +97,8 @@ class Machine:
 
 @full_precision
 def log_of_sum(inputs: Tensor) -> Tensor:
-<<<<<<< HEAD
     """Compute log sum_h exp(h . inputs).  [n hidden] -> [n]"""
-    return softplus(inputs).sum(dim=1)
-=======
-    """log sum_h exp(h . inputs).  [n hidden] -> [n]"""
     return F.softplus(inputs).sum(dim=1)
->>>>>>> methods
 
 
 @full_precision

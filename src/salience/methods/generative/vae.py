@@ -82,14 +82,9 @@ def noise_of(batch: Batch, at: Progress, dim: int, role: str = "latent") -> Tens
 
 @full_precision
 def bernoulli(logits: Tensor, x: Tensor) -> Tensor:
-<<<<<<< HEAD
     """Compute -log p(x|z), the cross-entropy summed over values; x in [0, 1].  [n ...], [n ...] -> [n]"""
-    return cross_entropy(logits, x).flatten(1).sum(dim=1)
-=======
-    """-log p(x|z) = the cross-entropy, summed over values; x may lie between 0 and 1.  [n ...], [n ...] -> [n]"""
     errors = F.binary_cross_entropy_with_logits(logits, x.to(logits.dtype), reduction="none")
     return errors.flatten(1).sum(dim=1)
->>>>>>> methods
 
 
 @full_precision
