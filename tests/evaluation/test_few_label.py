@@ -13,7 +13,7 @@ from salience.evaluation.few_label import (
     label_counts,
     temperatures,
 )
-from salience.evaluation.probe import UNCHOSEN, Scaling
+from salience.evaluation.linear_probe import UNCHOSEN, Scaling
 
 LABELS = np.repeat(np.arange(4), [30, 30, 30, 3])
 

@@ -18,7 +18,7 @@ from salience.apps.pictures import Strip, sheet
 from salience.apps.streams import as_run, find_row, require_images, units_of, within
 from salience.data import Dataset
 from salience.errors import UserError
-from salience.evaluation.rows import labels_of
+from salience.evaluation.row_choice import labels_of
 from salience.evaluation.split import sample
 from salience.measures import intervals
 from salience.measures.intervals import Metric

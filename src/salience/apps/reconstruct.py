@@ -12,7 +12,7 @@ from salience.apps.outcome import Outcome, Place, about, finished, item_names, p
 from salience.apps.pictures import Strip, sheet, table_figure, unit_columns
 from salience.apps.streams import as_run, batches, notes_on, rebuilt
 from salience.data import Dataset
-from salience.evaluation.fidelity import SHOWN, fidelity, means
+from salience.evaluation.reconstruction import SHOWN, fidelity, means
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation
 from salience.units import check_seed, counted

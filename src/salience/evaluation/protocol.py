@@ -14,7 +14,6 @@ from salience.data.target import Target
 from salience.errors import Note, UserError, naming, noting_failure
 from salience.evaluation import baselines, gallery
 from salience.evaluation.codes import codes_told
-from salience.evaluation.limits import MOST_PROJECTED, note_limits
 from salience.evaluation.measure import (
     STAGES,
     Measured,
@@ -28,11 +27,12 @@ from salience.evaluation.measure import (
     measure_values,
 )
 from salience.evaluation.report import Evidence, Report
-from salience.evaluation.rows import Rows, choose_rows, labels_of, seen_in_training, shared_rows, values_of
+from salience.evaluation.row_choice import Rows, choose_rows, labels_of, seen_in_training, shared_rows, values_of
+from salience.evaluation.row_limits import MOST_PROJECTED, note_limits
 from salience.evaluation.split import sample
-from salience.evaluation.threads import threads_for
+from salience.evaluation.thread_limit import threads_for
 from salience.health.diagnosis import Diagnosis, diagnose_run
-from salience.measures.geometry import alignment
+from salience.measures.embedding_geometry import alignment
 from salience.measures.intervals import Metric
 from salience.measures.raw_features import raw_features
 from salience.progress import progress_bar

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from salience.errors import UserError
-from salience.evaluation import rows as choosing
-from salience.evaluation.rows import choose_rows, labels_of, seen_in_training
+from salience.evaluation import row_choice as choosing
+from salience.evaluation.row_choice import choose_rows, labels_of, seen_in_training
 
 from .conftest import blobs
 

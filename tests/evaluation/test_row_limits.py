@@ -6,9 +6,9 @@ import pytest
 
 from salience.data import Dataset
 from salience.evaluation import evaluate
-from salience.evaluation.limits import note_limits
 from salience.evaluation.page import page
-from salience.evaluation.rows import Rows
+from salience.evaluation.row_choice import Rows
+from salience.evaluation.row_limits import note_limits
 from salience.modalities.table.spec import Column, TableSpec
 
 from .conftest import IMAGES, Projection, blobs

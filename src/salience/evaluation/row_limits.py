@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from salience.evaluation.baselines import FIT_PCA_ON, MOST_VIEWED
 from salience.evaluation.codes import MOST_TOLD
 from salience.evaluation.measure import MOST_CLUSTERED, MOST_RETRIEVED, MOST_SHAPED
-from salience.evaluation.rows import Rows
+from salience.evaluation.row_choice import Rows
 
 MOST_PROJECTED = 1_500  # points of the scatter plot
 

@@ -4,8 +4,8 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from salience.evaluation import probe as probes
-from salience.evaluation.probe import Scaling, fit_probe, some
+from salience.evaluation import linear_probe as probes
+from salience.evaluation.linear_probe import Scaling, fit_probe, some
 from salience.evaluation.split import held_out
 
 
