@@ -13,7 +13,7 @@ from salience.data import Dataset
 from salience.data.target import Target
 from salience.errors import Note, UserError, naming, noting_failure
 from salience.evaluation import baselines, gallery
-from salience.evaluation.codes import codes_told
+from salience.evaluation.codes import measure_codes
 from salience.evaluation.measure import (
     STAGES,
     Measured,
@@ -92,7 +92,7 @@ def evaluate(
 
         found = measure_all(rep, rows, say)
     notes += note_baselines(rep, found)
-    notes += [*note_limits(rows, told="codes" in found["representation"][0].measures), *note_unfinished(rep)]
+    notes += [*note_limits(rows, codes="codes" in found["representation"][0].measures), *note_unfinished(rep)]
     report = make_report(rep, rows, found, notes, watched)
     if write and rep.run is not None:
         from salience.evaluation.page import write_report
@@ -144,8 +144,8 @@ def measure_all(rep: Representation, rows: Rows, say: Say) -> dict[str, tuple[Me
         require_finite(test, name)
         measured = measure_one((train, test), task, say, centred=name == "raw")
         measured.measures["geometry"] |= view_alignment(rep, embed, rows.test)
-        if name == "representation" and (told := codes_told(rep, rows.test)):
-            measured.measures["codes"] = told
+        if name == "representation" and (of_codes := measure_codes(rep, rows.test)):
+            measured.measures["codes"] = of_codes
         found[name] = measured, (train, test)
     return found
 
