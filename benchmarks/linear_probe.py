@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from salience.evaluation.probe import fit_probe
+from salience.evaluation.linear_probe import fit_probe
 
 EPOCHS, BATCH = 100, 256
 RATES = (0.01, 0.1, 1.0)

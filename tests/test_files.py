@@ -17,7 +17,7 @@ import torch
 
 import salience
 from salience.errors import UserError
-from salience.evaluation.earlier import keep_earlier
+from salience.evaluation.earlier_reports import keep_earlier
 from salience.files import atomic, new_folder, remove_leftovers, require_free, write_text
 from salience.run import Run
 from salience.run_weights import save_weights

@@ -13,8 +13,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from salience.errors import Note, UserError
 from salience.evaluation import evaluate, figures, gallery, protocol
 from salience.evaluation.retrieval import retrieval_values
-from salience.evaluation.rows import choose_rows
-from salience.measures.geometry import effective_rank
+from salience.evaluation.row_choice import choose_rows
+from salience.measures.embedding_geometry import effective_rank
 from salience.measures.raw_features import raw_features
 from salience.modalities.table.spec import Column, TableSpec
 

@@ -14,7 +14,7 @@ from salience.evaluation.few_label import (
     note_draws,
     temperatures,
 )
-from salience.evaluation.probe import UNCHOSEN, Scaling
+from salience.evaluation.linear_probe import UNCHOSEN, Scaling
 
 LABELS = np.repeat(np.arange(4), [30, 30, 30, 3])
 

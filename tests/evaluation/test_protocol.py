@@ -12,13 +12,13 @@ from sklearn.metrics import normalized_mutual_info_score
 from salience.evaluation import evaluate
 from salience.evaluation.calibration import calibration_error
 from salience.evaluation.few_label import draw_labels, few_label_predictions
+from salience.evaluation.linear_probe import PENALTIES, fit_probe
 from salience.evaluation.measure import Task, measure
-from salience.evaluation.probe import PENALTIES, fit_probe
 from salience.evaluation.protocol import make_task
 from salience.evaluation.retrieval import retrieval_metrics
-from salience.evaluation.rows import choose_rows
+from salience.evaluation.row_choice import choose_rows
 from salience.evaluation.split import held_out
-from salience.measures.geometry import geometry_metrics
+from salience.measures.embedding_geometry import geometry_metrics
 from salience.measures.raw_features import raw_features
 
 from .conftest import Projection, blobs

@@ -20,7 +20,7 @@ from salience.evaluation import evaluate
 from salience.evaluation import regression as probes
 from salience.evaluation.compare import compare
 from salience.evaluation.regression import PENALTIES, fit_ridge, make_folds, r2_gain, r2_metric, redrawn, strata
-from salience.evaluation.rows import choose_rows, values_of
+from salience.evaluation.row_choice import choose_rows, values_of
 
 from .conftest import Projection, blobs
 from .test_evaluate import make_run

@@ -11,7 +11,7 @@ import torch
 
 from salience.evaluation import logistic
 from salience.evaluation.head import choose, fit_chosen
-from salience.evaluation.probe import PENALTIES, Scaling
+from salience.evaluation.linear_probe import PENALTIES, Scaling
 from salience.explorer import learning
 from salience.explorer.classifier import THREADS
 from salience.explorer.learning import CHOOSING, MOST_LEARNT, MOST_WORK, Learner, balanced, rows_within, work

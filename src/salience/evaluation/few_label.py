@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from salience.evaluation.calibration import choose_temperature
+from salience.evaluation.linear_probe import UNCHOSEN, Scaling
 from salience.evaluation.logistic import Linear, fit
-from salience.evaluation.probe import UNCHOSEN, Scaling
 
 PER_CLASS = (1, 2, 5, 10, 20, 50, 100)
 DRAWS, LEAST_DRAWS = 20, 5

@@ -13,12 +13,12 @@ from torch import Tensor
 from salience.evaluation.calibration import calibration_error
 from salience.evaluation.clustering import cluster, clustering_metrics
 from salience.evaluation.few_label import draw_labels, few_label_predictions, label_counts
-from salience.evaluation.probe import fit_probe
+from salience.evaluation.linear_probe import fit_probe
 from salience.evaluation.regression import fit_ridge, r2_gain, r2_metric
 from salience.evaluation.retrieval import retrieval_metrics
 from salience.evaluation.split import held_out, sample
 from salience.measures import intervals
-from salience.measures.geometry import geometry_metrics
+from salience.measures.embedding_geometry import geometry_metrics
 from salience.measures.intervals import Metric
 from salience.measures.knn import knn_scores
 from salience.measures.raw_features import around_mean

@@ -14,7 +14,7 @@ from typing import Any
 
 from salience.errors import Note, noting_failure
 from salience.evaluation import figures
-from salience.evaluation.earlier import keep_earlier
+from salience.evaluation.earlier_reports import keep_earlier
 from salience.evaluation.measure import INTERVALS
 from salience.evaluation.report import FAMILIES, Report, words
 from salience.evaluation.style import STYLE, number

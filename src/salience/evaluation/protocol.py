@@ -14,9 +14,8 @@ from salience.data.sources.query import VALIDATION
 from salience.data.target import Target
 from salience.errors import Note, UserError, naming, noting_failure
 from salience.evaluation import baselines, gallery
-from salience.evaluation.codes import codes_told
+from salience.evaluation.codes import measure_codes
 from salience.evaluation.few_label import note_draws
-from salience.evaluation.limits import MOST_PROJECTED, note_limits
 from salience.evaluation.measure import (
     STAGES,
     Measured,
@@ -30,11 +29,12 @@ from salience.evaluation.measure import (
     measure_values,
 )
 from salience.evaluation.report import Evidence, Report
-from salience.evaluation.rows import Rows, choose_rows, labels_of, seen_in_training, shared_rows, values_of
+from salience.evaluation.row_choice import Rows, choose_rows, labels_of, seen_in_training, shared_rows, values_of
+from salience.evaluation.row_limits import MOST_PROJECTED, note_limits
 from salience.evaluation.split import sample
-from salience.evaluation.threads import threads_for
+from salience.evaluation.thread_limit import threads_for
 from salience.health.diagnosis import Diagnosis, diagnose_run
-from salience.measures.geometry import alignment
+from salience.measures.embedding_geometry import alignment
 from salience.measures.intervals import Metric
 from salience.measures.raw_features import raw_features
 from salience.progress import progress_bar
@@ -101,7 +101,7 @@ def evaluate(
     notes += note_baselines(rep, found)
     if rows.train is not None and rows.target == "classification":
         notes += note_draws(labels_of(rows.train))
-    notes += [*note_limits(rows, told="codes" in found["representation"][0].measures), *note_unfinished(rep)]
+    notes += [*note_limits(rows, codes="codes" in found["representation"][0].measures), *note_unfinished(rep)]
     report = make_report(rep, rows, found, notes, watched)
     if write and rep.run is not None:
         from salience.evaluation.page import write_report
@@ -156,8 +156,8 @@ def measure_all(rep: Representation, rows: Rows, say: Say) -> dict[str, tuple[Me
         require_finite(test, name)
         measured = measure_one((train, test), task, say, centred=name == "raw")
         measured.measures["geometry"] |= view_alignment(rep, embed, rows.test)
-        if name == "representation" and (told := codes_told(rep, rows.test)):
-            measured.measures["codes"] = told
+        if name == "representation" and (of_codes := measure_codes(rep, rows.test)):
+            measured.measures["codes"] = of_codes
         found[name] = measured, (train, test)
     return found
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from scipy.linalg import LinAlgWarning
 
-from salience.evaluation.probe import Scaling
+from salience.evaluation.linear_probe import Scaling
 from salience.evaluation.split import sample
 from salience.measures.intervals import Metric, spread
 

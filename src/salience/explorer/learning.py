@@ -21,7 +21,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor
 
 from salience.evaluation.head import Choice, Head, choose, fit_chosen, make_folds
-from salience.evaluation.probe import PENALTIES, Scaling
+from salience.evaluation.linear_probe import PENALTIES, Scaling
 from salience.explorer.answers import CurvePoint, Suggestion
 from salience.explorer.items import Items
 from salience.explorer.points import MISSING, Encoded, encode_codes

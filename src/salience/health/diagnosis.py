@@ -28,7 +28,7 @@ from salience.health.signs import (
     too_few_steps,
     under_trained,
 )
-from salience.health.trend import LIMITS, Finding, Limits, Trend
+from salience.health.trend import THRESHOLDS, Finding, Thresholds, Trend
 from salience.run import Run
 from salience.warning_signs import Declared
 
@@ -57,8 +57,8 @@ class Diagnosis:
         return "healthy, with doubts" if self.healthy and self.findings else self.verdict
 
     def to_dict(self) -> dict[str, Any]:
-        told = ("what", "why", "change")
-        findings = [{name: getattr(finding, name) for name in told} for finding in self.findings]
+        names = ("what", "why", "change")
+        findings = [{name: getattr(finding, name) for name in names} for finding in self.findings]
         return {"verdict": self.verdict, "findings": findings}
 
     def text(self) -> str:
@@ -68,7 +68,7 @@ class Diagnosis:
         return "\n".join(lines)
 
 
-def diagnose(record: Mapping[str, Any], config: Mapping[str, Any], limits: Limits = LIMITS) -> Diagnosis:
+def diagnose(record: Mapping[str, Any], config: Mapping[str, Any], thresholds: Thresholds = THRESHOLDS) -> Diagnosis:
     """record: what health.json holds;  config: of the run"""
     if "diverged" in record:
         found = record["diverged"]
@@ -79,37 +79,37 @@ def diagnose(record: Mapping[str, Any], config: Mapping[str, Any], limits: Limit
         return Diagnosis("misconfigured", (same,))
     if begun := hardly_begun(trend):
         return Diagnosis("under-trained", (begun,))
-    collapse = [found for sign in COLLAPSE if trend.compares and (found := sign(trend, limits))]
-    collapse += declared_signs(trend, limits, "collapse")
-    failure = [] if trend.thrives(limits) else failures(trend, limits)
-    failure += declared_signs(trend, limits, "generator")  # good neighbours excuse no generator
-    mistakes = mistakes_in(trend, config, limits)
+    collapse = [found for sign in COLLAPSE if trend.compares and (found := sign(trend, thresholds))]
+    collapse += declared_signs(trend, thresholds, "collapse")
+    failure = [] if trend.thrives(thresholds) else failures(trend, thresholds)
+    failure += declared_signs(trend, thresholds, "generator")  # good neighbours excuse no generator
+    mistakes = mistakes_in(trend, config, thresholds)
     if kinds(collapse) >= 2:
         return Diagnosis("collapsed", (*collapse, *mistakes))
-    low = trend.ends_below(trend.baseline, limits)
+    low = trend.ends_below(trend.baseline, thresholds)
     sure = [found for found in failure if found.sign != "knn" or low or trend.share < 1]
     if mistakes and sure and kinds((*mistakes, *sure)) >= 2:
         return Diagnosis("misconfigured", (*mistakes, *(replace(found, change=MEND) for found in sure)))
     ill = kinds(failure) >= 2
-    if young := under_trained(trend, limits, ill=ill):
+    if young := under_trained(trend, thresholds, ill=ill):
         return Diagnosis("under-trained", (young,))  # what else is wrong would ask for the opposite
-    if (ill or low) and (short := too_few_steps(trend, limits)):
+    if (ill or low) and (short := too_few_steps(trend, thresholds)):
         return Diagnosis("under-trained", (short,))
     if ill:
         return Diagnosis("failing", tuple(failure))
-    doubts = (*(() if trend.thrives(limits) else collapse), *failure, *mistakes)
-    told: dict[str, Finding] = {}
-    for found in doubts:
+    speaking = (*(() if trend.thrives(thresholds) else collapse), *failure, *mistakes)
+    doubts: dict[str, Finding] = {}
+    for found in speaking:
         if found.sign != "knn" or low:  # neighbours alone are a doubt at the end, beyond what they can err
-            told.setdefault(found.sign, found)
-    return Diagnosis(HEALTHY, tuple(told.values()))
+            doubts.setdefault(found.sign, found)
+    return Diagnosis(HEALTHY, tuple(doubts.values()))
 
 
-def failures(trend: Trend, limits: Limits) -> list[Finding]:
+def failures(trend: Trend, thresholds: Thresholds) -> list[Finding]:
     """What speaks against the representation."""
-    geometry = [found for sign in GEOMETRY if trend.compares and (found := sign(trend, limits))]
-    own = declared_signs(trend, limits, "representation")
-    return [*geometry, *own, *(found for sign in (*REBUILDING, *ANY_METHOD) if (found := sign(trend, limits)))]
+    geometry = [found for sign in GEOMETRY if trend.compares and (found := sign(trend, thresholds))]
+    own = declared_signs(trend, thresholds, "representation")
+    return [*geometry, *own, *(found for sign in (*REBUILDING, *ANY_METHOD) if (found := sign(trend, thresholds)))]
 
 
 def declared_by(method: str | None) -> Declared:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.data import Dataset, permute
 from salience.distributed import alone
-from salience.measures.geometry import alignment, effective_rank, std, uniformity
+from salience.measures.embedding_geometry import alignment, effective_rank, std, uniformity
 from salience.measures.knn import knn_scores
 from salience.measures.raw_features import around_mean, raw_features
 from salience.methods import Method

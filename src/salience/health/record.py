@@ -58,7 +58,7 @@ class Health(L.Callback):
         self.every = every
         self.record: dict[str, Any] = {}
         self.gradient: float | None = None
-        self.said = {HEALTHY, "under-trained"}  # the second is no news while training goes on
+        self.warned = {HEALTHY, "under-trained"}  # the second is no news while training goes on
         self.warn = warn
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -115,8 +115,8 @@ class Health(L.Callback):
         if hopeless and self.config.get("stop_when_collapsed"):
             finding = found.findings[0]
             return Collapsed(f"training has collapsed by step {step}: {finding.what}, {finding.why}; {finding.change}")
-        if self.warn and found.verdict not in self.said:
-            self.said.add(found.verdict)
+        if self.warn and found.verdict not in self.warned:
+            self.warned.add(found.verdict)
             finding = found.findings[0]
             warnings.warn(
                 f"step {step}: {found.verdict}; {finding.what} ({finding.why}); {finding.change}", Note, stacklevel=2

@@ -10,36 +10,36 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from salience.health.trend import LATELY, Finding, Limits, Trend
+from salience.health.trend import LATELY, Finding, Thresholds, Trend
 from salience.units import are, counted
 from salience.warning_signs import Sign
 
 # --- signs of collapse, for methods that compare items -------------------------------------------------------------
 
 
-def alike(trend: Trend, limits: Limits) -> Finding | None:
+def alike(trend: Trend, thresholds: Thresholds) -> Finding | None:
     std, uniformity = trend.start("std"), trend.start("uniformity")
-    lost = trend.lately("std", lambda now: now < limits.collapsed_spread * std)
-    if not (lost or trend.lately("uniformity", lambda now: now > limits.collapsed_uniformity * uniformity)):
+    lost = trend.lately("std", lambda now: now < thresholds.collapsed_spread * std)
+    if not (lost or trend.lately("uniformity", lambda now: now > thresholds.collapsed_uniformity * uniformity)):
         return None
     why = f"the spread of the representation is {trend.now('std'):.3g}, {std:.3g} at the start"
     return Finding("all items become alike", why, collapse_remedy(trend), "spread")
 
 
-def point_or_line(trend: Trend, limits: Limits) -> Finding | None:
+def point_or_line(trend: Trend, thresholds: Thresholds) -> Finding | None:
     start = trend.start("effective_rank")
-    if start < 2 * limits.collapsed_rank:
+    if start < 2 * thresholds.collapsed_rank:
         return None
-    if not trend.lately("effective_rank", lambda now: now < limits.collapsed_rank):
+    if not trend.lately("effective_rank", lambda now: now < thresholds.collapsed_rank):
         return None
     why = f"its effective rank is {trend.now('effective_rank'):.2f}, {start:.1f} at the start"
     return Finding("the representation is a point or a line", why, collapse_remedy(trend), "rank")
 
 
-def collapsed_loss(trend: Trend, limits: Limits) -> Finding | None:
+def collapsed_loss(trend: Trend, thresholds: Thresholds) -> Finding | None:
     collapsed, start = trend.about["collapsed_loss"], trend.start("loss")
     scale = max(abs(collapsed), abs(start - collapsed))
-    if not trend.lately("loss", lambda now: abs(now - collapsed) < limits.collapsed_loss * scale):
+    if not trend.lately("loss", lambda now: abs(now - collapsed) < thresholds.collapsed_loss * scale):
         return None
     why = f"the loss is {trend.now('loss'):.4g}, and {collapsed:.4g} when all items are alike"
     return Finding("the loss is that of a collapsed network", why, collapse_remedy(trend), "loss")
@@ -56,25 +56,25 @@ COLLAPSE = (alike, point_or_line, collapsed_loss)
 # --- signs of failure ----------------------------------------------------------------------------------------------
 
 
-def narrowed(trend: Trend, limits: Limits) -> Finding | None:
+def narrowed(trend: Trend, thresholds: Thresholds) -> Finding | None:
     start = trend.start("effective_rank")
-    if not trend.lately("effective_rank", lambda now: now < limits.rank * start):
+    if not trend.lately("effective_rank", lambda now: now < thresholds.rank * start):
         return None
     why = f"the effective rank is {trend.now('effective_rank'):.1f}, {start:.1f} at the start"
     return Finding("few dimensions are left", why, collapse_remedy(trend), "rank")
 
 
-def crowded(trend: Trend, limits: Limits) -> Finding | None:
+def crowded(trend: Trend, thresholds: Thresholds) -> Finding | None:
     start = trend.start("uniformity")
-    if not trend.lately("uniformity", lambda now: now > limits.uniformity * start):
+    if not trend.lately("uniformity", lambda now: now > thresholds.uniformity * start):
         return None
     why = f"uniformity is {trend.now('uniformity'):.2f}, {start:.2f} at the start (0: one point)"
     return Finding("items stand closer together than before", why, collapse_remedy(trend), "spread")
 
 
-def strangers(trend: Trend, limits: Limits) -> Finding | None:
+def strangers(trend: Trend, thresholds: Thresholds) -> Finding | None:
     start = trend.start("pairs")
-    if not trend.lately("pairs", lambda now: now > limits.pairs * start):
+    if not trend.lately("pairs", lambda now: now > thresholds.pairs * start):
         return None
     why = f"their distance is {trend.now('pairs'):.2f} of that of two items, {start:.2f} at the start"
     return Finding("two views of an item come no closer", why, "other --views, or a higher --learning-rate", "pairs")
@@ -83,7 +83,7 @@ def strangers(trend: Trend, limits: Limits) -> Finding | None:
 GEOMETRY = (narrowed, crowded, strangers, collapsed_loss)
 
 
-def stuck_loss(trend: Trend, limits: Limits) -> Finding | None:
+def stuck_loss(trend: Trend, thresholds: Thresholds) -> Finding | None:
     start = trend.start("loss")
     if not trend.lately("loss", lambda now: now >= start - 0.01 * abs(start)):
         return None
@@ -91,20 +91,20 @@ def stuck_loss(trend: Trend, limits: Limits) -> Finding | None:
     return Finding("the loss does not fall", why, "change --learning-rate; a tenth of it first", "loss")
 
 
-def poor_neighbours(trend: Trend, limits: Limits) -> Finding | None:
+def poor_neighbours(trend: Trend, thresholds: Thresholds) -> Finding | None:
     """Labels, where there are any, find nothing learnt. A dip is forgiven while training is young."""
-    least = trend.baseline * (1 - limits.neighbours * (1 - trend.share))
+    least = trend.baseline * (1 - thresholds.neighbours * (1 - trend.share))
     if not trend.lately("knn", lambda now: now < least):
         return None
     remedy = rate_and_views(trend)
     return Finding("neighbours are no better than what costs nothing", describe_neighbours(trend), remedy, "knn")
 
 
-def gradients(trend: Trend, limits: Limits) -> Finding | None:
+def gradients(trend: Trend, thresholds: Thresholds) -> Finding | None:
     start = trend.start("gradient")
-    if trend.lately("gradient", lambda now: now < limits.vanished * start):
+    if trend.lately("gradient", lambda now: now < thresholds.vanished * start):
         what = "gradients have vanished"
-    elif trend.lately("gradient", lambda now: now > limits.exploding * start):
+    elif trend.lately("gradient", lambda now: now > thresholds.exploding * start):
         what = "gradients explode"
     else:
         return None
@@ -125,8 +125,8 @@ def rate_and_views(trend: Trend) -> str:
 ANY_METHOD = (stuck_loss, poor_neighbours, gradients)
 
 
-def rebuilds_nothing(trend: Trend, limits: Limits) -> Finding | None:
-    if not trend.late("unexplained", lambda now: now > limits.mean, limits):
+def rebuilds_nothing(trend: Trend, thresholds: Thresholds) -> Finding | None:
+    if not trend.late("unexplained", lambda now: now > thresholds.mean, thresholds):
         return None
     why = f"their squared error is {trend.now('unexplained'):.2f} of the variance around the mean item"
     less = trend.declared.constrains_codes
@@ -139,17 +139,17 @@ REBUILDING = (rebuilds_nothing,)
 # --- what the method declares --------------------------------------------------------------------------------------
 
 
-def declared_signs(trend: Trend, limits: Limits, of: str) -> list[Finding]:
+def declared_signs(trend: Trend, thresholds: Thresholds, of: str) -> list[Finding]:
     """Of the signs that the method declares of a collapse, the representation or a generator; one of each kind."""
     found: dict[str, Finding] = {}
     for sign in trend.declared.signs:
-        if sign.of == of and speaks(sign, trend, limits):
+        if sign.of == of and speaks(sign, trend, thresholds):
             why = sign.why.format(**trend.latest)
             found.setdefault(sign.kind, Finding(sign.what, why, sign.change, sign.kind))
     return list(found.values())
 
 
-def speaks(sign: Sign, trend: Trend, limits: Limits) -> bool:
+def speaks(sign: Sign, trend: Trend, thresholds: Thresholds) -> bool:
     """Whether all values of a sign stay beyond its limit."""
     for name in sign.values:
         scale = trend.start(name) if sign.of_start else 1.0
@@ -159,7 +159,7 @@ def speaks(sign: Sign, trend: Trend, limits: Limits) -> bool:
             return below or (sign.above is not None and now > sign.above * scale)
 
         late = sign.of == "generator"
-        if not (trend.late(name, beyond, limits) if late else trend.lately(name, beyond)):
+        if not (trend.late(name, beyond, thresholds) if late else trend.lately(name, beyond)):
             return False
     return True
 
@@ -185,33 +185,33 @@ def unusual_options(trend: Trend, options: Mapping[str, Any]) -> list[Finding]:
 # --- mistakes in the settings: one piece of evidence ---------------------------------------------------------------
 
 
-def weak_views(trend: Trend, config: Mapping[str, Any], limits: Limits) -> Finding | None:
+def weak_views(trend: Trend, config: Mapping[str, Any], thresholds: Thresholds) -> Finding | None:
     distance = trend.about.get("view_distance")
-    if distance is None or distance > limits.views:
+    if distance is None or distance > thresholds.views:
         return None
     why = f"two views of an item differ by {distance:.3f} of what two items do"
     return Finding("the views change next to nothing", why, "other --views; see them with: salience views", "views")
 
 
-def high_rate(trend: Trend, config: Mapping[str, Any], limits: Limits) -> Finding | None:
+def high_rate(trend: Trend, config: Mapping[str, Any], thresholds: Thresholds) -> Finding | None:
     rate = config.get("learning_rate") or 0.0
-    if rate < limits.learning_rate:
+    if rate < thresholds.learning_rate:
         return None
     return Finding("the learning rate is high", f"it is {rate:g}; 0.002 is usual", "lower --learning-rate", "rate")
 
 
-def small_batch(trend: Trend, config: Mapping[str, Any], limits: Limits) -> Finding | None:
+def small_batch(trend: Trend, config: Mapping[str, Any], thresholds: Thresholds) -> Finding | None:
     size = trend.about.get("batch_size", math.inf)
-    if size >= limits.batch or not trend.compares:
+    if size >= thresholds.batch or not trend.compares:
         return None
     return Finding(
         "the batch is small", f"{counted(size, 'item')} a step {are(size)} compared", "raise --batch-size", "batch"
     )
 
 
-def mistakes_in(trend: Trend, config: Mapping[str, Any], limits: Limits) -> list[Finding]:
+def mistakes_in(trend: Trend, config: Mapping[str, Any], thresholds: Thresholds) -> list[Finding]:
     """Mistakes in the settings, those of the method's own options after those in the views."""
-    views, *others = (sign(trend, config, limits) for sign in (weak_views, high_rate, small_batch))
+    views, *others = (sign(trend, config, thresholds) for sign in (weak_views, high_rate, small_batch))
     own = unusual_options(trend, config.get("options", {}))
     return [found for found in (views, *own, *others) if found]
 
@@ -229,16 +229,16 @@ def same_items(trend: Trend) -> Finding | None:
 # --- time ----------------------------------------------------------------------------------------------------------
 
 
-def under_trained(trend: Trend, limits: Limits, *, ill: bool) -> Finding | None:
+def under_trained(trend: Trend, thresholds: Thresholds, *, ill: bool) -> Finding | None:
     """At the end, neighbours are below what costs nothing, and a second sign says that training had not come to rest.
 
     ill: whether two signs of failure speak. If so, neighbours must have become better since, and not have lost much of
     what they had; if not, the loss must still fall: low neighbours alone are no verdict.
     """
-    rises, falls = trend.rises(limits), trend.still_falls(limits)
-    if not trend.ends_below(trend.baseline, limits) or not (rises if ill else falls):
+    rises, falls = trend.rises(thresholds), trend.still_falls(thresholds)
+    if not trend.ends_below(trend.baseline, thresholds) or not (rises if ill else falls):
         return None
-    if ill and trend.now("knn") < (1 - limits.ruined) * trend.start("knn"):
+    if ill and trend.now("knn") < (1 - thresholds.ruined) * trend.start("knn"):
         return None
     why = describe_neighbours(trend) + ("; the loss still falls" if falls else "")
     if rises:
@@ -246,9 +246,9 @@ def under_trained(trend: Trend, limits: Limits, *, ill: bool) -> Finding | None:
     return Finding("little was learnt", why, f"more --epochs, or {rate_and_views(trend)}", "knn")
 
 
-def too_few_steps(trend: Trend, limits: Limits) -> Finding | None:
+def too_few_steps(trend: Trend, thresholds: Thresholds) -> Finding | None:
     """In its first steps any run looks ill."""
-    return None if trend.steps >= limits.short else _short(trend, "")
+    return None if trend.steps >= thresholds.short else _short(trend, "")
 
 
 def hardly_begun(trend: Trend) -> Finding | None:

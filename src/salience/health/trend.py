@@ -13,8 +13,8 @@ LATELY = 2  # probes in a row
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Where a sign begins to speak. Chosen on runs of SimCLR, SimSiam, BYOL and VICReg, and frozen; the limits
+class Thresholds:
+    """Where a sign begins to speak. Chosen on runs of SimCLR, SimSiam, BYOL and VICReg, and frozen; the thresholds
     of signs that a method declares stand with them.
 
     Of the value at the start: rank, uniformity, pairs, gradients vanished or exploding
@@ -50,7 +50,7 @@ class Limits:
     batch: int = 32
 
 
-LIMITS = Limits()
+THRESHOLDS = Thresholds()
 NOTHING = Declared()
 
 
@@ -116,33 +116,34 @@ class Trend:
         later = self.values(sign)[1:]
         return len(later) >= LATELY and all(test(value) for value in later[-LATELY:])
 
-    def late(self, sign: str, test: Callable[[float], bool], limits: Limits) -> bool:
+    def late(self, sign: str, test: Callable[[float], bool], thresholds: Thresholds) -> bool:
         """The same of values after that share of the training from which on the sign means something."""
-        found = [probe[sign] for probe in self.probes if sign in probe and probe["step"] >= limits.late * self.steps]
+        first = thresholds.late * self.steps
+        found = [probe[sign] for probe in self.probes if sign in probe and probe["step"] >= first]
         return len(found) >= LATELY and all(test(value) for value in found[-LATELY:])
 
-    def thrives(self, limits: Limits) -> bool:
+    def thrives(self, thresholds: Thresholds) -> bool:
         """Whether labels say that something is learnt, whatever the geometry looks like."""
-        return self.lately("knn", lambda now: now > self.baseline + limits.rise)
+        return self.lately("knn", lambda now: now > self.baseline + thresholds.rise)
 
-    def rises(self, limits: Limits) -> bool:
+    def rises(self, thresholds: Thresholds) -> bool:
         """Whether neighbours have become better again since they were worst, first and last look aside."""
         found = self.values("knn")
-        return len(found) > 1 and found[-1] - min(found[1:-1] or found) > limits.rise
+        return len(found) > 1 and found[-1] - min(found[1:-1] or found) > thresholds.rise
 
-    def still_falls(self, limits: Limits) -> bool:
+    def still_falls(self, thresholds: Thresholds) -> bool:
         """Whether the loss, where one is told, still goes a good part of its way in the last third."""
         found = self.values("loss")
         if not found:
             return False
-        least = found[len(found) * 2 // 3] - limits.settled * abs(found[0] - found[-1])
+        least = found[len(found) * 2 // 3] - thresholds.settled * abs(found[0] - found[-1])
         return self.lately("loss", lambda now: now < least)
 
-    def ends_below(self, accuracy: float, limits: Limits) -> bool:
+    def ends_below(self, accuracy: float, thresholds: Thresholds) -> bool:
         """Whether neighbours end below `accuracy`, by more than the labelled items, all of which are asked, can err."""
         asked = self.about.get("labelled", 0)
         error = math.sqrt(accuracy * (1 - accuracy) / asked) if asked else 0.0
-        return self.share == 1 and self.lately("knn", lambda now: now < accuracy - limits.noise * error)
+        return self.share == 1 and self.lately("knn", lambda now: now < accuracy - thresholds.noise * error)
 
     @property
     def baseline(self) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from salience.data import Dataset
 from salience.errors import UserError
-from salience.evaluation.rows import labels_of
+from salience.evaluation.row_choice import labels_of
 from salience.evaluation.split import sample
 from salience.measures import intervals
 from salience.measures.intervals import Metric

@@ -6,9 +6,9 @@ import pytest
 
 from salience.data import Dataset
 from salience.evaluation import evaluate
-from salience.evaluation.limits import note_limits
 from salience.evaluation.page import page
-from salience.evaluation.rows import Rows
+from salience.evaluation.row_choice import Rows
+from salience.evaluation.row_limits import note_limits
 from salience.modalities.table.spec import Column, TableSpec
 
 from .conftest import IMAGES, Projection, blobs
@@ -63,7 +63,7 @@ def test_tables_have_no_alignment_and_unlabelled_rows_nothing_that_needs_labels(
 
 
 def test_what_codes_say_is_limited_where_they_say_something():
-    assert note_limits(rows(100, 1_001), told=True) == [
+    assert note_limits(rows(100, 1_001), codes=True) == [
         "limits: measured on a part of the 1,001 test rows: alignment 1,000, codes 1,000"
     ]
 

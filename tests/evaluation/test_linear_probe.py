@@ -4,8 +4,8 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from salience.evaluation import probe as probes
-from salience.evaluation.probe import Scaling, fit_probe, some
+from salience.evaluation import linear_probe as probes
+from salience.evaluation.linear_probe import Scaling, evenly_spaced, fit_probe
 from salience.evaluation.split import held_out
 
 
@@ -90,4 +90,4 @@ def test_constant_dimensions_and_one_row_a_class_are_fine():
 
 @pytest.mark.parametrize(("most", "expected"), [(10, range(10)), (4, [0, 3, 6, 9])])
 def test_some_rows_are_spread_evenly(most, expected):
-    np.testing.assert_array_equal(some(torch.arange(10), most), list(expected))
+    np.testing.assert_array_equal(evenly_spaced(torch.arange(10), most), list(expected))

@@ -4,9 +4,9 @@ from contextlib import nullcontext
 import pytest
 
 from salience.errors import Note
-from salience.evaluation import evaluate, page
+from salience.evaluation import compare, evaluate, page
 from salience.evaluation.compare import compare
-from salience.evaluation.earlier import keep_earlier
+from salience.evaluation.earlier_reports import keep_earlier
 
 from .conftest import Projection, blobs
 from .test_evaluate import make_run

@@ -1,6 +1,6 @@
 import torch
 
-from salience.evaluation.threads import SMALL, threads_for
+from salience.evaluation.thread_limit import SMALL, threads_for
 
 
 def test_small_problems_get_one_thread_and_leave_the_rest_as_it_was():

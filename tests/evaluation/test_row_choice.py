@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from salience.errors import UserError
-from salience.evaluation import rows as choosing
-from salience.evaluation.rows import choose_rows, labels_of, seen_in_training
+from salience.evaluation import row_choice as choosing
+from salience.evaluation.row_choice import choose_rows, labels_of, seen_in_training
 
 from .conftest import blobs
 
@@ -84,7 +84,7 @@ def test_unlabelled_data_is_used_whole(unknown):
 
 def test_more_rows_than_needed_are_sampled_and_said(monkeypatch):
     monkeypatch.setattr(choosing, "MOST_TRAINED", 50)
-    monkeypatch.setattr(choosing, "MOST_JUDGED", 10)
+    monkeypatch.setattr(choosing, "MOST_TESTED", 10)
     found = choose_rows(blobs(100, 2), None)
     assert (len(found.train), len(found.test)) == (50, 10)
     assert "of 80 training rows a random 50 are used" in found.notes

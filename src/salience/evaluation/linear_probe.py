@@ -72,7 +72,7 @@ def fit_probe(x: Tensor, y: Tensor, classes: int, validation: Tensor) -> Probe:
         final = UNCHOSEN / len(x)
         return Probe(scaling, fit(x, y, classes, final * unit[:1]), final, standardised=False)
     rows = (~validation).nonzero()[:, 0]
-    few, judging = some(rows, SAMPLE), (x[validation], y[validation])
+    few, judging = evenly_spaced(rows, SAMPLE), (x[validation], y[validation])
     moments = second_moments(x[few], x.new_full((len(few),), 1 / len(few)))
     chosen = choose(path(x[few], y[few], classes, unit, moments, PENALTIES), *judging)
     unit = unit[chosen.scaling, None]
@@ -99,7 +99,7 @@ def choose(tried: Iterator[tuple[float, Linear]], x: Tensor, y: Tensor) -> Chose
     """Follow the path until it has passed its best.  x: [n d], y: [n] the rows that judge"""
     best, chosen, patience = (-1.0, 0.0), None, PATIENCE
     for penalty, linear in tried:
-        marks = judge(linear.scores(x), y)
+        marks = accuracy_and_likelihood(linear.scores(x), y)
         here = max(range(len(marks)), key=marks.__getitem__)
         patience -= 1
         if marks[here] > best:
@@ -131,13 +131,13 @@ def path(
         yield penalty, start
 
 
-def judge(scores: Tensor, y: Tensor) -> list[tuple[float, float]]:
+def accuracy_and_likelihood(scores: Tensor, y: Tensor) -> list[tuple[float, float]]:
     """(accuracy, mean log-likelihood) of each classifier.  scores: [b c n], y: [n]"""
     right = (scores.argmax(1) == y).double().mean(1)
     likelihood = scores.log_softmax(1)[:, y, torch.arange(len(y))].double().mean(1)
     return list(zip(right.tolist(), likelihood.tolist(), strict=True))
 
 
-def some(rows: Tensor, most: int) -> Tensor:
+def evenly_spaced(rows: Tensor, most: int) -> Tensor:
     """At most so many of the rows, spread evenly over them."""
     return rows if len(rows) <= most else rows[torch.linspace(0, len(rows) - 1, most).long()]

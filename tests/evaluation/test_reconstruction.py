@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from salience.evaluation.fidelity import fidelity, means
+from salience.evaluation.reconstruction import fidelity, means
 from salience.modalities import find
 from salience.modalities.image.fidelity import psnr, squared_error, ssim
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from salience.measures.geometry import alignment, effective_rank, geometry_metrics, std, uniformity
+from salience.measures.embedding_geometry import alignment, effective_rank, geometry_metrics, std, uniformity
 
 
 def rows(n=60, d=6, seed=0):

@@ -18,7 +18,7 @@ from salience.evaluation.split import held_out, sample
 from salience.units import are, counted, printable
 
 MOST_TRAINED = 50_000
-MOST_JUDGED = 10_000
+MOST_TESTED = 10_000
 SEEN = "the run was trained on the rows it is judged by{}, {}; give --test for rows it has never seen"
 
 
@@ -43,7 +43,7 @@ def labels_of(data: Dataset) -> np.ndarray:
 
 
 def choose_rows(data: Dataset, held: Dataset | None, target: Target | None = None) -> Rows:
-    """Training and test rows, at most MOST_TRAINED and MOST_JUDGED, labelled where there are labels.
+    """Training and test rows, at most MOST_TRAINED and MOST_TESTED, labelled where there are labels.
 
     data: to train on, and to judge by where `held` is None;  target: None leaves the choice to the data
     Errors: UserError for one class or value alone, labels that are no target, or where no row is left to judge by.
@@ -68,7 +68,7 @@ def choose_rows(data: Dataset, held: Dataset | None, target: Target | None = Non
     if len(rows) < 2:
         raise UserError(f"test: {test.name} leaves one row to judge by, and a figure needs two; give more rows")
     _note_small_classes(train, notes)
-    return Rows(train, test.subset(_limited(rows, MOST_JUDGED, "test ", notes)), tuple(notes))
+    return Rows(train, test.subset(_limited(rows, MOST_TESTED, "test ", notes)), tuple(notes))
 
 
 def _rows_with_values(data: Dataset, held: Dataset | None, notes: list[str]) -> Rows:
@@ -84,7 +84,7 @@ def _rows_with_values(data: Dataset, held: Dataset | None, notes: list[str]) -> 
             )
         train, test = _labelled(data, "", notes), _labelled(held, "test ", notes)
     train = train.subset(_limited(np.arange(len(train)), MOST_TRAINED, "training ", notes))
-    test = test.subset(_limited(np.arange(len(test)), MOST_JUDGED, "test ", notes))
+    test = test.subset(_limited(np.arange(len(test)), MOST_TESTED, "test ", notes))
     _require_two_values("on", "training", train, "give more rows")
     if held is None:
         _require_two_values("on", "held-out", test, "give more rows, or other rows to judge by with --test")
@@ -112,7 +112,7 @@ def _without_labels(data: Dataset) -> Rows:
     if len(data) < 2:
         raise UserError(f"on: {data.name} has {counted(len(data), 'row')}, and a geometry needs two; give more")
     notes = ["no labels: the geometry alone is measured"]
-    rows = _limited(np.arange(len(data)), MOST_JUDGED, "", notes)
+    rows = _limited(np.arange(len(data)), MOST_TESTED, "", notes)
     return Rows(None, data.subset(rows), tuple(notes))
 
 
