@@ -167,7 +167,7 @@ def test_while_it_learns_from_new_labels_old_predictions_are_no_answer(client, m
     monkeypatch.setattr(Learner, "learn", lambda self, *given: gate.wait(600) and learn(self, *given))
     client.post("/labels", json={"rows": [3], "label": "1"})
     answer = client.post("/predict", json={"rows": [2]})
-    assert answer.json() == {"error": "labels: the classifier is still learning from them; ask again"}
+    assert answer.json() == {"error": "labels: the classifier is still training; repeat the request later"}
     assert answer.status_code == 409
     assert client.get("/labels/export", params={"what": "predictions"}).status_code == 409
     gate.set()

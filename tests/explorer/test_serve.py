@@ -43,8 +43,8 @@ def test_a_free_port_is_found_and_a_taken_one_refused():
         (["nowhere.lance"], "nowhere.lance does not exist"),
         (["."], "is no store of embeddings"),
         (["store.lance", "--run", "nowhere"], "--run: nowhere does not exist"),
-        (["store.lance", "--runs", "nowhere"], "--runs: nowhere is no folder"),
-        (["store.lance", "--port", "99999"], "--port: 99999 is none"),
+        (["store.lance", "--runs", "nowhere"], "--runs: nowhere is not a folder"),
+        (["store.lance", "--port", "99999"], "--port: expected 0 (any free port) or 1024 to 65535, got 99999"),
         ([], "STORE|RUN: none given"),
     ],
 )
@@ -172,7 +172,7 @@ def test_a_signal_ends_the_server_whatever_runs(path, ending, codes):
     try:
         assert process.stdout is not None
         url = process.stdout.readline().partition(": ")[2].strip()
-        process.stdout.readline()  # Ctrl-C ends it
+        process.stdout.readline()  # press Ctrl-C to stop
         httpx.post(f"{url}labels", json={"rows": [1], "label": "one"}, timeout=600)
         httpx.post(f"{url}jobs/anomalies", json={}, timeout=600)
         asking = socket.create_connection(("127.0.0.1", int(url.rstrip("/").rpartition(":")[2])))

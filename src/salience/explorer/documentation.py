@@ -1,4 +1,4 @@
-"""The interface as a page, written from its OpenAPI document: nothing is fetched from elsewhere, no script is run."""
+"""The HTTP API as an HTML page, generated from its OpenAPI document. The page loads nothing and runs no script."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Document = Mapping[str, Any]
 
 
 def as_page(document: Document) -> str:
-    """One HTML page of an OpenAPI document."""
+    """Convert an OpenAPI document to an HTML page."""
     info = document["info"]
     routes = [
         (method, path, operation)
@@ -42,7 +42,7 @@ def as_page(document: Document) -> str:
         f'<title>{escape(info["title"])}</title><link rel="icon" href="data:,">'
         '<link rel="stylesheet" href="/docs/style.css">'
     )
-    said = f"{escape(info['description'])} The same for machines: <a href='/openapi.json'>openapi.json</a>."
+    said = f"{escape(info['description'])} Machine-readable version: <a href='/openapi.json'>openapi.json</a>."
     title = f"<h1>{escape(info['title'])} {escape(info['version'])}</h1>"
     return (
         f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{title}\n<p class="soft">{said} '
@@ -52,7 +52,7 @@ def as_page(document: Document) -> str:
 
 
 def marked(text: str) -> str:
-    """What is between `backticks` is code."""
+    """Escape a text and mark what is between `backticks` as code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
@@ -74,7 +74,7 @@ def route(method: str, path: str, operation: Document, document: Document) -> st
     for media, content in answer.get("content", {}).items():
         schema = content.get("schema", {})
         what = list(fields(schema, document)) if media == "application/json" else [("", answer["description"], "")]
-        parts.append(section(f"Answer, {media}", what))
+        parts.append(section(f"Response, {media}", what))
     return "\n".join(part for part in parts if part)
 
 
@@ -90,7 +90,7 @@ def section(title: str, rows: list[tuple[str, str, str]]) -> str:
 
 
 def fields(schema: Document, document: Document, depth: int = 0) -> Iterator[tuple[str, str, str]]:
-    """(name, type, description) of an object's fields, those of inner objects indented below; else of the value."""
+    """List (name, type, description) of the fields of an object, with nested fields indented; or of a plain value."""
     found = resolved(schema, document)
     inner = resolved(found["items"], document) if found.get("type") == "array" else found
     if "properties" not in inner:
@@ -109,7 +109,7 @@ def resolved(schema: Document, document: Document) -> Document:
 
 
 def shape(schema: Document, document: Document) -> str:
-    """A schema in a few words: "array of integer", "string or null"."""
+    """Describe a schema in a few words: "array of integer", "string or null"."""
     if "$ref" in schema:
         return shape(resolved(schema, document), document)
     if "anyOf" in schema:

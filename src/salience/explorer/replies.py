@@ -1,4 +1,4 @@
-"""Answers that are not JSON, and errors as one plain line."""
+"""Responses that are not JSON, and errors as one plain line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def binary(request: Request, values: np.ndarray, tag: str) -> Response:
-    """Numbers as they are, little-endian; nothing where the browser has this version already."""
+    """Return numbers as little-endian bytes; an empty response if the browser has this version."""
 
     def content() -> bytes:
         return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
@@ -41,7 +41,7 @@ def file(request: Request, content: bytes, media_type: str) -> Response:
 
 
 def kept(tag: str) -> dict[str, str]:
-    """For the browser's cache, which asks each time: another server may have this address tomorrow."""
+    """Return a response that the browser caches and revalidates: another server may use this address later."""
     return {"Cache-Control": "private, no-cache", "ETag": f'"{tag}"'}
 
 
@@ -50,7 +50,7 @@ def problem(status: int, message: str) -> JSONResponse:
 
 
 def plainly(errors: Sequence[Any]) -> str:
-    """What does not fit, as "where: what": "body.k: Input should be greater than or equal to 1"."""
+    """Describe a validation error as "where: what": "body.k: Input should be greater than or equal to 1"."""
     told = []
     for error in errors[:3]:
         place = ".".join(str(part) for part in error["loc"] if part not in ("body", "query", "path"))
@@ -61,7 +61,7 @@ def plainly(errors: Sequence[Any]) -> str:
 
 
 def handle_problems(app: FastAPI) -> None:
-    """Every error is {"error": "one plain line"}; a mistake of ours keeps its traceback in the server's log."""
+    """Return every error as {"error": "one plain line"}; write the traceback of an internal error to the log."""
 
     @app.exception_handler(UserError)
     def user_error(request: Request, found: UserError) -> Response:
@@ -83,4 +83,4 @@ def handle_problems(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     def ours(request: Request, found: Exception) -> Response:
-        return problem(500, "internal error; the server's log says more")
+        return problem(500, "internal error; see the server's log")

@@ -1,4 +1,4 @@
-"""What the server knows: a store and everything around it, put together once."""
+"""The state of the server: a store and the objects that work on it."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ CONDITION = re.compile(r"[=<>]|\s(in|like|is|between|and|or|not)\s", re.IGNORECA
 
 
 class Explorer:
-    """A store that is being explored.
+    """A store with the objects that answer requests.
 
-    run: where the run is, if not where it was when the store was written;  runs: a folder of runs to show
-    Close it: that keeps the predictions and ends what runs in the background.
+    run: folder of the run, if it has moved since the store was written;  runs: folder of runs to show
+    `close` saves the predictions and stops the background jobs.
     """
 
     def __init__(self, store: Store, *, run: Path | None = None, runs: Path | None = None):
@@ -61,7 +61,7 @@ class Explorer:
         self.jobs = Jobs(store, self._written)
         self.model = Model(store, run)
         self.runs = Runs(runs or (FOLDER if FOLDER.is_dir() else None), self.model.folder)
-        self.mark = secrets.token_hex(4)  # versions count from 0 in every process
+        self.mark = secrets.token_hex(4)  # identifies this process, because versions start at 0 in every process
         self._clusters: tuple[int, Clusters] | None = None
         self._oddities: tuple[tuple[int, int], Oddities] | None = None
 
@@ -70,7 +70,7 @@ class Explorer:
         self.classifier.close()
 
     def look(self) -> None:
-        """Sees what another process has written to the columns. Items it has added are seen after a restart."""
+        """Read columns that another process has written. Items that it has added appear after a restart."""
         if self.store.refresh_columns():
             self.columns.changed(list(self.store.columns))
 
@@ -105,7 +105,7 @@ class Explorer:
         return Item(row=row, id=id, image=image, columns={**self.items.shown(row, own), **live})
 
     def neighbours(self, row: int, k: int, where: str | None = None) -> list[Hit]:
-        """The items nearest to one, without it."""
+        """Return the nearest neighbours of an item, without the item itself."""
         row = int(self.items.require([row])[0])
         found = self.store.search(self.store.vectors([row])[0], k + 1, where=where).without(row)
         return self.items.hits(Hits(found.rows[:k], found.distances[:k]))
@@ -115,7 +115,7 @@ class Explorer:
             body = self.understood(body)
         given = [name for name in ("row", "id", "vector") if getattr(body, name) is not None]
         if len(given) > 1:
-            raise UserError(f"{', '.join(given)}: search by one of them")
+            raise UserError(f"{', '.join(given)}: expected one of them, got {len(given)}; search by one")
         matching = None if body.where is None else self.where(body.where)
         row: int | None = None
         if body.vector is not None:
@@ -129,9 +129,9 @@ class Explorer:
         return Found(hits=hits, matching=None if matching is None else len(matching), row=row)
 
     def understood(self, body: SearchBody) -> SearchBody:
-        """What a text asks for: an item's id before anything else, then numbers in brackets, a row, a condition."""
+        """Interpret a search text: first as an id, then as numbers in brackets, a row, a condition."""
         if body.row is not None or body.id is not None or body.vector is not None:
-            raise UserError("text: search by it or by row, id or vector")
+            raise UserError("text: cannot be combined with row, id or vector; search by one of them")
         text = (body.text or "").strip()
         near: dict[str, object] = {"text": None}
         if self.store.find(text) is not None:
@@ -151,7 +151,7 @@ class Explorer:
         return self.items.hits(self.store.search(vector, k, where=where))
 
     def where(self, expression: str) -> np.ndarray:
-        """[m] rows that satisfy a condition on columns, the live ones too."""
+        """Return the rows [m] that satisfy a condition on columns, including live columns."""
         self._keep_for(expression)
         return self.store.where(expression)
 
@@ -160,7 +160,7 @@ class Explorer:
             self.classifier.keep()
 
     def predictions(self, x: np.ndarray) -> list[Prediction]:
-        """What the live classifier says of embeddings.  [m d]"""
+        """Predict classes of embeddings [m d] with the live classifier."""
         import torch
 
         learnt = self.classifier.newest()
@@ -175,7 +175,7 @@ class Explorer:
         return found
 
     def prediction_table(self) -> dict[str, Any]:
-        """id, predicted and confidence of all items, of the labels as they are now."""
+        """Return id, predicted and confidence of all items, from the current labels."""
         learnt = self.classifier.newest()
         names = np.array(learnt.classes, object)
         ids = self.items.ids_of(np.arange(self.items.n))

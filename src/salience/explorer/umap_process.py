@@ -2,9 +2,9 @@
 
     python -m salience.explorer.umap_process STORE
 
-Writes lines of JSON to standard output, {"share": 0.4, "said": "200 of 500 epochs, 12 s left"}, and at the end
-{"points": n} followed by n pairs of little-endian float32. Ends when standard input does: with the process that
-started it, whatever happens to that.
+The process writes lines of JSON to standard output, {"share": 0.4, "said": "200 of 500 epochs, 12 s left"}. At the end
+it writes {"points": n} and n pairs of little-endian float32. It exits when standard input closes, so it always ends
+with its parent process.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ import numpy as np
 from salience.store import Store, open_store
 from salience.units import format_duration
 
-FITTED = 100_000  # items a map is fitted to; where there are more, the others are placed among them
-SEEDED = 50_000  # up to so many items the map is the same each time, which takes one thread
-TRANSFORMED = 20_000  # placed at a time
-EPOCHS = ((10_000, 500), (FITTED, 200))  # as umap-learn chooses itself
-FITTING = 0.7  # the share of the work that fitting is, where others are placed afterwards
+FITTED = 100_000  # maximum number of items to fit; further items are transformed afterwards
+SEEDED = 50_000  # up to this number the map is deterministic, which requires one thread
+TRANSFORMED = 20_000  # items per transform
+EPOCHS = ((10_000, 500), (FITTED, 200))  # defaults of umap-learn
+FITTING = 0.7  # share of the work that the fit takes if items are transformed afterwards
 
 
 class Teller(io.TextIOBase):
-    """What umap-learn's progress bar writes to, "12/200", becomes a line of ours.
+    """The file that umap-learn's progress bar, "12/200", writes to. It reports the progress as JSON.
 
-    share: what its part is of the whole
+    share: share of the fit in the whole work
     """
 
     def __init__(self, out: BinaryIO, share: float):
@@ -48,7 +48,7 @@ class Teller(io.TextIOBase):
         return len(text)
 
     def told(self, done: int, total: int, now: float) -> None:
-        """The first epoch compiles the others, and tells nothing of how long they take."""
+        """Report the progress. The first epoch includes compilation, so it does not count for the time left."""
         if done <= 1:
             self.begun = now
         seconds = (now - self.begun) / max(done - 1, 1) * (total - done)
@@ -68,16 +68,16 @@ def main(uri: str, out: BinaryIO) -> None:
         say(out, points=len(points))
         out.write(np.ascontiguousarray(points, "<f4").tobytes())
         out.flush()
-    except Exception as problem:  # told to the one who waits, in one line
+    except Exception as problem:  # reported to the parent, in one line
         say(out, failed=" ".join(f"{type(problem).__name__}: {problem}".split())[:300])
 
 
 def make_map(store: Store, out: BinaryIO) -> np.ndarray:
-    """[n 2]"""
+    """Compute the map.  -> [n 2]"""
     n = len(store)
     if n < 5:
-        raise ValueError(f"{n} items make no map")
-    say(out, share=0.0, said="loading UMAP, some seconds")
+        raise ValueError(f"expected at least 5 items, got {n}")
+    say(out, share=0.0, said="loading UMAP (takes some seconds)")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from umap import UMAP
@@ -103,7 +103,7 @@ def make_map(store: Store, out: BinaryIO) -> np.ndarray:
 
 
 def placed(store: Store, mapper: Any, rows: np.ndarray, fitted: np.ndarray, out: BinaryIO) -> np.ndarray:
-    """All items: the fitted ones where they are, the others among them.  rows: [m], fitted: [m 2] -> [n 2]"""
+    """Return the fitted items and transform all others.  rows: [m], fitted: [m 2] -> [n 2]"""
     n = len(store)
     points, others = np.empty((n, 2), np.float32), np.setdiff1d(np.arange(n), rows)
     points[rows], begun = fitted, time.monotonic()
@@ -129,6 +129,6 @@ def end_with_parent() -> None:
 if __name__ == "__main__":
     end_with_parent()
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints does not mix with the answers
+    os.dup2(2, 1)  # the output of libraries must not mix with the answers
     main(sys.argv[1], answers)
-    os._exit(0)  # the thread that waits for the parent holds standard input
+    os._exit(0)  # the waiting thread holds standard input, so a normal exit would hang
