@@ -6,7 +6,7 @@ import lance
 import numpy as np
 import pytest
 
-from salience.explorer.points import MISSING, encode, scaled
+from salience.explorer.points import MISSING, encode, scale_points
 from salience.store import open_store
 from tests.explorer.conftest import ROWS, digits_table, learnt, truth, values
 
@@ -39,8 +39,8 @@ def test_a_map_fills_the_square_and_keeps_its_proportions(client, path):
 
 
 def test_one_point_and_none_are_maps():
-    np.testing.assert_array_equal(scaled(np.array([[3.0, 4.0]])), [[0, 0]])
-    assert scaled(np.empty((0, 2))).shape == (0, 2)
+    np.testing.assert_array_equal(scale_points(np.array([[3.0, 4.0]])), [[0, 0]])
+    assert scale_points(np.empty((0, 2))).shape == (0, 2)
 
 
 def test_a_category_has_codes_counts_and_missing_ones(client):

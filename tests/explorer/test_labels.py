@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from salience.explorer.learning import Verdict
+from salience.explorer.learning import Evaluation
 from salience.store import open_store
 from tests.explorer.conftest import ROWS, learnt, truth, until, values
 
@@ -167,7 +167,7 @@ def test_what_is_labelled_already_is_not_asked_for_however_uncertain(client):
 
 def test_the_most_common_mistake_is_named_of_classes_that_are():
     truth, said = np.array(list("aaaabbc")), np.array(list("abbaaba"))
-    verdict = Verdict(truth, said, "source labels")
+    verdict = Evaluation(truth, said, "source labels")
     assert verdict.confused(["a", "b"]) == "Most common mistake: a classified as b, 2 of 4."
     assert verdict.confused(["b"]) == "Most common mistake: b classified as a, 1 of 2."
     assert verdict.confused(["d"]) == ""

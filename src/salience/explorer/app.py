@@ -19,7 +19,7 @@ import salience
 from salience.csv_text import as_csv
 from salience.errors import UserError
 from salience.explorer import answers as a
-from salience.explorer.documentation import STYLE, as_page
+from salience.explorer.documentation import STYLE, render_page
 from salience.explorer.refusals import Unknown
 from salience.explorer.replies import BINARY, binary, file, handle_problems
 from salience.explorer.security import Guard, allowed_hosts
@@ -118,7 +118,7 @@ def page() -> Response:
 @router.get("/docs", response_class=HTMLResponse)
 def docs(request: Request) -> Response:
     """Return this documentation as a web page."""
-    return HTMLResponse(as_page(request.app.openapi()))
+    return HTMLResponse(render_page(request.app.openapi()))
 
 
 @router.get("/docs/style.css", include_in_schema=False)
@@ -142,7 +142,7 @@ def points(request: Request, here: Here, map: str = "pca") -> Response:
 @router.get("/columns/{name}")
 def column(here: Here, name: str) -> a.ColumnAnswer:
     """Describe a column: its classes or its range. `marked`, `predicted` and `confidence` always exist."""
-    here.look()
+    here.refresh()
     version, found = here.columns.column(name)
     return a.ColumnAnswer(
         name=name,
@@ -223,7 +223,7 @@ def embed(request: Request, here: Here, body: Raw) -> a.Vectors:
 def predict(request: Request, here: Here, body: Raw) -> a.Predictions:
     """Predict the class of an image, of vectors, or of items with the live classifier."""
     if is_image(request):
-        here.classifier.newest()  # refuses before the run is loaded
+        here.classifier.wait_for_newest()  # refuses before the run is loaded
         return a.Predictions(predictions=here.predictions(here.model.embed_image(body)))
     asked = a.PredictBody.model_validate_json(body)
     if (asked.rows is None) == (asked.vectors is None):
@@ -239,7 +239,7 @@ def predict(request: Request, here: Here, body: Raw) -> a.Predictions:
 @router.get("/labels")
 def labels(here: Here) -> a.LabelsAnswer:
     """Count the items of each class that are labelled by hand; /labels/export lists them."""
-    here.classifier.look()
+    here.classifier.refresh()
     return here.labels.summary()
 
 
@@ -247,7 +247,7 @@ def labels(here: Here) -> a.LabelsAnswer:
 def label(here: Here, body: a.LabelsBody) -> a.LabelsAnswer:
     """Label items, or remove their labels. The change is saved before the response."""
     here.labels.mark(body.rows, body.ids, body.label)
-    here.classifier.look()
+    here.classifier.refresh()
     return here.labels.summary()
 
 
@@ -255,7 +255,7 @@ def label(here: Here, body: a.LabelsBody) -> a.LabelsAnswer:
 def undo(here: Here) -> a.LabelsAnswer:
     """Undo the last labelling."""
     here.labels.undo()
-    here.classifier.look()
+    here.classifier.refresh()
     return here.labels.summary()
 
 
@@ -344,7 +344,7 @@ def reconstruct(here: Here, rows: Annotated[str, Query(pattern=r"^\d{1,15}(,\d{1
     wanted = [int(row) for row in rows.split(",")]
     if len(wanted) > MOST_SHOWN:
         raise UserError(f"rows: expected at most {MOST_SHOWN} images, got {len(wanted)}; request fewer")
-    return a.ImagePairs(images=here.model.rebuilt(here.items.require(wanted)))
+    return a.ImagePairs(images=here.model.reconstruct(here.items.require(wanted)))
 
 
 @router.get("/sample")
@@ -354,7 +354,7 @@ def sample(
     seed: Annotated[int, Query(ge=0, lt=2**31)] = 0,
 ) -> a.Images:
     """Generate new items with the run."""
-    return a.Images(images=here.model.sampled(n, seed))
+    return a.Images(images=here.model.sample(n, seed))
 
 
 @router.get("/walk")
@@ -366,4 +366,4 @@ def walk(
 ) -> a.Images:
     """Interpolate between the embeddings of two items; the result includes both ends."""
     first, last = here.items.require([start, to])
-    return a.Images(images=here.model.walked(int(first), int(last), steps))
+    return a.Images(images=here.model.interpolate(int(first), int(last), steps))

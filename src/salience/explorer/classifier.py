@@ -12,7 +12,7 @@ import torch
 
 from salience.explorer.answers import ClassifierAnswer, CurvePoint
 from salience.explorer.labelling import Labels
-from salience.explorer.learning import Learner, Learnt, curve_with
+from salience.explorer.learning import Learner, TrainingResult, extend_curve
 from salience.explorer.refusals import NotYet
 from salience.store import Store
 
@@ -43,7 +43,7 @@ class Classifier:
         self._thread = threading.Thread(target=self._run, name="classifier", daemon=True)
         self._thread.start()
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Check for new labels and wake the thread if there are any."""
         version = self.labels.version
         with self._changed:
@@ -52,7 +52,7 @@ class Classifier:
                 self._changed.notify_all()
 
     def answer(self) -> ClassifierAnswer:
-        self.look()
+        self.refresh()
         with self._changed:
             learnt, wanted, curve = self.learnt, self._wanted, self._curve
         trained: State = "ready" if learnt.head is not None else "absent"
@@ -66,9 +66,9 @@ class Classifier:
             confused=learnt.confused,
         )
 
-    def newest(self) -> Learnt:
+    def wait_for_newest(self) -> TrainingResult:
         """Wait for the classifier of the current labels and return it. Raises NotYet with fewer than two classes."""
-        self.look()
+        self.refresh()
         with self._changed:
             wanted = self._wanted
             self._changed.wait_for(lambda: self.learnt.version >= wanted or self._closing, PATIENCE)
@@ -79,7 +79,7 @@ class Classifier:
             raise NotYet("labels: the classifier needs labelled items of at least two classes; label some first")
         return learnt
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """Write the predictions to the store, unless it already has them."""
         with self._writing:
             learnt = self.learnt
@@ -100,7 +100,7 @@ class Classifier:
             self._changed.notify_all()
         self._thread.join(CLOSING)
         if not self._thread.is_alive():
-            self.keep()
+            self.save()
 
     def _run(self) -> None:
         torch.set_num_threads(THREADS)  # applies to this thread
@@ -113,7 +113,7 @@ class Classifier:
                     self._changed.wait_for(lambda: self._closing or self.learnt.version != self._wanted, due)
                 write = self.learnt.version != self._written and time.monotonic() >= self._wrote_at + REST
             if write and not self._closing:
-                self.keep()
+                self.save()
 
     def _train(self) -> None:
         wanted = self._wanted
@@ -124,6 +124,6 @@ class Classifier:
             log.exception("the training of the classifier failed")
             learnt = self.learner.nothing(wanted)
         with self._changed:
-            self.learnt, self._curve = learnt, curve_with(self._curve, learnt)
+            self.learnt, self._curve = learnt, extend_curve(self._curve, learnt)
             self._wanted = max(self._wanted, learnt.version)
             self._changed.notify_all()

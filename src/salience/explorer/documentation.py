@@ -24,7 +24,7 @@ METHODS = ("get", "post")
 Document = Mapping[str, Any]
 
 
-def as_page(document: Document) -> str:
+def render_page(document: Document) -> str:
     """Convert an OpenAPI document to an HTML page."""
     info = document["info"]
     routes = [
@@ -51,7 +51,7 @@ def as_page(document: Document) -> str:
     )
 
 
-def marked(text: str) -> str:
+def mark_code(text: str) -> str:
     """Escape a text and mark what is between `backticks` as code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
@@ -62,9 +62,9 @@ def anchor(method: str, path: str) -> str:
 
 def route(method: str, path: str, operation: Document, document: Document) -> str:
     parts = [f'<h2 id="{anchor(method, path)}"><b>{method.upper()}</b> {escape(path)}</h2>']
-    parts.append(f"<p>{marked(operation.get('description', ''))}</p>")
+    parts.append(f"<p>{mark_code(operation.get('description', ''))}</p>")
     parameters = [
-        (f"{one['name']} ({one['in']})", shape(one["schema"], document), one.get("description", ""))
+        (f"{one['name']} ({one['in']})", describe_type(one["schema"], document), one.get("description", ""))
         for one in operation.get("parameters", [])
     ]
     parts.append(section("Parameters", parameters))
@@ -83,7 +83,7 @@ def section(title: str, rows: list[tuple[str, str, str]]) -> str:
         return ""
     told = "".join(
         f"<dt><code>{escape(name)}</code></dt><dd><code>{escape(kind)}</code> "
-        f'<span class="soft">{marked(text)}</span></dd>'
+        f'<span class="soft">{mark_code(text)}</span></dd>'
         for name, kind, text in rows
     )
     return f"<h3>{escape(title)}</h3><dl>{told}</dl>"
@@ -91,36 +91,36 @@ def section(title: str, rows: list[tuple[str, str, str]]) -> str:
 
 def fields(schema: Document, document: Document, depth: int = 0) -> Iterator[tuple[str, str, str]]:
     """List (name, type, description) of the fields of an object, with nested fields indented; or of a plain value."""
-    found = resolved(schema, document)
-    inner = resolved(found["items"], document) if found.get("type") == "array" else found
+    found = resolve_schema(schema, document)
+    inner = resolve_schema(found["items"], document) if found.get("type") == "array" else found
     if "properties" not in inner:
         if not depth:
-            yield "", shape(schema, document), found.get("description", "")
+            yield "", describe_type(schema, document), found.get("description", "")
         return
     for name, one in inner["properties"].items():
-        yield "\u00a0\u00a0" * depth + name, shape(one, document), one.get("description", "")
+        yield "\u00a0\u00a0" * depth + name, describe_type(one, document), one.get("description", "")
         for choice in one.get("anyOf", [one]):
             yield from fields(choice, document, depth + 1)
 
 
-def resolved(schema: Document, document: Document) -> Document:
+def resolve_schema(schema: Document, document: Document) -> Document:
     name = schema.get("$ref", "").rpartition("/")[2]
     return document["components"]["schemas"][name] if name else schema
 
 
-def shape(schema: Document, document: Document) -> str:
+def describe_type(schema: Document, document: Document) -> str:
     """Describe a schema in a few words: "array of integer", "string or null"."""
     if "$ref" in schema:
-        return shape(resolved(schema, document), document)
+        return describe_type(resolve_schema(schema, document), document)
     if "anyOf" in schema:
-        return " or ".join(shape(one, document) for one in schema["anyOf"])
+        return " or ".join(describe_type(one, document) for one in schema["anyOf"])
     if "enum" in schema:
         return " | ".join(map(str, schema["enum"]))
     kind = "the bytes of a file" if schema.get("format") == "binary" else str(schema.get("type", "any"))
     if kind == "array":
-        return f"array of {shape(schema['items'], document)}" if "items" in schema else kind
+        return f"array of {describe_type(schema['items'], document)}" if "items" in schema else kind
     if kind == "object" and isinstance(schema.get("additionalProperties"), Mapping):
-        return f"object of {shape(schema['additionalProperties'], document)}"
+        return f"object of {describe_type(schema['additionalProperties'], document)}"
     bounds = [f"{sign} {schema[key]:g}" for key, sign in BOUNDS.items() if key in schema]
     return ", ".join([kind, *bounds])
 

@@ -49,14 +49,14 @@ class Items:
             raise Unknown(f"id: there is no item '{printable(first)}'")
         return rows.to_numpy().astype(np.int64)
 
-    def places_in(self, ids: Iterable[str]) -> np.ndarray:
+    def positions_in(self, ids: Iterable[str]) -> np.ndarray:
         """Return the position of each item in a list of ids, -1 if it is not in it.  -> [n] int64"""
         found = pc.index_in(self.ids, value_set=pa.array(list(ids), pa.string()))
         return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
 
-    def shown(self, row: int, names: Iterable[str]) -> dict[str, str | float | None]:
+    def columns_of(self, row: int, names: Iterable[str]) -> dict[str, str | float | None]:
         """Return the given columns of an item."""
-        return {name: plain(self.store.column(name, [row])[0]) for name in names}
+        return {name: to_json(self.store.column(name, [row])[0]) for name in names}
 
     def labels_of(self, rows: np.ndarray) -> list[str | None]:
         """Return the labels that items have in their source."""
@@ -76,7 +76,7 @@ class Items:
         return [Hit(row=row, id=id, distance=distance, label=label) for row, id, distance, label in told]
 
 
-def plain(value: Any) -> str | float | None:
+def to_json(value: Any) -> str | float | None:
     """Convert a value for JSON, which has no NaN."""
     if value is None or isinstance(value, str):
         return value

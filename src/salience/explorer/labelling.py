@@ -51,7 +51,7 @@ class Labels:
         """Label items. Raises UserError for an invalid label, Unknown for items that do not exist."""
         if (rows is None) == (ids is None):
             raise UserError("rows, ids: expected exactly one of them; give rows or ids")
-        label = None if label is None else checked(label)
+        label = None if label is None else check_label(label)
         if ids is None:
             ids = self.items.ids_of(self.items.require(rows or []))
         else:
@@ -62,7 +62,7 @@ class Labels:
             before = self._known
             self.marks.mark(ids, label)
             # correct unless another process has marked items since; then the version differs
-            self._known = Known(before.version + 1, changed(before.labels, ids, label))
+            self._known = Known(before.version + 1, change_labels(before.labels, ids, label))
 
     def undo(self) -> None:
         with self._lock:
@@ -86,7 +86,7 @@ class Labels:
         classes = sorted(set(known.labels.values()))
         number = {name: at for at, name in enumerate(classes)}
         of = np.array([*(number[label] for label in known.labels.values()), -1], np.int64)
-        return known, classes, of[self.items.places_in(known.labels)]
+        return known, classes, of[self.items.positions_in(known.labels)]
 
     def encoded(self) -> Encoded:
         _, classes, codes = self.codes()
@@ -101,14 +101,14 @@ class Labels:
         return {"item": self.items.ids_of(rows), "label": [classes[code] for code in codes[rows]]}
 
 
-def checked(label: str) -> str:
+def check_label(label: str) -> str:
     label = label.strip()
     if not label or len(label) > LONGEST or not label.isprintable():
         raise UserError(f"label: expected 1 to {LONGEST} characters with a visible one")
     return label
 
 
-def changed(labels: Mapping[str, str], ids: Sequence[str], label: str | None) -> dict[str, str]:
+def change_labels(labels: Mapping[str, str], ids: Sequence[str], label: str | None) -> dict[str, str]:
     if label is not None:
         return {**labels, **dict.fromkeys(ids, label)}
     gone = set(ids)

@@ -40,7 +40,7 @@ Judged = Literal["source labels", "cross-validation"]
 
 
 @dataclass(frozen=True, eq=False)
-class Learnt:
+class TrainingResult:
     """The result of one training.
 
     version, labelled: version and number of the labels;  head: None with fewer than two classes
@@ -68,7 +68,7 @@ class Learnt:
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class Evaluation:
     """Predictions compared with true labels.  truth, said: [m] names"""
 
     truth: np.ndarray
@@ -115,27 +115,27 @@ class Learner:
             labels = np.array([None if np.isnan(one) else f"{one:g}" for one in labels], object)
         return labels, frozenset(name for name in pd.unique(labels) if name is not None)
 
-    def nothing(self, version: int, labelled: int = 0, classes: Sequence[str] = ()) -> Learnt:
+    def nothing(self, version: int, labelled: int = 0, classes: Sequence[str] = ()) -> TrainingResult:
         n = self.items.n
-        return Learnt(
+        return TrainingResult(
             version, labelled, tuple(classes), None, np.full(n, MISSING, np.uint16), np.full(n, np.nan, np.float32)
         )
 
-    def learn(self, version: int, classes: Sequence[str], codes: np.ndarray) -> Learnt:
+    def learn(self, version: int, classes: Sequence[str], codes: np.ndarray) -> TrainingResult:
         """Train a classifier.  codes: [n] of classes, -1 if an item has no label by hand"""
         rows = np.flatnonzero(codes >= 0)
         present = np.unique(codes[rows])
         if len(present) < 2:
             return self.nothing(version, len(rows), classes)
         names, y = [classes[code] for code in present], np.searchsorted(present, codes[rows])
-        some = balanced(y, min(MOST_LEARNT, rows_within(1, len(names), self.store.dim)))
+        some = balance_classes(y, min(MOST_LEARNT, rows_within(1, len(names), self.store.dim)))
         x = torch.tensor(self.store.vectors(rows[some]))
         choice = self._choose(x, y[some], len(names))
         head = fit_chosen(x, torch.from_numpy(y[some]), len(names), choice, MOST_STEPS)
         predicted, confidence, margin = self._predictions(head)
         margin[rows] = np.inf  # already labelled
         verdict = self._judge(names, predicted, rows, (x, y[some]), choice)
-        return Learnt(
+        return TrainingResult(
             version,
             len(rows),
             tuple(names),
@@ -154,7 +154,7 @@ class Learner:
 
     def _choose(self, x: Tensor, y: np.ndarray, classes: int) -> Choice:
         """Select penalty and scaling, on as many of the rows as the budget allows.  x: [m d], y: [m]"""
-        some = balanced(y, rows_within(CHOOSING, classes, x.shape[1]))
+        some = balance_classes(y, rows_within(CHOOSING, classes, x.shape[1]))
         few = torch.from_numpy(y[some])
         return choose(self.scaling, x[some], few, classes, folds=FOLDS, penalties=TRIED, steps=MOST_STEPS)
 
@@ -176,7 +176,7 @@ class Learner:
             return []
         rows = np.argpartition(margin, count - 1)[:count]
         rows = rows[np.argsort(margin[rows], kind="stable")]
-        chosen = rows[spread(self.store.vectors(rows), SUGGESTED)]
+        chosen = rows[select_diverse(self.store.vectors(rows), SUGGESTED)]
         told = zip(chosen.tolist(), self.items.ids_of(chosen), strict=True)
         return [
             Suggestion(row=row, id=id, label=names[predicted[row]], confidence=float(confidence[row]))
@@ -190,7 +190,7 @@ class Learner:
         rows: np.ndarray,
         learnt: tuple[Tensor, np.ndarray],
         choice: Choice,
-    ) -> Verdict | None:
+    ) -> Evaluation | None:
         """Evaluate on the source's labels of all other items if the classes are the source's, else by cross-validation.
 
         rows: [r] labelled items;  learnt: [m d] and [m], the training set
@@ -202,7 +202,7 @@ class Learner:
             judging = np.array([label is not None for label in labels])
             judging[rows] = False
             if judging.any():
-                return Verdict(labels[judging], called[predicted[judging]], "source labels")
+                return Evaluation(labels[judging], called[predicted[judging]], "source labels")
         folds = make_folds(y)
         if folds is None:
             return None
@@ -212,10 +212,10 @@ class Learner:
             head = fit_chosen(x[~fold], torch.from_numpy(y[~fold]), len(names), choice, MOST_STEPS)
             truth.append(y[fold])
             said.append(head.probabilities(x[fold]).argmax(1).numpy())
-        return Verdict(called[np.concatenate(truth)], called[np.concatenate(said)], "cross-validation")
+        return Evaluation(called[np.concatenate(truth)], called[np.concatenate(said)], "cross-validation")
 
 
-def work(rows: int, classes: int, dim: int) -> float:
+def estimate_work(rows: int, classes: int, dim: int) -> float:
     """Estimate the multiply-adds of a fit: EXPECTED_STEPS products and softmaxes, and one matrix factorisation.
 
     If there are fewer rows than dimensions, the fit is restricted to the span of the rows, which is computed first.
@@ -231,11 +231,11 @@ def rows_within(fits: float, classes: int, dim: int) -> int:
     low, high = 1, MOST_LEARNT
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits * work(middle, classes, dim) <= MOST_WORK else (low, middle - 1)
+        low, high = (middle, high) if fits * estimate_work(middle, classes, dim) <= MOST_WORK else (low, middle - 1)
     return low
 
 
-def balanced(y: np.ndarray, most: int = MOST_LEARNT) -> np.ndarray:
+def balance_classes(y: np.ndarray, most: int = MOST_LEARNT) -> np.ndarray:
     """Select the rows to train on: all, or an equal number per class.  y: [m] -> [<= m]"""
     if len(y) <= most:
         return np.arange(len(y))
@@ -244,7 +244,7 @@ def balanced(y: np.ndarray, most: int = MOST_LEARNT) -> np.ndarray:
     return np.sort(np.concatenate(members))
 
 
-def spread(x: np.ndarray, count: int) -> np.ndarray:
+def select_diverse(x: np.ndarray, count: int) -> np.ndarray:
     """Group similar rows and return the first of each of `count` groups.  [m d], sorted by priority -> [<= count]"""
     if len(x) <= count:
         return np.arange(len(x))
@@ -252,7 +252,7 @@ def spread(x: np.ndarray, count: int) -> np.ndarray:
     return np.sort(np.unique(groups, return_index=True)[1])
 
 
-def curve_with(curve: Mapping[int, CurvePoint], learnt: Learnt) -> dict[int, CurvePoint]:
+def extend_curve(curve: Mapping[int, CurvePoint], learnt: TrainingResult) -> dict[int, CurvePoint]:
     """Add a point to the few-label curve, and drop points with more labels, which have been removed since."""
     before = {labelled: point for labelled, point in curve.items() if labelled < learnt.labelled}
     return before if learnt.point is None else {**before, learnt.labelled: learnt.point}

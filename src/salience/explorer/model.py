@@ -57,7 +57,7 @@ class Model:
         except UserError:  # the method of another version, or a damaged folder
             return []
 
-    def loaded(self) -> Representation:
+    def load(self) -> Representation:
         """Load the run. Raises NotYet if it cannot be found, or if it did not make this store."""
         with self._lock:
             if self._rep is None:
@@ -72,13 +72,13 @@ class Model:
     def embed_image(self, data: bytes) -> np.ndarray:
         """Embed an image file.  -> [1 d]"""
         with self._lock:
-            rep = self.loaded()
-            return np.asarray(rep.embed(pictures.opened(data, rep)), np.float32)
+            rep = self.load()
+            return np.asarray(rep.embed(pictures.open_image(data, rep)), np.float32)
 
     def embed_rows(self, rows: Sequence[Sequence[Any]]) -> np.ndarray:
         """Embed rows of a table, whose values are in the order of its columns.  -> [m d]"""
         with self._lock:
-            rep = self.loaded()
+            rep = self.load()
             names = rep.spec.modality.columns(rep.spec)
             if not names:
                 raise UserError(
@@ -90,7 +90,7 @@ class Model:
             with naming("rows", "source"):
                 return np.asarray(rep.embed(rep.open(frame, progress=False)), np.float32)
 
-    def rebuilt(self, rows: np.ndarray) -> list[list[str]]:
+    def reconstruct(self, rows: np.ndarray) -> list[list[str]]:
         """Return the thumbnail and the reconstruction of each item, as PNG in base64."""
         rep = self._images_of("decode", "reconstruct")
         originals = self.store.thumbnails(rows)
@@ -101,12 +101,12 @@ class Model:
         pairs = zip(originals, pictures.as_png(made), strict=True)
         return [[pictures.in_base64(original), made] for original, made in pairs if original is not None]
 
-    def sampled(self, n: int, seed: int) -> list[str]:
+    def sample(self, n: int, seed: int) -> list[str]:
         rep = self._images_of("sample", "sample")
         with self._lock:
             return pictures.as_png(within(torch.from_numpy(rep.sample(n, seed)), rep.spec))
 
-    def walked(self, first: int, last: int, steps: int) -> list[str]:
+    def interpolate(self, first: int, last: int, steps: int) -> list[str]:
         """Decode the linear interpolation between the codes of two items, including both ends."""
         rep = self._images_of("decode", "interpolate")
         ends = torch.tensor(self.store.vectors([first, last]))
@@ -115,7 +115,7 @@ class Model:
             return pictures.as_png(within(torch.from_numpy(rep.decode(path)), rep.spec))
 
     def _images_of(self, function: str, verb: str) -> Representation:
-        rep = self.loaded()
+        rep = self.load()
         try:
             rep.require(function, verb)
         except UserError as problem:

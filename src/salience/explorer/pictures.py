@@ -53,7 +53,7 @@ def _require_size(width: int, height: int, most: int) -> None:
         raise UserError(f"image: expected at most {most:,} pixels, got {width}x{height}; send a smaller image")
 
 
-def opened(data: bytes, rep: Representation) -> Dataset:
+def open_image(data: bytes, rep: Representation) -> Dataset:
     """Open one image as input of the run. Raises UserError if it cannot be read, or the run does not take images."""
     if not rep.spec.modality.pictured:
         raise UserError(f"image: {rep.method_name} was trained on {rep.spec.modality.name} data; send rows")

@@ -146,7 +146,7 @@ class Columns:
         if not {x, y} <= set(self.store.columns):
             return None
         points = np.stack([self.store.column(x), self.store.column(y)], axis=1)
-        return scaled(points) if np.isfinite(points).all() else None  # items without a position were added
+        return scale_points(points) if np.isfinite(points).all() else None  # items without a position were added
 
     def _kind(self, name: str) -> Kind:
         if name in self.live:
@@ -157,7 +157,7 @@ class Columns:
         return "text" if encoded.names else encoded.kind
 
 
-def scaled(points: np.ndarray) -> np.ndarray:
+def scale_points(points: np.ndarray) -> np.ndarray:
     """Scale points to [-1, 1] and keep their proportions.  [n 2] -> [n 2] float32"""
     if not len(points):
         return np.empty((0, 2), np.float32)

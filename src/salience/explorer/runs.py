@@ -45,7 +45,7 @@ class Runs:
 
     def all(self) -> list[RunAnswer]:
         """Return all runs, first the store's. Skip folders without a config.yaml; list damaged runs as unreadable."""
-        return [listed(name, path, self._is_this(path)) for name, path in self._folders().items()]
+        return [describe_run(name, path, self._is_this(path)) for name, path in self._folders().items()]
 
     def curves(self, name: str) -> dict[str, Curve]:
         """Return the curves of a run. Raises Unknown if the name is not listed; a name is never used as a path."""
@@ -74,10 +74,10 @@ def is_candidate(path: Path) -> bool:
         return True
 
 
-def listed(name: str, path: Path, this: bool) -> RunAnswer:
+def describe_run(name: str, path: Path, this: bool) -> RunAnswer:
     """Describe a run. Files that cannot be read are reported in place of its health."""
     try:
-        return described(name, Run(path), this)
+        return read_run(name, Run(path), this)
     except UserError as problem:
         return unreadable(name, str(problem), this)
     except Exception as problem:  # one bad folder must not hide the others
@@ -100,7 +100,7 @@ def unreadable(name: str, why: str, this: bool) -> RunAnswer:
     )
 
 
-def described(name: str, run: Run, this: bool) -> RunAnswer:
+def read_run(name: str, run: Run, this: bool) -> RunAnswer:
     """Describe a run from its files. A damaged file becomes a finding; the other files are still used."""
     damaged: list[Finding] = []
 
@@ -161,13 +161,13 @@ def figures_of(report: Path) -> Figures:
             for family, metrics in measures.items()
             for key, inner in metrics.items()
         ]
-        found = dict(figure for name, key, inner in named[:MOST_FIGURES] for figure in flat(name, key, inner))
+        found = dict(figure for name, key, inner in named[:MOST_FIGURES] for figure in flatten_figure(name, key, inner))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"run: {report} is damaged; create it again: salience evaluate {report.parent}") from None
     return found
 
 
-def flat(name: str, key: str, inner: Mapping[str, Any]) -> list[tuple[str, list[float | None]]]:
+def flatten_figure(name: str, key: str, inner: Mapping[str, Any]) -> list[tuple[str, list[float | None]]]:
     """Return a metric; for a few-label curve, the accuracy with each number of labels."""
     if "value" in inner:
         return [(name, figure(inner))]

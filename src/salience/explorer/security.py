@@ -78,7 +78,7 @@ class Guard:
             too_large = f"body: expected at most {self.most_bytes // 2**20} MB; send less at once"
             await refused(413, too_large)(scope, receive, sending)
         else:
-            await self.app(scope, replayed(body, receive), sending)
+            await self.app(scope, replay_body(body, receive), sending)
 
     def _refusal(self, request: Request) -> Response | None:
         host = request.headers.get("host", "")
@@ -130,7 +130,7 @@ class Guard:
         return bytes(body)
 
 
-def replayed(body: bytes, receive: Receive) -> Receive:
+def replay_body(body: bytes, receive: Receive) -> Receive:
     """Return a receive function that replays a body that has been read."""
     waiting: list[MutableMapping[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
 

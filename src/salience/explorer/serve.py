@@ -42,10 +42,10 @@ def serve(
     ends_process: whether a signal may end this process, because nothing else runs in it
     """
     require_packages()
-    uri = store_at(target)
+    uri = get_or_embed_store(target)
     if runs is not None and not Path(runs).is_dir():
         raise UserError(f"runs: {runs} is not a folder; give the folder that contains your runs")
-    with listening(host, port) as listener:
+    with open_listener(host, port) as listener:
         import uvicorn
 
         from salience.explorer.app import make_app
@@ -69,24 +69,24 @@ def serve(
                     return
                 came.append(sig)
                 if ends_process:
-                    end_soon(sig)
+                    exit_later(sig)
                 super().handle_exit(sig, frame)
 
-        told(uri, listener, host, token)
+        print_address(uri, listener, host, token)
         server = Server(config)
         try:
-            with hung_up(server.handle_exit, ends_process):
+            with stop_on_hangup(server.handle_exit, ends_process):
                 server.run(sockets=[listener])
         except KeyboardInterrupt as interrupt:
             if ends_process:
-                leave(came[0] if came else getattr(interrupt, "number", signal.SIGINT))
+                exit_now(came[0] if came else getattr(interrupt, "number", signal.SIGINT))
             raise
         if ends_process and came:
-            leave(came[0])
+            exit_now(came[0])
 
 
 @contextmanager
-def hung_up(heed: Callable[[int, FrameType | None], None], ends_process: bool) -> Iterator[None]:
+def stop_on_hangup(heed: Callable[[int, FrameType | None], None], ends_process: bool) -> Iterator[None]:
     """Make SIGHUP stop the server as SIGTERM does; uvicorn does not handle it."""
     number = getattr(signal, "SIGHUP", None)
     if not ends_process or number is None or threading.current_thread() is not threading.main_thread():
@@ -99,7 +99,7 @@ def hung_up(heed: Callable[[int, FrameType | None], None], ends_process: bool) -
         signal.signal(number, before)
 
 
-def leave(number: int) -> None:
+def exit_now(number: int) -> None:
     """End the process at once, after this signal. A normal exit would wait for running requests."""
     with suppress(OSError):  # the terminal may be closed
         print(WORDS.get(signal.Signals(number).name, "stopped"), file=sys.stderr)
@@ -108,7 +108,7 @@ def leave(number: int) -> None:
     os._exit(128 + number)
 
 
-def end_soon(number: int) -> None:
+def exit_later(number: int) -> None:
     """End the process LATEST seconds after a signal, because requests and jobs cannot be interrupted.
 
     Answered changes are already saved, and files are written atomically.
@@ -131,7 +131,7 @@ def require_packages() -> None:
         ) from None
 
 
-def store_at(target: Path | str) -> str:
+def get_or_embed_store(target: Path | str) -> str:
     """Return the store; for a run, the embeddings of its training source, which are created if necessary.
 
     Raises: UserError if the target is neither a store nor a run.
@@ -158,7 +158,7 @@ def source_of(run: Run) -> str:
     return with_split(str(run.config["source"]), run.config.get("split"))
 
 
-def listening(host: str | None, port: int | None) -> socket.socket:
+def open_listener(host: str | None, port: int | None) -> socket.socket:
     """Open a listening socket; by default at the first free port.
 
     Raises: UserError if the port is in use, or if `host` is not an address of this machine.
@@ -169,7 +169,7 @@ def listening(host: str | None, port: int | None) -> socket.socket:
     candidates = range(FIRST_PORT, FIRST_PORT + PORTS) if port is None else [port]
     for number in candidates:
         try:
-            return bound(address, number)
+            return bind_socket(address, number)
         except PermissionError:
             raise UserError(f"port: {number} is reserved for the system; use a port from 1024 to 65535") from None
         except OSError as problem:
@@ -180,7 +180,7 @@ def listening(host: str | None, port: int | None) -> socket.socket:
     raise UserError(f"port: {taken} in use; choose another one with --port")
 
 
-def bound(address: str, port: int) -> socket.socket:
+def bind_socket(address: str, port: int) -> socket.socket:
     family, kind, protocol, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, kind, protocol)
     try:
@@ -194,7 +194,7 @@ def bound(address: str, port: int) -> socket.socket:
     return listener
 
 
-def told(uri: str, listener: socket.socket, host: str | None, token: str | None) -> None:
+def print_address(uri: str, listener: socket.socket, host: str | None, token: str | None) -> None:
     """Print the address of the page."""
     from salience.explorer.security import EVERYWHERE
 

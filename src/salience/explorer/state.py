@@ -25,7 +25,7 @@ from salience.explorer.answers import (
 )
 from salience.explorer.answers import ColumnName as Column
 from salience.explorer.classifier import COLUMNS, Classifier
-from salience.explorer.items import COORDINATES, Items, plain
+from salience.explorer.items import COORDINATES, Items, to_json
 from salience.explorer.jobs import Jobs
 from salience.explorer.labelling import Labels
 from salience.explorer.learning import Learner
@@ -69,13 +69,13 @@ class Explorer:
         self.jobs.close()
         self.classifier.close()
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Read columns that another process has written. Items that it has added appear after a restart."""
         if self.store.refresh_columns():
             self.columns.changed(list(self.store.columns))
 
     def about(self) -> StoreAnswer:
-        self.look()
+        self.refresh()
         about = self.store.about
         listed = [Column(name=name, kind=kind) for name, kind in self.columns.listed().items()]
         return StoreAnswer(
@@ -98,11 +98,11 @@ class Explorer:
         live = {
             "marked": self.labels.now().labels.get(id),
             "predicted": None if code == MISSING else learnt.classes[code],
-            "confidence": plain(learnt.confidence[row]),
+            "confidence": to_json(learnt.confidence[row]),
         }
         own = [name for name in self.store.columns if name not in {"id", *COORDINATES, *live}]
         image = self.store.thumbnails([row])[0] is not None
-        return Item(row=row, id=id, image=image, columns={**self.items.shown(row, own), **live})
+        return Item(row=row, id=id, image=image, columns={**self.items.columns_of(row, own), **live})
 
     def neighbours(self, row: int, k: int, where: str | None = None) -> list[Hit]:
         """Return the nearest neighbours of an item, without the item itself."""
@@ -112,7 +112,7 @@ class Explorer:
 
     def search(self, body: SearchBody) -> Found:
         if body.text is not None:
-            body = self.understood(body)
+            body = self.interpret(body)
         given = [name for name in ("row", "id", "vector") if getattr(body, name) is not None]
         if len(given) > 1:
             raise UserError(f"{', '.join(given)}: expected one of them, got {len(given)}; search by one")
@@ -128,7 +128,7 @@ class Explorer:
             hits = self.items.plain_hits(rows[: body.k])
         return Found(hits=hits, matching=None if matching is None else len(matching), row=row)
 
-    def understood(self, body: SearchBody) -> SearchBody:
+    def interpret(self, body: SearchBody) -> SearchBody:
         """Interpret a search text: first as an id, then as numbers in brackets, a row, a condition."""
         if body.row is not None or body.id is not None or body.vector is not None:
             raise UserError("text: cannot be combined with row, id or vector; search by one of them")
@@ -157,13 +157,13 @@ class Explorer:
 
     def _keep_for(self, expression: str) -> None:
         if any(name in expression.lower() for name in COLUMNS):
-            self.classifier.keep()
+            self.classifier.save()
 
     def predictions(self, x: np.ndarray) -> list[Prediction]:
         """Predict classes of embeddings [m d] with the live classifier."""
         import torch
 
-        learnt = self.classifier.newest()
+        learnt = self.classifier.wait_for_newest()
         assert learnt.head is not None
         found = []
         for one in learnt.head.probabilities(torch.tensor(np.asarray(x, np.float32))).numpy():
@@ -176,7 +176,7 @@ class Explorer:
 
     def prediction_table(self) -> dict[str, Any]:
         """Return id, predicted and confidence of all items, from the current labels."""
-        learnt = self.classifier.newest()
+        learnt = self.classifier.wait_for_newest()
         names = np.array(learnt.classes, object)
         ids = self.items.ids_of(np.arange(self.items.n))
         return {"item": ids, "predicted": names[learnt.predicted], "confidence": learnt.confidence}

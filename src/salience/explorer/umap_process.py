@@ -30,7 +30,7 @@ EPOCHS = ((10_000, 500), (FITTED, 200))  # defaults of umap-learn
 FITTING = 0.7  # share of the work that the fit takes if items are transformed afterwards
 
 
-class Teller(io.TextIOBase):
+class ProgressReader(io.TextIOBase):
     """The file that umap-learn's progress bar, "12/200", writes to. It reports the progress as JSON.
 
     share: share of the fit in the whole work
@@ -44,19 +44,19 @@ class Teller(io.TextIOBase):
     def write(self, text: str) -> int:
         done, slash, total = text.strip().partition("/")
         if slash and done.isdecimal() and total.isdecimal():
-            self.told(int(done), int(total), time.monotonic())
+            self.report(int(done), int(total), time.monotonic())
         return len(text)
 
-    def told(self, done: int, total: int, now: float) -> None:
+    def report(self, done: int, total: int, now: float) -> None:
         """Report the progress. The first epoch includes compilation, so it does not count for the time left."""
         if done <= 1:
             self.begun = now
         seconds = (now - self.begun) / max(done - 1, 1) * (total - done)
         left = f", {format_duration(seconds)} left" if done > 1 else ""
-        say(self.out, share=round(self.share * done / total, 4), said=f"{done} of {total} epochs{left}")
+        send(self.out, share=round(self.share * done / total, 4), said=f"{done} of {total} epochs{left}")
 
 
-def say(out: BinaryIO, **told: Any) -> None:
+def send(out: BinaryIO, **told: Any) -> None:
     out.write(json.dumps(told).encode() + b"\n")
     out.flush()
 
@@ -65,11 +65,11 @@ def main(uri: str, out: BinaryIO) -> None:
     try:
         store = open_store(uri)
         points = make_map(store, out)
-        say(out, points=len(points))
+        send(out, points=len(points))
         out.write(np.ascontiguousarray(points, "<f4").tobytes())
         out.flush()
     except Exception as problem:  # reported to the parent, in one line
-        say(out, failed=" ".join(f"{type(problem).__name__}: {problem}".split())[:300])
+        send(out, failed=" ".join(f"{type(problem).__name__}: {problem}".split())[:300])
 
 
 def make_map(store: Store, out: BinaryIO) -> np.ndarray:
@@ -77,13 +77,13 @@ def make_map(store: Store, out: BinaryIO) -> np.ndarray:
     n = len(store)
     if n < 5:
         raise ValueError(f"expected at least 5 items, got {n}")
-    say(out, share=0.0, said="loading UMAP (takes some seconds)")
+    send(out, share=0.0, said="loading UMAP (takes some seconds)")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from umap import UMAP
 
         rows = np.arange(n) if n <= FITTED else np.sort(np.random.default_rng(0).choice(n, FITTED, replace=False))
-        teller = Teller(out, 1.0 if n <= FITTED else FITTING)
+        teller = ProgressReader(out, 1.0 if n <= FITTED else FITTING)
         bar = {"file": teller, "bar_format": "{n_fmt}/{total_fmt}", "mininterval": 0.3, "leave": False}
         mapper = UMAP(
             metric="cosine",
@@ -95,14 +95,14 @@ def make_map(store: Store, out: BinaryIO) -> np.ndarray:
             verbose=False,
             tqdm_kwds={**bar, "disable": False},
         )
-        say(out, share=0.0, said="finding neighbours")
+        send(out, share=0.0, said="finding neighbours")
         fitted = mapper.fit_transform(store.vectors(rows))
         if len(rows) == n:
             return fitted
-        return placed(store, mapper, rows, fitted, out)
+        return transform_others(store, mapper, rows, fitted, out)
 
 
-def placed(store: Store, mapper: Any, rows: np.ndarray, fitted: np.ndarray, out: BinaryIO) -> np.ndarray:
+def transform_others(store: Store, mapper: Any, rows: np.ndarray, fitted: np.ndarray, out: BinaryIO) -> np.ndarray:
     """Return the fitted items and transform all others.  rows: [m], fitted: [m 2] -> [n 2]"""
     n = len(store)
     points, others = np.empty((n, 2), np.float32), np.setdiff1d(np.arange(n), rows)
@@ -114,7 +114,7 @@ def placed(store: Store, mapper: Any, rows: np.ndarray, fitted: np.ndarray, out:
         share = (first + len(some)) / len(others)
         left = format_duration((time.monotonic() - begun) * (1 - share) / share)
         said = f"{first + len(some):,} of {len(others):,} more items placed, {left} left"
-        say(out, share=round(FITTING + (1 - FITTING) * share, 4), said=said)
+        send(out, share=round(FITTING + (1 - FITTING) * share, 4), said=said)
     return points
 
 
