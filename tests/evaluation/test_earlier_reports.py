@@ -4,7 +4,6 @@ from contextlib import nullcontext
 import pytest
 
 from salience.errors import Note
-from salience.evaluation import compare, evaluate, page
 from salience.evaluation.compare import compare
 from salience.evaluation.earlier_reports import keep_earlier
 
