@@ -51,7 +51,9 @@ def new_folder(place: Path) -> Iterator[Path]:
         _remove_leftovers(place.parent)
         temporary = Path(tempfile.mkdtemp(prefix=_prefix(), dir=place.parent))
     except OSError as error:
-        raise UserError(f"cache: cannot write to {place.parent}: {error.strerror}; set SALIENCE_CACHE") from error
+        raise UserError(
+            f"cache: cannot write to {place.parent}: {error.strerror}; set SALIENCE_CACHE to a writable folder"
+        ) from error
     try:
         yield temporary
         _put(temporary, place)

@@ -124,7 +124,7 @@ class Dataset:
         """These rows as a dataset of their own, whose row i is row rows[i] here. Nothing is copied."""
         rows = np.asarray(rows, dtype=np.int64)
         if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
-            raise UserError(f"rows: {rows.min()}..{rows.max()} are not all within 0..{len(self) - 1}")
+            raise UserError(f"rows: expected row numbers in 0..{len(self) - 1}, got {rows.min()}..{rows.max()}")
         ids = self.ids.subset(rows) if isinstance(self.ids, Ids) else [self.ids[row] for row in rows]
         return replace(
             self,
@@ -167,18 +167,18 @@ class Dataset:
         """labels [n] int64. Raises UserError where there are none, of one class alone, or measurements."""
         if self.labels is None or not len(self.classes):
             raise UserError(
-                f"source: {self.name} has no labels, and {what_for} needs them; "
+                f"source: {what_for} requires labels, but {self.name} has none; "
                 "put the images into one folder per class, name the label column, or give an array's labels"
             )
         if self.measured:
             raise UserError(
-                f"source: {self.name} has measurements as labels ({printable(self.classes[0])} and the like), and "
-                f"{what_for} needs classes; name a column of classes"
+                f"source: {what_for} requires classes, but the labels of {self.name} are measurements such as "
+                f"{printable(self.classes[0])}; name a column of classes"
             )
         known = np.unique(self.labels[self.labels != UNKNOWN])
         if len(known) < 2:
             only = self.classes[known[0]] if len(known) else "none"
-            raise UserError(f"source: {self.name} has one class only ({only}), and {what_for} needs at least two")
+            raise UserError(f"source: {what_for} requires at least two classes, but {self.name} has one ({only})")
         return self.labels
 
     def class_number(self, name: str | int, argument: str) -> int:

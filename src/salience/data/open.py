@@ -72,7 +72,7 @@ def open_data(
             },
         )
     if isinstance(source, Dataset):
-        raise UserError("source: this is an opened Dataset already; use it as it is")
+        raise UserError("source: expected a path, an array or a table, got an open Dataset; use it directly")
     if resolution is not None:
         resolution = check_whole("resolution", resolution, 1, MAX_RESOLUTION)
     folder = cache_folder(cache)

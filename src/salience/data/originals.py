@@ -75,7 +75,7 @@ def _found(source: Source, want: ImageSpec, progress: bool) -> Originals:
     if isinstance(found.content, Encoded):
         return _decoded(source, found.content, found.ids, want, progress)
     if not isinstance(found.content, np.ndarray) or found.content.ndim < 3:
-        raise UserError(f"source: {source.name} is table data, and these are to be images; give images")
+        raise UserError(f"source: expected images, got table data in {source.name}; give images")
     refuse_one_alone(found.content.shape, want)
     images = image.as_images(found.content)
     ids = found.ids if found.ids is not None else Ids(len(images))
@@ -113,7 +113,7 @@ def _decoded(source: Source, encoded: Encoded, ids: Ids | None, want: ImageSpec,
             return decode_whole(blob, want.channels, deep=deep, ground=want.ground)
 
     sizes, channels, bad = [], [], dict[int, BadItem]()
-    with progress_bar(encoded.count, "looking at images", progress) as bar:
+    with progress_bar(encoded.count, "checking images", progress) as bar:
         for row, blob in enumerate(_blobs(encoded)):
             try:
                 sizes.append(read_whole(blob).shape[1:])

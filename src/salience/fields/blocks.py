@@ -53,10 +53,10 @@ def refuse_not_finite(block: np.ndarray, first_row: int, stored: np.dtype | None
         f"column {at[1]}" if len(at) == 2 else f"position {tuple(map(int, at[1:]))}"
     )
     if np.isfinite(value):
-        raise UserError(f"source: the array holds {value!s} at {where}, beyond {limit:.3g}; rescale the values")
+        raise UserError(f"source: the array contains {value!s} at {where}, beyond {limit:.3g}; rescale the values")
     raise UserError(
-        f"source: the array holds {value} at {where}; remove or replace such values "
-        "(missing values belong to DataFrames and CSV files, as empty cells, and to masked arrays)"
+        f"source: the array contains {value} at {where}; remove or replace such values "
+        "(missing values are supported in DataFrames, in masked arrays, and as empty cells of CSV files)"
     )
 
 

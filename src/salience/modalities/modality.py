@@ -236,7 +236,7 @@ class Modality(ABC, Generic[S]):
 
         Raises UserError where this kind of data has no tokens.
         """
-        raise UserError(f"source: {self.plural} are not cut into tokens")
+        raise UserError(f"source: {self.plural} cannot be split into tokens; use a method without masked tokens")
 
     def make_judge(
         self, name: str, spec: S, *, channels: int, strides: int | None, fetch: bool
@@ -268,7 +268,7 @@ class Modality(ABC, Generic[S]):
     def refuse_bernoulli(self, spec: S, option: str) -> None:
         """Raises UserError where values on the unit scale cannot be taken for probabilities."""
         raise UserError(
-            f"{option}: 'bernoulli' is for values between 0 and 1, {self.plural} have others; take 'gaussian'"
+            f"{option}: 'bernoulli' requires values between 0 and 1, {self.plural} have others; use 'gaussian'"
         )
 
     def in_logits(self, spec: S) -> S:
@@ -277,7 +277,7 @@ class Modality(ABC, Generic[S]):
 
     def make_raster(self, spec: S) -> nn.Module:
         """What corrects a decoder's values by those before them, for kinds that offer "raster"."""
-        raise UserError(f"autoregressive: the values of {self.plural} have no order; leave it out, or give images")
+        raise UserError(f"autoregressive: {self.plural} have no order of values; leave this option out, or give images")
 
     def visible_input(self, spec: S, likelihood: str) -> Input:
         """The input layer of a Boltzmann machine whose visible units have this likelihood."""

@@ -59,7 +59,7 @@ class Spec(ABC):
         """Raises ValueError for the first value that is none of this kind."""
         for name, fits in self.checks():
             if not fits:
-                raise ValueError(f"spec: {name} is not what it must be")
+                raise ValueError(f"spec: invalid value of {name}")
 
     def checks(self) -> Iterable[tuple[str, bool]]:
         """(field, whether its value may be)"""

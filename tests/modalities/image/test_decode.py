@@ -314,7 +314,7 @@ def test_a_jpeg_header_behind_a_large_profile_is_found():
         (b"", "empty"),
         (None, "empty"),
         (b"this is a text, whatever its name says", "not an image"),
-        (png_of_size(40_000, 40_000), "more than the limit"),
+        (png_of_size(40_000, 40_000), "exceed the limit"),
         (png_of_size(0, 7), "no pixels"),
         ("/no/such/file.png", "missing"),
     ],

@@ -151,27 +151,27 @@ def test_the_central_square_of_odd_sizes():
             64,
             "crop",
             "resized to 64x64: the shorter side to 64, the centre cropped (all are 200x100; 50% of an image is kept); "
-            "--aspect pad keeps the whole",
+            "use --aspect pad to keep all of it",
         ),
         (
             [[200, 100], [100, 100]],
             64,
             "crop",
             "resized to 64x64: the shorter side to 64, the centre cropped (median size 150x100; 75% of an image is "
-            "kept); --aspect pad keeps the whole",
+            "kept); use --aspect pad to keep all of it",
         ),
         (
             [[200, 100]],
             64,
             "pad",
-            "resized to 64x64: the longer side to 64, the rest filled with the median of each image's border "
-            "(all are 200x100); --aspect crop fills the square",
+            "resized to 64x64: the longer side to 64, the rest padded with the median of each image's border "
+            "(all are 200x100); use --aspect crop to fill the square",
         ),
         (
             [[200, 100]],
             64,
             "stretch",
-            "resized to 64x64: stretched, so shapes change (all are 200x100); --aspect crop or pad keeps them",
+            "resized to 64x64: stretched, so shapes change (all are 200x100); use --aspect crop or pad to keep them",
         ),
     ],
 )

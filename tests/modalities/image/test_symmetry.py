@@ -52,7 +52,7 @@ def test_a_digit_cannot_be_mirrored_unnoticed():
 
 
 def test_what_the_test_cannot_see_is_said():
-    assert "where classes mirror each other" in suited_variant(open_data(pictures("with an up")), "grey").reason
+    assert "if classes mirror each other" in suited_variant(open_data(pictures("with an up")), "grey").reason
 
 
 def test_equal_data_give_an_equal_answer():

@@ -147,16 +147,16 @@ class Image(Modality[ImageSpec]):
 
     def default_policy(self, spec: ImageSpec) -> tuple[str, str]:
         if spec.views is not None:
-            return spec.views, "the source says so"
+            return spec.views, "set by the source"
         if spec.channels == 3:
-            return "natural", "colour images; --views medical or glyphs where a flip or a colour carries meaning"
-        return "grey", f"images of {spec.channels} channel{'s' * (spec.channels > 1)}, so no colour to vary"
+            return "natural", "colour images; use --views medical or glyphs if flips or colours carry meaning"
+        return "grey", f"images of {spec.channels} channel{'s' * (spec.channels > 1)}, without colour to vary"
 
     def refuse_policy(self, name: str, spec: ImageSpec) -> None:
         if name.startswith("natural") and spec.channels != 3:
             grey = name.replace("natural", "grey")
             raise UserError(
-                f"views: {name!r} vary colour and need 3 channels, the data has {spec.channels}; take {grey!r}"
+                f"views: {name!r} varies colour and requires 3 channels, the data has {spec.channels}; use {grey!r}"
             )
 
     def in_variant(self, policy: str, spec: ImageSpec) -> str:
@@ -253,7 +253,7 @@ class Image(Modality[ImageSpec]):
         if spec.resolution <= LARGEST_RAW:
             return None
         side = spec.resolution
-        return f"raw input and PCA see images of {side}x{side} averaged down to {LARGEST_RAW}x{LARGEST_RAW}"
+        return f"raw input and PCA use images of {side}x{side} averaged down to {LARGEST_RAW}x{LARGEST_RAW}"
 
     def compare(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         from salience.modalities.image.fidelity import psnr, ssim

@@ -198,7 +198,7 @@ def _deep(image: Image.Image, ground: str) -> Image.Image:
     if values.dtype == np.uint8:
         values = values.astype(np.float32) * 257
     if values.min() < 0 or values.max() > 65535:
-        raise UnreadableError("pixels of 32 bits; save it with 8 or 16 bits, or as .npy")
+        raise UnreadableError("32-bit pixels are not supported; save it with 8 or 16 bits, or as .npy")
     return Image.fromarray(values.astype(np.float32))
 
 

@@ -84,7 +84,7 @@ def _several_note(headers: np.ndarray, found: Found) -> tuple[str, ...]:
     name = _name(found, rows[0])
     return (
         f"{counted(len(rows), 'image')} {have} several pages or frames, such as {name}: only the first is read; "
-        "save the others as files of their own to read them too",
+        "save the others as separate files to read them too",
     )
 
 
@@ -92,7 +92,7 @@ def _probe_all(encoded: Encoded, reasons: dict[int, str], pool: ThreadPoolExecut
     """[count 6] int: width, height, colour, deep, alpha, several of every item; zeros where it cannot be read."""
     headers = np.zeros((encoded.count, 6), dtype=np.int64)
     row = 0
-    with progress_bar(encoded.count, "looking at headers", progress) as bar:
+    with progress_bar(encoded.count, "reading headers", progress) as bar:
         for chunk in encoded.chunks():
             for answer in _spread(pool, probe, chunk):
                 if isinstance(answer, str):

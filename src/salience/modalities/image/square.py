@@ -75,15 +75,15 @@ def squaring_notes(sizes: np.ndarray, side: int, aspect: Aspect) -> tuple[str, .
         return (f"{made}: {found}",)
     if aspect == "pad":
         return (
-            f"{made}: the longer side to {side}, the rest filled with the median of each image's border ({found}); "
-            "--aspect crop fills the square",
+            f"{made}: the longer side to {side}, the rest padded with the median of each image's border ({found}); "
+            "use --aspect crop to fill the square",
         )
     if aspect == "stretch":
-        return (f"{made}: stretched, so shapes change ({found}); --aspect crop or pad keeps them",)
+        return (f"{made}: stretched, so shapes change ({found}); use --aspect crop or pad to keep them",)
     kept = float((sizes.min(1) / sizes.max(1)).mean())
     return (
         f"{made}: the shorter side to {side}, the centre cropped ({found}; {kept:.0%} of an image is kept); "
-        "--aspect pad keeps the whole",
+        "use --aspect pad to keep all of it",
     )
 
 

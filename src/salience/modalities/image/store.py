@@ -81,6 +81,6 @@ def refuse_one_alone(shape: tuple[int, ...], want: ImageSpec) -> None:
     """One colour image [h w 3] or [3 h w] would be read as grey ones [n h w]."""
     if len(shape) == 3 and want.channels == 3 and 3 in (shape[0], shape[-1]):
         raise UserError(
-            f"source: an array of shape {shape} may be one RGB image, or {shape[0]} grey ones; "
-            "give one image alone as x[None], grey ones as x[:, None]"
+            f"source: an array of shape {shape} may be one RGB image or {shape[0]} grey images; "
+            "give a single image as x[None], grey images as x[:, None]"
         )

@@ -107,8 +107,8 @@ class Table(Modality[TableSpec]):
         numbers = [column.name for column in spec.columns if column.kind == "number"]
         if numbers:
             raise UserError(
-                f"{option}: 'bernoulli' is for values between 0 and 1, such as pixels and categories; column "
-                f"'{printable(numbers[0])}' holds numbers; take 'gaussian'"
+                f"{option}: 'bernoulli' requires values between 0 and 1, such as pixels and categories, but column "
+                f"'{printable(numbers[0])}' is numeric; use 'gaussian'"
             )
 
     def squash(self, x: Tensor, spec: TableSpec) -> Tensor:

@@ -249,7 +249,7 @@ def _kind_of_objects(column: pd.Series) -> str:
         return "text"
     plain_kinds = (str, bool, np.bool_, Number, Decimal)
     others = [kind for kind in kinds if not issubclass(kind, plain_kinds) or issubclass(kind, complex)]
-    return f"its cells hold {others[0].__name__}, neither numbers nor texts"
+    return f"its cells contain {others[0].__name__}, neither numbers nor texts"
 
 
 def measured(column: pd.Series, kind: str | None, rules: Rules) -> Numbers:

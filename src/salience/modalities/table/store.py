@@ -57,7 +57,7 @@ def _rounded(array: np.ndarray) -> tuple[str, ...]:
             row, column = divmod(int(at), array.shape[1])
             if int(block[row, column]) != int(float(block[row, column])):
                 value = f"{block[row, column]} in row {start + row}, column {column}"
-                return (f"the array holds whole numbers beyond 2^53, such as {value}, which are rounded",)
+                return (f"the array contains integers beyond 2^53, such as {value}, which are rounded",)
     return ()
 
 
@@ -119,13 +119,13 @@ def _refuse_overflow(block: np.ndarray, columns: Sequence[Column], first_row: in
     row, column = np.argwhere(np.isinf(block))[0]
     raise UserError(
         f"source: the value at row {first_row + row}, column '{columns[column].name}' is beyond "
-        f"{np.finfo(block.dtype).max:.3g}, the largest that {block.dtype} holds; rescale the column"
+        f"{np.finfo(block.dtype).max:.3g}, the largest {block.dtype} value; rescale the column"
     )
 
 
 def _check_columns(found: int, want: TableSpec) -> None:
     if found != len(want.columns):
-        raise UserError(f"source: mismatched columns: the run was trained on {len(want.columns)}, this has {found}")
+        raise UserError(f"source: mismatched columns: the run was trained on {len(want.columns)}, got {found}")
     categories = [column.name for column in want.columns if column.kind == "category"]
     if categories:
         raise UserError(

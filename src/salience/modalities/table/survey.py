@@ -170,7 +170,7 @@ class Survey:
         if not seen.kinds:
             return ALL_MISSING
         if seen.number_the_rows(index=name.startswith(INDEX)):
-            return "it numbers the rows"
+            return "it contains row numbers"
         known = (*NUMERIC, "category", "text")
         if reason := next((kind for kind in sorted(seen.kinds) if kind not in known), None):
             return reason
@@ -178,7 +178,7 @@ class Survey:
             return "number"
         if seen.kinds <= {"text", "category"}:
             return self._category(seen, name)
-        return next(iter(seen.kinds)) if len(seen.kinds) == 1 else f"it holds a {' and a '.join(sorted(seen.kinds))}"
+        return next(iter(seen.kinds)) if len(seen.kinds) == 1 else f"it mixes types: {' and '.join(sorted(seen.kinds))}"
 
     def _reads_as_numbers(self, seen: Seen) -> bool:
         """Whether a column of texts is one of numbers.
@@ -194,7 +194,7 @@ class Survey:
 
     def _category(self, seen: Seen, name: str) -> str:
         if len(seen.texts) > MOST_CATEGORIES:
-            return f"more than {MOST_CATEGORIES:,} different texts"
+            return f"more than {MOST_CATEGORIES:,} distinct texts"
         if seen.kept:
             return "category" if seen.texts else ALL_MISSING
         many = len(seen.texts) > self.rows / 2 and self.rows > FEW_ROWS
@@ -233,7 +233,7 @@ class Survey:
     def never_held(self, elsewhere: Collection[str]) -> tuple[str, ...]:
         """On words for a missing value that the user named and no cell holds.  elsewhere: those that labels hold"""
         words = [word for word in self.missing if word in self.unmet and word not in elsewhere]
-        return (f"no cell holds {', '.join(map(quoted, words))}, which --missing names",) if words else ()
+        return (f"no cell contains {', '.join(map(quoted, words))}, given with --missing",) if words else ()
 
     def notes(self, columns: Iterable[Column]) -> tuple[str, ...]:
         """On how the cells of these columns are read."""
@@ -255,7 +255,7 @@ class Survey:
         where = [(name, *self.seen[name].forms[form]) for name, form in forms]
         return tuple(
             f"numbers are read with a decimal comma, such as {quoted(text)} in row {row} of column {quoted(name)}; "
-            "--decimal . reads them with a decimal point"
+            "use --decimal . to read them with a decimal point"
             for name, text, row in where[:1]
         )
 
