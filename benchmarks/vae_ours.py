@@ -24,8 +24,8 @@ from vae_nets import DIM, FASHION, dense_decoder, dense_encoder, large_decoder, 
 import salience
 from salience.methods.generative.vae import VAE
 from salience.modalities import Spec
+from salience.modalities.image.conv_decoder import ConvDecoder
 from salience.modalities.image.convnet import convnet_code
-from salience.modalities.image.decoder import ConvDecoder
 from salience.nets import Encoder, make_input
 from salience.representation import options_of
 from salience.run import Run

@@ -173,7 +173,7 @@ def test_of_several_near_ones_the_most_alike_is_named_once_and_equal_ones_are_no
 
 @pytest.mark.parametrize(("most", "told"), [(60, " (among 60 items drawn at random)"), (100, ""), (200_000, "")])
 def test_how_many_items_near_duplicates_were_sought_among_is_told(monkeypatch, most, told):
-    monkeypatch.setattr("salience.data.duplicates.MOST_ROWS", most)
+    monkeypatch.setattr("salience.data.near_duplicates.MOST_ROWS", most)
     images = np.random.default_rng(0).integers(0, 255, (100, 16, 16)).astype(np.uint8)
     found = describe(images, progress=False)
     assert found.near.searched == min(most, 100)

@@ -11,7 +11,7 @@ from salience.data import open_data
 from salience.errors import UserError
 from salience.evaluation.intervals import Metric
 from salience.methods.generative import conditional_gan
-from salience.modalities.image.fidelity import psnr, ssim
+from salience.modalities.image.similarity import psnr, ssim
 
 
 def test_shrinking_takes_means_of_squares():

@@ -16,11 +16,11 @@ from salience.apps.pictures import Strip, sheet, table_figure, unit_columns
 from salience.apps.strange import strange_items, unlabelled
 from salience.apps.streams import as_run, batches, rebuilt, rows_of_class, rows_with_label, units_of
 from salience.data import Dataset
-from salience.data.duplicates import content_hashes
+from salience.data.near_duplicates import content_hashes
 from salience.errors import UserError, naming
 from salience.evaluation.detection import auroc
 from salience.evaluation.protocol import open_for
-from salience.modalities.image.fidelity import squared_error
+from salience.modalities.image.similarity import squared_error
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation
 from salience.source_names import with_split

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from salience.data import Dataset, open_data
-from salience.data.duplicates import MOST_PAIRS, content_hashes, equal_groups, near_pairs
+from salience.data.near_duplicates import MOST_PAIRS, content_hashes, equal_groups, near_pairs
 from salience.data.target import guess_target
 from salience.errors import naming
 from salience.modalities import Spec, find

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from salience.errors import UserError
-from salience.fields.built import Built, Options
+from salience.fields.build_options import Built, Options
 from salience.fields.content import Found
 from salience.modalities import known
 

@@ -14,7 +14,7 @@ import torch
 from salience.batch import Batch
 from salience.errors import UserError
 from salience.fields.ids import Ids
-from salience.fields.stored import Stored, alike
+from salience.fields.stored_items import Stored, alike
 from salience.modalities import Spec
 from salience.reading import AS_FOUND, Reading
 from salience.source_names import with_split

@@ -70,7 +70,7 @@ def labelled(
     import pandas as pd
 
     from salience.modalities.table.cells import MISSING_WORDS, text_of
-    from salience.modalities.table.findings import alike_but_for_blanks, kept_words
+    from salience.modalities.table.column_notes import alike_but_for_blanks, kept_words
 
     codes, names = encode_labels(values, "labels", missing, texts=texts, measurements=measurements, rules=rules)
     counts = np.bincount(codes[codes != UNKNOWN], minlength=len(names))

@@ -15,7 +15,7 @@ from salience.data.prepare import prepare
 from salience.data.sources import find_source, refuse_unused
 from salience.data.sources.query import Query
 from salience.errors import UserError, naming
-from salience.fields.built import Options
+from salience.fields.build_options import Options
 from salience.modalities import Spec
 from salience.reading import AS_FOUND, DEFAULT_ASPECT, Reading
 from salience.units import check_whole, counted, printable

@@ -23,8 +23,8 @@ from salience.modalities.image import conversion as image
 from salience.modalities.image.decode import Blob, UnreadableError, decode_whole, probe
 from salience.modalities.image.encoded import decoded_spec, kept_deep
 from salience.modalities.image.headers import without_warnings
+from salience.modalities.image.image_builder import plan_for, refuse_one_alone
 from salience.modalities.image.spec import ImageSpec
-from salience.modalities.image.store import plan_for, refuse_one_alone
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.units import counted, printable

@@ -25,7 +25,7 @@ from salience.evaluation.latent import active_units, bound, information, posteri
 from salience.evaluation.split import sample
 from salience.methods.boltzmann.dbm import DBM
 from salience.methods.boltzmann.rbm import RBM
-from salience.modalities.image.fidelity import squared_error
+from salience.modalities.image.similarity import squared_error
 from salience.representation import Representation
 
 MOST_TOLD = 1_000  # test rows

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from salience.errors import UserError
-from salience.fields.rows import BLOCK_BYTES, Scan, store
+from salience.fields.row_writer import BLOCK_BYTES, Scan, store
 from salience.progress import progress_bar
 
 LARGEST_FLOAT32 = 1e37  # most networks compute in float32, whose largest is 3.4e38

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor, dtype, nn
 
-    from salience.fields.built import Built, Options
+    from salience.fields.build_options import Built, Options
     from salience.fields.content import Found
     from salience.fields.source import Source
-    from salience.fields.stored import Stored
+    from salience.fields.stored_items import Stored
     from salience.modalities.patches import Patches
     from salience.nets.adversaries import Strongest
     from salience.nets.encoder import Encoder
@@ -108,7 +108,7 @@ class Modality(ABC, Generic[S]):
 
     def collate(self, stored: Stored, rows: np.ndarray, spec: S) -> tuple[Any, np.ndarray | None]:
         """Return the items of these rows: x, an array or named arrays, and the mask [n t] of real tokens, or None."""
-        from salience.fields.stored import take
+        from salience.fields.stored_items import take
 
         return take(stored, rows)
 

@@ -25,7 +25,7 @@ import pyarrow as pa
 from safetensors.torch import save
 
 from salience.data import Dataset
-from salience.data.duplicates import content_hashes
+from salience.data.near_duplicates import content_hashes
 from salience.errors import UserError, naming
 from salience.locks import hold
 from salience.progress import progress_bar

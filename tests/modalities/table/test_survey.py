@@ -11,7 +11,7 @@ import pytest
 from salience.modalities.table import cells
 from salience.modalities.table import survey as module
 from salience.modalities.table.cells import Rules
-from salience.modalities.table.rows import RowCoder
+from salience.modalities.table.row_coder import RowCoder
 from salience.modalities.table.spec import Column
 from salience.reading import Reading
 from salience.units import printable

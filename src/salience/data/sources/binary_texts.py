@@ -12,7 +12,7 @@ import pandas as pd
 from salience.units import printable
 
 if TYPE_CHECKING:
-    from salience.data.sources.table import Table
+    from salience.data.sources.raw_table import Table
 
 LOOKED_AT = 20  # cells, to tell whether a column holds texts
 SHOWN = 5  # columns that are named

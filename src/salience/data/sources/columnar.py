@@ -16,8 +16,8 @@ from pandas.api.extensions import ExtensionDtype
 
 from salience.data.sources.columnar_process import Reader
 from salience.data.sources.query import Query, choose_split, split_of
+from salience.data.sources.raw_table import Table
 from salience.data.sources.split_column import split_asked
-from salience.data.sources.table import Table
 from salience.data.sources.tabular import BATCH_ROWS, CHUNK_ROWS, from_file, image_column, one_line
 from salience.errors import UserError
 from salience.fields.source import Source, mark_of_files

@@ -13,8 +13,8 @@ import pandas as pd
 
 from salience.data.sources.dialect import COMMENT, SPACE, Dialect, find_dialect, numbered
 from salience.data.sources.query import Query
+from salience.data.sources.raw_table import Table
 from salience.data.sources.split_column import split_asked
-from salience.data.sources.table import Table
 from salience.data.sources.tabular import CHUNK_ROWS, from_file, one_line
 from salience.errors import UserError
 from salience.fields.source import Source, mark_of_files

@@ -11,7 +11,7 @@ import pandas as pd
 
 from salience.data.sources.columnar import arrow_image_column, binary_columns
 from salience.data.sources.query import Query, choose_split
-from salience.data.sources.table import Table
+from salience.data.sources.raw_table import Table
 from salience.data.sources.tabular import BATCH_ROWS, CELLS, found_in
 from salience.errors import MissingPackage, UserError
 from salience.fields.source import Source, mark_of

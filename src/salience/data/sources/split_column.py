@@ -14,7 +14,7 @@ from salience.fields.ids import Ids
 from salience.units import printable
 
 if TYPE_CHECKING:
-    from salience.data.sources.table import Table
+    from salience.data.sources.raw_table import Table
 
 NAME = "split"
 

@@ -17,8 +17,8 @@ from salience.data.labels import encode_groups, encode_known, labelled
 from salience.data.sources.arrays import values_for
 from salience.data.sources.binary_texts import with_texts
 from salience.data.sources.query import Query
+from salience.data.sources.raw_table import Table
 from salience.data.sources.split_column import rows_of_split, split_asked
-from salience.data.sources.table import Table
 from salience.errors import UserError
 from salience.fields.content import Encoded, Found, Frames
 from salience.fields.source import Source, mark_of

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image as Picture
     from torch import Tensor, nn
 
-    from salience.fields.built import Built, Options
+    from salience.fields.build_options import Built, Options
     from salience.fields.content import Found
     from salience.modalities.image.input import ImageInput
     from salience.modalities.patches import Patches
@@ -62,7 +62,7 @@ class Image(Modality[ImageSpec]):
         return isinstance(content, Encoded) or (isinstance(content, np.ndarray) and content.ndim in (3, 4))
 
     def build(self, found: Found, options: Options) -> Built:
-        from salience.modalities.image.store import build
+        from salience.modalities.image.image_builder import build
 
         return build(found, options)
 
@@ -80,12 +80,12 @@ class Image(Modality[ImageSpec]):
         return spec.resolution
 
     def from_array(self, x: np.ndarray, spec: ImageSpec) -> np.ndarray:
-        from salience.modalities.image.arrays import from_array
+        from salience.modalities.image.estimator_arrays import from_array
 
         return from_array(x, spec)
 
     def to_array(self, unit: Tensor, spec: ImageSpec, shape: Sequence[int]) -> np.ndarray:
-        from salience.modalities.image.arrays import to_array
+        from salience.modalities.image.estimator_arrays import to_array
 
         return to_array(unit, spec, shape)
 
@@ -184,12 +184,12 @@ class Image(Modality[ImageSpec]):
         return make_encoder(name, spec, dim=dim, fetch=fetch)
 
     def make_decoder(self, encoder: str, spec: ImageSpec, dim: int) -> nn.Module:
-        from salience.modalities.image.decoder import ConvDecoder
+        from salience.modalities.image.conv_decoder import ConvDecoder
 
         return ConvDecoder(dim, spec)
 
     def patches(self, spec: ImageSpec, side: int | None = None) -> Patches:
-        from salience.modalities.image.patches import ImagePatches
+        from salience.modalities.image.image_patches import ImagePatches
 
         fitting = [one for one in (16, 8, 4, 2) if spec.resolution % one == 0 and spec.resolution // one >= 7]
         return ImagePatches(spec, side or (fitting[0] if fitting else 1))
@@ -256,7 +256,7 @@ class Image(Modality[ImageSpec]):
         return f"raw input and PCA use images of {side}x{side} averaged down to {LARGEST_RAW}x{LARGEST_RAW}"
 
     def compare(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        from salience.modalities.image.fidelity import psnr, ssim
+        from salience.modalities.image.similarity import psnr, ssim
 
         return {**super().compare(x, y), "psnr": psnr(x, y), "ssim": ssim(x, y)}
 

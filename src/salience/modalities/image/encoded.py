@@ -14,9 +14,9 @@ from typing import TypeVar
 import numpy as np
 
 from salience.errors import UserError
-from salience.fields.built import Built, Options
+from salience.fields.build_options import Built, Options
 from salience.fields.content import Encoded, Found
-from salience.fields.rows import BLOCK_BYTES, store
+from salience.fields.row_writer import BLOCK_BYTES, store
 from salience.modalities.image import conversion as image
 from salience.modalities.image.decode import Blob, Target, UnreadableError, decode, opaque_light, probe
 from salience.modalities.image.headers import without_warnings

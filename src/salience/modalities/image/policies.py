@@ -13,7 +13,7 @@ from torch import Tensor
 
 from salience.modalities.image import MIRRORED, NO_FLIP, TURNED, VARIANTS
 from salience.modalities.image.colour import adjust_brightness, adjust_contrast, jitter, random_grey
-from salience.modalities.image.geometry import (
+from salience.modalities.image.transforms import (
     affine,
     box_matrix,
     random_affine,

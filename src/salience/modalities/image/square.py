@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from salience.modalities.image.geometry import border_median
+from salience.modalities.image.transforms import border_median
 from salience.reading import Aspect
 
 

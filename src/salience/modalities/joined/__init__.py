@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, dtype
 
-    from salience.fields.built import Built, Options
+    from salience.fields.build_options import Built, Options
     from salience.fields.content import Found
     from salience.nets.encoder import Encoder
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor, dtype
 
-    from salience.fields.built import Built, Options
+    from salience.fields.build_options import Built, Options
     from salience.fields.content import Found
     from salience.views.policy import Policy
 
@@ -43,7 +43,7 @@ class Table(Modality[TableSpec]):
         return isinstance(content, Frames) or (isinstance(content, np.ndarray) and content.ndim == 2)
 
     def build(self, found: Found, options: Options) -> Built:
-        from salience.modalities.table.store import build
+        from salience.modalities.table.table_builder import build
 
         return build(found, options)
 
@@ -119,7 +119,7 @@ class Table(Modality[TableSpec]):
     # --- evaluation and show
 
     def text(self, data: Items, row: int) -> str:
-        from salience.modalities.table.rows import text
+        from salience.modalities.table.row_coder import text
 
         return text(data, row)
 
@@ -136,7 +136,7 @@ class Table(Modality[TableSpec]):
         return self.columns(spec) if len(spec.columns) <= MOST_SHOWN else []
 
     def store_columns(self, data: Any) -> dict[str, pa.Array]:
-        from salience.modalities.table.stored import stored_columns
+        from salience.modalities.table.store_columns import stored_columns
 
         return stored_columns(data)
 

@@ -16,7 +16,7 @@ import pandas as pd
 from salience.errors import UserError
 from salience.modalities.table import cells
 from salience.modalities.table.cells import MISSING_WORDS, OTHER, Rules
-from salience.modalities.table.findings import (
+from salience.modalities.table.column_notes import (
     Finding,
     grouped,
     mixed,
@@ -26,7 +26,7 @@ from salience.modalities.table.findings import (
     quoted,
     wrong_sign,
 )
-from salience.modalities.table.seen import Seen
+from salience.modalities.table.column_summary import Seen
 from salience.modalities.table.spec import Column
 from salience.reading import AS_FOUND, Reading
 

@@ -4,7 +4,7 @@ import pytest
 
 from salience.errors import UserError
 from salience.fields.moments import Moments
-from salience.modalities.table import rows as table
+from salience.modalities.table import row_coder as table
 from salience.modalities.table.spec import Column, TableSpec
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from salience.data import Dataset, open_data
-from salience.data import duplicates as module
-from salience.data.duplicates import content_hashes, equal_groups, near_pairs
+from salience.data import near_duplicates as module
+from salience.data.near_duplicates import content_hashes, equal_groups, near_pairs
 from salience.modalities.image.edges import signatures
 from salience.modalities.image.spec import ImageSpec
 from salience.modalities.table.spec import TableSpec

@@ -10,7 +10,7 @@ from salience.modalities.table.cells import Rules, has_groups, is_dotted, parse
 from salience.units import counted, printable
 
 if TYPE_CHECKING:
-    from salience.modalities.table.seen import Seen
+    from salience.modalities.table.column_summary import Seen
 
 SHOWN = 5
 LONGEST = 40

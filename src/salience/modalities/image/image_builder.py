@@ -9,7 +9,7 @@ import numpy as np
 
 from salience.errors import UserError
 from salience.fields.blocks import can_be_used_as_is, converted, keep
-from salience.fields.built import Built, Options
+from salience.fields.build_options import Built, Options
 from salience.fields.content import Encoded, Found
 from salience.modalities.image import conversion as image
 from salience.modalities.image.encoded import build_encoded

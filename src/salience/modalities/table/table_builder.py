@@ -9,10 +9,10 @@ import pandas as pd
 
 from salience.errors import UserError
 from salience.fields.blocks import can_be_used_as_is, converted, keep
-from salience.fields.built import Built, Options
+from salience.fields.build_options import Built, Options
 from salience.fields.content import Found, Frames
-from salience.fields.rows import BLOCK_BYTES, store
-from salience.modalities.table import rows as table
+from salience.fields.row_writer import BLOCK_BYTES, store
+from salience.modalities.table import row_coder as table
 from salience.modalities.table.cells import LARGEST_EXACT
 from salience.modalities.table.spec import Column, TableSpec
 from salience.modalities.table.survey import survey
