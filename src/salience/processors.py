@@ -56,7 +56,7 @@ def machine_cores() -> int:
     return os.cpu_count() or 1
 
 
-def at_most_all(threads: int) -> int:
+def cap_threads(threads: int) -> int:
     """As many threads as were asked for, or as the machine has cores where it has fewer, which a Note says."""
     most = machine_cores()
     if threads > most:

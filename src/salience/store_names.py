@@ -10,7 +10,7 @@ SUFFIX = ".lance"
 CLUSTERS = ("qdrant:/", "s3:/", "gs:/", "az:/")  # a path has lost the second slash
 
 
-def names_store(path: Path | str) -> bool:
+def is_store_name(path: Path | str) -> bool:
     """Whether this is a store, or is called like one, rather than a run."""
     return str(path).startswith(CLUSTERS) or Path(path).suffix == SUFFIX or (Path(path) / "_versions").is_dir()
 

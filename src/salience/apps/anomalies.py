@@ -25,7 +25,7 @@ from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation
 from salience.source_names import with_split
 from salience.store import Store, open_store
-from salience.store_names import names_store
+from salience.store_names import is_store_name
 from salience.units import check_whole, printable
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def anomalies(
     """
     k = check_whole("k", k, 1)
     held_out = None if held_out is None else str(held_out)
-    if isinstance(run, str | Path) and names_store(run):
+    if isinstance(run, str | Path) and is_store_name(run):
         run = open_store(run)
     if not isinstance(run, Representation | str | Path):
         _refuse_for_store(source=source, test=test, score=None if score == "neighbours" else score, labels=labels)

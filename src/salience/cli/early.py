@@ -10,8 +10,8 @@ from typing import Any
 
 from salience.errors import UserError, naming
 from salience.files import require_free
-from salience.source_names import require_there
-from salience.store_names import SUFFIX, names_store, require_store
+from salience.source_names import require_source
+from salience.store_names import SUFFIX, is_store_name, require_store
 from salience.units import printable
 
 RUNS = ("run", "runs", "init", "resume", "features")
@@ -45,7 +45,7 @@ def is_store(path: Path) -> bool:
 
 
 def _refuse(verb: str, argument: str, value: Any) -> None:
-    if argument in STORES or (verb == "anomalies" and argument == "run" and names_store(value)):
+    if argument in STORES or (verb == "anomalies" and argument == "run" and is_store_name(value)):
         require_store(value)
     elif argument in RUNS:
         from salience.run import Run
@@ -54,7 +54,7 @@ def _refuse(verb: str, argument: str, value: Any) -> None:
             Run(value)
     elif argument in SOURCES:
         with naming(argument, "source"):
-            require_there(value)
+            require_source(value)
     elif argument == "labels":
         _require_header(verb, Path(value))
     elif argument == "out" and verb in WRITE_A_FILE and not is_store(value):

@@ -57,7 +57,7 @@ def encode_labels(
     return to_class[codes], tuple(in_order)
 
 
-def labelled(
+def encode_labels_with_notes(
     values: Any,
     what: str,
     missing: Sequence[str] = (),
@@ -70,14 +70,14 @@ def labelled(
     import pandas as pd
 
     from salience.modalities.table.cells import MISSING_WORDS, text_of
-    from salience.modalities.table.column_notes import alike_but_for_blanks, kept_words
+    from salience.modalities.table.column_notes import describe_kept_words, describe_space_variants
 
     codes, names = encode_labels(values, "labels", missing, texts=texts, measurements=measurements, rules=rules)
     counts = np.bincount(codes[codes != UNKNOWN], minlength=len(names))
     notes = []
     if words := [name for name in names if name in MISSING_WORDS]:
-        notes.append(f"{what} {kept_words(words, int(counts[names.index(words[0])]), 'class')}")
-    if alike := alike_but_for_blanks(names):
+        notes.append(f"{what} {describe_kept_words(words, int(counts[names.index(words[0])]), 'class')}")
+    if alike := describe_space_variants(names):
         notes.append(f"{what} {alike}")
     if "-1" in names and all(_INTEGER.fullmatch(name) for name in names):
         items = counted(int(counts[names.index("-1")]), "item")
@@ -115,18 +115,18 @@ def _on_sign(names: Sequence[str], what: str, rules: Rules) -> list[str]:
     return [f"{told} because --decimal {rules.decimal} is given; use --decimal {other} to read it as a number"]
 
 
-def never_held(values: Any, words: Sequence[str]) -> tuple[str, ...]:
+def note_unused_words(values: Any, words: Sequence[str]) -> tuple[str, ...]:
     """A note on words that the user named for a missing value, and that none of the values is."""
     import pandas as pd
 
-    from salience.modalities.table.cells import held, plain
+    from salience.modalities.table.cells import find_words, plain
 
-    left = set(words) - held(plain(pd.Series(values)), words)
+    left = set(words) - find_words(plain(pd.Series(values)), words)
     unmet = ", ".join(f"'{printable(word)}'" for word in words if word in left)
     return (f"no label equals {unmet}, given with --missing",) if unmet else ()
 
 
-def encode_known(values: Any, names: Sequence[str], argument: str) -> np.ndarray:
+def encode_class_numbers(values: Any, names: Sequence[str], argument: str) -> np.ndarray:
     """[n] int64 of numbers that refer to `names` already; missing ones are -1. Raises UserError for one beyond them."""
     import pandas as pd
 

@@ -14,12 +14,12 @@ from salience.progress import progress_bar
 LARGEST_FLOAT32 = 1e37  # most networks compute in float32, whose largest is 3.4e38
 
 
-def can_be_used_as_is(content: np.ndarray, *, in_memory: bool) -> bool:
+def can_use_in_place(content: np.ndarray, *, in_memory: bool) -> bool:
     """Whether an array may be used where it lies, if nothing has to change: in memory, or mapped from its own file."""
     return in_memory or isinstance(content, np.memmap)
 
 
-def converted(
+def convert_blocks(
     array: np.ndarray,
     convert: Callable[[np.ndarray], np.ndarray],
     progress: bool,
@@ -60,7 +60,7 @@ def refuse_not_finite(block: np.ndarray, first_row: int, stored: np.dtype | None
     )
 
 
-def keep(
+def keep_rows(
     array: np.ndarray,
     blocks: Iterable[np.ndarray],
     shape: tuple[int, ...],

@@ -320,9 +320,9 @@ class Modality(ABC, Generic[S]):
 
     def picture(self, data: Items, row: int) -> Image.Image:
         """Draw one item, for stores and for the page. Default: its text."""
-        from salience.drawing import text_picture
+        from salience.drawing import draw_text
 
-        return text_picture(self.text(data, row))
+        return draw_text(self.text(data, row))
 
     def text(self, data: Items, row: int) -> str:
         """Describe one item in a few lines of text."""

@@ -15,7 +15,7 @@ from salience.catalogue import Entry
 from salience.data import Dataset
 from salience.errors import UserError
 from salience.methods import Method
-from salience.processors import at_most_all
+from salience.processors import cap_threads
 from salience.training import budget, engine, machine, recipe
 from salience.training.cost import step_flops
 from salience.training.health import PROBES
@@ -67,7 +67,7 @@ class Wishes:
             if value is not None:
                 numbers[name] = check_whole(name, value, 1)
         if "threads" in numbers:
-            numbers["threads"] = at_most_all(numbers["threads"])
+            numbers["threads"] = cap_threads(numbers["threads"])
         if self.learning_rate is not None:
             numbers["learning_rate"] = rate = check_real("learning_rate", self.learning_rate)
             if rate <= 0:

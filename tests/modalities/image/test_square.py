@@ -8,10 +8,10 @@ from PIL import Image
 
 from salience.modalities.image.square import (
     central_square,
+    describe_squaring,
     resize,
     square_arrays,
     square_picture,
-    squaring_notes,
 )
 
 SIZES = [(20, 30), (30, 20), (21, 30), (8, 31), (5, 9), (64, 64)]  # heights and widths
@@ -176,4 +176,4 @@ def test_the_central_square_of_odd_sizes():
     ],
 )
 def test_a_note_says_what_was_done_and_how_to_say_otherwise(sizes, side, aspect, note):
-    assert squaring_notes(np.array(sizes), side, aspect) == (() if note is None else (note,))
+    assert describe_squaring(np.array(sizes), side, aspect) == (() if note is None else (note,))

@@ -295,7 +295,7 @@ def test_parts_that_hold_different_things_are_left_out():
 
 def test_a_wide_table_is_looked_through_in_linear_time(monkeypatch):
     calls = Counter()
-    for name in ("kind_of", "plain", "texts_of", "numbers_in"):
+    for name in ("kind_of", "plain", "texts_of", "parse_numbers"):
         own = getattr(cells, name)
         monkeypatch.setattr(cells, name, lambda *given, own=own, name=name: calls.update([name]) or own(*given))
     counts = []

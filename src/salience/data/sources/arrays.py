@@ -11,8 +11,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from salience.data.labels import encode_groups, encode_known, labelled, never_held
-from salience.data.sources.query import SPLITS, Query, choose_split, only_train
+from salience.data.labels import encode_class_numbers, encode_groups, encode_labels_with_notes, note_unused_words
+from salience.data.sources.query import SPLITS, Query, choose_split, require_train_split
 from salience.errors import UserError
 from salience.fields.content import Found, Frames
 from salience.fields.source import Source, mark_of, mark_of_files, mark_of_values
@@ -38,26 +38,26 @@ X_NAMES = ("x", "X", "images", "data", "arr_0")
 Y_NAMES = ("y", "Y", "labels", "label", "target")
 
 
-def memory(source: Any, query: Query) -> Source:
+def open_memory(source: Any, query: Query) -> Source:
     """An array, a tensor, or nested lists of numbers."""
     array = _as_array(source)
-    only_train(query, "an array")
-    return Source("array", query.split or "train", lambda: found_array(array, query))
+    require_train_split(query, "an array")
+    return Source("array", query.split or "train", lambda: read_array(array, query))
 
 
-def npy(path: Path, query: Query) -> Source:
+def open_npy(path: Path, query: Query) -> Source:
     """A .npy file, mapped where it lies."""
-    only_train(query, str(path))
+    require_train_split(query, str(path))
     return Source(
         path.stem,
         "train",
-        lambda: found_array(_checked(load_npy(path, "source", mapped=True), str(path)), query),
-        mark_of([mark_of_files([path]), side_mark(query)]),
+        lambda: read_array(_checked(load_npy(path, "source", mapped=True), str(path)), query),
+        mark_of([mark_of_files([path]), make_side_mark(query)]),
         str(path.resolve()),
     )
 
 
-def npz(path: Path, query: Query) -> Source:
+def open_npz(path: Path, query: Query) -> Source:
     """A .npz file with an array x (or images, data), labels y if there are any, or both for each split."""
     names = _names_in(path)
     splits = {split: pair for split in SPLITS if (pair := _pair(names, split))}
@@ -69,14 +69,14 @@ def npz(path: Path, query: Query) -> Source:
     def read() -> Found:
         x = _checked(_member(path, x_name), f"{path}, array {printable(x_name)}")
         y = _member(path, y_name) if y_name and query.labels is None else None
-        return found_array(x, query, y)
+        return read_array(x, query, y)
 
-    mark = mark_of([mark_of_files([path]), side_mark(query)])
+    mark = mark_of([mark_of_files([path]), make_side_mark(query)])
     several = tuple(splits) if len(splits) > 1 else ()
     return Source(path.stem, split, read, mark, str(path.resolve()), several)
 
 
-def values_for(given: Any, count: int, argument: str) -> np.ndarray | pd.Series | None:
+def read_values(given: Any, count: int, argument: str) -> np.ndarray | pd.Series | None:
     """[count] labels or groups, given as values or as a .npy file of them; None where not given.
 
     Masked values are missing.
@@ -109,7 +109,7 @@ def _with_missing(values: np.ndarray) -> pd.Series:
     return pd.Series(values.data, dtype=object).mask(np.ma.getmaskarray(values)).convert_dtypes()
 
 
-def found_array(
+def read_array(
     x: np.ndarray,
     query: Query,
     y: np.ndarray | None = None,
@@ -118,19 +118,21 @@ def found_array(
     views: str | None = None,
 ) -> Found:
     """An array with its labels: as the user gave them, else `y`; where `classes` are known, y are numbers of them."""
-    groups = values_for(query.groups, len(x), "groups")
+    groups = read_values(query.groups, len(x), "groups")
     group_codes = None if groups is None else encode_groups(groups)
-    given = values_for(query.labels, len(x), "labels")
+    given = read_values(query.labels, len(x), "labels")
     if given is None and y is not None:
-        given = values_for(y, len(x), "labels")
+        given = read_values(y, len(x), "labels")
         if classes:
-            return Found(x, None, encode_known(given, classes, "labels"), classes, group_codes, views=views)
+            return Found(x, None, encode_class_numbers(given, classes, "labels"), classes, group_codes, views=views)
     if given is None:
         return Found(_content(x), None, None, (), group_codes, views=views)
     by_user = query.labels is not None
-    labels, names, notes = labelled(given, "the label array", query.reading.missing or (), measurements=by_user)
+    labels, names, notes = encode_labels_with_notes(
+        given, "the label array", query.reading.missing or (), measurements=by_user
+    )
     if not query.of_run and not np.ma.is_masked(x):  # masked values of a table may be what was named
-        notes += never_held(given, query.reading.missing or ())
+        notes += note_unused_words(given, query.reading.missing or ())
     return Found(_content(x), None, labels, names, group_codes, views=views, notes=notes)
 
 
@@ -316,7 +318,7 @@ def _only_pair(names: list[str], path: Path) -> tuple[str, str | None]:
     return x, next((name for name in Y_NAMES if name in names), None)
 
 
-def side_mark(query: Query) -> str:
+def make_side_mark(query: Query) -> str:
     """Of labels and groups that are given beside an array: as values, or as files; and of how labels are read."""
     marks = [f"labels {LABEL_FORMAT} {query.reading.missing}"]
     for side in (query.labels, query.groups):

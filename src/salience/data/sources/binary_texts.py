@@ -18,7 +18,7 @@ LOOKED_AT = 20  # cells, to tell whether a column holds texts
 SHOWN = 5  # columns that are named
 
 
-def with_texts(table: Table) -> Table:
+def decode_byte_columns(table: Table) -> Table:
     """The table, its columns of bytes read as texts where the first cells are."""
     names = [name for name in table.binary if name != table.image and _holds_texts(table, name)]
     if not names:

@@ -11,7 +11,7 @@ import numpy as np
 
 from salience.data.download import fetch
 from salience.data.sources import idx
-from salience.data.sources.query import Query, choose_split, no_labels, only_train
+from salience.data.sources.query import Query, choose_split, refuse_labels, require_train_split
 from salience.errors import UserError
 from salience.fields.content import Found
 from salience.fields.source import Source, mark_of
@@ -42,8 +42,8 @@ CIFAR_PARTS = {"train": tuple(f"data_batch_{part}.bin" for part in range(1, 6)),
 
 def digits(query: Query) -> Source:
     """1,797 handwritten digits of 8x8, 0..16 brought to 0..255."""
-    only_train(query, "digits")
-    no_labels(query, "digits")
+    require_train_split(query, "digits")
+    refuse_labels(query, "digits")
 
     def read() -> Found:
         from sklearn.datasets import load_digits
@@ -58,7 +58,7 @@ def digits(query: Query) -> Source:
 def fashion_mnist(query: Query, url: str = FASHION_URL, installed: Path = DEBIAN) -> Source:
     """70,000 grey pictures of clothes, 28x28. `installed` is used where it exists, else `url`."""
     split = choose_split(query.split, BOTH, "fashion-mnist")
-    no_labels(query, "fashion-mnist")
+    refuse_labels(query, "fashion-mnist")
     prefix = "train" if split == "train" else "t10k"
     files = [f"{prefix}-images-idx3-ubyte.gz", f"{prefix}-labels-idx1-ubyte.gz"]
     folder = installed
@@ -66,14 +66,14 @@ def fashion_mnist(query: Query, url: str = FASHION_URL, installed: Path = DEBIAN
         folder = query.cache / "downloads" / "fashion-mnist"
         for name in files:
             fetch(f"{url}/{name}", folder / name, FASHION_SHA256[name], progress=query.progress)
-    source = idx.source_of(folder / files[0], "fashion-mnist", split, query, classes=FASHION_CLASSES, views="grey")
+    source = idx.make_source(folder / files[0], "fashion-mnist", split, query, classes=FASHION_CLASSES, views="grey")
     return replace(source, splits=BOTH)
 
 
 def cifar10(query: Query, url: str = CIFAR_URL, sha256: str = CIFAR_SHA256) -> Source:
     """60,000 small photographs, 32x32. Downloaded once, 162 MB."""
     split = choose_split(query.split, BOTH, "cifar10")
-    no_labels(query, "cifar10")
+    refuse_labels(query, "cifar10")
     path = query.cache / "downloads" / CIFAR_FILE
 
     def read() -> Found:

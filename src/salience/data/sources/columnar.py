@@ -17,7 +17,7 @@ from pandas.api.extensions import ExtensionDtype
 from salience.data.sources.columnar_process import Reader
 from salience.data.sources.query import Query, choose_split, split_of
 from salience.data.sources.raw_table import Table
-from salience.data.sources.split_column import split_asked
+from salience.data.sources.split_column import get_requested_split
 from salience.data.sources.tabular import BATCH_ROWS, CHUNK_ROWS, from_file, image_column, one_line
 from salience.errors import UserError
 from salience.fields.source import Source, mark_of_files
@@ -34,16 +34,16 @@ NULLABLE: dict[str, ExtensionDtype] = {
 }
 
 
-def parquet(path: Path, query: Query) -> Source:
+def open_parquet(path: Path, query: Query) -> Source:
     """A Parquet file."""
-    return parquet_files([path], path.stem, split_asked(query), query)
+    return open_parquet_files([path], path.stem, get_requested_split(query), query)
 
 
-def arrow(path: Path, query: Query) -> Source:
+def open_arrow(path: Path, query: Query) -> Source:
     """An Arrow file or stream, or a Feather file."""
     return from_file(
         path.stem,
-        split_asked(query),
+        get_requested_split(query),
         str(path.resolve()),
         mark_of_files([path]),
         lambda: _table([path], "arrow"),
@@ -51,15 +51,15 @@ def arrow(path: Path, query: Query) -> Source:
     )
 
 
-def parquet_folder(path: Path, query: Query) -> Source:
+def open_parquet_folder(path: Path, query: Query) -> Source:
     """A folder of Parquet files named by split, such as train-00000-of-00002.parquet; others are all train."""
     splits = _parquet_splits(path)
     split = choose_split(query.split, splits, str(path))
-    source = parquet_files(splits[split], path.resolve().name, split, replace(query, split=None))
+    source = open_parquet_files(splits[split], path.resolve().name, split, replace(query, split=None))
     return replace(source, splits=tuple(splits) if len(splits) > 1 else ())
 
 
-def parquet_files(paths: Sequence[Path], name: str, split: str, query: Query) -> Source:
+def open_parquet_files(paths: Sequence[Path], name: str, split: str, query: Query) -> Source:
     location = f"{paths[0].resolve()} {len(paths)}"
     return from_file(name, split, location, mark_of_files(paths), lambda: _table(paths, "parquet"), query)
 

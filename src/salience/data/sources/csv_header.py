@@ -42,7 +42,7 @@ def find_header(rows: Sequence[Sequence[str]], first: str, above: Sequence[str],
     rows: the first ones of the file, cut into cells;  first: its first line;  above: cells of the comment above it
     said: whether the user says that it is a header, None where the user says nothing
     """
-    row_names = are_one_longer(rows)
+    row_names = have_row_names(rows)
     below = [row[row_names:] for row in rows[1:]]
     names_columns = is_header(rows[0], below)
     there = names_columns if said is None else said
@@ -64,7 +64,7 @@ def find_header(rows: Sequence[Sequence[str]], first: str, above: Sequence[str],
     return Header([_free("row names", names), *names], True, True, notes=(told, *notes))
 
 
-def are_one_longer(rows: Sequence[Sequence[str]]) -> bool:
+def have_row_names(rows: Sequence[Sequence[str]]) -> bool:
     """Whether all rows have one cell more than the first one, and not just a separator at their end."""
     width = len(rows[0])
     longer = len(rows) > 1 and width > 1 and all(len(row) == width + 1 for row in rows[1:])

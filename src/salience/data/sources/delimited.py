@@ -11,10 +11,10 @@ from typing import TextIO, cast
 
 import pandas as pd
 
-from salience.data.sources.dialect import COMMENT, SPACE, Dialect, find_dialect, numbered
+from salience.data.sources.dialect import COMMENT, SPACE, Dialect, find_dialect, read_numbered_rows
 from salience.data.sources.query import Query
 from salience.data.sources.raw_table import Table
-from salience.data.sources.split_column import split_asked
+from salience.data.sources.split_column import get_requested_split
 from salience.data.sources.tabular import CHUNK_ROWS, from_file, one_line
 from salience.errors import UserError
 from salience.fields.source import Source, mark_of_files
@@ -25,10 +25,12 @@ READ_AT_ONCE = 1 << 18  # characters
 EMPTY = [" " * count for count in range(33)]  # cells that hold blanks alone are empty
 
 
-def csv(path: Path, query: Query) -> Source:
+def open_csv(path: Path, query: Query) -> Source:
     """A CSV or TSV file."""
     location, mark = str(path.resolve()), mark_of_files([path])
-    return from_file(path.stem, split_asked(query), location, mark, lambda: _csv_table(path, query.reading), query)
+    return from_file(
+        path.stem, get_requested_split(query), location, mark, lambda: _csv_table(path, query.reading), query
+    )
 
 
 def _csv_table(path: Path, reading: Reading) -> Table:
@@ -98,7 +100,7 @@ class _File:
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
         """(line, cells) of every row below the header."""
         with _table_in(self.path, self.dialect) as file:
-            rows = numbered(file, self.dialect.separator, self.path, blanks=self.dialect.blanks)
+            rows = read_numbered_rows(file, self.dialect.separator, self.path, blanks=self.dialect.blanks)
             if self.dialect.header.there:
                 next(rows, None)
             yield from ((line + self.dialect.skip, cells) for line, cells in rows)

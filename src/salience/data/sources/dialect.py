@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from salience.csv_text import encoding_of
-from salience.data.sources.csv_header import SHOWN, Header, are_one_longer, find_header, is_number
+from salience.data.sources.csv_header import SHOWN, Header, find_header, have_row_names, is_number
 from salience.errors import UserError
 from salience.reading import Reading
 from salience.units import are, counted, printable
@@ -56,23 +56,25 @@ def find_dialect(path: Path, reading: Reading) -> Dialect:
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     separator = reading.separator or said or _separator(table, usual)
     blanks, notes = _blanks(table, separator)
-    rows = cut(table, separator, path, blanks=blanks)
+    rows = split_rows(table, separator, path, blanks=blanks)
     if reading.separator is None:
         notes = (*_on_separator(table, rows, separator, usual), *notes)
     if comments:
         above_it = f"{counted(len(comments), 'comment line')} above the table {are(len(comments))}"
         notes += (f"{above_it} skipped: {printable(comments[0])[:SHOWN]}",)
-    above = cut([comments[-1].lstrip(COMMENT)], separator, path, blanks=True)[:1] if comments else []
+    above = split_rows([comments[-1].lstrip(COMMENT)], separator, path, blanks=True)[:1] if comments else []
     header = find_header(rows, table[0], above[0] if above else [], reading.header)
     return Dialect(encoding, separator, skip, header, blanks, bool(comments), (*notes, *header.notes))
 
 
-def cut(lines: Iterable[str], separator: str, path: Path, *, blanks: bool) -> list[list[str]]:
+def split_rows(lines: Iterable[str], separator: str, path: Path, *, blanks: bool) -> list[list[str]]:
     """Lines into rows of cells, quotes understood; lines without anything are passed over."""
-    return [cells for _, cells in numbered(lines, separator, path, blanks=blanks)]
+    return [cells for _, cells in read_numbered_rows(lines, separator, path, blanks=blanks)]
 
 
-def numbered(lines: Iterable[str], separator: str, path: Path, *, blanks: bool) -> Iterator[tuple[int, list[str]]]:
+def read_numbered_rows(
+    lines: Iterable[str], separator: str, path: Path, *, blanks: bool
+) -> Iterator[tuple[int, list[str]]]:
     """(number of its last line, cells) of each row. Raises UserError where the cells cannot be told apart.
 
     blanks: those after a separator are no part of a cell
@@ -133,29 +135,29 @@ def _separator(lines: Sequence[str], usual: str) -> str:
         return best
     if len(lines) > 1 and _share(lines, SPACE) == 1 and _are_numbers(lines):
         return SPACE
-    fit = (mark for mark in RARE if _cuts_alike(lines, mark))
+    fit = (mark for mark in RARE if _splits_evenly(lines, mark))
     return next((mark for mark in fit if not (mark == ":" and any(map(TIMES.search, lines)))), usual)
 
 
-def _cuts_alike(lines: Sequence[str], mark: str) -> bool:
+def _splits_evenly(lines: Sequence[str], mark: str) -> bool:
     """Whether it cuts every one of several lines into the same number of cells."""
     return len(lines) > 1 and _share(lines, mark) == 1
 
 
 def _share(lines: Sequence[str], separator: str) -> float:
     try:
-        rows = cut(lines, separator, Path(), blanks=True)
+        rows = split_rows(lines, separator, Path(), blanks=True)
     except UserError:
         return 0.0
     if not rows or len(rows[0]) < 2:
         return 0.0
-    if are_one_longer(rows):
+    if have_row_names(rows):
         return 1.0
     return sum(len(row) == len(rows[0]) for row in rows) / len(rows)
 
 
 def _are_numbers(lines: Sequence[str]) -> bool:
-    cells = [cell for row in cut(lines[1:], SPACE, Path(), blanks=True) for cell in row]
+    cells = [cell for row in split_rows(lines[1:], SPACE, Path(), blanks=True) for cell in row]
     return sum(is_number(cell) for cell in cells) > len(cells) / 2
 
 
@@ -180,8 +182,8 @@ def _on_separator(lines: Sequence[str], rows: Sequence[Sequence[str]], separator
         called = CALLED.get(separator, printable(separator))
         return () if separator == usual else (f"cells are separated by {called}; use --separator to change this",)
     for mark in RARE:
-        if _cuts_alike(lines, mark):
-            count = len(cut(lines[:1], mark, Path(), blanks=True)[0]) - 1
+        if _splits_evenly(lines, mark):
+            count = len(split_rows(lines[:1], mark, Path(), blanks=True)[0]) - 1
             return (
                 f"the file is read as one column, but each line contains '{mark}' {counted(count, 'time')}; "
                 f"use --separator {mark} to split the lines",

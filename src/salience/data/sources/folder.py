@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from salience.data.labels import encode_groups, labelled, never_held
+from salience.data.labels import encode_groups, encode_labels_with_notes, note_unused_words
 from salience.data.sources.folder_layout import Layout, find_layout
 from salience.data.sources.folder_tree import Listing, list_images
 from salience.data.sources.query import Query, choose_split
@@ -23,7 +23,7 @@ from salience.units import counted, printable
 CHUNK_FILES = 1024
 
 
-def images(path: Path, query: Query) -> Source:
+def open_folder(path: Path, query: Query) -> Source:
     """Raises UserError where there is no image, or not the split."""
     layout = find_layout(path, query)
     listing = list_images(layout.root)
@@ -43,7 +43,7 @@ def images(path: Path, query: Query) -> Source:
     )
 
 
-def one_image(path: Path, query: Query) -> Source:
+def open_image(path: Path, query: Query) -> Source:
     """A single file as a set of one."""
     choose_split(query.split, ["train"], str(path))
     listing = Listing([path.name])
@@ -117,9 +117,9 @@ def _labels_from_file(paths: list[str], query: Query) -> tuple[np.ndarray, tuple
         raise UserError(f"labels: no item of {query.labels} is in the folder; expected paths such as {example}")
     given = [found.label_of.get(row) for row in range(len(paths))]
     missing = query.reading.missing or ()
-    labels, classes, notes = labelled(given, "the labels file", missing, texts=True, measurements=True)
+    labels, classes, notes = encode_labels_with_notes(given, "the labels file", missing, texts=True, measurements=True)
     if not query.of_run:
-        notes += never_held(given, missing)
+        notes += note_unused_words(given, missing)
     return labels, classes, (*_stranger_notes(found, query), *notes)
 
 

@@ -110,7 +110,7 @@ def _of_split(top: Path, splits: dict[str, str], names: list[str], query: Query)
     shown = ", ".join(name if name == folder else f"{name} ({printable(folder)})" for name, folder in splits.items())
     notes = [f"folders are read as splits: {shown}; this is {split}; use --folders classes or flat to change this"]
     if others := [name for name in names if name not in splits.values()]:
-        notes.append(f"{counted(len(others), 'folder')} outside the splits skipped: {_some(others)}")
+        notes.append(f"{counted(len(others), 'folder')} outside the splits skipped: {_format_names(others)}")
     if beside := images_directly_in(top):
         notes.append(f"{counted(beside, 'image')} outside the folders of the splits skipped")
     return replace(layout, notes=(*notes, *_class_notes(layout, query)))
@@ -121,7 +121,7 @@ def _class_notes(layout: Layout, query: Query) -> tuple[str, ...]:
         return ()
     where = f" in {printable(layout.inside)}" if layout.inside else ""
     found = counted(len(layout.classes), "class", "classes")
-    return (f"folders{where} are read as {found}: {_some(layout.classes)}; use --folders flat to ignore them",)
+    return (f"folders{where} are read as {found}: {_format_names(layout.classes)}; use --folders flat to ignore them",)
 
 
 def _split_warnings(top: Path, classes: list[str], query: Query) -> tuple[str, ...]:
@@ -140,10 +140,10 @@ def _splits_in_classes(top: Path, classes: list[str]) -> tuple[str, ...]:
     if not inside or not all(map(split_of, inside)):
         return ()
     return (
-        f"the subfolders of each class have names of splits ({_some(sorted(inside))}) and are read together; "
+        f"the subfolders of each class have names of splits ({_format_names(sorted(inside))}) and are read together; "
         "to read them as splits, put the classes into one folder per split: train/cat, test/cat",
     )
 
 
-def _some(names: list[str] | tuple[str, ...]) -> str:
+def _format_names(names: list[str] | tuple[str, ...]) -> str:
     return ", ".join(map(printable, names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")

@@ -35,12 +35,11 @@ class Listing:
         found = []
         if self.ignored:
             were = "is not an image and was" if len(self.ignored) == 1 else "are not images and were"
-            found.append(f"{counted(len(self.ignored), 'file')} {were} skipped: {_some(self.ignored)}")
+            found.append(f"{counted(len(self.ignored), 'file')} {were} skipped: {_format_names(self.ignored)}")
         if self.repeated:
             links = "folder link leads" if len(self.repeated) == 1 else "folder links lead"
-            found.append(
-                f"{len(self.repeated):,} {links} to a folder that was listed already, skipped: {_some(self.repeated)}"
-            )
+            names = _format_names(self.repeated)
+            found.append(f"{len(self.repeated):,} {links} to a folder that was listed already, skipped: {names}")
         for name, reason in self.closed[:SHOWN]:
             found.append(f"folder {printable(name)} cannot be listed ({reason}) and is skipped")
         if len(self.closed) > SHOWN:
@@ -147,5 +146,5 @@ def _mark(entry: os.DirEntry[str]) -> str:
         return "gone"
 
 
-def _some(names: list[str]) -> str:
+def _format_names(names: list[str]) -> str:
     return ", ".join(map(printable, names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")

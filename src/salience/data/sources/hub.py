@@ -12,12 +12,12 @@ import pandas as pd
 from salience.data.sources.columnar import arrow_image_column, binary_columns
 from salience.data.sources.query import Query, choose_split
 from salience.data.sources.raw_table import Table
-from salience.data.sources.tabular import BATCH_ROWS, CELLS, found_in
+from salience.data.sources.tabular import BATCH_ROWS, CELLS, read_items
 from salience.errors import MissingPackage, UserError
 from salience.fields.source import Source, mark_of
 
 
-def dataset(data: Any, query: Query) -> Source:
+def open_dataset(data: Any, query: Query) -> Source:
     """A Dataset, or one split of a DatasetDict."""
     kind = type(data).__name__
     if kind == "DatasetDict":
@@ -30,7 +30,7 @@ def dataset(data: Any, query: Query) -> Source:
     return _source(data, data.info.dataset_name or "dataset", split, query)
 
 
-def named(name: str, query: Query) -> Source:
+def open_named(name: str, query: Query) -> Source:
     """owner/name or owner/name/configuration, downloaded to Hugging Face's own cache."""
     parts = name.strip("/").split("/")
     if len(parts) not in (2, 3) or not all(parts):
@@ -78,5 +78,5 @@ def _source(data: Any, name: str, split: str, query: Query) -> Source:
     options = [split, query.labels, query.groups, query.reading]
     mark = mark_of([data._fingerprint, CELLS, *options])
     return Source(
-        name, split, lambda: found_in(table, replace(query, split=None), name), mark, mark_of([name, *options])
+        name, split, lambda: read_items(table, replace(query, split=None), name), mark, mark_of([name, *options])
     )

@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from salience.data.sources.arrays import found_array, side_mark
+from salience.data.sources.arrays import make_side_mark, read_array
 from salience.data.sources.query import Query, choose_split
 from salience.errors import UserError
 from salience.fields.content import Found
@@ -49,22 +49,22 @@ def holds_idx(folder: Path) -> bool:
     return bool(_splits(folder))
 
 
-def folder(path: Path, query: Query) -> Source:
+def open_folder(path: Path, query: Query) -> Source:
     """A folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-..., gzipped or not."""
     splits = _splits(path)
     split = choose_split(query.split, splits, str(path))
-    return replace(source_of(splits[split], path.resolve().name, split, query), splits=tuple(splits))
+    return replace(make_source(splits[split], path.resolve().name, split, query), splits=tuple(splits))
 
 
-def file(path: Path, query: Query) -> Source:
+def open_file(path: Path, query: Query) -> Source:
     """One file of images; its labels are those beside it, with "labels" for "images" in the name."""
     match = IMAGES.fullmatch(path.name)
     split = SPLIT_OF[match[1]] if match else "train"
     choose_split(query.split, [split], str(path))
-    return source_of(path, path.name.split(".")[0], split, query)
+    return make_source(path, path.name.split(".")[0], split, query)
 
 
-def source_of(
+def make_source(
     images: Path, name: str, split: str, query: Query, *, classes: tuple[str, ...] = (), views: str | None = None
 ) -> Source:
     """classes: names of the labels, where they are known"""
@@ -78,10 +78,10 @@ def source_of(
                 f"source: expected one label per item, got {counted(len(y), 'label')} in {labels} for "
                 f"{counted(len(x), 'item')} in {images}"
             )
-        return found_array(x, query, y, classes=classes, views=views)
+        return read_array(x, query, y, classes=classes, views=views)
 
     files = [images, *([labels] if labels else [])]
-    return Source(name, split, read, mark_of([mark_of_files(files), side_mark(query)]), str(images.resolve()))
+    return Source(name, split, read, mark_of([mark_of_files(files), make_side_mark(query)]), str(images.resolve()))
 
 
 def read_idx(path: Path) -> np.ndarray:

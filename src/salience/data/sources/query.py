@@ -66,13 +66,13 @@ def choose_split(asked: str | None, there: Iterable[str], name: str) -> str:
     raise UserError(f"source: {name} has no split '{asked}'; it has: {', '.join(there)}")
 
 
-def no_labels(query: Query, name: str) -> None:
+def refuse_labels(query: Query, name: str) -> None:
     """Raises UserError where labels or groups are given for a source that has its own."""
     for argument in ("labels", "groups"):
         if getattr(query, argument) is not None:
             raise UserError(f"{argument}: {name} has built-in labels; leave this option out")
 
 
-def only_train(query: Query, name: str) -> None:
+def require_train_split(query: Query, name: str) -> None:
     """Raises UserError where a split other than train is asked of a source that has none."""
     choose_split(query.split, ["train"], name)

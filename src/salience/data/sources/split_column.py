@@ -20,7 +20,7 @@ NAME = "split"
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SplitRows:
     """The rows of one split.
 
     table: with these rows alone, and without the column;  ids: their row numbers in the source, None where all are read
@@ -32,12 +32,12 @@ class Chosen:
     splits: tuple[str, ...] = ()
 
 
-def split_asked(query: Query) -> str:
+def get_requested_split(query: Query) -> str:
     """The usual name of the split that was asked for, train by default."""
     return split_of(query.split or "train") or query.split or "train"
 
 
-def rows_of_split(table: Table, query: Query, name: str) -> Chosen:
+def select_split(table: Table, query: Query, name: str) -> SplitRows:
     """The rows of the split that was asked for, by default train, where a column named split tells them.
 
     A column that holds other values than names of splits, or that the user names as labels, groups or categorical, is
@@ -47,12 +47,12 @@ def rows_of_split(table: Table, query: Query, name: str) -> Chosen:
     named = (query.labels, query.groups, *(query.reading.categorical or ()))
     if column is None or any(isinstance(one, str) and one == column for one in named):
         choose_split(query.split, ["train"], name)
-        return Chosen(table)
+        return SplitRows(table)
     values = pd.concat([chunk[column] for chunk in table.frames([column])], ignore_index=True)
     of_row = values.map(lambda value: split_of(str(value).strip()), na_action="ignore")
     if of_row.isna().any() or not len(of_row):
         choose_split(query.split, ["train"], name)
-        return Chosen(table)
+        return SplitRows(table)
     there = list(dict.fromkeys(of_row))
     split = choose_split(query.split, there, name)
     kept = (of_row == split).to_numpy()
@@ -64,7 +64,7 @@ def rows_of_split(table: Table, query: Query, name: str) -> Chosen:
     )
     names = [one for one in table.names if one != column]
     chosen = replace(table, names=names, frames=_Rows(table, kept).frames, notes=(*table.notes, note))
-    return Chosen(chosen, Ids.of([str(row) for row in rows]), tuple(there) if others else ())
+    return SplitRows(chosen, Ids.of([str(row) for row in rows]), tuple(there) if others else ())
 
 
 @dataclass(frozen=True)

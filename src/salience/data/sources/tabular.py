@@ -13,17 +13,17 @@ from typing import Any
 
 import pandas as pd
 
-from salience.data.labels import encode_groups, encode_known, labelled
-from salience.data.sources.arrays import values_for
-from salience.data.sources.binary_texts import with_texts
+from salience.data.labels import encode_class_numbers, encode_groups, encode_labels_with_notes
+from salience.data.sources.arrays import read_values
+from salience.data.sources.binary_texts import decode_byte_columns
 from salience.data.sources.query import Query
 from salience.data.sources.raw_table import Table
-from salience.data.sources.split_column import rows_of_split, split_asked
+from salience.data.sources.split_column import get_requested_split, select_split
 from salience.errors import UserError
 from salience.fields.content import Encoded, Found, Frames
 from salience.fields.source import Source, mark_of
 from salience.modalities.image.decode import EXTENSIONS, Blob, Refused
-from salience.modalities.table.cells import Rules, held, parse, plain
+from salience.modalities.table.cells import Rules, find_words, parse, plain
 from salience.modalities.table.survey import survey
 from salience.units import printable
 
@@ -37,29 +37,29 @@ IMAGE_MAGIC = (
 )
 
 
-def frame(data: Any, query: Query) -> Source:
+def open_frame(data: Any, query: Query) -> Source:
     """A DataFrame in memory."""
     if not isinstance(data, pd.DataFrame):
         raise UserError(f"source: unsupported pandas type {type(data).__name__}; give a DataFrame")
-    return Source("dataframe", split_asked(query), lambda: found_in(_frame_table(data), query, "a DataFrame"))
+    return Source("dataframe", get_requested_split(query), lambda: read_items(_frame_table(data), query, "a DataFrame"))
 
 
 def from_file(name: str, split: str, location: str, mark: str, table: Callable[[], Table], query: Query) -> Source:
     def read() -> Found:
-        return found_in(table(), query, name)
+        return read_items(table(), query, name)
 
     options = f"cells {CELLS} labels {_short(query.labels)} groups {_short(query.groups)} {query.reading}"
     return Source(name, split, read, mark_of([mark, options]), f"{location} {options}")
 
 
-def found_in(table: Table, query: Query, name: str) -> Found:
+def read_items(table: Table, query: Query, name: str) -> Found:
     """Images or rows of a table, with the columns of labels, groups and splits taken out.
 
     name: of the source, for errors
     """
     if repeated := [name for name, count in Counter(table.names).items() if count > 1]:
         raise UserError(f"source: more than one column is named '{min(repeated)}'; rename all but one")
-    chosen = rows_of_split(with_texts(table), query, name)
+    chosen = select_split(decode_byte_columns(table), query, name)
     table = chosen.table
     label = _label_column(table, query)
     group = _column(table, query.groups, "groups") if isinstance(query.groups, str) else None
@@ -84,7 +84,7 @@ def found_in(table: Table, query: Query, name: str) -> Found:
         names = [name for name in names if name not in was_index]
     taken = [name for name in (label, group) if name is not None]
     content = Frames(
-        lambda: table.frames(names), table.texts, query.reading, table.comma, _held(table, taken, query),
+        lambda: table.frames(names), table.texts, query.reading, table.comma, _find_named_words(table, taken, query),
         table.late_notes,
     )  # fmt: skip
     return Found(
@@ -113,15 +113,21 @@ def _column(table: Table, name: str, argument: str) -> str:
 def _labels(table: Table, column: str | None, query: Query) -> tuple[Any, tuple[str, ...], tuple[str, ...]]:
     missing = query.reading.missing or ()
     if column is None:
-        given = None if query.labels is None else values_for(query.labels, _count(table), "labels")
-        return (None, (), ()) if given is None else labelled(given, "the label array", missing, measurements=True)
+        given = None if query.labels is None else read_values(query.labels, _count(table), "labels")
+        return (
+            (None, (), ())
+            if given is None
+            else encode_labels_with_notes(given, "the label array", missing, measurements=True)
+        )
     values = _values(table.frames, column)
     if names := _class_names(table, column):
-        return encode_known(values, names, f"labels: column '{column}'"), tuple(names), ()
+        return encode_class_numbers(values, names, f"labels: column '{column}'"), tuple(names), ()
     named = isinstance(query.labels, str)  # by the user, who may want a regression target
     try:
         rules = _rules(table, values, query)
-        return labelled(values, f"column '{column}'", missing, texts=table.texts, measurements=named, rules=rules)
+        return encode_labels_with_notes(
+            values, f"column '{column}'", missing, texts=table.texts, measurements=named, rules=rules
+        )
     except UserError:
         if named:
             raise
@@ -143,18 +149,18 @@ def _groups(table: Table, column: str | None, query: Query) -> Any:
     if column is not None:
         values = _values(table.frames, column)
         return encode_groups(values.mask(values.isin(query.reading.missing or ())))
-    given = None if query.groups is None else values_for(query.groups, _count(table), "groups")
+    given = None if query.groups is None else read_values(query.groups, _count(table), "groups")
     return None if given is None else encode_groups(given)
 
 
-def _held(table: Table, columns: list[str], query: Query) -> frozenset[str]:
+def _find_named_words(table: Table, columns: list[str], query: Query) -> frozenset[str]:
     """Words that the user named for a missing value, and that labels or groups hold."""
     given = [values for values in (query.labels, query.groups) if values is not None and not isinstance(values, str)]
     words = query.reading.missing or ()
     if not words:
         return frozenset()
     series = [*(_values(table.frames, name) for name in columns), *(pd.Series(values) for values in given)]
-    return frozenset().union(*(held(plain(values), words) for values in series))
+    return frozenset().union(*(find_words(plain(values), words) for values in series))
 
 
 def _values(frames: Callable[[list[str]], Iterator[pd.DataFrame]], column: str) -> pd.Series:

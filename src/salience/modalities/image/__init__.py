@@ -165,12 +165,12 @@ class Image(Modality[ImageSpec]):
         return policy + variant if policy in FLIPPING else policy
 
     def suited_policy(self, data: Any, policy: str) -> tuple[str, str] | None:
-        from salience.modalities.image.symmetry import suited_variant
+        from salience.modalities.image.symmetry import choose_variant
 
         if policy not in FLIPPING:
             return None
         usual, _ = self.default_policy(data.spec)
-        found = suited_variant(data, usual)
+        found = choose_variant(data, usual)
         return usual + found.variant, found.reason
 
     def make_input(self, spec: ImageSpec) -> ImageInput:

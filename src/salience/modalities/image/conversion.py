@@ -13,7 +13,7 @@ from salience.fields.moments import Moments
 from salience.modalities import Items
 from salience.modalities.image.decode import Target
 from salience.modalities.image.spec import ImageSpec
-from salience.modalities.image.square import square_arrays, squaring_notes, to_type
+from salience.modalities.image.square import describe_squaring, square_arrays, to_type
 from salience.reading import Aspect
 from salience.units import counted
 
@@ -53,7 +53,7 @@ def choose_target(headers: np.ndarray, resolution: int | None, aspect: Aspect) -
 def choose_resolution(sizes: np.ndarray, resolution: int | None, aspect: Aspect) -> tuple[int, tuple[str, ...]]:
     """Height and width to store, and notes.  sizes: [n 2] or [1 2] widths and heights."""
     side = resolution or _side_for(sizes, aspect)
-    return side, squaring_notes(sizes, side, aspect)
+    return side, describe_squaring(sizes, side, aspect)
 
 
 def _side_for(sizes: np.ndarray, aspect: Aspect) -> int:
@@ -69,12 +69,12 @@ def _side_for(sizes: np.ndarray, aspect: Aspect) -> int:
     return max([r for r in RESOLUTIONS if r <= shortest], default=RESOLUTIONS[0])
 
 
-def reading_notes(sizes: np.ndarray, channels: np.ndarray, want: ImageSpec, aspect: Aspect) -> tuple[str, ...]:
+def describe_conversion(sizes: np.ndarray, channels: np.ndarray, want: ImageSpec, aspect: Aspect) -> tuple[str, ...]:
     """What a run's spec makes of images that differ from it.  sizes: [n 2] widths and heights;  channels: [n]"""
-    return squaring_notes(sizes, want.resolution, aspect) + channel_notes(channels, want)
+    return describe_squaring(sizes, want.resolution, aspect) + describe_channels(channels, want)
 
 
-def channel_notes(channels: np.ndarray, want: ImageSpec) -> tuple[str, ...]:
+def describe_channels(channels: np.ndarray, want: ImageSpec) -> tuple[str, ...]:
     """The same of their channels alone.  [n]"""
     other = channels != want.channels
     if want.channels not in (1, 3) or not other.any():

@@ -46,7 +46,7 @@ __all__ = [
     "UnreadableError",
     "decode",
     "decode_whole",
-    "opaque_light",
+    "measure_opacity",
     "probe",
 ]
 Answer = TypeVar("Answer")
@@ -88,7 +88,7 @@ def decode_whole(blob: Blob, channels: int, *, deep: bool = False, ground: str =
     return _guarded(lambda data: _decode_whole(data, Target(channels, 0, deep, ground=ground)), blob)
 
 
-def opaque_light(blob: Blob) -> np.ndarray | None:
+def measure_opacity(blob: Blob) -> np.ndarray | None:
     """Of an image that may be transparent: how light its pixels are and how opaque, [2 n] from 0 to 1.
 
     None where no pixel is transparent.  Raises UnreadableError.

@@ -148,7 +148,7 @@ def has_alpha(image: Image.Image) -> bool:
 
 
 @contextmanager
-def without_warnings() -> Iterator[None]:
+def ignore_pil_warnings() -> Iterator[None]:
     """PIL's warnings stay out of sight: a damaged file is refused with a reason, or read. Not for use in a thread."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

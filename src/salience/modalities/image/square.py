@@ -61,7 +61,7 @@ def to_type(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return values.round().clip(0, np.iinfo(dtype).max).astype(dtype)
 
 
-def squaring_notes(sizes: np.ndarray, side: int, aspect: Aspect) -> tuple[str, ...]:
+def describe_squaring(sizes: np.ndarray, side: int, aspect: Aspect) -> tuple[str, ...]:
     """What is done to images of these sizes, and how to say otherwise; empty where nothing is.
 
     sizes: [n 2] or [1 2] widths and heights

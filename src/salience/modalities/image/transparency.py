@@ -64,7 +64,7 @@ def survey(candidates: np.ndarray, chunks: Callable[[], Iterable[list[Blob]]], l
     """Looks at images that may be transparent, evenly spread over the source.
 
     candidates: [m] their rows;  chunks: gives all images, in order
-    look: `opaque_light` of some images, or why one cannot be read
+    look: `measure_opacity` of some images, or why one cannot be read
     """
     chosen = candidates[np.linspace(0, len(candidates) - 1, min(MOST, len(candidates))).round().astype(int)]
     rows, seen = [], []

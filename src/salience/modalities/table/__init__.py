@@ -136,9 +136,9 @@ class Table(Modality[TableSpec]):
         return self.columns(spec) if len(spec.columns) <= MOST_SHOWN else []
 
     def store_columns(self, data: Any) -> dict[str, pa.Array]:
-        from salience.modalities.table.store_columns import stored_columns
+        from salience.modalities.table.store_columns import make_store_columns
 
-        return stored_columns(data)
+        return make_store_columns(data)
 
 
 MODALITY = Table()

@@ -87,7 +87,7 @@ class RowCoder:
     def _numbers(self, column: pd.Series, name: str) -> np.ndarray:
         if isinstance(column.dtype, pd.CategoricalDtype):
             column = column.astype(object)
-        read = cells.measured(column, cells.kind_of(column), self.rules)
+        read = cells.read_numbers(column, cells.kind_of(column), self.rules)
         values = read.values
         self.mixed |= read.mixed
         infinite = np.flatnonzero(np.isinf(values))
@@ -126,7 +126,7 @@ def _codes(categories: Sequence[str]) -> dict[str, int]:
     return {cells.whole_text(category): code for category, code in codes.items()} | codes
 
 
-def refuse_texts(found: Survey, columns: Sequence[Column]) -> None:
+def require_numeric_columns(found: Survey, columns: Sequence[Column]) -> None:
     """Raises UserError where a column that the run was trained on as numbers is mostly one of something else."""
     for column in columns:
         if column.kind == "number" and not found.holds_numbers(column.name):
@@ -134,7 +134,7 @@ def refuse_texts(found: Survey, columns: Sequence[Column]) -> None:
             text, row = next(iter(seen.odd.items()), ("", None))
             holds = found.kind(column.name) if row is None else f"{text[:40]!r} in row {row}"
             sign = OTHER[found.reading.decimal or "."]
-            remedy = f"; use --decimal {sign} to read them as numbers" if seen.have_other_sign() else ""
+            remedy = f"; use --decimal {sign} to read them as numbers" if seen.uses_other_sign() else ""
             raise UserError(f"source: mismatched column '{column.name}': expected numbers, got {holds}{remedy}")
 
 
@@ -169,7 +169,7 @@ def match_columns(found: Sequence[str], want: TableSpec) -> None:
         )
 
 
-def unused(found: Sequence[str], want: TableSpec) -> tuple[str, ...]:
+def note_unused_columns(found: Sequence[str], want: TableSpec) -> tuple[str, ...]:
     """On columns of new data that the run was not trained on."""
     known = {column.name for column in want.columns}
     others = [name for name in found if name not in known]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from salience.errors import UserError
-from salience.fields.blocks import can_be_used_as_is, converted, keep
+from salience.fields.blocks import can_use_in_place, convert_blocks, keep_rows
 from salience.fields.build_options import Built, Options
 from salience.fields.content import Found, Frames
 from salience.fields.row_writer import BLOCK_BYTES, store
@@ -35,9 +35,9 @@ def build_matrix(array: np.ndarray, options: Options) -> Built:
     if want is not None:
         _check_columns(array.shape[1], want)
         stored = np.dtype(want.dtype)
-    blocks = converted(array, lambda block: block.astype(stored, copy=False), options.progress, stored)
-    as_is = array.dtype == stored and can_be_used_as_is(array, in_memory=options.path is None)
-    x, scan = keep(array, blocks, array.shape[1:], stored, options.path, as_is)
+    blocks = convert_blocks(array, lambda block: block.astype(stored, copy=False), options.progress, stored)
+    as_is = array.dtype == stored and can_use_in_place(array, in_memory=options.path is None)
+    x, scan = keep_rows(array, blocks, array.shape[1:], stored, options.path, as_is)
     columns = [Column(str(position)) for position in range(array.shape[1])]
     spec = want or table.make_spec(columns, stored.name, scan.moments)
     return Built(x, spec, len(array), len(array), scan.fingerprint, notes=_rounded(array))
@@ -72,12 +72,12 @@ def build_frames(frames: Frames, options: Options) -> Built:
 
     seen = survey(chunks(), texts=frames.texts, reading=frames.reading, comma=frames.comma)
     columns, notes = seen.columns() if want is None else (want.columns, seen.notes(want.columns))
-    notes += seen.never_held(frames.held) if want is None else table.unused(there, want)
+    notes += seen.note_unused_words(frames.held) if want is None else table.note_unused_columns(there, want)
     if not seen.rows or not columns:
         what = "has no rows" if not seen.rows else f"has no column of numbers or categories ({'; '.join(notes)})"
         raise UserError(f"source: the table {what}")
     if want is not None:
-        table.refuse_texts(seen, columns)
+        table.require_numeric_columns(seen, columns)
     dtype = np.dtype(want.dtype if want else "float64" if seen.wide else "float32")
     coder = table.RowCoder(columns, dtype.name, seen.rules)
 
