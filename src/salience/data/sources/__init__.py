@@ -1,4 +1,4 @@
-"""One small file per kind of source; this one tells the kinds apart."""
+"""Kinds of sources, one module each. This module detects the kind of a source."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TABLES = {
 }
 
 
-# The options of `Reading` that each kind of source knows; labels that are given beside it may have missing values.
+# The options of `Reading` that each kind of source supports; separate labels also support `missing`.
 KNOWN = {
     "a CSV file": ("separator", "decimal", "header", "missing", "categorical"),
     "a table": ("aspect", "missing", "categorical"),
@@ -37,7 +37,7 @@ KNOWN = {
 
 
 def refuse_unused(source: Any, query: Query) -> None:
-    """Raises UserError for an option of the reading that says nothing about a source of this kind."""
+    """Raise UserError for an option of `query.reading` that this kind of source does not support."""
     kind = _kind(source)
     options = {*KNOWN.get(kind, ()), *(["missing"] if query.labels is not None else [])}
     for name in query.reading.to_dict():
@@ -67,7 +67,7 @@ def _kind(source: Any) -> str:
 
 
 def find_source(source: Any, query: Query) -> Source:
-    """What `source` is. Raises UserError where it is nothing we can open."""
+    """Return the source that a user's argument stands for. Raises UserError if it cannot be opened."""
     for modality in known():
         if (found := modality.source(source, query)) is not None:
             return found

@@ -1,4 +1,4 @@
-"""Arrays: in memory, or in .npy and .npz files. Nothing pickled is ever loaded."""
+"""Arrays in memory and in .npy and .npz files. Pickled objects are never loaded."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ REMEDIES = {
 }
 SHOWN = 20  # names in a message
 FRAME_ROWS = 65536
-LABEL_FORMAT = 2  # how labels are read; another number where it changes, so that what was prepared before is not used
+LABEL_FORMAT = 2  # version of the reading of labels; increase it to invalidate prepared data
 X_NAMES = ("x", "X", "images", "data", "arr_0")
 Y_NAMES = ("y", "Y", "labels", "label", "target")
 
 
 def open_memory(source: Any, query: Query) -> Source:
-    """An array, a tensor, or nested lists of numbers."""
+    """Open an array, a tensor, or nested lists of numbers."""
     array = _as_array(source)
     require_train_split(query, "an array")
     return Source("array", query.split or "train", lambda: read_array(array, query))
 
 
 def open_npy(path: Path, query: Query) -> Source:
-    """A .npy file, mapped where it lies."""
+    """Open a .npy file, memory-mapped."""
     require_train_split(query, str(path))
     return Source(
         path.stem,
@@ -58,7 +58,7 @@ def open_npy(path: Path, query: Query) -> Source:
 
 
 def open_npz(path: Path, query: Query) -> Source:
-    """A .npz file with an array x (or images, data), labels y if there are any, or both for each split."""
+    """Open a .npz file with an array x (or images, data) and optional labels y, or with both for each split."""
     names = _names_in(path)
     splits = {split: pair for split in SPLITS if (pair := _pair(names, split))}
     if not splits:
@@ -77,7 +77,7 @@ def open_npz(path: Path, query: Query) -> Source:
 
 
 def read_values(given: Any, count: int, argument: str) -> np.ndarray | pd.Series | None:
-    """[count] labels or groups, given as values or as a .npy file of them; None where not given.
+    """Return labels or groups [count], given as values or as a .npy file; None if not given.
 
     Masked values are missing.
     """
@@ -103,7 +103,7 @@ def read_values(given: Any, count: int, argument: str) -> np.ndarray | pd.Series
 
 
 def _with_missing(values: np.ndarray) -> pd.Series:
-    """Masked values as pandas has missing ones; whole numbers stay whole."""
+    """Convert masked values to missing values of pandas; integers stay integers."""
     import pandas as pd
 
     return pd.Series(values.data, dtype=object).mask(np.ma.getmaskarray(values)).convert_dtypes()
@@ -117,7 +117,7 @@ def read_array(
     classes: tuple[str, ...] = (),
     views: str | None = None,
 ) -> Found:
-    """An array with its labels: as the user gave them, else `y`; where `classes` are known, y are numbers of them."""
+    """Return an array with its labels: those of the user, otherwise `y`. With `classes`, `y` are class numbers."""
     groups = read_values(query.groups, len(x), "groups")
     group_codes = None if groups is None else encode_groups(groups)
     given = read_values(query.labels, len(x), "labels")
@@ -131,13 +131,13 @@ def read_array(
     labels, names, notes = encode_labels_with_notes(
         given, "the label array", query.reading.missing or (), measurements=by_user
     )
-    if not query.of_run and not np.ma.is_masked(x):  # masked values of a table may be what was named
+    if not query.of_run and not np.ma.is_masked(x):  # in a table, --missing may refer to masked values
         notes += note_unused_words(given, query.reading.missing or ())
     return Found(_content(x), None, labels, names, group_codes, views=views, notes=notes)
 
 
 def _content(x: np.ndarray) -> np.ndarray | Frames:
-    """The array; of a table with masked values, a table with missing ones. Raises UserError for masked pixels."""
+    """Return the array, or a table with missing values if it is masked. Raises UserError for masked pixels."""
     if not np.ma.is_masked(x):
         return np.asarray(x) if isinstance(x, np.ma.MaskedArray) else x
     assert isinstance(x, np.ma.MaskedArray)
@@ -176,7 +176,7 @@ def _as_array(source: Any) -> np.ndarray:
 
 
 def _as_numpy(values: Any, argument: str) -> np.ndarray:
-    """An array without the ways of its subclass, except for what is masked."""
+    """Convert values to a plain array, or to a masked array if values are masked."""
     torch = sys.modules.get("torch")
     try:
         if torch is not None and isinstance(values, (list, tuple)) and values and isinstance(values[0], torch.Tensor):
@@ -190,7 +190,7 @@ def _as_numpy(values: Any, argument: str) -> np.ndarray:
         return np.asarray(values)
     except UserError:
         raise
-    except Exception as error:  # what converts itself raises what it likes
+    except Exception as error:  # `__array__` of a foreign type can raise anything
         raise UserError(
             f"{argument}: cannot convert {type(values).__name__} to an array: {_one_line(error)}"
         ) from error
@@ -206,10 +206,10 @@ def _of_tensor(tensor: Any, argument: str) -> np.ndarray:
         if tensor.is_quantized:
             tensor = tensor.dequantize()
         if tensor.is_floating_point() and tensor.dtype not in (torch.float16, torch.float32, torch.float64):
-            tensor = tensor.float()  # bfloat16 and types of 8 bits, which NumPy has not
+            tensor = tensor.float()  # bfloat16 and 8-bit floats, which NumPy does not support
         values: np.ndarray = tensor.numpy()
         return values
-    except (RuntimeError, TypeError, NotImplementedError) as error:  # of a device without data, of tensors in tensors
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # tensors on the meta device, nested tensors
         raise UserError(
             f"{argument}: cannot convert {type(tensor).__name__} to an array: {_one_line(error)}"
         ) from error
@@ -228,7 +228,7 @@ def _checked(array: np.ndarray, what: str) -> np.ndarray:
 
 
 def load_npy(path: Path, argument: str, *, mapped: bool = False) -> np.ndarray:
-    """The array in a .npy file. Raises UserError where it is damaged, or pickled: that would run code from the file."""
+    """Load the array of a .npy file. Raises UserError if it is damaged or pickled, since pickles can run code."""
     try:
         with path.open("rb") as file:
             if file.read(2) == b"PK":
@@ -238,15 +238,17 @@ def load_npy(path: Path, argument: str, *, mapped: bool = False) -> np.ndarray:
         array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except UserError:
         raise
-    except Exception as error:  # numpy raises whatever the damage provokes
+    except Exception as error:  # numpy can raise any exception for a damaged file
         raise UserError(f"{argument}: {path} cannot be read as .npy: {_one_line(error)}") from error
     return _require_text(array, f"{argument}: {path}")
 
 
 def _require_whole(file: IO[bytes], size: int, what: str, *, mapped: bool = False) -> None:
-    """Reads the header of a .npy file of `size` bytes. Raises ValueError where it promises more than follows.
+    """Check the header of a .npy file of `size` bytes.
 
-    Raises UserError where the array does not fit into memory, unless it is `mapped` from where it lies.
+    Raises:
+        ValueError: The header declares more bytes than follow.
+        UserError: The array does not fit into memory and is not memory-mapped.
     """
     version = np.lib.format.read_magic(file)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -261,7 +263,7 @@ def _require_whole(file: IO[bytes], size: int, what: str, *, mapped: bool = Fals
 
 
 def _require_text(array: np.ndarray, what: str) -> np.ndarray:
-    """Raises UserError for characters that Unicode does not have."""
+    """Raise UserError for invalid Unicode characters."""
     if array.dtype.kind == "U" and array.size and array.dtype.itemsize:
         codes = np.ascontiguousarray(array).view(array.dtype.byteorder.replace("|", "=") + "u4")
         if codes.max() > sys.maxunicode:
@@ -301,7 +303,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _pair(names: list[str], split: str) -> tuple[str, str | None] | None:
-    """The names of a split's array and labels: x_train and y_train, or train_images and train_labels."""
+    """Return the names of the array and labels of a split: x_train and y_train, or train_images and train_labels."""
 
     def first(stems: tuple[str, ...]) -> str | None:
         return next((name for stem in stems for name in (f"{stem}_{split}", f"{split}_{stem}") if name in names), None)
@@ -319,7 +321,7 @@ def _only_pair(names: list[str], path: Path) -> tuple[str, str | None]:
 
 
 def make_side_mark(query: Query) -> str:
-    """Of labels and groups that are given beside an array: as values, or as files; and of how labels are read."""
+    """Hash the labels and groups given with an array, as values or files, and how labels are read."""
     marks = [f"labels {LABEL_FORMAT} {query.reading.missing}"]
     for side in (query.labels, query.groups):
         if isinstance(side, (str, Path)):

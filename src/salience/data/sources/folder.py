@@ -1,4 +1,4 @@
-"""A folder of images, flat or by class, perhaps in split folders. Listed by us: nothing is dropped silently."""
+"""Folders of images: flat, by class, or by split. Every skipped file is reported."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHUNK_FILES = 1024
 
 
 def open_folder(path: Path, query: Query) -> Source:
-    """Raises UserError where there is no image, or not the split."""
+    """Open a folder of images. Raises UserError if it contains no image or not the requested split."""
     layout = find_layout(path, query)
     listing = list_images(layout.root)
     if not listing.paths:
@@ -44,7 +44,7 @@ def open_folder(path: Path, query: Query) -> Source:
 
 
 def open_image(path: Path, query: Query) -> Source:
-    """A single file as a set of one."""
+    """Open a single image file as a source of one item."""
     choose_split(query.split, ["train"], str(path))
     listing = Listing([path.name])
     return Source(
@@ -64,7 +64,7 @@ def _found(layout: Layout, listing: Listing, query: Query) -> Found:
     elif classes:
         number = {name: code for code, name in enumerate(classes)}
         labels = np.array([number.get(layout.class_of(path) or "", -1) for path in listing.paths], dtype=np.int64)
-        if (labels < 0).all():  # as of a test split without class folders
+        if (labels < 0).all():  # for example a test split without class folders
             labels, classes = None, ()
         elif outside := int((labels < 0).sum()):
             notes += (f"{counted(outside, 'image')} outside the class folders: without a label",)
@@ -108,7 +108,7 @@ def _label_file(query: Query) -> Path | None:
 
 
 def _labels_from_file(paths: list[str], query: Query) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
-    """Class numbers, names of the classes, and notes."""
+    """Read labels from a file. Return class numbers, names of the classes, and notes."""
     file = Path(str(query.labels)).expanduser()
     lines = read_label_file(file, empty=True)
     found = match_items(lines, paths, file, name="the folder", strangers=True)

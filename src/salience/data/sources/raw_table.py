@@ -1,4 +1,4 @@
-"""Rows and columns from anywhere, before anything of them is known."""
+"""A table from any source, before its columns are analysed."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from salience.reading import AS_FOUND, Reading
 
 @dataclass(frozen=True)
 class Table:
-    """Rows and columns from anywhere.
+    """A table from any source.
 
-    names: of the columns;  rows: how many
-    frames: DataFrames of these columns, in order
-    features: Hugging Face's description of the columns, empty where there is none
-    image: the column that holds encoded images, None where none does
-    texts: every cell is a text as it stood in a file;  comma: of texts, 1,234 has a decimal comma if nothing else tells
-    folder: of the data file; image paths are relative to it and may not leave it. None for what a program built
-    index: columns that were the index of the DataFrame that was saved; they are used as labels or groups only
-    binary: columns that may hold bytes
-    found: how it is read, where a run has to know what was found out
-    notes: on how it is read;  late_notes: the same, known once the frames were read
+    Attributes:
+        names: Names of the columns.
+        frames: Function that iterates over DataFrames of the given columns, in order.
+        features: Hugging Face's description of the columns; empty without one.
+        image: The column of encoded images; None without one.
+        texts: Whether every cell is text as in the file.
+        comma: Whether 1,234 in a text has a decimal comma if no other cell decides.
+        folder: Folder of the data file; image paths are relative to it and must lie inside it. None in memory.
+        index: Columns that were the index of the saved DataFrame; they are used only as labels or groups.
+        binary: Columns that may contain bytes.
+        found: Inferred options of reading that a run needs to read new data in the same way.
+        notes: Notes on how the table is read.
+        late_notes: Function that returns further notes after the frames were read.
     """
 
     names: list[str]

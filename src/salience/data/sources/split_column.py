@@ -1,4 +1,4 @@
-"""A column of a table that says which split each row belongs to: train, val, test."""
+"""Split columns: a column of a table that gives the split of each row (train, val, test)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ NAME = "split"
 class SplitRows:
     """The rows of one split.
 
-    table: with these rows alone, and without the column;  ids: their row numbers in the source, None where all are read
-    splits: names of all splits there are
+    Attributes:
+        table: The table with only these rows, without the split column.
+        ids: Their row numbers in the source; None if all rows are read.
+        splits: Names of all splits.
     """
 
     table: Table
@@ -33,15 +35,18 @@ class SplitRows:
 
 
 def get_requested_split(query: Query) -> str:
-    """The usual name of the split that was asked for, train by default."""
+    """Return the usual name of the requested split. Default: train."""
     return split_of(query.split or "train") or query.split or "train"
 
 
 def select_split(table: Table, query: Query, name: str) -> SplitRows:
-    """The rows of the split that was asked for, by default train, where a column named split tells them.
+    """Select the rows of the requested split, by default train, if the table has a column named split.
 
-    A column that holds other values than names of splits, or that the user names as labels, groups or categorical, is
-    a column as any other. Raises UserError where there is no such split.
+    The column is an ordinary column if it contains other values than names of splits, or if the user names it as
+    labels, groups or categorical.
+
+    Raises:
+        UserError: The requested split does not exist.
     """
     column = next((one for one in table.names if one.lower() == NAME), None)
     named = (query.labels, query.groups, *(query.reading.categorical or ()))
@@ -69,7 +74,7 @@ def select_split(table: Table, query: Query, name: str) -> SplitRows:
 
 @dataclass(frozen=True)
 class _Rows:
-    """kept: [all rows] bool"""
+    """Rows of a table. `kept`: [all rows] bool, whether a row is selected."""
 
     table: Table
     kept: np.ndarray

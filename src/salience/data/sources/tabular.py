@@ -1,6 +1,6 @@
-"""A table from anywhere: rows of numbers and categories, or a column of encoded images; its labels and groups.
+"""Tables as sources: rows of numbers and categories, or a column of encoded images, with labels and groups.
 
-Files are read by `columnar` and `delimited`.
+`columnar` and `delimited` read the files.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from salience.modalities.table.survey import survey
 from salience.units import printable
 
 BATCH_ROWS = 1024
-LOOKED_AT = 20  # cells, to tell whether a column holds images
+LOOKED_AT = 20  # number of cells that are examined to detect images
 CHUNK_ROWS = 65536
-CELLS = 3  # how cells are read; another number where it changes, so that what was prepared before is not used
+CELLS = 3  # version of the reading of cells; increase it to invalidate prepared data
 IMAGE_MAGIC = (
     *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"\0\0\1\0"),
     *(b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
@@ -38,7 +38,7 @@ IMAGE_MAGIC = (
 
 
 def open_frame(data: Any, query: Query) -> Source:
-    """A DataFrame in memory."""
+    """Open a DataFrame."""
     if not isinstance(data, pd.DataFrame):
         raise UserError(f"source: unsupported pandas type {type(data).__name__}; give a DataFrame")
     return Source("dataframe", get_requested_split(query), lambda: read_items(_frame_table(data), query, "a DataFrame"))
@@ -53,9 +53,12 @@ def from_file(name: str, split: str, location: str, mark: str, table: Callable[[
 
 
 def read_items(table: Table, query: Query, name: str) -> Found:
-    """Images or rows of a table, with the columns of labels, groups and splits taken out.
+    """Read the images or rows of a table, without the columns of labels, groups and splits.
 
-    name: of the source, for errors
+    Args:
+        table: The table.
+        query: The options of the user.
+        name: Name of the source, for errors.
     """
     if repeated := [name for name, count in Counter(table.names).items() if count > 1]:
         raise UserError(f"source: more than one column is named '{min(repeated)}'; rename all but one")
@@ -94,7 +97,7 @@ def read_items(table: Table, query: Query, name: str) -> Found:
 
 
 def _label_column(table: Table, query: Query) -> str | None:
-    """The label column: as named, else the one named label, else Hugging Face's only ClassLabel."""
+    """Return the label column: as given, otherwise the one named label or the only ClassLabel of Hugging Face."""
     if isinstance(query.labels, str):
         return _column(table, query.labels, "labels")
     if query.labels is not None:
@@ -122,7 +125,7 @@ def _labels(table: Table, column: str | None, query: Query) -> tuple[Any, tuple[
     values = _values(table.frames, column)
     if names := _class_names(table, column):
         return encode_class_numbers(values, names, f"labels: column '{column}'"), tuple(names), ()
-    named = isinstance(query.labels, str)  # by the user, who may want a regression target
+    named = isinstance(query.labels, str)  # named by the user, who may want a regression target
     try:
         rules = _rules(table, values, query)
         return encode_labels_with_notes(
@@ -136,7 +139,7 @@ def _labels(table: Table, column: str | None, query: Query) -> tuple[Any, tuple[
 
 
 def _rules(table: Table, values: pd.Series, query: Query) -> Rules | None:
-    """How numbers are written in a text file, found from the whole table where a label leaves it open."""
+    """Return the format of numbers in a text file, inferred from the whole table if the labels are ambiguous."""
     if not table.texts:
         return None
     strict = Rules(",", strict=True)
@@ -154,7 +157,7 @@ def _groups(table: Table, column: str | None, query: Query) -> Any:
 
 
 def _find_named_words(table: Table, columns: list[str], query: Query) -> frozenset[str]:
-    """Words that the user named for a missing value, and that labels or groups hold."""
+    """Return the words given with --missing that occur in labels or groups."""
     given = [values for values in (query.labels, query.groups) if values is not None and not isinstance(values, str)]
     words = query.reading.missing or ()
     if not words:
@@ -175,7 +178,7 @@ def _count(table: Table) -> int:
 
 
 def _image_chunks(table: Table, column: str) -> tuple[int, Callable[[], Iterator[list[Blob]]]]:
-    """How many images there are, and their bytes or paths."""
+    """Return the number of images, and a function that iterates over their bytes or paths."""
 
     folder = table.folder and table.folder.resolve()
 
@@ -190,7 +193,7 @@ def _image_chunks(table: Table, column: str) -> tuple[int, Callable[[], Iterator
 
 
 def _blob(cell: Any, folder: Path | None) -> Blob:
-    """An encoded image out of a cell: bytes, a path, or {"bytes": ..., "path": ...}."""
+    """Return the encoded image of a cell: bytes, a path, or {"bytes": ..., "path": ...}."""
     if isinstance(cell, dict):
         cell = cell.get("bytes") if cell.get("bytes") is not None else cell.get("path")
     if isinstance(cell, str):
@@ -199,7 +202,7 @@ def _blob(cell: Any, folder: Path | None) -> Blob:
 
 
 def _path_within(folder: Path, name: str) -> str | Refused:
-    """Data from elsewhere must not name the user's other files: what is shown of them could be passed on."""
+    """Return a path inside the folder, or a refusal. Foreign data must not make the user's other files visible."""
     try:
         path = (folder / name).resolve()
     except (OSError, ValueError, RuntimeError):  # too long, a zero byte, a loop of links
@@ -229,7 +232,7 @@ def _frame_table(data: pd.DataFrame) -> Table:
 
 
 def image_column(candidates: Iterable[str], frames: Callable[[list[str]], Iterator[pd.DataFrame]]) -> str | None:
-    """The first of these columns whose first cells are mostly encoded images, by their bytes or names."""
+    """Return the first of these columns whose first cells are mostly encoded images, by their bytes or names."""
     return next((name for name in candidates if _holds_images(next(frames([name]), None), name)), None)
 
 
