@@ -25,8 +25,8 @@ import salience
 from salience.config import Config, DataConfig, ModelConfig, TrainingConfig
 from salience.methods.generative.vae import VAE
 from salience.modalities import Spec
+from salience.modalities.image.conv_decoder import ConvDecoder
 from salience.modalities.image.convnet import convnet_code
-from salience.modalities.image.decoder import ConvDecoder
 from salience.nets import Encoder, make_input
 from salience.representation import options_of
 from salience.run import Run

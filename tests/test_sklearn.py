@@ -301,7 +301,7 @@ def test_a_code_does_not_depend_on_the_images_beside_it(scale, dtype):
 def test_images_of_other_values_than_learnt_are_refused(images):
     learner = RepresentationLearner().fit(images)
     np.testing.assert_array_equal(learner.transform(images.astype(float)), learner.transform(images))
-    with pytest.raises(ValueError, match="no uint8, which fit saw"):
+    with pytest.raises(ValueError, match="expected uint8 values as in fit"):
         learner.transform(images / 255)
     with pytest.raises(ValueError, match=r"items of shape \(3, 6, 5\), but fit saw \(3, 6, 6\)"):
         learner.transform(images[..., :5])

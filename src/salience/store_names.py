@@ -58,9 +58,9 @@ def require_store(uri: Path | str) -> None:
             f"salience embed RUN SOURCE --out {path.with_suffix(SUFFIX)}"
         )
     if not path.exists() and path.with_name(f".{path.name}.parts").is_dir():
-        raise UserError(f"store: {path} is not whole yet: run the other shards, or the same `embed` once more")
+        raise UserError(f"store: {path} is incomplete; run the other shards, or run the same `embed` again")
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
         raise UserError(f"store: {path} {what}; write one with: salience embed RUN SOURCE --out NAME{SUFFIX}")
     if kind_at(path) is None:
-        raise UserError(f"store: {path} is no store of embeddings; give a folder NAME{SUFFIX} that `embed` has written")
+        raise UserError(f"store: {path} is not a store of embeddings; give a folder NAME{SUFFIX} written by `embed`")

@@ -229,7 +229,7 @@ def test_a_truncated_file_is_refused(tmp_path, name):
 
 
 def test_an_opened_dataset_is_not_opened_again():
-    with pytest.raises(UserError, match="opened Dataset already"):
+    with pytest.raises(UserError, match="got an open Dataset"):
         open_data(open_data(np.zeros((3, 4))))
 
 
@@ -405,7 +405,7 @@ def test_a_header_that_promises_more_than_follows_is_refused(tmp_path):
 def test_an_array_larger_than_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "x.npz", x=np.zeros((1000, 1000)))
     monkeypatch.setattr("salience.data.cache.os.sysconf", lambda name: 1000)
-    with pytest.raises(UserError, match=r"array 'x' of .* takes 8\.0 MB of memory, .* has 1\.0 MB.*\.npy"):
+    with pytest.raises(UserError, match=r"array 'x' of .* needs 8\.0 MB of memory, .* has 1\.0 MB.*\.npy"):
         open_data(tmp_path / "x.npz")
 
 

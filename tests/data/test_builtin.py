@@ -87,7 +87,7 @@ def test_a_broken_download_is_continued_or_begun_again(server, tmp_path, name, s
 
 def test_wrong_content_is_refused_and_deleted(server, tmp_path):
     path = tmp_path / "file.bin"
-    with pytest.raises(UserError, match="SHA-256 differs"):
+    with pytest.raises(UserError, match="expected SHA-256 checksum"):
         fetch(f"{server.url}/file.bin", path, "0" * 64)
     assert not list(tmp_path.glob("file.bin*"))
 

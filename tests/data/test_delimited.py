@@ -143,7 +143,10 @@ def test_long_rows_are_refused_by_row_and_line(opened):
 def test_an_empty_column_is_told_and_a_row_with_an_empty_cell_fits(opened, tmp_path):
     data = opened("a,b,\n1,,\n2,,\n")
     assert names(data) == ["a"]
-    assert data.notes[0] == "column 'b' is left out: all its cells are missing; likewise 1 more column: 'Unnamed: 2'"
+    assert (
+        data.notes[0]
+        == "column 'b' is left out: all its cells are missing; the same holds for 1 more column: 'Unnamed: 2'"
+    )
     run = opened("a,b\n1,2\n3,4\n").spec
     (tmp_path / "one.csv").write_text("a,b\n1,\n")
     np.testing.assert_array_equal(open_data(tmp_path / "one.csv", spec=run).x, [[1, np.nan]])
@@ -152,7 +155,7 @@ def test_an_empty_column_is_told_and_a_row_with_an_empty_cell_fits(opened, tmp_p
 def test_columns_without_a_name_are_used_unless_they_number_the_rows(opened):
     data = opened(",a,,\n0,5,1.5,7\n1,6,2.5,7\n2,7,3.5,8\n")
     assert names(data) == ["a", "Unnamed: 2", "Unnamed: 3"]
-    assert data.notes == ("column 'Unnamed: 0' is left out: it numbers the rows",)
+    assert data.notes == ("column 'Unnamed: 0' is left out: it contains row numbers",)
 
 
 def test_a_line_of_50_mb_is_read_or_refused(opened):
@@ -178,12 +181,12 @@ def test_a_run_reads_new_files_by_its_own_columns(tmp_path):
     assert data.spec == run
     np.testing.assert_array_equal(data.x, [[7, 0, 0], [np.nan, 0, 1], [9, 2, 0]])
     assert data.notes == (
-        "column 'n' holds numbers, but '?' in row 1; this cell is read as missing; --missing '?' confirms it, "
-        "--categorical n keeps them all as categories",
+        "column 'n' is numeric, but '?' in row 1 is not a number; this cell is read as missing; "
+        "use --missing '?' to confirm this, or --categorical n to keep all cells as categories",
         "the run does not use 1 column of the source: 'more'",
     )
     (tmp_path / "new.csv").write_text("n,c,t\ntall,1,x\n")
-    with pytest.raises(UserError, match="mismatched column 'n': numbers are expected, row 0 holds 'tall'"):
+    with pytest.raises(UserError, match="mismatched column 'n': expected numbers, got 'tall' in row 0"):
         open_data(tmp_path / "new.csv", spec=run)
 
 
@@ -277,10 +280,10 @@ def test_colons_that_may_be_times_do_not_separate_and_are_told(opened, text, tol
 def test_blanks_are_content_unless_they_follow_every_separator(opened, text, categories, told):
     data = opened(text)
     assert data.spec.columns[1].categories == categories
-    assert any("differ in blanks alone" in note for note in data.notes) == told
+    assert any("differ only in spaces" in note for note in data.notes) == told
     labelled = opened(text.replace("n,", "n,").replace("c\n", "label\n", 1))
     assert labelled.classes == categories
-    assert any("differ in blanks alone" in note for note in labelled.notes) == told
+    assert any("differ only in spaces" in note for note in labelled.notes) == told
 
 
 def test_blanks_before_some_quotes_are_taken_away_and_told(opened):
@@ -360,7 +363,7 @@ def test_a_run_reads_new_files_with_decimal_commas_as_its_own(tmp_path):
     np.testing.assert_array_equal(rep.open(new, progress=False).x, [[1.25, 1]])
     assert open_data(new).x[0, 0] == 1250
     points = write(tmp_path / "points.csv", "a,b\n1.5,1\n2.5,2\n")
-    with pytest.raises(UserError, match=r"row 0 holds '1\.5'; --decimal \. reads them as numbers"):
+    with pytest.raises(UserError, match=r"got '1\.5' in row 0; use --decimal \. to read them as numbers"):
         rep.open(points, progress=False)
     assert rep.open(points, reading=Reading(decimal="."), progress=False).x[0, 0] == 1.5
 
@@ -388,7 +391,7 @@ def test_labels_have_the_decimal_sign_of_the_table(tmp_path, text, options, expe
 def test_labels_that_are_read_as_other_numbers_are_told(tmp_path):
     data = open_data(write(tmp_path / "t.csv", 'a,label\n1.5,1000\n2.5,"2,000"\n3,1000\n'))
     assert data.classes == ("1000", "2000")
-    assert "column 'label' has '2,000' in row 1, read as 2000" in data.notes
+    assert "column 'label' contains '2,000' in row 1, read as 2000" in data.notes
     plain = open_data(write(tmp_path / "p.csv", "a,label\n1.5,1.0\n2.5,2.0\n3,1.0\n"))
     assert (plain.classes, plain.notes) == (("1", "2"), ())
     versions = open_data(write(tmp_path / "v.csv", "a,label\n1.5,1.100.100\n2.5,1.200.100\n3,1.100.100\n"))
@@ -397,7 +400,7 @@ def test_labels_that_are_read_as_other_numbers_are_told(tmp_path):
 
 def test_labels_with_another_decimal_sign_than_named_are_told(tmp_path):
     path = write(tmp_path / "t.csv", "a,label\n1,1.5\n2,2.5\n")
-    told = "column 'label' has '1.5', a number with the decimal sign '.', kept as a class because --decimal , is given"
+    told = "contains '1.5', a number with the decimal sign '.', kept as a class because --decimal , is given"
     assert any(told in note for note in open_data(path, reading=Reading(decimal=",")).notes)
     whole = write(tmp_path / "w.csv", "a,label\n1,1\n2,2\n")
     assert not any("decimal sign" in note for note in open_data(whole, reading=Reading(decimal=",")).notes)

@@ -352,7 +352,7 @@ def test_mixed_sizes_and_colours_become_one_format(tmp_path):
     assert [int(image.mean().round()) for image in data.x] == [10, 100, 200]
     resized, mixed = data.notes
     assert resized.startswith("resized to 64x64: the shorter side to 64, the centre cropped (median size 90x80;")
-    assert mixed == "1 grey image among coloured ones is kept as RGB"
+    assert mixed == "1 grey image among colour images is stored as RGB"
 
 
 def test_sixteen_bit_files_stay_so(tmp_path):

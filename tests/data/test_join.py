@@ -8,7 +8,7 @@ from PIL import Image
 
 from salience.data import open_data
 from salience.errors import UserError
-from salience.fields.stored import Ragged
+from salience.fields.stored_items import Ragged
 from salience.modalities import Spec, register, registry
 from tests.modalities import toys
 
@@ -92,7 +92,7 @@ def test_a_ragged_part_brings_its_mask():
     try:
         walks = Ragged.of(np.ones((length, 2), np.float32) for length in range(1, 13))
         from salience.data.dataset import Dataset
-        from salience.fields.built import Options
+        from salience.fields.build_options import Options
         from salience.fields.content import Found
         from salience.fields.ids import Ids
 

@@ -4,6 +4,7 @@ from contextlib import nullcontext
 import pytest
 
 from salience.errors import Note
+from salience.evaluation import evaluate, page
 from salience.evaluation.compare import compare
 from salience.evaluation.earlier_reports import keep_earlier
 

@@ -248,7 +248,7 @@ def test_refusals_name_the_argument_of_evaluate():
         evaluate(Opens(), "nowhere", progress=False)
     with pytest.raises(UserError, match=r"^test: nowhere does not exist"):
         evaluate(Opens(), "there", "nowhere", progress=False)
-    with pytest.raises(UserError, match=r"^on: blobs has one class only"):
+    with pytest.raises(UserError, match=r"^on: .* requires at least two classes, but blobs has one"):
         evaluate(Projection(), replace(blobs(), labels=np.zeros(120, np.int64)), progress=False)
 
 

@@ -6,7 +6,7 @@ import torch
 
 from salience.evaluation.reconstruction import fidelity, means
 from salience.modalities import find
-from salience.modalities.image.fidelity import psnr, squared_error, ssim
+from salience.modalities.image.similarity import psnr, squared_error, ssim
 
 
 def images(n=3, c=1, side=16, seed=0):

@@ -199,7 +199,7 @@ def test_a_report_of_diabetes_has_r2_of_what_is_published(report):
     raw, ours = (report.columns[name]["regression"]["r2"] for name in ("raw", "representation"))
     assert raw.low < 0.48 < raw.high
     assert 0.2 < ours.value <= raw.value + 0.1
-    assert any("214 different whole numbers, taken as a quantity: regression" in note for note in report.notes)
+    assert any("214 distinct integers, evaluated by regression" in note for note in report.notes)
     assert any("`evaluate --target classification`" in note for note in report.notes)
     assert report.classes == ()
     assert "ridge regression R²" in report.text()

@@ -52,7 +52,7 @@ def test_what_is_fitted_on_a_part_is_named_in_the_same_note():
 
 def test_raw_pixels_of_large_images_are_averages():
     spec = replace(IMAGES, shape=(1, 33, 33))
-    assert note_limits(rows(9, 9, spec)) == ["limits: raw input and PCA see images of 33x33 averaged down to 32x32"]
+    assert note_limits(rows(9, 9, spec)) == ["limits: raw input and PCA use images of 33x33 averaged down to 32x32"]
     assert note_limits(rows(9, 9, replace(IMAGES, shape=(1, 32, 32)))) == []
 
 

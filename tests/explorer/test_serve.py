@@ -41,7 +41,7 @@ def test_a_free_port_is_found_and_a_taken_one_refused():
     ("words", "said"),
     [
         (["nowhere.lance"], "nowhere.lance does not exist"),
-        (["."], "is no store of embeddings"),
+        (["."], "is not a store of embeddings"),
         (["store.lance", "--run", "nowhere"], "--run: nowhere does not exist"),
         (["store.lance", "--runs", "nowhere"], "--runs: nowhere is not a folder"),
         (["store.lance", "--port", "99999"], "--port: expected 0 (any free port) or 1024 to 65535, got 99999"),

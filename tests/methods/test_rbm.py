@@ -354,7 +354,7 @@ def test_what_kind_of_visible_units_suits_the_data() -> None:
     assert RBM.build(Context(binary, 10), hidden=2, visible="bernoulli").machine().gaussian == 0
     with pytest.raises(
         UserError,
-        match=r"^visible: 'bernoulli' is for values .* column 'a' holds",
+        match=r"^visible: 'bernoulli' requires values .* column 'a' is",
     ):
         RBM.build(Context(TABLE, 10), visible="bernoulli")
     grey = RBM.build(Context(colour, 10), hidden=2, visible="bernoulli")

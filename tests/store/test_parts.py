@@ -19,7 +19,7 @@ import pytest
 
 from salience.cli import main
 from salience.data import Dataset, open_data
-from salience.data.duplicates import content_hashes
+from salience.data.equal_items import content_hashes
 from salience.errors import UserError
 from salience.representation import Representation
 from salience.store import embedding, open_store, parts

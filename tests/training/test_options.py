@@ -271,7 +271,7 @@ def test_a_fit_has_at_most_as_many_threads_as_the_machine_has_cores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processors, "machine_cores", lambda: 2)
-    with pytest.warns(Note, match=r"^threads: 1,000 were asked for, the machine has 2 cores; computing with 2$"):
+    with pytest.warns(Note, match=r"^threads: 1,000 requested, but the machine has 2 cores; using 2$"):
         rep = fitted(tmp_path / "run", threads=1000)
     assert rep.config.training.threads == 2
 

@@ -134,10 +134,10 @@ def test_names_stay_in_their_line_and_single_things_are_singular(tmp_path):
 
 def test_numeric_labels_that_are_a_quantity_are_said_and_how_to_say_otherwise():
     table = pd.DataFrame({"x": range(100), "age": np.arange(100) % 40 + 17})
-    said = (
-        "note: evaluate: labels are 40 different whole numbers, taken as a quantity: regression (R²); if they are 40 "
+    said = "note: evaluate: labels are 40 distinct integers, evaluated by regression (R²); if they are "
+    assert (
+        f"{said}classes, use `evaluate --target classification`" in describe(table, labels="age", progress=False).text()
     )
-    assert f"{said}classes, `evaluate --target classification`" in describe(table, labels="age", progress=False).text()
     assert "evaluate:" not in describe(table.assign(age=table["age"] % 5), labels="age", progress=False).text()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from salience.errors import UserError, naming
 from salience.files import require_free
-from salience.source_names import require_there
+from salience.source_names import require_source
 from salience.store_names import kind_named, names_store, require_store
 from salience.units import printable
 from salience.verbs import table
@@ -59,7 +59,7 @@ def _refuse(verb: Verb, argument: str, value: Any) -> None:
             Run(value)
     elif argument in SOURCES:
         with naming(argument, "source"):
-            require_there(value)
+            require_source(value)
     elif argument == "labels":
         _require_header(verb, Path(value))
     elif argument == "out":
@@ -75,7 +75,7 @@ def _refuse_own_source(verb: Verb, run: Any) -> None:
     with naming(verb.own_source, "source"):
         own = Run(run).config.data.require_source()
         for source in own.values() if isinstance(own, dict) else [own]:
-            require_there(source)
+            require_source(source)
 
 
 def _require_place(verb: Verb, out: Any) -> None:

@@ -1,4 +1,4 @@
-"""Open a source, prepare it once, hand out batches."""
+"""Opening of sources, preparation in the cache, and batches for training."""
 
 from salience.data.dataset import BadItem, Dataset
 from salience.data.open import open_data

@@ -51,7 +51,9 @@ def prepared_folder(place: Path) -> Iterator[Path]:
             _remove_leftovers(place.parent)
             temporary = stack.enter_context(new_folder(place, check=lambda _: None, prefix=_prefix()))
         except OSError as error:
-            raise UserError(f"cache: cannot write to {place.parent}: {error.strerror}; set SALIENCE_CACHE") from error
+            raise UserError(
+                f"cache: cannot write to {place.parent}: {error.strerror}; set SALIENCE_CACHE to a writable folder"
+            ) from error
         try:
             yield temporary
             stack.close()

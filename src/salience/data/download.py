@@ -53,7 +53,7 @@ def _fetch(url: str, path: Path, part: Path, sha256: str, progress: bool) -> Non
     part.unlink()
     if not continued:
         raise UserError(
-            f"source: {url} has not the expected content (SHA-256 differs); it was deleted, try another network"
+            f"source: {url} does not have the expected SHA-256 checksum; it was deleted, try another network"
         )
     _fetch(url, path, part, sha256, progress)  # what was there already may have been of another file
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from salience.data.cache import Checksum, is_sealed, is_whole, prepared_folder, remove_others, seal
 from salience.data.dataset import BadItem, Dataset
-from salience.fields.built import Built, Options
+from salience.fields.build_options import Built, Options
 from salience.fields.content import Found
 from salience.fields.ids import Ids
-from salience.fields.rows import before_rows
+from salience.fields.row_writer import before_rows
 from salience.fields.source import Source, mark_of
-from salience.fields.stored import Stored, read, write
+from salience.fields.stored_items import Stored, read, write
 from salience.modalities import Spec
 from salience.reading import Reading
 

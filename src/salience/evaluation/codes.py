@@ -25,7 +25,7 @@ from salience.measures import intervals
 from salience.measures.intervals import Metric
 from salience.methods.boltzmann.dbm import DBM
 from salience.methods.boltzmann.rbm import RBM
-from salience.modalities.image.fidelity import squared_error
+from salience.modalities.image.similarity import squared_error
 from salience.representation import Representation
 
 MOST_CODES = 1_000  # test rows

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from salience.data import Dataset
-from salience.data.duplicates import content_hashes
+from salience.data.equal_items import content_hashes
 from salience.data.target import Target, choose_target
 from salience.errors import UserError, naming
 from salience.evaluation.regression import strata

@@ -14,7 +14,7 @@ from salience.data import Dataset
 from salience.data.cache import cache_folder
 from salience.data.prepare import prepare
 from salience.errors import UserError, naming
-from salience.fields.built import Options
+from salience.fields.build_options import Options
 from salience.fields.content import Encoded, Found
 from salience.fields.source import Source
 from salience.modalities.image.decode import UnreadableError, probe

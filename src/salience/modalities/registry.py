@@ -1,4 +1,4 @@
-"""Kinds of data by name: those of the package, and those that are added."""
+"""The registry of kinds of data: built-in ones, and ones added by `register`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _added: dict[str, Modality[Any]] = {}
 
 
 def register(modality: Modality[Any]) -> None:
-    """Makes a kind of data known by its name, and to `open_data`. One of the same name takes the place of another."""
+    """Add a kind of data by its name, also to `open_data`. It replaces another one with the same name."""
     _added[modality.name] = modality
 
 
 def known() -> tuple[Modality[Any], ...]:
-    """All kinds of data, those that were added first."""
+    """Return all kinds of data; added ones come before built-in ones."""
     return (*_added.values(), *(find(name) for name in _BUILT_IN if name not in _added))
 
 
 def find(name: str) -> Modality[Any]:
-    """The kind of data of that name. Raises UserError with those that are known."""
+    """Return the kind of data with this name. Raises UserError if there is none."""
     if name in _added:
         return _added[name]
     if name not in _BUILT_IN:

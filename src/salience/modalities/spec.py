@@ -1,4 +1,4 @@
-"""What the items of one source are: the contract of every kind of data's own `Spec`."""
+"""The base class of specs. A spec describes the stored items of one source; every kind of data has its own."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ DTYPES = ("uint8", "uint16", "int64", "float32", "float64")  # that items are st
 
 @dataclass(frozen=True)
 class Spec(ABC):
-    """What one stored item is, and the statistics that bring it to a network's scale. Kept in every run.
+    """Description of one stored item, with the statistics to standardise it. Every run stores its spec.
 
-    shape: of one stored item; of ragged data, of one token
-    dtype: as stored, one of DTYPES
-    views: the view policy that suits the data, where its source or a test of the data tells ("glyphs" for digits)
+    Attributes:
+        shape: Shape of one stored item; of one token if the data are ragged.
+        dtype: Type of the stored values, one of DTYPES.
+        views: The view policy that suits the data ("glyphs" for digits), if the source or a test of the data tells it.
     """
 
     shape: tuple[int, ...]
@@ -32,15 +33,16 @@ class Spec(ABC):
         """The kind of data."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists, numbers and strings, for YAML and JSON."""
+        """Return the spec as plain lists, numbers and strings, for YAML and JSON."""
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         return {"modality": self.modality.name, **plain}
 
     @staticmethod
     def from_dict(plain: Mapping[str, Any]) -> Spec:
-        """What `to_dict` gave, of any kind of data, by any version.
+        """Return the spec of any kind of data, written with `to_dict` by any version.
 
-        Raises ValueError, TypeError, KeyError or UserError where a file that holds it was damaged.
+        Raises:
+            ValueError, TypeError, KeyError, UserError: The file with the spec is damaged.
         """
         from salience.modalities.registry import find
 
@@ -50,34 +52,34 @@ class Spec(ABC):
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """The same of this kind. What is none of its fields is left out: version 0.1 wrote those of all kinds."""
+        """Return a spec of this class. Unknown fields are ignored, because version 0.1 wrote those of all kinds."""
         mine: dict[str, Any] = {one.name: plain[one.name] for one in fields(cls) if one.name in plain}
         known: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in mine.items()}
         return cls(**known)
 
     def check(self) -> None:
-        """Raises ValueError for the first value that is none of this kind."""
+        """Raise ValueError for the first field with an invalid value."""
         for name, fits in self.checks():
             if not fits:
-                raise ValueError(f"spec: {name} is not what it must be")
+                raise ValueError(f"spec: invalid value of {name}")
 
     def checks(self) -> Iterable[tuple[str, bool]]:
-        """(field, whether its value may be)"""
+        """Yield (name of a field, whether its value is valid)."""
         yield "dtype", self.dtype in DTYPES
         yield "shape", all(isinstance(side, int) and side > 0 for side in self.shape)
         yield "views", self.views is None or isinstance(self.views, str)
 
     @property
     def unit_form(self) -> tuple[Any, ...]:
-        """What must agree for a unit-scale item of one source to be one of another."""
+        """The part of the spec that must be equal for two sources to have the same unit-scale items."""
         return self.modality.name, self.shape
 
     @property
     def form(self) -> tuple[Any, ...]:
-        """What must agree between two sources whose items one network can take; statistics do not matter."""
+        """The part of the spec that must be equal for one network to read two sources; without statistics."""
         return self.modality.name, self.shape
 
 
 def are_numbers(values: Iterable[Any]) -> bool:
-    """Whether all of them are numbers, as a spec's statistics must be."""
+    """Return whether all values are numbers, as the statistics of a spec must be."""
     return all(isinstance(value, int | float) for value in values)

@@ -22,7 +22,7 @@ import numpy as np
 from safetensors.torch import save
 
 from salience.data import Dataset
-from salience.data.duplicates import content_hashes
+from salience.data.equal_items import content_hashes
 from salience.errors import UserError, naming
 from salience.locks import hold
 from salience.progress import progress_bar

@@ -18,7 +18,7 @@ from salience.allocator import keep_freed_memory
 from salience.config import OPTIONS, Config, DataConfig, ModelConfig, TrainingConfig, asked, check_options
 from salience.data import Dataset
 from salience.errors import UserError
-from salience.processors import at_most_all
+from salience.processors import cap_threads
 from salience.reading import AS_FOUND, Reading
 from salience.run import Run, refuse_existing
 from salience.training import timing
@@ -122,7 +122,7 @@ def check_machine(training: TrainingConfig) -> None:
 
 def _threads(asked_for: int | None) -> dict[str, Any]:
     """The threads asked for, not more than the machine has."""
-    return {} if asked_for is None else {"threads": at_most_all(asked_for)}
+    return {} if asked_for is None else {"threads": cap_threads(asked_for)}
 
 
 def resume(run: Path | str, source: Any = None, *, progress: bool = True) -> Representation:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from salience.data import Dataset, open_data
-from salience.data.duplicates import content_hashes, equal_groups
+from salience.data.equal_items import content_hashes, equal_groups
 from salience.data.target import guess_target
 from salience.errors import naming
 from salience.modalities import Spec, find

@@ -135,10 +135,10 @@ def _policy_of(name: str, spec: Spec) -> Policy:
         return identity
     if name not in modality.policies:
         near = difflib.get_close_matches(name, modality.policies, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else f"take {default_policy(spec)[0]!r}, or another: "
+        hint = f"did you mean {near[0]!r}? " if near else f"use {default_policy(spec)[0]!r} or another policy; "
         raise UserError(
             f"views: {name!r} is not a policy of {modality.name} data; "
-            f"{hint}there are {', '.join([*modality.policies, *ANY])}"
+            f"{hint}the policies are {', '.join([*modality.policies, *ANY])}"
         )
     modality.refuse_policy(name, spec)
     return modality.policy(name)

@@ -1,4 +1,4 @@
-"""Data sets known by name: digits comes with scikit-learn, fashion-mnist with Debian or by download, cifar10 by it."""
+"""Built-in data sets: digits from scikit-learn; fashion-mnist from Debian or by download; cifar10 by download."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from salience.data.download import fetch
 from salience.data.sources import idx
-from salience.data.sources.query import Query, choose_split, no_labels, only_train
+from salience.data.sources.query import Query, choose_split, refuse_labels, require_train_split
 from salience.errors import UserError
 from salience.fields.content import Found
 from salience.fields.source import Source, mark_of
@@ -30,7 +30,7 @@ FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 
-# The binary version: the other one is Python pickles, which run code when read.
+# The binary version, because the other one consists of pickles, which can run code.
 CIFAR_URL = "https://www.cs.toronto.edu/~kriz"
 CIFAR_FILE = "cifar-10-binary.tar.gz"
 CIFAR_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
@@ -42,9 +42,9 @@ CIFAR_PARTS = {"train": tuple(f"data_batch_{part}.bin" for part in range(1, 6)),
 
 
 def digits(query: Query) -> Source:
-    """1,797 handwritten digits of 8x8, 0..16 brought to 0..255."""
-    only_train(query, "digits")
-    no_labels(query, "digits")
+    """Open 1,797 handwritten digits of 8x8 pixels, rescaled from 0..16 to 0..255."""
+    require_train_split(query, "digits")
+    refuse_labels(query, "digits")
 
     def read() -> Found:
         rows = _digits_file()
@@ -68,9 +68,9 @@ def _digits_file() -> np.ndarray:
 
 
 def fashion_mnist(query: Query, url: str = FASHION_URL, installed: Path = DEBIAN) -> Source:
-    """70,000 grey pictures of clothes, 28x28. `installed` is used where it exists, else `url`."""
+    """Open 70,000 grey images of clothes, 28x28 pixels, from the folder `installed` if it exists, otherwise `url`."""
     split = choose_split(query.split, BOTH, "fashion-mnist")
-    no_labels(query, "fashion-mnist")
+    refuse_labels(query, "fashion-mnist")
     prefix = "train" if split == "train" else "t10k"
     files = [f"{prefix}-images-idx3-ubyte.gz", f"{prefix}-labels-idx1-ubyte.gz"]
     folder = installed
@@ -78,14 +78,14 @@ def fashion_mnist(query: Query, url: str = FASHION_URL, installed: Path = DEBIAN
         folder = query.cache / "downloads" / "fashion-mnist"
         for name in files:
             fetch(f"{url}/{name}", folder / name, FASHION_SHA256[name], progress=query.progress)
-    source = idx.source_of(folder / files[0], "fashion-mnist", split, query, classes=FASHION_CLASSES, views="grey")
+    source = idx.make_source(folder / files[0], "fashion-mnist", split, query, classes=FASHION_CLASSES, views="grey")
     return replace(source, splits=BOTH)
 
 
 def cifar10(query: Query, url: str = CIFAR_URL, sha256: str = CIFAR_SHA256) -> Source:
-    """60,000 small photographs, 32x32. Downloaded once, 162 MB."""
+    """Open 60,000 colour photographs of 32x32 pixels. They are downloaded once, 162 MB."""
     split = choose_split(query.split, BOTH, "cifar10")
-    no_labels(query, "cifar10")
+    refuse_labels(query, "cifar10")
     path = query.cache / "downloads" / CIFAR_FILE
 
     def read() -> Found:
@@ -98,7 +98,7 @@ def cifar10(query: Query, url: str = CIFAR_URL, sha256: str = CIFAR_SHA256) -> S
 
 
 def _members(archive: Path, names: tuple[str, ...]) -> list[np.ndarray]:
-    """Records of these files of the archive, in the order of `names`. Read in memory: nothing is extracted."""
+    """Read the records of these files of the archive, in the order of `names`, without extracting it to disk."""
     parts = {}
     try:
         with tarfile.open(archive, "r:gz") as tar:

@@ -1,4 +1,4 @@
-"""A folder of images, flat or by class, perhaps in split folders. Listed by us: nothing is dropped silently."""
+"""Folders of images: flat, by class, or by split. Every skipped file is reported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from salience.data.labels import encode_groups, labelled, never_held
+from salience.data.labels import encode_groups, encode_labels_with_notes, note_unused_words
 from salience.data.sources.folder_layout import Layout, find_layout
 from salience.data.sources.folder_tree import Listing, list_images
 from salience.data.sources.query import Query, choose_split
@@ -23,8 +23,8 @@ from salience.units import counted, printable
 CHUNK_FILES = 1024
 
 
-def images(path: Path, query: Query) -> Source:
-    """Raises UserError where there is no image, or not the split."""
+def open_folder(path: Path, query: Query) -> Source:
+    """Open a folder of images. Raises UserError if it contains no image or not the requested split."""
     layout = find_layout(path, query)
     listing = list_images(layout.root)
     if not listing.paths:
@@ -43,8 +43,8 @@ def images(path: Path, query: Query) -> Source:
     )
 
 
-def one_image(path: Path, query: Query) -> Source:
-    """A single file as a set of one."""
+def open_image(path: Path, query: Query) -> Source:
+    """Open a single image file as a source of one item."""
     choose_split(query.split, ["train"], str(path))
     listing = Listing([path.name])
     return Source(
@@ -64,7 +64,7 @@ def _found(layout: Layout, listing: Listing, query: Query) -> Found:
     elif classes:
         number = {name: code for code, name in enumerate(classes)}
         labels = np.array([number.get(layout.class_of(path) or "", -1) for path in listing.paths], dtype=np.int64)
-        if (labels < 0).all():  # as of a test split without class folders
+        if (labels < 0).all():  # for example a test split without class folders
             labels, classes = None, ()
         elif outside := int((labels < 0).sum()):
             notes += (f"{counted(outside, 'image')} outside the class folders: without a label",)
@@ -108,7 +108,7 @@ def _label_file(query: Query) -> Path | None:
 
 
 def _labels_from_file(paths: list[str], query: Query) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
-    """Class numbers, names of the classes, and notes."""
+    """Read labels from a file. Return class numbers, names of the classes, and notes."""
     file = Path(str(query.labels)).expanduser()
     lines = read_label_file(file, empty=True)
     found = match_items(lines, paths, file, name="the folder", strangers=True)
@@ -117,9 +117,9 @@ def _labels_from_file(paths: list[str], query: Query) -> tuple[np.ndarray, tuple
         raise UserError(f"labels: no item of {query.labels} is in the folder; expected paths such as {example}")
     given = [found.label_of.get(row) for row in range(len(paths))]
     missing = query.reading.missing or ()
-    labels, classes, notes = labelled(given, "the labels file", missing, texts=True, measurements=True)
+    labels, classes, notes = encode_labels_with_notes(given, "the labels file", missing, texts=True, measurements=True)
     if not query.of_run:
-        notes += never_held(given, missing)
+        notes += note_unused_words(given, missing)
     return labels, classes, (*_stranger_notes(found, query), *notes)
 
 

@@ -1,4 +1,4 @@
-"""A column of a table that says which split each row belongs to: train, val, test."""
+"""Split columns: a column of a table that gives the split of each row (train, val, test)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from salience.fields.ids import Ids
 from salience.units import printable
 
 if TYPE_CHECKING:
-    from salience.data.sources.table import Table
+    from salience.data.sources.raw_table import Table
 
 NAME = "split"
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SplitRows:
     """The rows of one split.
 
-    table: with these rows alone, and without the column;  ids: their row numbers in the source, None where all are read
-    splits: names of all splits there are
+    Attributes:
+        table: The table with only these rows, without the split column.
+        ids: Their row numbers in the source; None if all rows are read.
+        splits: Names of all splits.
     """
 
     table: Table
@@ -32,27 +34,30 @@ class Chosen:
     splits: tuple[str, ...] = ()
 
 
-def split_asked(query: Query) -> str:
-    """The usual name of the split that was asked for, train by default."""
+def get_requested_split(query: Query) -> str:
+    """Return the usual name of the requested split. Default: train."""
     return split_of(query.split or "train") or query.split or "train"
 
 
-def rows_of_split(table: Table, query: Query, name: str) -> Chosen:
-    """The rows of the split that was asked for, by default train, where a column named split tells them.
+def select_split(table: Table, query: Query, name: str) -> SplitRows:
+    """Select the rows of the requested split, by default train, if the table has a column named split.
 
-    A column that holds other values than names of splits, or that the user names as labels, groups or categorical, is
-    a column as any other. Raises UserError where there is no such split.
+    The column is an ordinary column if it contains other values than names of splits, or if the user names it as
+    labels, groups or categorical.
+
+    Raises:
+        UserError: The requested split does not exist.
     """
     column = next((one for one in table.names if one.lower() == NAME), None)
     named = (query.labels, query.groups, *(query.reading.categorical or ()))
     if column is None or any(isinstance(one, str) and one == column for one in named):
         choose_split(query.split, ["train"], name)
-        return Chosen(table)
+        return SplitRows(table)
     values = pd.concat([chunk[column] for chunk in table.frames([column])], ignore_index=True)
     of_row = values.map(lambda value: split_of(str(value).strip()), na_action="ignore")
     if of_row.isna().any() or not len(of_row):
         choose_split(query.split, ["train"], name)
-        return Chosen(table)
+        return SplitRows(table)
     there = list(dict.fromkeys(of_row))
     split = choose_split(query.split, there, name)
     kept = (of_row == split).to_numpy()
@@ -64,12 +69,12 @@ def rows_of_split(table: Table, query: Query, name: str) -> Chosen:
     )
     names = [one for one in table.names if one != column]
     chosen = replace(table, names=names, frames=_Rows(table, kept).frames, notes=(*table.notes, note))
-    return Chosen(chosen, Ids.of([str(row) for row in rows]), tuple(there) if others else ())
+    return SplitRows(chosen, Ids.of([str(row) for row in rows]), tuple(there) if others else ())
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """kept: [all rows] bool"""
+    """Rows of a table. `kept`: [all rows] bool, whether a row is selected."""
 
     table: Table
     kept: np.ndarray

@@ -48,7 +48,7 @@ __all__ = [
     "UnreadableError",
     "decode",
     "decode_whole",
-    "opaque_light",
+    "measure_opacity",
     "probe",
 ]
 Answer = TypeVar("Answer")
@@ -90,7 +90,7 @@ def decode_whole(blob: Blob, channels: int, *, deep: bool = False, ground: str =
     return _guarded(lambda data: _decode_whole(data, Target(channels, 0, deep, ground=ground)), blob)
 
 
-def opaque_light(blob: Blob) -> np.ndarray | None:
+def measure_opacity(blob: Blob) -> np.ndarray | None:
     """Of an image that may be transparent: how light its pixels are and how opaque, [2 n] from 0 to 1.
 
     None where no pixel is transparent.  Raises UnreadableError.
@@ -217,7 +217,7 @@ def _deep(image: Image.Image, ground: str) -> Image.Image:
     if values.dtype == np.uint8:
         values = values.astype(np.float32) * 257
     if values.min() < 0 or values.max() > 65535:
-        raise UnreadableError("pixels of 32 bits; save it with 8 or 16 bits, or as .npy")
+        raise UnreadableError("32-bit pixels are not supported; save it with 8 or 16 bits, or as .npy")
     return Image.fromarray(values.astype(np.float32))
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, dtype
 
-    from salience.fields.built import Built, Options
+    from salience.fields.build_options import Built, Options
     from salience.fields.content import Found
     from salience.nets.encoder import Encoder
 
@@ -36,7 +36,7 @@ class Joined(Modality[JoinedSpec]):
         return False  # a source alone is of one kind; `open_data` joins several
 
     def build(self, found: Found, options: Options) -> Built:
-        raise UserError("source: several sources are opened one by one and joined; give them by name")
+        raise UserError("source: expected several sources by name, got one; open them with a dict of sources")
 
     def collate(self, stored: Any, rows: np.ndarray, spec: JoinedSpec) -> tuple[dict[str, Any], None]:
         """Of every part, its items; the mask of a ragged one beside it."""

@@ -87,13 +87,13 @@ class RowCoder:
     def _numbers(self, column: pd.Series, name: str) -> np.ndarray:
         if isinstance(column.dtype, pd.CategoricalDtype):
             column = column.astype(object)
-        read = cells.measured(column, cells.kind_of(column), self.rules)
+        read = cells.read_numbers(column, cells.kind_of(column), self.rules)
         values = read.values
         self.mixed |= read.mixed
         infinite = np.flatnonzero(np.isinf(values))
         if len(infinite):
             raise UserError(
-                f"source: an infinite value at row {self.row + infinite[0]}, column '{name}'; "
+                f"source: infinite value at row {self.row + infinite[0]}, column '{name}'; "
                 "replace it, or leave the cell empty where the value is missing"
             )
         return values
@@ -126,16 +126,16 @@ def _codes(categories: Sequence[str]) -> dict[str, int]:
     return {cells.whole_text(category): code for category, code in codes.items()} | codes
 
 
-def refuse_texts(found: Survey, columns: Sequence[Column]) -> None:
+def require_numeric_columns(found: Survey, columns: Sequence[Column]) -> None:
     """Raises UserError where a column that the run was trained on as numbers is mostly one of something else."""
     for column in columns:
         if column.kind == "number" and not found.holds_numbers(column.name):
             seen = found.seen[column.name]
             text, row = next(iter(seen.odd.items()), ("", None))
-            holds = found.kind(column.name) if row is None else f"row {row} holds {text[:40]!r}"
+            holds = found.kind(column.name) if row is None else f"{text[:40]!r} in row {row}"
             sign = OTHER[found.reading.decimal or "."]
-            remedy = f"; --decimal {sign} reads them as numbers" if seen.have_other_sign() else ""
-            raise UserError(f"source: mismatched column '{column.name}': numbers are expected, {holds}{remedy}")
+            remedy = f"; use --decimal {sign} to read them as numbers" if seen.uses_other_sign() else ""
+            raise UserError(f"source: mismatched column '{column.name}': expected numbers, got {holds}{remedy}")
 
 
 def check_categorical(named: Sequence[str], found: Sequence[str], want: TableSpec | None) -> None:
@@ -147,8 +147,9 @@ def check_categorical(named: Sequence[str], found: Sequence[str], want: TableSpe
     for name in named:
         if name not in kinds:
             near = get_close_matches(name, kinds, n=1)
-            there = f"did you mean '{printable(near[0])}'?" if near else f"there are: {', '.join(list(kinds)[:20])}"
-            raise UserError(f"categorical: items have no column '{printable(name)}'; {there}")
+            known = f"the columns are: {', '.join(list(kinds)[:20])}"
+            hint = f"did you mean '{printable(near[0])}'?" if near else known
+            raise UserError(f"categorical: no column '{printable(name)}' in the items; {hint}")
         if kinds[name] != "category":
             raise UserError(
                 f"categorical: the run was trained on numbers in column '{printable(name)}'; fit it again with "
@@ -164,11 +165,11 @@ def match_columns(found: Sequence[str], want: TableSpec) -> None:
         names = ", ".join(f"'{name}'" for name in missing[:5])
         raise UserError(
             f"source: mismatched columns: the run was trained on {names}{' and more' if len(missing) > 5 else ''}, "
-            f"missing here; the source has: {', '.join(found[:10])}"
+            f"which the source lacks; its columns are: {', '.join(found[:10])}"
         )
 
 
-def unused(found: Sequence[str], want: TableSpec) -> tuple[str, ...]:
+def note_unused_columns(found: Sequence[str], want: TableSpec) -> tuple[str, ...]:
     """On columns of new data that the run was not trained on."""
     known = {column.name for column in want.columns}
     others = [name for name in found if name not in known]

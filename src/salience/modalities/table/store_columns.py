@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 
-def stored_columns(data: Any) -> dict[str, pa.Array]:
+def make_store_columns(data: Any) -> dict[str, pa.Array]:
     """Column name -> its values, missing ones null. Nothing of a very wide table.
 
     data: a dataset of table rows

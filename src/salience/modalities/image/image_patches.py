@@ -21,7 +21,7 @@ class ImagePatches(Patches):
 
     def __init__(self, spec: ImageSpec, side: int) -> None:
         if spec.resolution % side:
-            raise UserError(f"patch: images of {spec.resolution} pixels a side cannot be cut into patches of {side}")
+            raise UserError(f"patch: expected a divisor of the image side {spec.resolution}, got {side}")
         super().__init__(spec.channels * side**2)
         self.channels, self.side, self.across = spec.channels, side, spec.resolution // side
 

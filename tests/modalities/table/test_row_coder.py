@@ -4,7 +4,7 @@ import pytest
 
 from salience.errors import UserError
 from salience.fields.moments import Moments
-from salience.modalities.table import rows as table
+from salience.modalities.table import row_coder as table
 from salience.modalities.table.spec import Column, TableSpec
 
 
@@ -39,7 +39,7 @@ def test_statistics_are_of_known_values_and_numbers_only():
 def test_missing_columns_are_named():
     want = TableSpec((2,), "float64", columns=(Column("height"), Column("weight")))
     table.match_columns(["weight", "other", "height"], want)
-    with pytest.raises(UserError, match=r"'height'.*has: weight"):
+    with pytest.raises(UserError, match=r"'height'.*columns are: weight"):
         table.match_columns(["weight"], want)
 
 

@@ -21,7 +21,7 @@ def from_array(x: np.ndarray, spec: ImageSpec) -> np.ndarray:
     """
     stored = x.astype(spec.dtype, copy=False)
     if not np.array_equal(stored, x):
-        raise UserError(f"X: {x.dtype} values that are no {spec.dtype}, which fit saw; bring them to the same scale")
+        raise UserError(f"X: expected {spec.dtype} values as in fit, got {x.dtype}; rescale them as in fit")
     return resize(as_images(stored), spec.shape[1:])
 
 

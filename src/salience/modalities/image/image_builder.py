@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from salience.errors import UserError
-from salience.fields.blocks import can_be_used_as_is, converted, keep
-from salience.fields.built import Built, Options
+from salience.fields.blocks import can_use_in_place, convert_blocks, keep_rows
+from salience.fields.build_options import Built, Options
 from salience.fields.content import Encoded, Found
 from salience.modalities.image import conversion as image
 from salience.modalities.image.encoded import build_encoded
@@ -41,11 +41,11 @@ def build_images(array: np.ndarray, found: Found, options: Options) -> Built:
     """From an array [n h w], [n c h w] or [n h w c]."""
     images, want = image.as_images(array), options.spec
     if want is not None:
-        refuse_one_alone(array.shape, want)
-    plan = _own_plan(images, options) if want is None else plan_for(images, want, options.aspect)
-    blocks = converted(images, plan.convert, options.progress)
-    as_is = plan.unchanged and can_be_used_as_is(array, in_memory=options.path is None)
-    x, scan = keep(images, blocks, plan.shape, plan.dtype, options.path, as_is)
+        refuse_ambiguous_image(array.shape, want)
+    plan = _own_plan(images, options) if want is None else make_conversion(images, want, options.aspect)
+    blocks = convert_blocks(images, plan.convert, options.progress)
+    as_is = plan.unchanged and can_use_in_place(array, in_memory=options.path is None)
+    x, scan = keep_rows(images, blocks, plan.shape, plan.dtype, options.path, as_is)
     spec = want or image.make_spec(plan.shape, plan.dtype.name, scan.moments, views=found.views)
     return Built(x, spec, len(images), len(images), scan.fingerprint, notes=plan.notes)
 
@@ -63,7 +63,7 @@ def _own_plan(images: np.ndarray, options: Options) -> Plan:
     )
 
 
-def plan_for(images: np.ndarray, want: ImageSpec, aspect: Aspect) -> Plan:
+def make_conversion(images: np.ndarray, want: ImageSpec, aspect: Aspect) -> Plan:
     """For images [n c h w] that are to be as a run's spec says."""
     image.check_convertible(images.shape[1], want)
     have = image.read_by_type(images.shape[1:], images.dtype, want)
@@ -73,14 +73,14 @@ def plan_for(images: np.ndarray, want: ImageSpec, aspect: Aspect) -> Plan:
         return image.convert(image.as_stored(block, np.dtype(have.dtype)), have, want, aspect)
 
     unchanged = images.shape[1:] == want.shape and images.dtype == want.dtype
-    notes = image.reading_notes(np.array([images.shape[:1:-1]]), np.array([images.shape[1]]), want, aspect)
+    notes = image.describe_conversion(np.array([images.shape[:1:-1]]), np.array([images.shape[1]]), want, aspect)
     return Plan(convert, want.shape, np.dtype(want.dtype), unchanged, notes)
 
 
-def refuse_one_alone(shape: tuple[int, ...], want: ImageSpec) -> None:
+def refuse_ambiguous_image(shape: tuple[int, ...], want: ImageSpec) -> None:
     """One colour image [h w 3] or [3 h w] would be read as grey ones [n h w]."""
     if len(shape) == 3 and want.channels == 3 and 3 in (shape[0], shape[-1]):
         raise UserError(
-            f"source: an array of shape {shape} may be one RGB image, or {shape[0]} grey ones; "
-            "give one image alone as x[None], grey ones as x[:, None]"
+            f"source: an array of shape {shape} may be one RGB image or {shape[0]} grey images; "
+            "give a single image as x[None], grey images as x[:, None]"
         )

@@ -12,7 +12,7 @@ MOSTLY = 0.9
 
 
 @dataclass
-class Seen:
+class ColumnSummary:
     """What was seen of one column so far.
 
     kinds: of its chunks;  wide: as a column of numbers it needs float64
@@ -50,20 +50,20 @@ class Seen:
     rounded: tuple[str, int] | None = None
     kept: bool = False
 
-    def are_mostly_numbers(self) -> bool:
+    def is_mostly_numeric(self) -> bool:
         """Whether a column of texts is one of numbers."""
         few_words = len(self.odd) <= FEW_WORDS and self.numbers > self.cells / 2
         return few_words or (self.numbers > 0 and self.numbers >= MOSTLY * self.cells)
 
-    def are_mixed(self) -> bool:
+    def is_mixed(self) -> bool:
         """Whether most cells are numbers, and too many others are not."""
-        return self.numbers > self.cells / 2 and not self.are_mostly_numbers()
+        return self.numbers > self.cells / 2 and not self.is_mostly_numeric()
 
-    def have_other_sign(self) -> bool:
+    def uses_other_sign(self) -> bool:
         """Whether most cells are numbers with another decimal sign than the user named."""
         return self.other_cells > self.cells / 2
 
-    def settle_dotted(self, *, comma: bool) -> None:
+    def resolve_dotted(self, *, comma: bool) -> None:
         """Once the decimal sign is known: texts such as 1.234.567 are numbers if it is a comma, else odd."""
         if not self.dotted:
             return
@@ -74,7 +74,7 @@ class Seen:
         self.odd_cells += self.dotted_cells
         self.odd = dict(sorted((self.odd | self.dotted).items(), key=lambda item: item[1]))
 
-    def number_the_rows(self, *, index: bool) -> bool:
+    def contains_row_numbers(self, *, index: bool) -> bool:
         """Whether the cells of a column without a name are the numbers from 0 or 1 on, each once, in any order.
 
         index: pandas says that it was an index, perhaps of some of the rows: then any different whole numbers will do

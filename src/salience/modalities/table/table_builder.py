@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from salience.errors import UserError
-from salience.fields.blocks import can_be_used_as_is, converted, keep
-from salience.fields.built import Built, Options
+from salience.fields.blocks import can_use_in_place, convert_blocks, keep_rows
+from salience.fields.build_options import Built, Options
 from salience.fields.content import Found, Frames
-from salience.fields.rows import BLOCK_BYTES, store
-from salience.modalities.table import rows as table
+from salience.fields.row_writer import BLOCK_BYTES, store
+from salience.modalities.table import row_coder as table
 from salience.modalities.table.cells import LARGEST_EXACT
 from salience.modalities.table.spec import Column, TableSpec
 from salience.modalities.table.survey import survey
@@ -35,9 +35,9 @@ def build_matrix(array: np.ndarray, options: Options) -> Built:
     if want is not None:
         _check_columns(array.shape[1], want)
         stored = np.dtype(want.dtype)
-    blocks = converted(array, lambda block: block.astype(stored, copy=False), options.progress, stored)
-    as_is = array.dtype == stored and can_be_used_as_is(array, in_memory=options.path is None)
-    x, scan = keep(array, blocks, array.shape[1:], stored, options.path, as_is)
+    blocks = convert_blocks(array, lambda block: block.astype(stored, copy=False), options.progress, stored)
+    as_is = array.dtype == stored and can_use_in_place(array, in_memory=options.path is None)
+    x, scan = keep_rows(array, blocks, array.shape[1:], stored, options.path, as_is)
     columns = [Column(str(position)) for position in range(array.shape[1])]
     spec = want or table.make_spec(columns, stored.name, scan.moments)
     return Built(x, spec, len(array), len(array), scan.fingerprint, notes=_rounded(array))
@@ -57,7 +57,7 @@ def _rounded(array: np.ndarray) -> tuple[str, ...]:
             row, column = divmod(int(at), array.shape[1])
             if int(block[row, column]) != int(float(block[row, column])):
                 value = f"{block[row, column]} in row {start + row}, column {column}"
-                return (f"the array holds whole numbers beyond 2^53, such as {value}, which are rounded",)
+                return (f"the array contains integers beyond 2^53, such as {value}, which are rounded",)
     return ()
 
 
@@ -72,12 +72,12 @@ def build_frames(frames: Frames, options: Options) -> Built:
 
     seen = survey(chunks(), texts=frames.texts, reading=frames.reading, comma=frames.comma)
     columns, notes = seen.columns() if want is None else (want.columns, seen.notes(want.columns))
-    notes += seen.never_held(frames.held) if want is None else table.unused(there, want)
+    notes += seen.note_unused_words(frames.held) if want is None else table.note_unused_columns(there, want)
     if not seen.rows or not columns:
         what = "has no rows" if not seen.rows else f"has no column of numbers or categories ({'; '.join(notes)})"
         raise UserError(f"source: the table {what}")
     if want is not None:
-        table.refuse_texts(seen, columns)
+        table.require_numeric_columns(seen, columns)
     dtype = np.dtype(want.dtype if want else "float64" if seen.wide else "float32")
     coder = table.RowCoder(columns, dtype.name, seen.rules)
 
@@ -119,13 +119,13 @@ def _refuse_overflow(block: np.ndarray, columns: Sequence[Column], first_row: in
     row, column = np.argwhere(np.isinf(block))[0]
     raise UserError(
         f"source: the value at row {first_row + row}, column '{columns[column].name}' is beyond "
-        f"{np.finfo(block.dtype).max:.3g}, the largest that {block.dtype} holds; rescale the column"
+        f"{np.finfo(block.dtype).max:.3g}, the largest {block.dtype} value; rescale the column"
     )
 
 
 def _check_columns(found: int, want: TableSpec) -> None:
     if found != len(want.columns):
-        raise UserError(f"source: mismatched columns: the run was trained on {len(want.columns)}, this has {found}")
+        raise UserError(f"source: mismatched columns: the run was trained on {len(want.columns)}, got {found}")
     categories = [column.name for column in want.columns if column.kind == "category"]
     if categories:
         raise UserError(

@@ -10,7 +10,7 @@ from scipy import stats
 from torchvision.transforms.v2 import RandomResizedCrop
 from torchvision.transforms.v2 import functional as reference
 
-from salience.modalities.image.geometry import (
+from salience.modalities.image.transforms import (
     Boxes,
     affine,
     border_median,
@@ -61,7 +61,7 @@ def test_resized_crop_equals_torchvision_to_uint8_rounding():
 
 def test_shrinking_averages_what_it_shrinks():
     """The weights of a resize that shrinks, Pillow's again: here only the filter, since views keep their size."""
-    from salience.modalities.image.geometry import triangle_weights
+    from salience.modalities.image.transforms import triangle_weights
 
     x = noise(40, 40)
     weights = triangle_weights(torch.zeros(1), torch.tensor([40.0]), 40, 13)[0]

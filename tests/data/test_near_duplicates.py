@@ -6,7 +6,7 @@ import torch
 
 from salience.data import Dataset, open_data
 from salience.data import near_duplicates as module
-from salience.data.duplicates import content_hashes, equal_groups
+from salience.data.equal_items import content_hashes, equal_groups
 from salience.data.near_duplicates import near_pairs
 from salience.modalities.image.edges import signatures
 from salience.modalities.image.spec import ImageSpec

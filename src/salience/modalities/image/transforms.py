@@ -63,7 +63,7 @@ def box_matrix(boxes: Boxes, size: int) -> Tensor:
     return torch.stack([first, second], dim=1)
 
 
-def then(first: Tensor, second: Tensor) -> Tensor:
+def compose_affine(first: Tensor, second: Tensor) -> Tensor:
     """Two maps in one: x -> second(first(x)).  [n 2 3], [n 2 3] -> [n 2 3]"""
     linear = second[:, :, :2]
     return torch.cat([linear @ first[:, :, :2], linear @ first[:, :, 2:] + second[:, :, 2:]], dim=2)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from salience.fields.stored import Stored
+from salience.fields.stored_items import Stored
 from salience.reading import AS_FOUND, Aspect, Reading
 
 if TYPE_CHECKING:
