@@ -193,10 +193,14 @@ def explorer(smoke: bool) -> list[Cell]:
 
 
 def linear_probe(data: Path, smoke: bool) -> list[Cell]:
-    """Our linear probe against the SGD protocol, on 512 random-filter features; it has no small size."""
+    """Our linear probe against SGD and scikit-learn, on 512 random-filter features; it has no small size."""
     if smoke:
         return []
-    return [Cell("linear-probe", "ours", 0, ours("linear_probe.py", "--data", data, "--features", "conv"))]
+    command = ("linear_probe.py", "--data", data, "--features", "conv")
+    return [
+        Cell("linear-probe", "ours", 0, ours(*command)),
+        Cell("linear-probe", "scikit-learn", 0, ours(*command, "--against", "scikit-learn", "--repeats", 3)),
+    ]
 
 
 def all_cells(data: Path | None, smoke: bool) -> list[Cell]:

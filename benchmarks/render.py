@@ -188,6 +188,12 @@ def linear_probe(stored: dict[str, Any], title: str) -> str:
         ["  one run, learning rate given", number(sgd["one_run"]), "", f"{found['faster_than_one_run']:.1f}×"],
         ["  this run with a DataLoader", number(sgd["with_loader"]), "", f"{found['faster_than_with_loader']:.1f}×"],
     ]
+    if (cell := stored["cells"].get("scikit-learn 0")) is not None:
+        both = cell["result"]["features"]["conv"]
+        peer, faster = both["scikit_learn"], f"{both['faster_than_seconds']:.1f}×"
+        rows.append(
+            ["scikit-learn's L-BFGS along the same path", number(peer["seconds"]), f"{peer['accuracy']:.4f}", faster]
+        )
     return f"**{title}**\n\n" + table(["", "s", "test accuracy", "speed-up of Salience"], rows)
 
 

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 
 import salience
 from salience.explorer.app import make_app
-from salience.explorer.documentation import as_page
+from salience.explorer.documentation import render_page
 from salience.explorer.state import Explorer
 from salience.store import open_store
 from tests.explorer.conftest import BASE, digits_table, learnt, values
@@ -210,7 +210,7 @@ DOCUMENT = {
 
 
 def test_a_document_becomes_a_page():
-    page = as_page(DOCUMENT)
+    page = render_page(DOCUMENT)
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.partition("</head>")[2]))
     expected = (
         " a &lt;b&gt; 1.2 what &amp; why The same for machines: openapi.json . Errors are {&quot;error&quot;: text} . "

@@ -12,7 +12,7 @@ import salience
 from salience.config import Config
 from salience.data import open_data
 from salience.errors import UserError
-from salience.explorer.pictures import opened
+from salience.explorer.pictures import open_image
 from salience.reading import Reading
 
 
@@ -106,7 +106,7 @@ def test_a_run_keeps_its_aspect_for_other_data_and_for_one_image(aspect, tmp_pat
     )
     rep = salience.load(tmp_path / "run")
     array = rep.open(np.asarray(bands())[None], progress=False).x[0]
-    dropped = opened(png(bands()), rep).x[0]
+    dropped = open_image(png(bands()), rep).x[0]
     frame = rep.open(pd.DataFrame({"image": [png(bands())]}), progress=False).x[0]
     for found in (array, dropped, frame):
         assert colours(found[:, 4:-4, 4:-4]) == ("g" if aspect == "crop" else "rgb")
@@ -121,7 +121,7 @@ def test_a_run_of_before_stretches_one_image_too(tmp_path):
     values = rep.config.to_dict()
     del values["reading"]
     rep.config = Config.from_dict(values)
-    assert colours(opened(png(bands()), rep).x[0]) == "rgb"
+    assert colours(open_image(png(bands()), rep).x[0]) == "rgb"
 
 
 def test_square_images_are_the_same_under_every_aspect(tmp_path):
