@@ -279,8 +279,8 @@ def test_a_score_that_fits_may_be_named(store):
     assert anomalies(store, score="neighbours", progress=False).about["score"] == "neighbours"
 
 
-def test_a_run_needs_a_source(pca):
-    with pytest.raises(UserError, match=r"^source: none given; say which items to rank, or give a store"):
+def test_a_run_on_data_in_memory_needs_a_source(pca):
+    with pytest.raises(UserError, match=r"^source: none was given, and the run was fitted to data in memory; give"):
         anomalies(pca)
 
 
