@@ -1,6 +1,6 @@
-"""The cells of `make bench`: one process each, in the order they run. Arms of a suite alternate, round by round.
+"""Define the cells of `make bench`: one process each, in order. The arms of a suite alternate in every round.
 
-Every suite has two sizes: the real one, and a smoke test of seconds on one thread that proves only that it runs.
+Every suite has two sizes: the real one, and a smoke test of seconds on one thread, which only tests that the cell runs.
 """
 
 from __future__ import annotations

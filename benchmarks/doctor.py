@@ -1,13 +1,13 @@
-"""How often is the doctor right? Healthy runs and runs broken on purpose, labelled by what came out of them.
+"""Measure the accuracy of the diagnosis on healthy and deliberately broken runs, labelled by their outcome.
 
-    .venv/bin/python benchmarks/doctor.py --data FOLDER              # stop and go on at will; make doctor-benchmark
-    .venv/bin/python benchmarks/doctor.py --report                   # judge the stored runs again, train nothing
+    .venv/bin/python benchmarks/doctor.py --data FOLDER              # make doctor-benchmark; run it again to resume
+    .venv/bin/python benchmarks/doctor.py --report                   # diagnose the stored runs again, without training
 
-A run has failed if it diverged, or if nearest neighbours on rows it was not trained on are at most as good as those of
-the calibrated untrained encoder or of raw pixels, whichever is better. What was done to it does not count: some breaks
-do no harm. The diagnosis sees health.json and config.yaml alone, at the end and at a quarter of the budget, once with
-the labels the probe had and once without. Limits were chosen on the runs of CHOSEN_ON on CIFAR-10; other methods, and
-other data, are the test. Results: benchmarks/results/doctor.json, one cell a run, with its whole health record.
+A run has failed if it diverged, or if its kNN accuracy on held-out rows is at most that of the calibrated untrained
+encoder or of raw pixels, whichever is higher. Whether the run was broken does not matter, because some changes do no
+harm. The diagnosis uses only health.json and config.yaml, at the end and at a quarter of the budget, once with the
+labels of the probe and once without. The limits were chosen on the runs of CHOSEN_ON on CIFAR-10; other methods and
+other data are the test. Results: benchmarks/results/doctor.json, one cell per run, with its complete health record.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""Our linear probe against 100 epochs of SGD, the usual protocol, and against scikit-learn: seconds and test accuracy.
+"""Compare Salience's linear probe with 100 epochs of SGD, the usual protocol, and with scikit-learn: time and accuracy.
 
     SALIENCE_DATA=FOLDER .venv/bin/python benchmarks/linear_probe.py
     .venv/bin/python benchmarks/linear_probe.py --data FOLDER --features pixels
     .venv/bin/python benchmarks/linear_probe.py --data FOLDER --features conv --against scikit-learn
 
-Features of CIFAR-10, 50,000 training and 10,000 test rows: `conv`, 512 mean responses of random 6x6 filters; `pca`,
-the 512 leading components of the pixels; `pixels`, all 3,072. Both arms see the same features, and choose on the same
-5,000 validation rows, then train again on all rows: ours its penalty and whether to standardise, SGD its learning rate
-and whether to standardise. SGD as in MoCo and its many descendants: batch 256, momentum 0.9, no weight decay, cosine
-to zero. Here its rows lie in memory and a batch is one indexing; `one_run` is the single training that is left if the
-learning rate is known beforehand, `with_loader` that one through torch's DataLoader, as the protocol is usually
-written (measured over two epochs, times 50).
+Features of CIFAR-10, 50,000 training and 10,000 test rows: `conv`, 512 mean responses of random 6x6 filters; `pca`, the
+512 leading components of the pixels; `pixels`, all 3,072. Both arms use the same features and the same 5,000 validation
+rows for selection, then train again on all rows. Salience selects its penalty and standardisation, SGD its learning
+rate and standardisation. SGD is as in MoCo and later work: batch size 256, momentum 0.9, no weight decay, cosine
+schedule to zero. Here the rows are in memory, and a batch is one indexing operation. `one_run` is a single training
+with a known learning rate. `with_loader` is the same with torch's DataLoader, the usual implementation (measured over
+two epochs, times 50).
 
 scikit-learn's arm is our own algorithm with another solver: LogisticRegression, L-BFGS, warm-started along the same
 path of penalties on the same rows, on both scalings, with its default tolerance and 100 iterations. `cpu` is the

@@ -1,12 +1,12 @@
-"""One cell of the leaderboard or of the doctor's benchmark: pre-train once, measure what came out, print it as JSON.
+"""Run one cell of the leaderboard or of the doctor's benchmark: train once, evaluate, print the results as JSON.
 
     .venv/bin/python benchmarks/pretrain_cell.py simclr cifar10 --data FOLDER --run RUN --learning-rate 2e-3
     .venv/bin/python benchmarks/pretrain_cell.py simsiam cifar10 --data FOLDER --run RUN --sabotage no-stop-gradient
 
-`final` trains on 50,000 rows (of fewer there are: all) and measures on the test rows; `trial` trains on half of them,
-and measures nearest neighbours on 5,000 of the other half, so that no choice is made on test rows. As many images are
-seen as --images says. Methods learn without labels, except those that need them and `supervised`. Seconds are those
-the process computed, so that others on the machine do not count.
+`final` trains on 50,000 rows (or all, if there are fewer) and evaluates on the test rows. `trial` trains on half of
+them and evaluates kNN on 5,000 rows of the other half, so that no selection uses test rows. --images sets the number of
+images seen. Methods train without labels, except those that require labels and `supervised`. Seconds are processor
+time, so other programs on the machine do not count.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ways to break a method on purpose, for the doctor's benchmark. Each is a context manager taking the method's name."""
+"""Define how runs are broken for the doctor's benchmark. Each way is a context manager that takes the method's name."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""Where a training step's time goes: data, views, network, and all of ours around them.
+"""Measure the parts of a training step: data, views, network, and the overhead of `salience.fit`.
 
     .venv/bin/python benchmarks/simclr_breakdown.py --data FOLDER
 
-Trains the small net on CIFAR-10 through `salience.fit`. After every few steps of it, in the same process and on the
-same compiled network, runs as many steps of a bare loop (batch, views, loss, backward, step, and nothing else), so that
-both meet the same machine. A block is long enough to hold a row of metrics.csv, and counts by its mean step.
-`overhead` is the median of fit's blocks over the median of the bare ones, minus 1.
-`data`, `views` and `network` (forward, backward and optimiser on views drawn before) are then measured one by one.
+Trains the small network on CIFAR-10 with `salience.fit`. After every few steps, a bare loop (batch, views, loss,
+backward, step) runs as many steps in the same process on the same compiled network, so that both have the same
+conditions. A block is long enough to include a row of metrics.csv, and counts by its mean step. `overhead` is the
+median of fit's blocks over the median of the bare blocks, minus 1. Then `data`, `views` and `network` (forward,
+backward and optimiser on given views) are measured separately.
 """
 
 from __future__ import annotations

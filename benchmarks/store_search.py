@@ -1,13 +1,13 @@
-"""Search in a store of a million embeddings: what the index costs and gains, and what a search process keeps in memory.
+"""Measure search in a store of a million embeddings: cost and gain of the index, and memory of a search process.
 
     .venv/bin/python benchmarks/store_search.py                    # 1,000,000 x 128; minutes, 2 GB in .bench
     .venv/bin/python benchmarks/store_search.py --rows 50000       # a trial
 
-The vectors are real: Fashion-MNIST's 70,000 images as PCA-128 embeds them, brought to length 1 and repeated, each with
-noise of its own that is at least as long as the median distance to the nearest other embedding, so that no copy is
-nearer than a neighbour is. Queries are made likewise and are not in the store. Index and exact search take turns, query
-by query, in one process; exact search is the store's own, which reads every vector.
-Memory is RssAnon of a fresh process that opens a store of a hundredth, a tenth and all of the rows and searches.
+The vectors are PCA-128 embeddings of Fashion-MNIST's 70,000 images, normalised to length 1 and repeated. Each copy has
+its own noise, at least as long as the median distance to the nearest other embedding, so that no copy is nearer than a
+neighbour. Queries are made in the same way and are not in the store. Index and exact search alternate by query in one
+process. Exact search is the store's own, which reads every vector. Memory is RssAnon of a new process that opens a
+store of a hundredth, a tenth and all of the rows and searches it.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Fashion-MNIST with 1,000 labels: what an RBM's features, and a DBN fine-tuned by them, add to raw pixels.
+"""Compare an RBM's features and a fine-tuned DBN with raw pixels on Fashion-MNIST with 1,000 labels.
 
     .venv/bin/python benchmarks/thousand_labels.py --arm rbm --seed 0
 
-All 60,000 training images are seen, 1,000 of them with a label, 100 of each class, other ones for each seed. Raw pixels
-and the RBM's probabilities go to the same logistic regression, whose penalty is chosen on a fifth of those 1,000; the
-DBN learns from them in its last stage. Accuracy is that on all 10,000 test images.
+Training uses all 60,000 training images. 1,000 of them have a label, 100 of each class, drawn by the seed. The same
+logistic regression is fitted to raw pixels and to the RBM's probabilities; its penalty is selected on a fifth of the
+1,000. The DBN uses the labels in its last stage. Accuracy is measured on all 10,000 test images.
 """
 
 from __future__ import annotations

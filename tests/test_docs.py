@@ -19,6 +19,36 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [line for kind, block in BLOCKS if kind == "console" for line in block.splitlines() if line]
 PYTHON = [block for kind, block in BLOCKS if kind == "python"]
+LINKS = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+TERMS = [
+    "baseline",
+    "representation",
+    "embedding",
+    "encoder",
+    "head",
+    "linear probe",
+    "kNN",
+    "collapse",
+    "checkpoint",
+    "resume",
+    "seed",
+    "epoch",
+    "batch",
+    "learning rate schedule",
+    "confidence interval",
+    "validation set",
+    "held-out",
+    "near-duplicate",
+    "outlier",
+    "cluster",
+    "label",
+    "class",
+    "item",
+    "view",
+    "policy",
+    "unit scale",
+    "modality",
+]
 TARGETS = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
 
 
@@ -74,6 +104,20 @@ def test_the_reference_lists_every_option_of_fit_and_every_verb():
         assert all(f"`{choice}`" in options for choice in option.choices)
     commands = (ROOT / "docs" / "reference" / "commands.md").read_text()
     assert re.findall(r"^## (.*)$", commands, flags=re.MULTILINE) == list(table.names())
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_a_local_link_of_the_readme_leads_to_a_file(link):
+    assert (ROOT / link).is_file()
+
+
+def test_the_readme_links_the_glossary_which_defines_the_standard_terms():
+    assert "docs/reference/glossary.md" in LINKS
+    rows = re.findall(
+        r"^\| \*\*(.+?)\*\* \| (.+) \|$", (ROOT / "docs/reference/glossary.md").read_text(), flags=re.MULTILINE
+    )
+    defined = {term: meaning for names, meaning in rows for term in names.split(", ")}
+    assert [term for term in TERMS if not defined.get(term, "").endswith(".")] == []
 
 
 def test_every_make_command_is_a_target():
