@@ -1,4 +1,4 @@
-"""From what a source holds to stored items: the kind of data that claims it builds them."""
+"""Conversion of the content of a source to stored items, by the kind of data that claims it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ from salience.modalities import known
 
 
 def build(found: Found, options: Options, folder: Path | None) -> Built:
-    """folder: for the stored items; None keeps them in memory
+    """Convert the content of a source to stored items.
 
-    Raises UserError where nothing can be read, values are not finite, or the data do not fit `options.spec`.
+    Args:
+        found: The content of the source.
+        options: Options of the conversion.
+        folder: Folder for the stored items; None keeps them in memory.
+
+    Raises:
+        UserError: No item can be read, a value is not finite, or the data do not fit `options.spec`.
     """
     content, want = found.content, options.spec
     modality = next((one for one in known() if one.claims(content)), None)

@@ -1,10 +1,10 @@
-"""Where prepared data lies, and how a folder of it appears there whole or not at all.
+"""The cache of prepared data. A folder appears in it complete or not at all.
 
 CACHE/prepared/<location>-<key>/   manifest.json  x.bin  labels.npy  groups.npy  kept.npy  ids.bin  ids.npy  seal.json
 CACHE/downloads/
 
-seal.json holds, for each of the other files, a checksum and the state it had on the disk when that was taken. A file in
-the same state is taken as whole without being read, so that opening stays fast; any other is read and compared.
+seal.json contains a checksum of each other file, and its state on the disk at that time. A file in the same state is
+trusted without reading it, so that opening is fast; any other file is read and compared.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PIECE = 1 << 20  # bytes
 
 
 def cache_folder(given: Path | str | None = None) -> Path:
-    """The folder for prepared data and downloads: as given, or by SALIENCE_CACHE, XDG_CACHE_HOME, ~/.cache."""
+    """Return the cache folder: the given one, otherwise from SALIENCE_CACHE, XDG_CACHE_HOME or ~/.cache."""
     if given is not None:
         return Path(given).expanduser()
     if named := os.environ.get("SALIENCE_CACHE"):
@@ -40,10 +40,18 @@ def cache_folder(given: Path | str | None = None) -> Path:
 
 
 @contextmanager
+<<<<<<< HEAD
 def prepared_folder(place: Path) -> Iterator[Path]:
     """A temporary folder beside `place`, which takes that name on a clean exit and is removed on any other.
+=======
+def new_folder(place: Path) -> Iterator[Path]:
+    """Make a temporary folder next to `place`. A clean exit renames it to `place`, an exception removes it.
+>>>>>>> wordsdata
 
-    Where another process was faster, its folder stays. A full disk raises UserError.
+    If another process created `place` first, that folder is kept.
+
+    Raises:
+        UserError: The folder cannot be written, or the disk is full.
     """
     with ExitStack() as stack:
         try:
@@ -65,7 +73,7 @@ def prepared_folder(place: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Checksum:
-    """sha256: hexadecimal, of the text `before` and then the file"""
+    """A checksum. `sha256`: hexadecimal, of the text `before` followed by the content of the file."""
 
     sha256: str
     before: str = ""
@@ -80,9 +88,12 @@ class Checksum:
 
 
 def seal(folder: Path, known: Mapping[str, Checksum], *, written: bool) -> None:
-    """Writes down what the files in `folder` hold.
+    """Write the checksums of the files in `folder` to seal.json.
 
-    known: checksums that need not be taken;  written: those files were just written, so they need no comparison either
+    Args:
+        folder: The folder.
+        known: Checksums that are already known.
+        written: Whether the files with known checksums were just written, so that they need no comparison.
     """
     sealed = {}
     for path in _visible(folder):
@@ -96,7 +107,7 @@ def is_sealed(folder: Path) -> bool:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether the files in a sealed `folder` hold what they did when it was sealed."""
+    """Return whether the files in a sealed `folder` are unchanged."""
     sealed = json.loads((folder / SEAL).read_text(encoding="utf-8"))
     states = {path.name: mark_of_stat(path.stat()) for path in _visible(folder)}
     if set(sealed) != set(states):
@@ -105,8 +116,8 @@ def is_whole(folder: Path) -> bool:
     for name in touched:
         if Checksum.of(folder / name, sealed[name]["before"]).sha256 != sealed[name]["sha256"]:
             return False
-    if touched:  # copied or restored, and whole: not to be read again the next time
-        with suppress(OSError):  # of a cache that cannot be written
+    if touched:  # copied or restored, but unchanged: store the new state, so that they are not read again
+        with suppress(OSError):  # a read-only cache
             write_text(
                 folder / SEAL,
                 json.dumps({name: {**known, "state": states[name]} for name, known in sealed.items()}, indent=1),
@@ -119,7 +130,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def remove_others(place: Path) -> None:
-    """Deletes what was prepared before of the same location. A process that has it mapped keeps its pages."""
+    """Delete older prepared data of the same source. A process that has them memory-mapped keeps its pages."""
     location = place.name.split("-")[0]
     for other in place.parent.glob(f"{location}-*"):
         if other != place:
@@ -131,7 +142,7 @@ def _prefix() -> str:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """What processes of this machine that are gone left half-written."""
+    """Delete incomplete folders of processes of this machine that no longer run."""
     for leftover in folder.glob(f".{socket.gethostname()}.*"):
         process = leftover.name.removeprefix(f".{socket.gethostname()}.").split(".")[0]
         if process.isdigit() and not Path(f"/proc/{process}").exists() and Path("/proc/self").exists():

@@ -1,6 +1,6 @@
-"""Download a file once: continued where it was broken off, checked, and in its place only when whole.
+"""Download of files: an interrupted download is resumed, and the file is checked before it appears.
 
-Of several processes that want the same file, one downloads and the others wait for it.
+If several processes need the same file, one downloads it and the others wait.
 """
 
 from __future__ import annotations
@@ -22,17 +22,29 @@ TIMEOUT = 60
 
 
 def fetch(url: str, path: Path, sha256: str, *, progress: bool = True) -> Path:
-    """`path`, downloaded from `url` unless it is there. Raises UserError where that fails or the content is not right.
+    """Download `url` to `path` unless it exists. An interrupted download is kept as .part and resumed the next time.
 
-    What has come is kept beside it as .part when the connection breaks, and continued the next time.
+    Args:
+        url: Address of the file.
+        path: Where to store it.
+        sha256: Expected checksum, hexadecimal.
+        progress: Show a progress bar.
+
+    Raises:
+        UserError: The download fails, or the checksum differs.
     """
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
+<<<<<<< HEAD
     waiting = f"waiting: another process is downloading {path.name}" if progress else None
     with hold(path.with_name(path.name + ".lock"), waiting=waiting, optional=True):
         if not path.exists():  # another process may have been at it meanwhile
+=======
+    with _alone(part, progress):
+        if not path.exists():  # another process may have downloaded it meanwhile
+>>>>>>> wordsdata
             _fetch(url, path, part, sha256, progress)
     return path
 
@@ -50,22 +62,71 @@ def _fetch(url: str, path: Path, part: Path, sha256: str, progress: bool) -> Non
         _flush(part)
         part.replace(path)
         return
+<<<<<<< HEAD
     part.unlink()
+=======
+    os.truncate(part, 0)  # not deleted, because other processes wait for this file
+>>>>>>> wordsdata
     if not continued:
         raise UserError(
             f"source: {url} does not have the expected SHA-256 checksum; it was deleted, try another network"
         )
-    _fetch(url, path, part, sha256, progress)  # what was there already may have been of another file
+    _fetch(url, path, part, sha256, progress)  # the existing part may have belonged to another file
 
 
+<<<<<<< HEAD
+=======
+@contextmanager
+def _alone(part: Path, progress: bool) -> Iterator[None]:
+    """Lock `part` for this process; other processes wait. On systems without locks (Windows), there is no waiting."""
+    if fcntl is None:
+        yield
+        return
+    with _locked(part, progress) as file:
+        try:
+            yield
+        finally:
+            if _is_at(file, part) and not part.stat().st_size:
+                part.unlink()
+
+
+def _locked(part: Path, progress: bool) -> BinaryIO:
+    """Open and lock `part`; create it if necessary."""
+    while True:
+        file = part.open("ab")
+        _lock(file, part, progress)
+        if _is_at(file, part):
+            return file
+        file.close()  # it was renamed or deleted while this process waited
+
+
+def _lock(file: BinaryIO, part: Path, progress: bool) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if progress:
+            print(f"waiting: another process is downloading {part.stem}", file=sys.stderr)
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:  # a network disk without support for locks
+        return
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+>>>>>>> wordsdata
 def _flush(path: Path) -> None:
-    """What was written is on the disk when this returns."""
+    """Flush a file to the disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 def _download(url: str, part: Path, progress: bool) -> None:
-    """Appends to `part` what it lacks; starts again where the server cannot continue."""
+    """Download the rest of `part`; start again if the server does not support ranges."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "salience"})
     if have:
@@ -74,7 +135,7 @@ def _download(url: str, part: Path, progress: bool) -> None:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 416:  # nothing is left to send: the part is whole, or wrong, which its checksum tells
+        if error.code == 416:  # no bytes are left: the part is complete or wrong; its checksum decides
             return
         raise
     with response:

@@ -1,4 +1,4 @@
-"""Several sources as one data set, whose items have a part of each: joined by id, else row by row."""
+"""Joining of several sources to one dataset, whose items have one part per source: by id, otherwise row by row."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ UNKNOWN = -1
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """The stored items of several data sets, whose rows belong together.
+    """The stored items of several joined datasets.
 
-    of: name -> (what it stores, [n] which of it)
+    Attributes:
+        of: Name of a part -> (its stored items, [n] the stored item of each row).
     """
 
     of: Mapping[str, tuple[Any, np.ndarray]]
@@ -31,23 +32,25 @@ class Parts:
         return len(next(iter(self.of.values()))[1])
 
     def __getitem__(self, name: Any) -> Any:
-        """What a part stores; of a row number, the item of the main part."""
+        """Return the stored items of a part by name, or the item of the main part by row number."""
         if isinstance(name, str):
             return self.of[name][0]
         stored, rows = next(iter(self.of.values()))
         return stored[int(rows[name])]
 
     def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
-        """Which stored items of a part belong to these rows."""
+        """Return the stored items of a part that belong to these rows."""
         return self.of[name][1][rows]
 
 
 def join(parts: Mapping[str, Dataset]) -> Dataset:
-    """One data set of the items that all parts have, in the order of the first, which brings labels and groups.
+    """Join datasets to one of their common items, in the order of the first one, which gives labels and groups.
 
-    Items are matched by their ids where all parts have names for them; otherwise row by row, and then all parts need
-    equally many. The labels of the other parts are tasks of a batch by their names.
-    Raises UserError for fewer than two parts, parts without a common item, or of unequal length without ids.
+    Items are matched by id if the ids of all parts are names. Otherwise they are matched row by row, and all parts need
+    the same number of items. The labels of the other parts become tasks.
+
+    Raises:
+        UserError: There are fewer than two parts, no common item, or different numbers of items without ids.
     """
     if len(parts) < 2:
         raise UserError(f"source: expected two sources or more by name, got {len(parts)}; give one source as it is")

@@ -1,4 +1,4 @@
-"""Labels of any type to class numbers, matched to class names. Integers stay integers, texts stay as they are."""
+"""Conversion of labels of any type to class numbers and class names."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from salience.modalities.table.cells import Rules
 
-MOST_CLASSES = 20  # different numbers that may be classes; more are a quantity, unless they number classes
-MOSTLY = 0.9  # share of the different texts that are numbers where the rest are missing values
-UNKNOWN = -1  # the number of no class, for an item whose class is not known
+MOST_CLASSES = 20  # up to this many distinct numbers may be classes; more are a quantity, unless they have no gaps
+MOSTLY = 0.9  # share of the distinct texts that must be numbers, for the rest to be missing values
+UNKNOWN = -1  # label of an item without a known class
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _WHOLE_FLOAT = re.compile(r"-?(?:0|[1-9]\d*)\.0+", re.ASCII)
 
@@ -35,15 +35,24 @@ def encode_labels(
     measurements: bool = False,
     rules: Rules | None = None,
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Class numbers [n] int64, -1 where unknown, and the name of each class: numbers in their order, else texts sorted.
+    """Convert labels to class numbers. Classes are sorted by value if all are numbers, otherwise as text.
 
-    values: [n] texts, booleans or whole numbers; empty, null and NaN are unknown. The number -1 is a class
-    missing: words, or numbers as texts, that are unknown too;  texts: the values are cells of a text file
-    measurements: numbers that are not whole are labels too, as the user named them; each different one has its text as
-        its name, from which `Dataset.quantity` recovers it. Otherwise a UserError is raised.
-    rules: how numbers are written in a text file
+    Args:
+        values: [n] texts, booleans or integers. Empty, null and NaN are unknown; the number -1 is a class.
+        argument: Name of the argument, for errors.
+        missing: Further words, or numbers as text, that are unknown.
+        texts: Whether the values are cells of a text file.
+        measurements: Whether to accept numbers that are not integers. The name of such a class is its number, from
+            which `Dataset.quantity` recovers it.
+        rules: Format of numbers in a text file.
+
+    Returns:
+        Class numbers [n] int64, -1 if unknown, and the name of each class.
+
+    Raises:
+        UserError: A label is not an integer, and `measurements` is false.
     """
-    import pandas as pd  # here, because opening prepared data needs none of it
+    import pandas as pd  # imported here, because opening prepared data does not need it
 
     codes, unique = pd.factorize(_factorable(pd.Series(values).reset_index(drop=True)))
     if texts:
@@ -66,7 +75,7 @@ def encode_labels_with_notes(
     measurements: bool = False,
     rules: Rules | None = None,
 ) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
-    """The same, and notes on what may be meant otherwise.  what: the values are, in a note"""
+    """Convert labels as `encode_labels` does, and add notes on ambiguous cells. `what`: name of the values in notes."""
     import pandas as pd
 
     from salience.modalities.table.cells import MISSING_WORDS, text_of
@@ -94,7 +103,7 @@ def encode_labels_with_notes(
 
 
 def _on_written(series: pd.Series, codes: np.ndarray, names: Sequence[str], what: str) -> list[str]:
-    """On the first cell of a text file that is named as another number than it stands there, such as 1,000."""
+    """Note the first cell of a text file whose class has another name than its text, such as 1,000."""
     firsts = series[codes != UNKNOWN].drop_duplicates()
     for row, text in firsts.items():
         name = names[codes[int(str(row))]]
@@ -104,7 +113,7 @@ def _on_written(series: pd.Series, codes: np.ndarray, names: Sequence[str], what
 
 
 def _on_sign(names: Sequence[str], what: str, rules: Rules) -> list[str]:
-    """On classes that are numbers for the most part, with another decimal sign than the user named."""
+    """Note that most classes are numbers with another decimal sign than the one given by the user."""
     from salience.modalities.table.cells import OTHER, Rules, parse
 
     other = OTHER[rules.decimal]
@@ -116,7 +125,7 @@ def _on_sign(names: Sequence[str], what: str, rules: Rules) -> list[str]:
 
 
 def note_unused_words(values: Any, words: Sequence[str]) -> tuple[str, ...]:
-    """A note on words that the user named for a missing value, and that none of the values is."""
+    """Note the words given with --missing that do not occur in the values."""
     import pandas as pd
 
     from salience.modalities.table.cells import find_words, plain
@@ -127,7 +136,7 @@ def note_unused_words(values: Any, words: Sequence[str]) -> tuple[str, ...]:
 
 
 def encode_class_numbers(values: Any, names: Sequence[str], argument: str) -> np.ndarray:
-    """[n] int64 of numbers that refer to `names` already; missing ones are -1. Raises UserError for one beyond them."""
+    """Convert class numbers that refer to `names` to [n] int64, -1 if missing. Raises UserError if out of range."""
     import pandas as pd
 
     series = pd.Series(values)
@@ -139,7 +148,7 @@ def encode_class_numbers(values: Any, names: Sequence[str], argument: str) -> np
 
 
 def encode_groups(values: Any) -> np.ndarray:
-    """[n] int64, equal where the values are; a missing value is a group of its own."""
+    """Convert groups to numbers, [n] int64. Every missing value is a separate group."""
     import pandas as pd
 
     codes = pd.factorize(_factorable(pd.Series(values).reset_index(drop=True)))[0].astype(np.int64)
@@ -149,7 +158,7 @@ def encode_groups(values: Any) -> np.ndarray:
 
 
 def _factorable(series: pd.Series) -> pd.Series:
-    """Integers of any size and booleans beside missing ones as objects: as floats, large ones would merge."""
+    """Convert integers and booleans with missing values to objects, because large ones would be equal as floats."""
     import pandas as pd
 
     numpy_type = isinstance(series.dtype, np.dtype) and series.dtype != object
@@ -157,12 +166,12 @@ def _factorable(series: pd.Series) -> pd.Series:
         return series.astype(np.float64)  # pandas has no dictionary of long doubles
     if numpy_type:
         return series
-    distinct = series.astype(object).where(series.notna(), None)  # in a dictionary True is 1: told apart by type
+    distinct = series.astype(object).where(series.notna(), None)  # True equals 1, so the type is part of the key
     return pd.Series([value if value is None else (type(value).__name__, value) for value in distinct], dtype=object)
 
 
 def _names(unique: list[Any], argument: str, measurements: bool) -> list[str | None]:
-    """Of values of any type. Of measurements, each is a number with its point, from which the value is recovered."""
+    """Return the class names of values. A measurement is named by its number, from which its value is recovered."""
     values = [value[1] if isinstance(value, tuple) else value for value in unique]
     if measurements and all(map(_is_real, values)) and any(map(_is_measured, values)):
         return [repr(float(value)) if math.isfinite(value) else None for value in values]
@@ -189,16 +198,16 @@ def _name(value: Any, argument: str) -> str:
 
 
 def _cell_names(unique: list[Any], argument: str, measurements: bool, rules: Rules | None) -> list[str | None]:
-    """Of cells of a text file: as they stand, but for 1.0 where all are so, which pandas writes for 1.
+    """Return the class names of cells of a text file: their text, but 1 for 1.0 if all are such numbers.
 
-    Words that pandas knows for a missing value are classes among texts, and missing among numbers.
+    The missing-value words of pandas are classes among texts, and missing among numbers.
     """
     from salience.modalities.table.cells import MISSING_WORDS, Rules, parse
 
     texts = [str(value[1] if isinstance(value, tuple) else value) for value in unique]
     known = [text for text in texts if text.strip() not in MISSING_WORDS]
     numbers = {text: parse(text, rules or Rules()) for text in known}
-    if _is_quantity(numbers):  # the few that are no numbers are missing, as in any column of numbers
+    if _is_quantity(numbers):  # the few other cells are missing, as in any column of numbers
         numbers = {text: number for text, number in numbers.items() if number is not None}
         known = list(numbers)
     if not known or None in numbers.values():
@@ -212,20 +221,20 @@ def _cell_names(unique: list[Any], argument: str, measurements: bool, rules: Rul
 
 
 def _is_quantity(numbers: Mapping[str, float | None]) -> bool:
-    """Whether texts are numbers but for a few, and too many different ones to be classes with some other names."""
+    """Return whether nearly all texts are numbers, and too many to be classes."""
     found = [number for number in numbers.values() if number is not None]
     return len(found) < len(numbers) and len(found) > MOST_CLASSES and len(found) >= MOSTLY * len(numbers)
 
 
 def _whole_name(text: str, number: float | None, *, whole: bool) -> str:
-    """The text as it stands; 1.0 as 1 where all are so; 1,000 as 1000."""
+    """Return the class name of a cell: 1 for 1.0 if `whole`, 1000 for 1,000, otherwise its text."""
     if whole:
         return text.partition(".")[0]
     return text if number is None or is_number(text) else str(int(number))
 
 
 def _order(names: list[str], unique: Any, *, texts: bool) -> Any:
-    """Numbers by value, and those of a text file that are equal, such as 1 and 01, by their texts; others as texts."""
+    """Return the sort key of class names: numbers by value (equal ones, such as 1 and 01, by text), others as text."""
     values = [value[1] if isinstance(value, tuple) else value for value in unique]
     numeric = texts or not any(isinstance(value, str | bool | np.bool_) for value in values)
     if numeric and all(_INTEGER.fullmatch(name) for name in names):
@@ -234,7 +243,7 @@ def _order(names: list[str], unique: Any, *, texts: bool) -> Any:
 
 
 def is_number(name: str) -> bool:
-    """Whether a class is named by a finite number."""
+    """Return whether the name of a class is a finite number."""
     try:
         return math.isfinite(float(name))
     except ValueError:

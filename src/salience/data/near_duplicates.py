@@ -1,11 +1,20 @@
+<<<<<<< HEAD
 """Which images are nearly the same: those whose edges agree.
 
 An image's signature is the unit vector of the differences between neighbours on a coarse grid, so that brightness and
 contrast do not count and a blue sky is no likeness. Two images are near duplicates where they are closer than half the
 distance at which an image of this data usually finds its nearest neighbour.
+=======
+"""Detection of duplicate items and of near-duplicate images.
 
-Every pair is looked at, in blocks, through an upper bound that costs a tenth: with p the projection of a signature onto
-the leading directions and r what is left,
+Duplicates have equal stored values, by a hash of the content. Near-duplicates are images with similar edges. The
+signature of an image is the unit vector of the differences between neighbours on a coarse grid, so that brightness,
+contrast and flat areas do not count. Two images are near-duplicates if they are closer than half the usual distance
+between an image and its nearest neighbour in these data.
+>>>>>>> wordsdata
+
+Every pair is compared, in blocks, by an upper bound that costs a tenth of the cosine. With p the projection of a
+signature onto the leading directions and r the residual,
 
     cos(a, b) = p_a . p_b + r_a . r_b <= p_a . p_b + |r_a| |r_b|
 """
@@ -24,9 +33,9 @@ from salience.data.dataset import Dataset
 
 DIRECTIONS = 64  # dimensions of the first, cheap comparison
 BLOCK = 4096  # rows compared at once
-MOST_ROWS = 200_000  # above it, near duplicates are sought in a random part
-MOST_PAIRS = 1_000_000  # above it, the search stops
-PAIRS_WORTH = 20  # a pair looked at by itself costs as much as so many in a product of matrices
+MOST_ROWS = 200_000  # with more rows, only a random part is searched
+MOST_PAIRS = 1_000_000  # with more pairs, the search stops
+PAIRS_WORTH = 20  # a pair compared alone costs as much as this many in a matrix product
 PROBES = 1000  # images whose nearest neighbours set the threshold
 LOOSEST, STRICTEST = 0.85, 0.995  # cosines between which the threshold lies
 EQUAL = 1 - 1e-6
@@ -36,11 +45,14 @@ Pairs = tuple[Tensor, Tensor, Tensor]  # first [m], second [m], cosine [m]
 
 @dataclass(frozen=True)
 class NearPairs:
-    """Pairs of images that are nearly the same, but not equal, most alike first.
+    """Pairs of near-duplicate images that are not equal, most similar first.
 
-    first, second: [m] int64, rows; where two sources were compared, first is of the one and second of the other
-    similarity: [m] cosine of the signatures;  threshold: the least that counted
-    searched: how many rows of each source were looked at;  complete: False where the search stopped at MOST_PAIRS
+    Attributes:
+        first, second: [m] int64 rows; with two sources, `first` belongs to the first and `second` to the second one.
+        similarity: [m] cosines of the signatures.
+        threshold: The smallest cosine of a near-duplicate.
+        searched: Number of rows of each source that were searched.
+        complete: False if the search stopped at MOST_PAIRS.
     """
 
     first: np.ndarray
@@ -54,10 +66,40 @@ class NearPairs:
         return len(self.first)
 
 
-def near_pairs(a: Dataset, b: Dataset | None = None, *, seed: int = 0) -> NearPairs:
-    """Near duplicates within `a`, or between `a` and `b`. All images have one shape.
+<<<<<<< HEAD
+=======
+def content_hashes(dataset: Dataset) -> np.ndarray:
+    """Hash the stored values of every item, [n] uint64. Missing values are equal to each other."""
+    return np.array([_hash(_canonical(dataset.item(row))) for row in range(len(dataset))], dtype=np.uint64)
 
-    seed: of the part searched where there are more than MOST_ROWS, and of the probes
+
+def _canonical(item: np.ndarray) -> np.ndarray:
+    if item.dtype.kind != "f":
+        return item
+    item = item + 0.0  # -0 becomes 0
+    item[np.isnan(item)] = np.nan  # one of the many ways to write it
+    return item
+
+
+def _hash(item: np.ndarray) -> int:
+    return int.from_bytes(hashlib.blake2b(item.tobytes(), digest_size=8).digest(), "little")
+
+
+def equal_groups(hashes: np.ndarray) -> list[np.ndarray]:
+    """Return the rows of each set of two or more equal items, in order of their first row."""
+    order = np.argsort(hashes, kind="stable")
+    starts = np.flatnonzero(np.diff(hashes[order])) + 1
+    return sorted((group for group in np.split(order, starts) if len(group) > 1), key=lambda group: int(group[0]))
+
+
+>>>>>>> wordsdata
+def near_pairs(a: Dataset, b: Dataset | None = None, *, seed: int = 0) -> NearPairs:
+    """Find near-duplicates within `a`, or between `a` and `b`. All images have one shape.
+
+    Args:
+        a: The first dataset.
+        b: The second dataset, if two are compared.
+        seed: Random seed of the searched part, if there are more than MOST_ROWS rows, and of the probes.
     """
     rng = np.random.default_rng(seed)
     rows = [_part(dataset, rng) for dataset in (a, b) if dataset is not None]
@@ -91,18 +133,18 @@ def _part(dataset: Dataset, rng: np.random.Generator) -> np.ndarray:
 
 
 def _basis(sample: Tensor) -> Tensor:
-    """[n w] -> [w k], orthonormal: the directions in which the sample is longest."""
+    """Return the leading singular directions of a sample, orthonormal.  [n w] -> [w k]"""
     sample = sample[sample.any(1)]
-    if not len(sample):  # flat images: of nothing but zeros, there are libraries that find no eigenvectors
+    if not len(sample):  # flat images: some libraries find no eigenvectors of a zero matrix
         return torch.eye(sample.shape[1])[:, :DIRECTIONS]
-    # By singular values: of few different images the matrix of products has little rank, and in float32 there are
-    # libraries whose search for its eigenvectors does not end.
+    # By SVD, because the Gram matrix of few distinct images has a low rank, and some libraries do not converge to its
+    # eigenvectors in float32.
     directions = np.linalg.svd(sample.double().numpy(), full_matrices=False)[2][:DIRECTIONS]
     return torch.from_numpy(directions.T.copy()).float()
 
 
 def _survey(dataset: Dataset, basis: Tensor, probes: Tensor) -> tuple[Tensor, Tensor]:
-    """In one pass, the sketch [n k+1] of every image, p and |r|, and each probe's cosine to the nearest of them."""
+    """Compute the sketch [n k+1] of every image, p and |r|, and the cosine of each probe to its nearest image."""
     sketch = torch.empty(len(dataset), basis.shape[1] + 1)
     nearest = torch.zeros(len(probes))
     for batch in dataset.chunks(BLOCK):
@@ -116,7 +158,7 @@ def _survey(dataset: Dataset, basis: Tensor, probes: Tensor) -> tuple[Tensor, Te
 
 
 def _candidates(a: Tensor, b: Tensor, threshold: float, *, within: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows i of `a` and j of `b` whose bound reaches the threshold; of a pair within `a`, once, with i < j."""
+    """Iterate over rows i of `a` and j of `b` whose bound reaches the threshold; with `within`, only i < j."""
     for top in range(0, len(a), BLOCK):
         for start in range(top if within else 0, len(b), BLOCK):
             bound = a[top : top + BLOCK] @ b[start : start + BLOCK].T
@@ -128,7 +170,7 @@ def _candidates(a: Tensor, b: Tensor, threshold: float, *, within: bool) -> Iter
 
 
 def _verified(left: Dataset, i: Tensor, right: Dataset, j: Tensor, threshold: float) -> Pairs:
-    """Those of the candidate pairs whose signatures really are that close, and not equal."""
+    """Select the candidate pairs whose cosine reaches the threshold and that are not equal."""
     found = []
     for rows_i, rows_j, cosine in _cosines(left, i, right, j):
         kept = (cosine >= threshold) & (cosine <= EQUAL)
@@ -138,7 +180,7 @@ def _verified(left: Dataset, i: Tensor, right: Dataset, j: Tensor, threshold: fl
 
 
 def _cosines(left: Dataset, i: Tensor, right: Dataset, j: Tensor) -> Iterator[Pairs]:
-    """The cosine of each pair of rows. One product of matrices gives them where most pairs of a block are asked for."""
+    """Iterate over the cosines of pairs of rows, by one matrix product if most pairs of a block are needed."""
     (rows_i, at_i), (rows_j, at_j) = i.unique(return_inverse=True), j.unique(return_inverse=True)
     if len(i) * PAIRS_WORTH > len(rows_i) * len(rows_j):
         a, b = (_signatures(data, data.batch(rows.numpy())) for data, rows in ((left, rows_i), (right, rows_j)))

@@ -1,4 +1,4 @@
-"""Images at their own sizes, for what makes new ones of them: nothing is resized, prepared or kept."""
+"""Images at their original sizes, for methods that generate images from them. They are not resized or cached."""
 
 from __future__ import annotations
 
@@ -31,11 +31,17 @@ from salience.units import counted, printable
 
 @dataclass(frozen=True)
 class Originals:
-    """n images.
+    """n images at their original sizes.
 
-    name, split: where they come from;  spec: their channels, type and scale; its height and width are not theirs
-    ids: of each;  sizes: [n 2], height and width of each;  read: gives them in order, [c h w], each time it is called
-    bad: items that cannot be read and are left out;  notes: what is done to the others
+    Attributes:
+        name: Name of the source.
+        split: The split of the source.
+        spec: Channels, type and scale of the images; its height and width do not apply.
+        ids: Id of each image.
+        sizes: [n 2] height and width of each image, in pixels.
+        read: Function that iterates over the images in order, [c h w].
+        bad: Items that cannot be read and are left out.
+        notes: How the other items are converted.
     """
 
     name: str
@@ -52,15 +58,21 @@ class Originals:
 
     @property
     def alike(self) -> bool:
-        """Whether all have one size."""
+        """Whether all images have one size."""
         return bool((self.sizes == self.sizes[:1]).all())
 
 
 def open_originals(source: Any, spec: ImageSpec, *, reading: Reading = AS_FOUND, progress: bool = True) -> Originals:
-    """The images of a source at their own sizes, for a run.
+    """Open the images of a source at their original sizes, for a run.
 
-    source: anything `open_data` takes;  spec: of the run;  reading: how the source is read
-    Raises UserError as `open_data`, and where the source holds no images.
+    Args:
+        source: Any source that `open_data` supports.
+        spec: The spec of the run.
+        reading: Options of reading.
+        progress: Show a progress bar and print which items were left out.
+
+    Raises:
+        UserError: As in `open_data`, or the source does not contain images.
     """
     found = find_source(source, Query(cache=cache_folder(None), progress=progress, reading=reading))
     originals = _found(found, spec, progress)
@@ -92,7 +104,7 @@ def _found(source: Source, want: ImageSpec, progress: bool) -> Originals:
 
 
 def originals_in(dataset: Dataset) -> Originals:
-    """What was opened already, as it is stored."""
+    """Return the stored images of an open dataset."""
 
     def read() -> Iterator[np.ndarray]:
         return map(dataset.item, range(len(dataset)))
@@ -102,7 +114,7 @@ def originals_in(dataset: Dataset) -> Originals:
 
 
 def _decoded(source: Source, encoded: Encoded, ids: Ids | None, want: ImageSpec, progress: bool) -> Originals:
-    """Every item is decoded once to know whether it can be, and how large it is, and again when it is asked for."""
+    """Decode every item once, to find its size and whether it can be read; it is decoded again on request."""
     image.check_convertible(3, want)
     deep = keeps_16_bits(want)
     names = ids if ids is not None else Ids(encoded.count)

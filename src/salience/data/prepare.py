@@ -1,4 +1,4 @@
-"""Prepare once: what a source holds becomes flat rows, kept in the cache, and opens at once the next time."""
+"""Preparation of a source: its items are stored in the cache once, and opened from there the next time."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ FORMAT = 2
 
 
 def prepare(source: Source, options: Options, cache: Path) -> Dataset:
-    """The dataset of a source: from the cache where nothing has changed since, else prepared and kept there.
+    """Return the dataset of a source, from the cache if the source is unchanged, otherwise prepared and cached.
 
-    What lives in memory stays in memory.
+    Data in memory stay in memory.
     """
     place = None if source.mark is None else _place(source, options, cache)
     if place and (kept := _load(place, source)):
         return kept
-    from salience.data.build import build  # here, because opening prepared data needs none of it
+    from salience.data.build import build  # imported here, because opening prepared data does not need it
 
     found = source.read()
     with prepared_folder(place) if place else nullcontext() as folder:
@@ -50,7 +50,7 @@ def prepare(source: Source, options: Options, cache: Path) -> Dataset:
 
 def _place(source: Source, options: Options, cache: Path) -> Path:
     spec = None if options.spec is None else options.spec.to_dict()
-    aspect = [] if options.aspect == "stretch" else [options.aspect]  # what was prepared before has no aspect
+    aspect = [] if options.aspect == "stretch" else [options.aspect]  # older prepared data have no aspect
     what = mark_of([source.location, source.split, options.resolution, json.dumps(spec), *aspect])
     state = mark_of([FORMAT, source.mark])
     return cache / "prepared" / f"{what[:16]}-{state[:16]}"
@@ -77,7 +77,7 @@ def _dataset(source: Source, found: Found, built: Built, x: Stored) -> Dataset:
 
 
 def _write(folder: Path, source: Source, found: Found, built: Built) -> None:
-    """Everything but x.bin, which building wrote."""
+    """Write all files except x.bin, which `build` has written."""
     dataset = _dataset(source, found, built, np.empty(0))
     for name, values in (("labels", dataset.labels), ("groups", dataset.groups), ("kept", built.kept)):
         if values is not None:
@@ -104,7 +104,7 @@ def _write(folder: Path, source: Source, found: Found, built: Built) -> None:
 
 
 def _checksums(manifest: dict[str, Any]) -> dict[str, Checksum]:
-    """Of x.bin, which is what its fingerprint says."""
+    """Return the checksum of x.bin, which is its fingerprint."""
     if manifest["in_place"] or manifest.get("fields"):
         return {}
     spec = Spec.from_dict(manifest["spec"])
@@ -112,18 +112,18 @@ def _checksums(manifest: dict[str, Any]) -> dict[str, Checksum]:
 
 
 def _load(place: Path, source: Source) -> Dataset | None:
-    """None where it is not there, or damaged: then it is removed and will be made anew."""
+    """Load prepared data. Return None if there are none, or if they are damaged; damaged data are deleted."""
     if not place.is_dir():
         return None
     try:
         manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
-        if not is_sealed(place):  # prepared before there were seals
-            with suppress(OSError):  # of a cache that cannot be written
+        if not is_sealed(place):  # prepared by a version without seals
+            with suppress(OSError):  # a read-only cache
                 seal(place, _checksums(manifest), written=False)
         if is_sealed(place) and not is_whole(place):
             raise ValueError(f"{place} is damaged")
         return _assemble(place, source, manifest)
-    except Exception:  # numpy and json raise whatever the damage provokes; if it is not that, making it says so
+    except Exception:  # numpy and json can raise any exception for damaged files; other errors recur in `build`
         shutil.rmtree(place, ignore_errors=True)
         return None
 
@@ -161,12 +161,12 @@ def _assemble(place: Path, source: Source, manifest: dict[str, Any]) -> Dataset:
         groups=field("groups", rows),
         notes=tuple(manifest["notes"]),
         splits=source.splits or tuple(manifest.get("splits", ())),
-        reading=Reading(**manifest.get("reading", {})),  # what was prepared before has none
+        reading=Reading(**manifest.get("reading", {})),  # older prepared data have no reading
     )
 
 
 def in_place(source: Source, spec: Spec) -> np.ndarray:
-    """The array of a source whose file is mapped as it is."""
+    """Return the array of a source whose file is memory-mapped without a copy."""
     content = source.read().content
     assert isinstance(content, np.ndarray)
     return spec.modality.in_place(content)

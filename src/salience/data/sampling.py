@@ -1,8 +1,8 @@
-"""The order of training: computed, not stored.
+"""The order of training batches. It is computed, not stored.
 
-Row at position p of an epoch = a keyed bijection of p. A Feistel network permutes the 2k-bit numbers, whatever its
-round function; numbers beyond the last row are sent through again until they fall inside (cycle walking: Black and
-Rogaway 2002, https://doi.org/10.1007/3-540-45760-7_9). So any position of any epoch is found without the others.
+The row at position p of an epoch is a keyed bijection of p. A Feistel network permutes the 2k-bit numbers for any round
+function. Numbers beyond the last row are permuted again until they are valid (cycle walking: Black and Rogaway 2002,
+https://doi.org/10.1007/3-540-45760-7_9). So the row at any position of any epoch is computed without the others.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from salience.units import counted
 
 Rows = NDArray[np.int64]
 
-AHEAD = 4096  # positions whose rows are computed at once: for a small batch a call costs more than its numbers
+AHEAD = 4096  # positions whose rows are computed at once, because a call per small batch is slow
 _ROUNDS = 7
-_LEAST_HALF = 3  # bits: a Feistel network of fewer than 64 positions mixes badly, so small n walk more
+_LEAST_HALF = 3  # bits: a Feistel network of fewer than 64 positions mixes badly
 _GAMMA = 0x9E3779B97F4A7C15
 _M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
 class Source(Protocol):
-    """What a loader reads: a dataset."""
+    """The part of a dataset that a loader needs."""
 
     def __len__(self) -> int: ...
 
@@ -35,9 +35,16 @@ class Source(Protocol):
 
 
 def permute(positions: Rows, n: int, seed: int, epoch: int) -> Rows:
-    """Rows at these positions of the epoch's order: a bijection on 0 .. n - 1 for every (seed, epoch).
+    """Return the rows at these positions of an epoch: a bijection on 0 .. n - 1 for every (seed, epoch).
 
-    positions: int [m], each in 0 .. n - 1 -> int64 [m]
+    Args:
+        positions: [m] integers in 0 .. n - 1.
+        n: Number of rows.
+        seed: Random seed.
+        epoch: Number of the epoch.
+
+    Returns:
+        [m] int64 rows.
     """
     positions = np.asarray(positions)
     if positions.size and not (positions.min() >= 0 and positions.max() < n):
@@ -53,7 +60,7 @@ def permute(positions: Rows, n: int, seed: int, epoch: int) -> Rows:
 
 
 def _feistel(x: NDArray[np.uint64], half: int, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """A bijection of the numbers of 2 half bits."""
+    """Compute a bijection of the numbers of 2 * half bits."""
     bits, low = np.uint64(half), np.uint64((1 << half) - 1)
     left, right = x >> bits, x & low
     for key in keys:
@@ -62,7 +69,7 @@ def _feistel(x: NDArray[np.uint64], half: int, keys: NDArray[np.uint64]) -> NDAr
 
 
 def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's finaliser, wrapping."""
+    """Apply the finaliser of SplitMix64, with wrapping arithmetic."""
     z = (z ^ (z >> np.uint64(30))) * _M1
     z = (z ^ (z >> np.uint64(27))) * _M2
     return z ^ (z >> np.uint64(31))
@@ -77,11 +84,19 @@ def _round_keys(seed: int, epoch: int) -> NDArray[np.uint64]:
 
 
 class Loader:
-    """Training batches of a dataset, full ones only, in an order that depends on (seed, epoch) alone.
+    """Full training batches of a dataset, in an order that depends only on (seed, epoch).
 
-    batch_size: rows of each process's batch;  rank, world: this process among how many. The processes' batches
-    together are the batch of batch_size * world that one process would draw.
-    Errors: UserError where the dataset has fewer rows than one batch takes.
+    The batches of all processes together are the batch of batch_size * world rows that one process would draw.
+
+    Args:
+        dataset: The dataset.
+        batch_size: Number of rows of the batch of each process.
+        seed: Random seed.
+        rank: Number of this process.
+        world: Number of processes.
+
+    Raises:
+        UserError: The dataset has fewer rows than one batch.
     """
 
     def __init__(self, dataset: Source, batch_size: int, seed: int = 0, *, rank: int = 0, world: int = 1) -> None:
@@ -96,17 +111,17 @@ class Loader:
         self.seed = seed
         self.rank, self.world = rank, world
         self.epoch = 0
-        self.position = 0  # batches of this epoch already handed out
+        self.position = 0  # number of batches of this epoch that were already returned
         self._ahead = max(1, AHEAD // batch_size)
         self._block = (-1, -1)  # epoch, and which block of batches `_order` holds
         self._order = np.empty((0, batch_size), np.int64)
 
     def __len__(self) -> int:
-        """Batches of an epoch, wherever in it we stand."""
+        """Return the number of batches of an epoch."""
         return len(self.dataset) // (self.batch_size * self.world)
 
     def rows_at(self, step: int) -> Rows:
-        """This process's rows of batch number `step`, counted from the first epoch's first.  [batch_size] int64"""
+        """Return the rows [batch_size] int64 of this process for batch number `step`, counted over all epochs."""
         epoch, position = divmod(step, len(self))
         block, within = divmod(position, self._ahead)
         if self._block != (epoch, block):
@@ -118,11 +133,11 @@ class Loader:
         return self._order[within]
 
     def batch_at(self, step: int) -> Batch:
-        """Batch number `step`, whatever was read before."""
+        """Return batch number `step`, independent of the current position."""
         return self.dataset.batch(self.rows_at(step))
 
     def __iter__(self) -> Iterator[Batch]:
-        """The rest of this epoch; then the next epoch is due. A batch counts as handed out when it is."""
+        """Iterate over the rest of this epoch, then advance to the next. A batch counts when it is returned."""
         epoch = self.epoch
         while self.epoch == epoch:
             batch = self.batch_at(self.epoch * len(self) + self.position)
@@ -130,7 +145,7 @@ class Loader:
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Where we stand: the next batch is number `position` of `epoch`."""
+        """Return the position: the next batch is number `position` of `epoch`."""
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:

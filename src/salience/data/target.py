@@ -1,7 +1,7 @@
-"""What labels are predicted as: classes, or a number on a scale.
+"""The target of an evaluation: classification of labels, or regression.
 
-A column of whole numbers can be either: ages on a scale, or the numbers of a hundred classes. What is chosen here is
-always told, with how to say otherwise.
+A column of integers can be either: ages, or the numbers of a hundred classes. A note reports the choice and how to
+change it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,17 @@ NAME_CLASSES = "name a column of texts or whole numbers with --labels"
 
 
 def choose_target(data: Dataset, asked: Target | None) -> tuple[Target, list[str]]:
-    """Decide what the labels of `data` are, and say so where it was a choice.
+    """Choose between classification and regression of the labels of `data`.
 
-    asked: what the user wants; None leaves it to the data
-    Returns: the target, and notes for the report.
-    Raises: UserError where the labels cannot be what was asked for.
+    Args:
+        data: The dataset.
+        asked: The target that the user requests. Default: chosen by `guess_target`.
+
+    Returns:
+        The target, and notes on the choice.
+
+    Raises:
+        UserError: The labels do not allow the requested target.
     """
     if data.numbers is not None and len(data.numbers) and np.abs(data.numbers).max() > LARGEST:
         raise UserError(
@@ -51,7 +57,7 @@ def choose_target(data: Dataset, asked: Target | None) -> tuple[Target, list[str
 
 
 def guess_target(data: Dataset) -> tuple[Target, list[str]]:
-    """Regression for measurements, and for many different whole numbers that do not just number classes."""
+    """Choose regression for measurements, and for many distinct integers unless they count from 0 or 1 without gaps."""
     numbers, different = data.numbers, len(data.classes)
     if data.labels is None or numbers is None:
         return "classification", []

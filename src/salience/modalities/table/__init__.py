@@ -1,4 +1,4 @@
-"""Tables: everything that knows them. This file is their side of the contract; the others hold what it calls."""
+"""Tables as a kind of data. This module implements the contract `Modality` with the other modules of this folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from salience.fields.content import Found
     from salience.views.policy import Policy
 
-MOST_SHOWN = 64  # columns of a table that a store keeps; those of a wider one are left out
+MOST_SHOWN = 64  # a store contains the columns of tables with at most this many
 
 __all__ = ["MODALITY", "Column", "Table", "TableSpec"]
 

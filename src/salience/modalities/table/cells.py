@@ -1,8 +1,9 @@
-"""Cells of a table: which of them are missing, and the number or text that each other one stands for.
+"""Conversion of the cells of a table to numbers, texts and missing values.
 
-A text is a number in one of two notations: with a decimal point, 1,234.5, or with a decimal comma, 1.234,5. Groups of
+A text is a number in one of two formats: with a decimal point, 1,234.5, or with a decimal comma, 1.234,5. Groups of
 three digits may be separated by the other sign, a space or an apostrophe. A percentage is a fraction: 12% is 0.12.
-Several points and no comma, 1.234.567, are a number only where the decimal sign is a comma: it may be an address.
+A text with several points and no comma, 1.234.567, is a number only if the decimal sign is a comma, since it may be an
+address.
 """
 
 from __future__ import annotations
@@ -51,19 +52,21 @@ _PATTERN = {sign: re.compile(_NUMBER.format(groups=OTHER[sign], sign=re.escape(s
 _DOTTED = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3}){2,}", re.ASCII)
 _DIGITS = re.compile(r"[+-]?\d+", re.ASCII)
 _GROUPS = re.compile(r"\d['’ \xa0\u2009\u202f]\d")
-LARGEST_EXACT = 2**53  # of whole numbers that a float64 holds without gaps
+LARGEST_EXACT = 2**53  # up to this, float64 represents every integer
 _WHOLE = re.compile(r"(-?\d+)\.0+", re.ASCII)
 _EPOCH = datetime.datetime(1970, 1, 1)
-A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # the units that pandas keeps times in
+A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # one second in the units of pandas' times
 _DAY = datetime.timedelta(days=1)
 
 
 @dataclass(frozen=True)
 class Rules:
-    """How cells are read.
+    """Rules to read cells.
 
-    decimal: the decimal sign that is tried first;  strict: the other sign is not tried, because the user named this one
-    missing: words for a missing value, besides those that pandas knows in a column of numbers
+    Attributes:
+        decimal: The decimal sign that is tried first.
+        strict: Whether only this sign is tried, because the user gave it.
+        missing: Words for a missing value, besides those of pandas in a column of numbers.
     """
 
     decimal: str = "."
@@ -72,12 +75,12 @@ class Rules:
 
     @cached_property
     def words(self) -> frozenset[str]:
-        """What stands for a missing value in a column of numbers."""
+        """All words for a missing value in a column of numbers."""
         return MISSING_WORDS | frozenset(self.missing)
 
 
 def parse(text: str, rules: Rules) -> float | None:
-    """The number that a text stands for, None where it is no number."""
+    """Parse a text as a number. Return None if it is not a number."""
     cell = text.strip().replace("−", "-")
     percent = cell.endswith("%")
     cell = cell.removesuffix("%").rstrip()
@@ -91,17 +94,17 @@ def parse(text: str, rules: Rules) -> float | None:
 
 
 def is_dotted(text: str) -> bool:
-    """Whether several points each stand before three digits, as in 1.234.567 and 192.168.100.101."""
+    """Return whether a text has several points, each before three digits, as in 1.234.567 and 192.168.100.101."""
     return _DOTTED.fullmatch(text.strip()) is not None
 
 
 def has_groups(text: str) -> bool:
-    """Whether spaces or apostrophes separate groups of digits."""
+    """Return whether spaces or apostrophes separate groups of digits."""
     return _GROUPS.search(text) is not None
 
 
 def first_rounded(column: pd.Series, values: np.ndarray) -> tuple[int, str] | None:
-    """Position and text of the first whole number that is another one as a float.  values: of the column [n]"""
+    """Find the first integer that its float value [n] does not represent. Return its position and text, or None."""
     if types.is_float_dtype(column.dtype):
         return None
     for position in np.flatnonzero(np.isfinite(values) & (np.abs(values) >= LARGEST_EXACT)):
@@ -112,18 +115,20 @@ def first_rounded(column: pd.Series, values: np.ndarray) -> tuple[int, str] | No
 
 
 def decimal_sign(text: str) -> str | None:
-    """The decimal sign that a text must have been written with: "." or ","; None where it may be either, or neither."""
+    """Return the decimal sign of a number, "." or ","; None if both or neither are possible."""
     fits = [sign for sign in OTHER if parse(text, Rules(sign, strict=True)) is not None]
     return fits[0] if len(fits) == 1 else None
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """What a column holds.
+    """The numbers of a column.
 
-    values: [n] float64, NaN where no number is;  odd: [n] bool, cells that are neither numbers nor missing
-    written: [n] bool, numbers with a decimal comma, a thousands separator or a percent sign
-    mixed: some are numbers only with the other decimal sign
+    Attributes:
+        values: [n] float64, NaN for cells that are not numbers.
+        odd: [n] bool, cells that are neither numbers nor missing.
+        written: [n] bool, numbers with a decimal comma, a thousands separator or a percent sign.
+        mixed: Whether some cells are numbers only with the other decimal sign.
     """
 
     values: np.ndarray
@@ -133,7 +138,7 @@ class Numbers:
 
 
 def parse_numbers(column: pd.Series, rules: Rules) -> Numbers:
-    """The numbers that a column of texts, of texts and numbers, or of numbers holds."""
+    """Parse the numbers of a column of texts, numbers, or both."""
     if types.is_numeric_dtype(column.dtype):
         return _all_numbers(column.to_numpy(dtype=np.float64, na_value=np.nan), rules)
     known = column.notna().to_numpy()
@@ -149,9 +154,10 @@ def parse_numbers(column: pd.Series, rules: Rules) -> Numbers:
 
 
 def _parsed(column: pd.Series, rules: Rules) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Values and oddness of cells that are not numbers as they stand, and whether some have the other decimal sign.
+    """Parse texts that pandas does not convert; every distinct text is parsed once.
 
-    Every different text is parsed once.
+    Returns:
+        Values, whether each cell is odd, and whether some need the other decimal sign.
     """
     codes, unique = pd.factorize(texts_of(column))
     missing = np.array([text.strip() in rules.words for text in unique])
@@ -164,7 +170,7 @@ def _parsed(column: pd.Series, rules: Rules) -> tuple[np.ndarray, np.ndarray, bo
 
 
 def _without(values: np.ndarray, rules: Rules) -> np.ndarray:
-    """`--missing -999` means the number, however it is written."""
+    """Replace numbers given with --missing, in any format, by NaN."""
     words = [number for word in rules.missing if (number := parse(word, rules)) is not None]
     if words:
         values[np.isin(values, words)] = np.nan
@@ -172,20 +178,20 @@ def _without(values: np.ndarray, rules: Rules) -> np.ndarray:
 
 
 def texts_of(column: pd.Series) -> pd.Series:
-    """As texts, missing values kept: True is "True", 3 and 3.0 are "3"."""
+    """Convert a column to text; missing values stay missing. True becomes "True", 3 and 3.0 become "3"."""
     if types.is_string_dtype(column.dtype) and column.dtype != object:
         return column.astype(object).where(column.notna(), None)
     return column.astype(object).where(column.notna(), None).map(text_of, na_action="ignore").astype(object)
 
 
 def text_of(value: Any) -> str:
-    """A cell as a text. A whole float is an integer: pandas makes floats of integers where a cell is missing."""
+    """Convert a cell to text. 3.0 becomes "3", because pandas converts integers with missing cells to floats."""
     whole = isinstance(value, float | np.floating) and np.isfinite(value) and value == int(value)
     return str(int(value)) if whole else str(value)
 
 
 def find_words(column: pd.Series, words: Collection[str]) -> set[str]:
-    """Those of the words that a plain column holds, texts or numbers however they are written."""
+    """Return the words that occur in a plain column, as text or as numbers in any format."""
     if types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype):
         texts, values = set(), column
     else:
@@ -197,13 +203,13 @@ def find_words(column: pd.Series, words: Collection[str]) -> set[str]:
 
 
 def whole_text(text: str) -> str:
-    """ "1.0" as "1"; other texts as they are."""
+    """Convert "1.0" to "1"; return other texts unchanged."""
     match = _WHOLE.fullmatch(text)
     return match[1] if match else text
 
 
 def plain(column: pd.Series) -> pd.Series:
-    """The column in one of pandas' basic types: sparse, period and Arrow columns are converted."""
+    """Convert a sparse, period or Arrow column to a basic type of pandas."""
     dtype = column.dtype
     if isinstance(dtype, pd.SparseDtype):
         return pd.Series(column.sparse.to_dense())  # type: ignore[attr-defined]
@@ -215,9 +221,9 @@ def plain(column: pd.Series) -> pd.Series:
 
 
 def kind_of(column: pd.Series) -> str | None:
-    """What a plain column holds: number, date, duration, category, text; None where every cell is missing.
+    """Return the kind of a plain column: number, date, duration, category or text; None if every cell is missing.
 
-    Anything else is told as a reason to leave the column out.
+    For other content, the result is the reason to leave the column out.
     """
     dtype = column.dtype
     if column.isna().all():
@@ -253,7 +259,7 @@ def _kind_of_objects(column: pd.Series) -> str:
 
 
 def read_numbers(column: pd.Series, kind: str | None, rules: Rules) -> Numbers:
-    """The numbers of a plain column of that kind: dates are days since 1970-01-01, durations are days."""
+    """Convert a plain column of this kind to numbers: dates to days since 1970-01-01, durations to days."""
     if kind in ("date", "duration"):
         return _all_numbers(_days(column), rules)
     if kind == "number" and column.dtype == object:
@@ -267,10 +273,10 @@ def _all_numbers(values: np.ndarray, rules: Rules) -> Numbers:
 
 
 def _days(column: pd.Series) -> np.ndarray:
-    """Of dates since 1970-01-01 in UTC, of durations their length; NaN where missing, whatever year they reach."""
+    """Convert dates (since 1970-01-01 in UTC) or durations of any range to days; NaN if missing."""
     naive = column.dt.tz_convert(None) if getattr(column.dtype, "tz", None) else column
     values = naive.to_numpy()
-    if values.dtype.kind not in "mM":  # objects, which reach further than pandas' own nanoseconds
+    if values.dtype.kind not in "mM":  # objects, with a larger range than pandas' nanoseconds
         return column.map(_days_of, na_action="ignore").to_numpy(dtype=np.float64, na_value=np.nan)
     a_day = 86_400 * A_SECOND[np.datetime_data(values.dtype)[0]]
     return np.where(np.isnat(values), np.nan, values.astype(np.int64) / a_day)

@@ -1,4 +1,4 @@
-"""Notes on the columns of a table, in plain words: what was found, where it was first, and how to say otherwise."""
+"""Notes on the columns of a table: what was inferred, where it occurs first, and how to change it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,21 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 LONGEST = 40
-Finding = tuple[str, str, str]  # what was found, in which column, in words
+Finding = tuple[str, str, str]  # kind of the finding, name of the column, text of the note
 
 
 def describe_category_column(
     seen: ColumnSummary, categories: Iterable[str], decimal: str | None
 ) -> list[tuple[str, str]]:
-    """Words for a missing value that are kept as categories, numbers among texts, and texts that look alike.
+    """Describe a column of categories: missing-value words, numbers among texts, and texts that differ in spaces.
 
-    decimal: the decimal sign that the user named
+    Args:
+        seen: Summary of the column.
+        categories: Names of the categories.
+        decimal: The decimal sign given by the user.
+
+    Returns:
+        Pairs (kind of the finding, text of the note).
     """
     known = set(categories)
     words = [word for word in seen.words if word in known]
@@ -37,7 +43,7 @@ def describe_category_column(
 
 
 def describe_space_variants(texts: Iterable[str]) -> str | None:
-    """On the first texts that differ in the blanks around them alone."""
+    """Describe the first two texts that differ only in leading or trailing spaces; None without any."""
     found: dict[str, str] = {}
     for text in sorted(texts):
         other = found.setdefault(text.strip(), text)
@@ -50,7 +56,7 @@ def describe_space_variants(texts: Iterable[str]) -> str | None:
 
 
 def explain_decimal_sign(seen: ColumnSummary, decimal: str | None) -> str:
-    """Why a column of numbers is read as one of texts.  decimal: the sign that the user named"""
+    """Explain that a column of numbers is read as text because of the decimal sign given by the user."""
     text, row = seen.other_sign or ("", 0)
     other = "," if decimal == "." else "."
     return (
@@ -60,7 +66,7 @@ def explain_decimal_sign(seen: ColumnSummary, decimal: str | None) -> str:
 
 
 def explain_mixed(seen: ColumnSummary) -> str:
-    """Why a column that holds numbers for the most part is not one of numbers."""
+    """Explain why a column with mostly numbers is not read as numbers."""
     text, row = next(iter(seen.odd.items()))
     others = f" and {counted(seen.odd_cells - 1, 'other cell')} are" if seen.odd_cells > 1 else " is"
     return (
@@ -70,7 +76,13 @@ def explain_mixed(seen: ColumnSummary) -> str:
 
 
 def describe_kept_words(words: list[str], count: int, what: str) -> str:
-    """words: for a missing value, kept in a column of texts;  count: cells with the first;  what: they are kept as"""
+    """Describe missing-value words that are kept as values.
+
+    Args:
+        words: The words.
+        count: Number of cells with the first word.
+        what: What they are kept as: "category" or "class".
+    """
     also = f" (also {', '.join(map(quote, words[1:]))})" if words[1:] else ""
     options = " ".join(f"--missing {shlex.quote(printable(word))}" for word in words)
     cells = counted(count, "cell")
@@ -78,9 +90,16 @@ def describe_kept_words(words: list[str], count: int, what: str) -> str:
 
 
 def describe_numeric_column(seen: ColumnSummary, rules: Rules, name: str, *, typed: bool) -> list[tuple[str, str]]:
-    """How the cells of a column of numbers are read.
+    """Describe how the cells of a column of numbers are read.
 
-    name: of the column;  typed: its texts come from a source that knows numbers
+    Args:
+        seen: Summary of the column.
+        rules: Format of numbers.
+        name: Name of the column.
+        typed: Whether the source distinguishes numbers from texts.
+
+    Returns:
+        Pairs (kind of the finding, text of the note).
     """
     found = []
     keep = f"--categorical {shlex.quote(printable(name))} to keep"
@@ -108,18 +127,18 @@ def describe_numeric_column(seen: ColumnSummary, rules: Rules, name: str, *, typ
 
 
 def _is_told(form: str, rules: Rules) -> bool:
-    """A decimal point needs no note, nor a decimal comma where there is a note on the whole table."""
+    """Return whether a number format needs a note; a decimal point, or the comma of the whole table, does not."""
     return form not in {".": ("point", "either."), ",": ("comma", "either,")}[rules.decimal]
 
 
 def explain_row_names(seen: ColumnSummary, rows: int, name: str) -> str:
-    """Why a column of texts is left out: there are nearly as many as rows."""
+    """Explain that a column of texts is left out because nearly every row has a different one."""
     keep = f"use --categorical {shlex.quote(printable(name))} to keep it"
     return f"{len(seen.texts):,} distinct texts in {rows:,} rows look like row names; {keep}"
 
 
 def group_notes(findings: Iterable[Finding]) -> tuple[str, ...]:
-    """One note for each kind of finding: on the first column in full, and the names of the others."""
+    """Make one note for each kind of finding: the first column in full, then the names of the others."""
     by_kind: dict[str, list[tuple[str, str]]] = {}
     for kind, name, words in findings:
         by_kind.setdefault(kind, []).append((name, words))
@@ -136,6 +155,6 @@ def _note(found: list[tuple[str, str]]) -> str:
 
 
 def quote(text: str) -> str:
-    """A text that came from outside, in a note."""
+    """Quote a text from a source for a note, shortened and without control characters."""
     short = text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
     return f"'{printable(short)}'"

@@ -1,4 +1,4 @@
-"""What was seen of one column of a table, while it was looked through."""
+"""The summary of one column of a table, collected in one pass over its cells."""
 
 from __future__ import annotations
 
@@ -13,21 +13,28 @@ MOSTLY = 0.9
 
 @dataclass
 class ColumnSummary:
-    """What was seen of one column so far.
+    """The summary of one column, for the rows read so far.
 
-    kinds: of its chunks;  wide: as a column of numbers it needs float64
-    cells, numbers: texts that are no words for a missing value, and those of them that are numbers
-    odd: a text that is no number -> the row where it was first;  odd_cells: how many there are
-    words: words that pandas knows for a missing value -> how often;  named: there are words that the user named
-    texts: the different texts, as far as they may be categories;  padded: a whole number begins with a zero
-    forms: a way to write numbers that needs a note -> the first such text and its row
-    signs: decimal signs that can be no other -> how often
-    dotted: texts such as 1.234.567 -> the row where each was first; they are numbers if the decimal sign is a comma
-    dotted_cells: how many there are
-    other_sign: the first number with another decimal sign than the user named, and its row;  other_cells: how many
-    rounded: the first whole number too long for a float, and its row
-    kept: the user says that its values are categories
-    numbering: the numbers, of a column without a name
+    Attributes:
+        kinds: Kinds of its chunks.
+        wide: Whether it needs float64 as a column of numbers.
+        cells: Number of texts that are not words for a missing value.
+        numbers: Number of these texts that are numbers.
+        odd: Texts that are not numbers -> row of their first occurrence.
+        odd_cells: Number of cells with such texts.
+        words: Missing-value words of pandas -> number of cells.
+        named: Whether it contains words given with --missing.
+        texts: Distinct texts, up to the limit of categories.
+        padded: Whether an integer begins with a zero.
+        forms: Number formats that need a note -> first such text and its row.
+        signs: Unambiguous decimal signs -> number of cells.
+        dotted: Texts such as 1.234.567 -> row of their first occurrence; numbers if the decimal sign is a comma.
+        dotted_cells: Number of cells with such texts.
+        other_sign: First number with another decimal sign than the one given by the user, and its row.
+        other_cells: Number of such cells.
+        rounded: First integer that a float cannot represent, and its row.
+        kept: Whether the user declares the column as categorical.
+        numbering: The numbers of a column without a name.
     """
 
     kinds: set[str] = field(default_factory=set)
@@ -51,20 +58,20 @@ class ColumnSummary:
     kept: bool = False
 
     def is_mostly_numeric(self) -> bool:
-        """Whether a column of texts is one of numbers."""
+        """Return whether a column of texts is read as numbers."""
         few_words = len(self.odd) <= FEW_WORDS and self.numbers > self.cells / 2
         return few_words or (self.numbers > 0 and self.numbers >= MOSTLY * self.cells)
 
     def is_mixed(self) -> bool:
-        """Whether most cells are numbers, and too many others are not."""
+        """Return whether most cells are numbers, but too many are not."""
         return self.numbers > self.cells / 2 and not self.is_mostly_numeric()
 
     def uses_other_sign(self) -> bool:
-        """Whether most cells are numbers with another decimal sign than the user named."""
+        """Return whether most cells are numbers with another decimal sign than the one given by the user."""
         return self.other_cells > self.cells / 2
 
     def resolve_dotted(self, *, comma: bool) -> None:
-        """Once the decimal sign is known: texts such as 1.234.567 are numbers if it is a comma, else odd."""
+        """Read texts such as 1.234.567 as numbers if the decimal sign is a comma, otherwise as odd texts."""
         if not self.dotted:
             return
         if comma:
@@ -75,9 +82,10 @@ class ColumnSummary:
         self.odd = dict(sorted((self.odd | self.dotted).items(), key=lambda item: item[1]))
 
     def contains_row_numbers(self, *, index: bool) -> bool:
-        """Whether the cells of a column without a name are the numbers from 0 or 1 on, each once, in any order.
+        """Return whether a column without a name contains the numbers from 0 or 1 on, each once, in any order.
 
-        index: pandas says that it was an index, perhaps of some of the rows: then any different whole numbers will do
+        Args:
+            index: Whether it was an index of pandas, perhaps of a part of the rows; then any distinct integers count.
         """
         if not self.numbering or self.odd:
             return False

@@ -1,4 +1,4 @@
-"""Rows on the unit scale as a DataFrame in their own units."""
+"""Conversion of rows on the unit scale to a DataFrame in the original units."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from salience.modalities.table.unit import column_widths
 
 
 def as_frame(x: np.ndarray, spec: TableSpec) -> pd.DataFrame:
-    """Numbers in their own units; a category is the likeliest one.  x: [n width]"""
+    """Convert x [n width] on the unit scale to a DataFrame: numbers in original units, the most probable category."""
     frame: dict[str, Any] = {}
     first = 0
     for column, width in zip(spec.columns, column_widths(spec), strict=True):

@@ -1,4 +1,4 @@
-"""The view policy of tables."""
+"""View policies of tables."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from salience.views.random import Keys
 
 
 def table(x: Tensor, keys: Keys, shape: Shape) -> Tensor:
-    """Rows: each column is hidden with probability 0.3, the numbers left get noise of a tenth of their spread.
+    """Hide each column with probability 0.3 (0.6 in a local view), and add noise of 0.1 std to the other numbers.
 
-    Of a part, six columns in ten are hidden. Hidden means 0: the mean of a number, no category.  x: [n width] -> the
-    same. (SCARF takes another row's value instead; that row would depend on the batch.)
+    A hidden value is 0: the mean of a number, no category. (SCARF uses the value of another row instead, which would
+    depend on the batch.)  x: [n width] -> [n width]
     """
     widths = column_widths(shape.spec)
     numbers = torch.tensor([column.kind == "number" for column in shape.spec.columns], device=x.device)

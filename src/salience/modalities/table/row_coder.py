@@ -1,7 +1,7 @@
-"""Tables: columns of numbers and of categories become [n columns] floats; a missing value is NaN.
+"""Encoding of tables: columns of numbers and categories become [n columns] floats; a missing value is NaN.
 
-A category is stored as its position in `Column.categories`. Imputing and scaling happen in a network's input layer,
-with the statistics found here.
+A category is stored as its position in `Column.categories`. The input layer of a network imputes and standardises the
+values with the statistics computed here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,14 @@ MOST_NAMED = 5
 
 @dataclass
 class Unseen:
-    """Of a column of categories: cells that have a value, those whose value is none of the run's, and the first."""
+    """Unknown values of a column of categories.
+
+    Attributes:
+        known: Number of cells with a known category.
+        cells: Number of cells with an unknown value.
+        first: First unknown value.
+        row: Row of the first unknown value.
+    """
 
     known: int = 0
     cells: int = 0
@@ -39,22 +46,26 @@ class Unseen:
 
 
 class RowCoder:
-    """Turns the frames of a table into rows, one after another, and counts the categories it does not know.
+    """Encoder of the frames of a table, in order. It counts unknown categories.
 
-    columns: what each value of a row is;  dtype: of the rows;  rules: how numbers are written
+    Args:
+        columns: The column of each value of a row.
+        dtype: Type of the encoded rows.
+        rules: Format of numbers.
     """
 
     def __init__(self, columns: Sequence[Column], dtype: str, rules: Rules = PLAIN) -> None:
         self.columns, self.dtype, self.rules = columns, dtype, rules
         self.row = 0
-        self.mixed = False  # decimal signs
+        self.mixed = False  # whether both decimal signs occur
         self.unseen: dict[str, Unseen] = {}
         self._codes = {column.name: _codes(column.categories) for column in columns if column.kind == "category"}
 
     def encode(self, frame: pd.DataFrame) -> np.ndarray:
-        """[n columns] of `dtype`. A category that is not known is missing.
+        """Encode a frame as [n columns] of `dtype`. An unknown category becomes missing.
 
-        Raises UserError for infinities, and for texts in a column of numbers unless most of them are numbers.
+        Raises:
+            UserError: A value is infinite.
         """
         encoded = np.empty((len(frame), len(self.columns)), dtype=self.dtype)
         for position, column in enumerate(self.columns):
@@ -67,18 +78,18 @@ class RowCoder:
     def _categories(self, values: pd.Series, name: str) -> np.ndarray:
         codes, unique = pd.factorize(cells.texts_of(values))
         known, words = self._codes[name], self.rules.words
-        number, strange = np.full(len(unique) + 1, np.nan), np.zeros(len(unique) + 1, bool)  # the last: missing cells
+        number, unknown = np.full(len(unique) + 1, np.nan), np.zeros(len(unique) + 1, bool)  # the last: missing cells
         for at, text in enumerate(unique):
             if text.strip() in self.rules.missing:
                 continue
             number[at] = known.get(text, known.get(cells.whole_text(text), np.nan))
-            strange[at] = np.isnan(number[at]) and text.strip() not in words
-        self._count(name, codes, strange, number, unique)
+            unknown[at] = np.isnan(number[at]) and text.strip() not in words
+        self._count(name, codes, unknown, number, unique)
         return number[codes]
 
-    def _count(self, name: str, codes: np.ndarray, strange: np.ndarray, number: np.ndarray, unique: Any) -> None:
+    def _count(self, name: str, codes: np.ndarray, unknown: np.ndarray, number: np.ndarray, unique: Any) -> None:
         unseen = self.unseen.setdefault(name, Unseen())
-        cells_ = np.flatnonzero(strange[codes])
+        cells_ = np.flatnonzero(unknown[codes])
         unseen.known += int((~np.isnan(number[codes])).sum())
         if len(cells_) and not unseen.cells:
             unseen.first, unseen.row = str(unique[codes[cells_[0]]]), self.row + int(cells_[0])
@@ -99,7 +110,7 @@ class RowCoder:
         return values
 
     def notes(self) -> tuple[str, ...]:
-        """On values that are none of the categories. Raises UserError for a column in which none of them is known."""
+        """Return notes on unknown categories. Raises UserError for a column without any known category."""
         found = {name: unseen for name, unseen in self.unseen.items() if unseen.cells}
         for name, unseen in found.items():
             if not unseen.known:
@@ -118,7 +129,7 @@ class RowCoder:
 
 
 def _codes(categories: Sequence[str]) -> dict[str, int]:
-    """Texts that mean a category -> its position. 1.0 is 1; 1 is True where the column is one of truth values."""
+    """Map each spelling of a category to its position: 1.0 for 1, and 1 for True in a column of truth values."""
     codes = {category: code for code, category in enumerate(categories)}
     for other in ({"True": "1", "False": "0"}, {"1": "True", "0": "False"}):
         if set(categories) <= set(other):
@@ -127,7 +138,7 @@ def _codes(categories: Sequence[str]) -> dict[str, int]:
 
 
 def require_numeric_columns(found: Survey, columns: Sequence[Column]) -> None:
-    """Raises UserError where a column that the run was trained on as numbers is mostly one of something else."""
+    """Raise UserError if a column that contained numbers in training mostly contains something else."""
     for column in columns:
         if column.kind == "number" and not found.holds_numbers(column.name):
             seen = found.seen[column.name]
@@ -139,9 +150,12 @@ def require_numeric_columns(found: Survey, columns: Sequence[Column]) -> None:
 
 
 def check_categorical(named: Sequence[str], found: Sequence[str], want: TableSpec | None) -> None:
-    """Raises UserError where a column that the user calls categorical is none of the items', or none of the run's.
+    """Raise UserError if a column given with --categorical does not exist, or was numeric in training.
 
-    found: the columns that items are made of;  want: of a run that reads new data
+    Args:
+        named: The columns given with --categorical.
+        found: The columns of the items.
+        want: The spec of a run that reads new data; None without a run.
     """
     kinds = dict.fromkeys(found, "category") if want is None else {one.name: one.kind for one in want.columns}
     for name in named:
@@ -158,7 +172,7 @@ def check_categorical(named: Sequence[str], found: Sequence[str], want: TableSpe
 
 
 def match_columns(found: Sequence[str], want: TableSpec) -> None:
-    """Raises UserError where a column that the run was trained on is missing."""
+    """Raise UserError if a column of the run is missing."""
     there = set(found)
     missing = [column.name for column in want.columns if column.name not in there]
     if missing:
@@ -170,7 +184,7 @@ def match_columns(found: Sequence[str], want: TableSpec) -> None:
 
 
 def note_unused_columns(found: Sequence[str], want: TableSpec) -> tuple[str, ...]:
-    """On columns of new data that the run was not trained on."""
+    """Note the columns of new data that the run was not trained on."""
     known = {column.name for column in want.columns}
     others = [name for name in found if name not in known]
     if not others:
@@ -180,7 +194,7 @@ def note_unused_columns(found: Sequence[str], want: TableSpec) -> tuple[str, ...
 
 
 def make_spec(columns: Sequence[Column], dtype: str, moments: Moments) -> TableSpec:
-    """The spec of a stored table whose statistics are `moments`."""
+    """Make the spec of a stored table from the statistics `moments`."""
     with_statistics = tuple(
         replace(column, mean=float(mean), std=float(std)) if column.kind == "number" else column
         for column, mean, std in zip(columns, moments.mean, moments.std, strict=True)
@@ -189,7 +203,7 @@ def make_spec(columns: Sequence[Column], dtype: str, moments: Moments) -> TableS
 
 
 def text(dataset: Items, row: int) -> str:
-    """One row as `name: value`, one per line; a missing value as a dash."""
+    """Format one row with one `name: value` per line and a dash for a missing value."""
     return "\n".join(
         f"{column.name}: {_shown(column, value)}"
         for column, value in zip(dataset.spec.columns, dataset.item(row), strict=True)

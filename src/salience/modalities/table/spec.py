@@ -1,4 +1,4 @@
-"""What stored rows of a table are."""
+"""The spec of stored rows of a table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 class Column:
     """One column. A category is stored as its position in `categories`; missing values as NaN.
 
-    mean, std: of a numeric column's known values, on the training data
+    Attributes:
+        name: Name of the column.
+        kind: "number" or "category".
+        categories: Names of the categories.
+        mean, std: Statistics of the known values of a numeric column, on the training data.
     """
 
     name: str
@@ -28,9 +32,10 @@ class Column:
 
 @dataclass(frozen=True)
 class TableSpec(Spec):
-    """Rows [columns].
+    """The spec of rows [columns].
 
-    columns: one entry per value of a stored row
+    Attributes:
+        columns: One entry per value of a stored row.
     """
 
     columns: tuple[Column, ...] = ()

@@ -1,4 +1,4 @@
-"""The columns of a table as they were, for looking and for filtering in a store."""
+"""The columns of a table in a store of embeddings, to show and to filter by."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pyarrow as pa
 
 
 def make_store_columns(data: Any) -> dict[str, pa.Array]:
-    """Column name -> its values, missing ones null. Nothing of a very wide table.
+    """Return the values of each column by name, with null for missing ones; none for a very wide table.
 
-    data: a dataset of table rows
+    Args:
+        data: A dataset of table rows.
     """
     columns = data.spec.columns
     if not data.spec.modality.store_names(data.spec):

@@ -1,7 +1,7 @@
-"""What a table holds: the kind of every column, found in one pass, and a note on each decision.
+"""Inference of the kind of every column of a table, in one pass, with a note on each decision.
 
-A column of texts is one of numbers where most of its cells are numbers: at least nine in ten of them, or more than half
-where the others are only a few words again and again, such as "?" and "unknown". The others are then missing values.
+A column of texts is read as numbers if at least nine in ten of its cells are numbers, or if more than half are and the
+other cells are a few repeated words, such as "?" and "unknown". The other cells are then missing values.
 """
 
 from __future__ import annotations
@@ -32,19 +32,21 @@ from salience.reading import AS_FOUND, Reading
 
 MOST_CATEGORIES = 1000
 FEW_ROWS = 20
-SAMPLE = 100  # texts of a chunk that are looked at for their decimal sign
+SAMPLE = 100  # number of texts of a chunk that are examined for their decimal sign
 INDEX = "__index_level_"
-NAMELESS = ("Unnamed: ", INDEX)  # as readers and pandas call columns without a name
+NAMELESS = ("Unnamed: ", INDEX)  # prefixes of columns without a name
 NUMERIC = ("number", "date", "duration")
-SMALL = (np.float32, np.float16, np.int8, np.uint8, np.int16, np.uint16)  # float32 holds them
+SMALL = (np.float32, np.float16, np.int8, np.uint8, np.int16, np.uint16)  # float32 represents them exactly
 ALL_MISSING = "all its cells are missing"
 
 
 class Survey:
-    """Takes in a table chunk by chunk; what it holds is known after the last one.
+    """Inference of the columns of a table, chunk by chunk. The result is valid after `finish`.
 
-    texts: every cell is a text as it stood in a file;  reading: what the user said;  comma: a text such as 1,234, which
-    may have a decimal comma or a thousands separator, has a decimal comma where nothing in the table says more
+    Args:
+        texts: Whether every cell is text as in the file.
+        reading: Options of the user.
+        comma: Whether 1,234 has a decimal comma (not a thousands separator) if no other cell of the table decides.
     """
 
     def __init__(self, *, texts: bool, reading: Reading = AS_FOUND, comma: bool = False) -> None:
@@ -52,12 +54,12 @@ class Survey:
         self.rows = 0
         self.seen: dict[str, ColumnSummary] = {}
         self.missing = tuple(reading.missing or ())
-        self.unmet = set(self.missing)  # words that the user named and that no cell has held yet
+        self.unmet = set(self.missing)  # words given with --missing that no cell contains so far
         self._lenient = Rules(reading.decimal or ".", reading.decimal is not None, self.missing)
 
     @cached_property
     def rules(self) -> Rules:
-        """How its numbers are written."""
+        """Format of the numbers of the table."""
         if self.reading.decimal is not None:
             return self._lenient
         signs = sum((seen.signs for seen in self.seen.values() if seen.is_mostly_numeric()), Counter())
@@ -67,10 +69,11 @@ class Survey:
 
     @property
     def wide(self) -> bool:
-        """Whether a column of numbers holds more than float32 can."""
+        """Whether a column of numbers needs float64."""
         return any(seen.wide and self.kind(name) in NUMERIC for name, seen in self.seen.items())
 
     def add(self, frame: pd.DataFrame) -> None:
+        """Add the next chunk of rows."""
         for name in map(str, frame.columns):
             column = cells.plain(frame[name])
             seen = self.seen.setdefault(name, ColumnSummary())
@@ -94,7 +97,7 @@ class Survey:
         self.rows += len(frame)
 
     def finish(self) -> None:
-        """After the last chunk."""
+        """Complete the inference after the last chunk."""
         for seen in self.seen.values():
             seen.resolve_dotted(comma=self.rules.decimal == ",")
 
@@ -128,7 +131,7 @@ class Survey:
         self._add_forms(seen, texts[read.written], texts[fractions & ~read.written])
 
     def _add_odd(self, seen: ColumnSummary, odd: pd.Series) -> None:
-        """odd: cells that are neither numbers nor missing"""
+        """Add cells that are neither numbers nor missing."""
         if self.reading.decimal is None:
             are_dotted = np.array([cells.is_dotted(text) for text in odd], bool)
             dotted, odd = odd[are_dotted], odd[~are_dotted]
@@ -145,7 +148,7 @@ class Survey:
         self._keep_first(seen.odd, odd)
 
     def _keep_first(self, rows: dict[str, int], texts: pd.Series) -> None:
-        """The row where each text was first, of as many texts as there may be categories."""
+        """Store the row of the first occurrence of each text, up to the limit of categories."""
         if len(rows) <= MOST_CATEGORIES:
             for row, text in texts.drop_duplicates().items():
                 rows.setdefault(text, self.rows + int(str(row)))
@@ -155,7 +158,7 @@ class Survey:
             seen.forms.setdefault(form, (text, self.rows + int(str(row))))
 
     def _add_forms(self, seen: ColumnSummary, written: pd.Series, fractions: pd.Series) -> None:
-        """written: numbers in need of a note, first of them first;  fractions: numbers with a decimal point"""
+        """Add number formats. `written`: numbers that need a note; `fractions`: numbers with a decimal point."""
         percent = written.str.rstrip().str.endswith("%")
         for texts in (written[percent].head(1), written[~percent].head(SAMPLE), fractions.head(SAMPLE)):
             for row, text in texts.items():
@@ -165,7 +168,7 @@ class Survey:
                     seen.forms.setdefault(form, (text, self.rows + int(str(row))))
 
     def kind(self, name: str) -> str:
-        """number, date, duration, category, or why the column is left out."""
+        """Return the kind of a column (number, date, duration, category), or the reason why it is left out."""
         seen = self.seen[name]
         if not seen.kinds:
             return ALL_MISSING
@@ -181,10 +184,10 @@ class Survey:
         return next(iter(seen.kinds)) if len(seen.kinds) == 1 else f"it mixes types: {' and '.join(sorted(seen.kinds))}"
 
     def _reads_as_numbers(self, seen: ColumnSummary) -> bool:
-        """Whether a column of texts is one of numbers.
+        """Return whether a column of texts is read as numbers.
 
-        Where a source knows numbers, plain numbers that are texts all the same were made texts on purpose. They stay
-        texts as far as they can be categories, and so do texts such as 007.
+        If the source distinguishes numbers from texts, plain numbers stored as text are intended as text. They stay
+        text if they can be categories, and so do texts such as 007.
         """
         if not (seen.kinds <= {"text", "number"} and "text" in seen.kinds and seen.is_mostly_numeric()):
             return False
@@ -207,13 +210,13 @@ class Survey:
         return "category" if seen.texts else ALL_MISSING
 
     def holds_numbers(self, name: str) -> bool:
-        """Whether it can be a column of numbers, as it was one in training."""
+        """Return whether a column can be read as numbers, if it contained numbers in training."""
         seen = self.seen[name]
         fit = seen.is_mostly_numeric() or not seen.odd
         return seen.kinds <= {*NUMERIC, "category"} or (seen.kinds <= {*NUMERIC, "text"} and fit)
 
     def columns(self) -> tuple[tuple[Column, ...], tuple[str, ...]]:
-        """The columns that are used, and notes: on what is left out, and on how the others are read."""
+        """Return the columns that are used, and notes on columns that are left out and on how others are read."""
         used: list[Column] = []
         left_out: list[Finding] = []
         for name, seen in self.seen.items():
@@ -229,12 +232,12 @@ class Survey:
         return tuple(used), (*group_notes(left_out), *self.notes(used))
 
     def note_unused_words(self, elsewhere: Collection[str]) -> tuple[str, ...]:
-        """On words for a missing value that the user named and no cell holds.  elsewhere: those that labels hold"""
+        """Note the words given with --missing that no cell contains. `elsewhere`: words that labels contain."""
         words = [word for word in self.missing if word in self.unmet and word not in elsewhere]
         return (f"no cell contains {', '.join(map(quote, words))}, given with --missing",) if words else ()
 
     def notes(self, columns: Iterable[Column]) -> tuple[str, ...]:
-        """On how the cells of these columns are read."""
+        """Return notes on how the cells of these columns are read."""
         found: list[Finding] = []
         for column in columns:
             seen = self.seen[column.name]
@@ -259,7 +262,7 @@ class Survey:
 
 
 def survey(chunks: Iterable[pd.DataFrame], *, texts: bool, reading: Reading = AS_FOUND, comma: bool = False) -> Survey:
-    """Looks through a table once."""
+    """Infer the columns of a table in one pass over its chunks."""
     found = Survey(texts=texts, reading=reading, comma=comma)
     for frame in chunks:
         found.add(frame)
@@ -268,9 +271,8 @@ def survey(chunks: Iterable[pd.DataFrame], *, texts: bool, reading: Reading = AS
 
 
 def _form(text: str, sign: str | None) -> str | None:
-    """comma, point: a decimal sign beyond doubt;  "either," "either.": 1,234, 1.234;  percent;  grouped: the rest
-
-    None for a number without any such sign, such as 1e-3.
+    """Return the format of a number: "comma" or "point" (an unambiguous decimal sign), "either," (1,234), "either."
+    (1.234), "percent", or "grouped" for others; None for a number without such a sign, such as 1e-3.
     """
     if text.rstrip().endswith("%"):
         return "percent"

@@ -1,4 +1,4 @@
-"""Tables from DataFrames or from matrices to stored rows [n columns]."""
+"""Conversion of DataFrames and matrices to stored rows [n columns]."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from salience.reading import AS_FOUND, Reading
 
 
 def build(found: Found, options: Options) -> Built:
-    """Raises UserError where nothing can be read, values are not finite, or they do not fit `options.spec`."""
+    """Convert a table to stored rows. Raises UserError if it cannot be read or does not fit `options.spec`."""
     if isinstance(found.content, Frames):
         return build_frames(found.content, options)
     assert isinstance(found.content, np.ndarray)
@@ -28,7 +28,7 @@ def build(found: Found, options: Options) -> Built:
 
 
 def build_matrix(array: np.ndarray, options: Options) -> Built:
-    """From numbers [n columns], each column a number; float32 and float64 stay, other types become float64."""
+    """Convert a matrix of numbers [n columns]. float32 and float64 are kept, other types become float64."""
     want = options.spec
     native = array.dtype.newbyteorder("=")
     stored = native if native in (np.float32, np.float64) else np.dtype(np.float64)
@@ -44,7 +44,7 @@ def build_matrix(array: np.ndarray, options: Options) -> Built:
 
 
 def _rounded(array: np.ndarray) -> tuple[str, ...]:
-    """On integers [n columns] that are other ones as floats."""
+    """Note the first integer of a matrix [n columns] that float64 cannot represent."""
     if array.dtype.kind not in "iu" or array.dtype.itemsize < 8:
         return ()
     step = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
@@ -62,7 +62,7 @@ def _rounded(array: np.ndarray) -> tuple[str, ...]:
 
 
 def build_frames(frames: Frames, options: Options) -> Built:
-    """From DataFrames, one after another."""
+    """Convert the DataFrames of a table, in order."""
     want, there = options.spec, _check_names(frames, options.spec)
     wanted = None if want is None else [column.name for column in want.columns]
 
@@ -90,7 +90,7 @@ def build_frames(frames: Frames, options: Options) -> Built:
 
 
 def _check_names(frames: Frames, want: TableSpec | None) -> list[str]:
-    """The names of the columns, where they matter and there are rows. Raises UserError where some are missing."""
+    """Return the names of the columns if they must be checked. Raises UserError if a required one is missing."""
     named = frames.reading.categorical or ()
     first = next(iter(frames.chunks()), None) if want is not None or named else None
     if first is None:
@@ -103,17 +103,17 @@ def _check_names(frames: Frames, want: TableSpec | None) -> list[str]:
 
 
 def _encoded(chunks: Iterable[pd.DataFrame], coder: table.RowCoder) -> Iterator[np.ndarray]:
-    """Blocks of rows. Raises UserError for a number beyond the type they are stored as."""
+    """Iterate over encoded blocks of rows. Raises UserError for a number beyond the range of the stored type."""
     for frame in chunks:
         row = coder.row
-        with np.errstate(over="ignore"):  # refused in the next line, with its place
+        with np.errstate(over="ignore"):  # an overflow is refused below, with its position
             block = coder.encode(frame)
         _refuse_overflow(block, coder.columns, row)
         yield block
 
 
 def _refuse_overflow(block: np.ndarray, columns: Sequence[Column], first_row: int) -> None:
-    """Raises UserError for a number beyond the type it is stored as.  block: [n columns]"""
+    """Raise UserError for a number beyond the range of the stored type.  block: [n columns]"""
     if not np.isinf(block).any():
         return
     row, column = np.argwhere(np.isinf(block))[0]

@@ -1,6 +1,6 @@
-"""From rows as stored to the unit scale: numbers standardised with the training data's statistics, categories one-hot.
+"""The unit scale of tables: numbers standardised with the statistics of the training data, categories one-hot.
 
-So 0 stands for "as expected" and "not known" alike.
+A missing value is 0, the mean of a number.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from torch.nn import functional as F
 
 from salience.modalities.table.spec import Column, TableSpec
 
-FAR = 2.0  # standard deviations: the least and greatest value of a number that has no limits
-DIGITS = 1e5  # of mean to spread; in float32 the mean then rounds by more than a hundredth of the spread
+FAR = 2.0  # standard deviations: the range of a number without limits
+DIGITS = 1e5  # ratio of mean to std above which float32 rounds the mean by more than a hundredth of the std
 
 
 def unit_table(x: Tensor, spec: TableSpec, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Rows as stored, [n columns] with NaN where missing -> [n width].
+    """Convert stored rows [n columns], with NaN for missing values, to the unit scale [n width].
 
-    A number becomes (x - mean) / std, 0 where missing; a category one-hot, all zeros where missing or unknown.
+    A number becomes (x - mean) / std, 0 if missing; a category becomes one-hot, all zeros if missing or unknown.
     """
     parts, at = [], 0
     for number, run in itertools.groupby(spec.columns, lambda column: column.kind == "number"):
         columns = list(run)
-        if number:  # all at once: of a wide table a small batch would spend its time in calls
+        if number:  # all columns at once, because calls per column are slow for small batches
             parts.append(_unit_numbers(x[:, at : at + len(columns)], columns, dtype))
         else:
             parts += [_one_hot(x[:, at + i], column, dtype) for i, column in enumerate(columns)]
@@ -46,7 +46,7 @@ def _unit_numbers(x: Tensor, columns: Sequence[Column], dtype: torch.dtype) -> T
 
 
 def _needs_double(mean: float, std: float) -> bool:
-    """Whether a column lies beyond float32, or its spread within float32's rounding of its mean, as of times in s."""
+    """Return whether a column exceeds the range or precision of float32, for example times in seconds."""
     return not 1e-30 < std < 1e30 or abs(mean) > DIGITS * std
 
 
@@ -59,19 +59,19 @@ def _one_hot(x: Tensor, column: Column, dtype: torch.dtype) -> Tensor:
 
 
 def column_widths(spec: TableSpec) -> list[int]:
-    """How many unit-scale values each column of a table takes."""
+    """Return the number of unit-scale values of each column."""
     return [1 if column.kind == "number" else len(column.categories) for column in spec.columns]
 
 
 def limits(spec: TableSpec) -> tuple[Tensor, Tensor]:
-    """The least and greatest unit-scale values, [width] each: of a number that has no limits, FAR from its mean."""
+    """Return the minimum and maximum on the unit scale, [width] each; a number without limits has -FAR and FAR."""
     pairs = zip(spec.columns, column_widths(spec), strict=True)
     low = [-FAR if column.kind == "number" else 0.0 for column, width in pairs for _ in range(width)]
     return torch.tensor(low), torch.tensor([FAR if value else 1.0 for value in low])
 
 
 def probabilities(x: Tensor, spec: TableSpec) -> Tensor:
-    """Numbers as they are; of a column of categories, their probabilities.  [n width] -> the same"""
+    """Apply a softmax to each column of categories; numbers are unchanged.  [n width] -> [n width]"""
     parts = x.split(column_widths(spec), dim=1)
     kinds = [column.kind for column in spec.columns]
     whole = [part if kind == "number" else part.softmax(1) for part, kind in zip(parts, kinds, strict=True)]
