@@ -36,7 +36,7 @@ from salience.evaluation.split import sample
 from salience.evaluation.threads import threads_for
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
-from salience.representation import Representation, load
+from salience.representation import Representation, load, source_or_own
 from salience.run import Run
 from salience.units import counted
 
@@ -75,7 +75,7 @@ def evaluate(
     """
     rep = load(run) if isinstance(run, str | Path) else run
     with naming("on", "source"):
-        on = rep.source_or_own(on)
+        on = source_or_own(rep, on)
         data = open_for(rep, on, labels, reading)
     with naming("test", "source"):
         held = None if test is None else open_for(rep, test, labels, reading)

@@ -18,7 +18,7 @@ from salience.evaluation.protocol import open_for
 from salience.files import atomic, require_free
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
-from salience.representation import Representation, load
+from salience.representation import Representation, load, source_or_own
 from salience.store.embedding import embed_into, parse_shard
 from salience.store_names import CLUSTERS, SUFFIX
 
@@ -53,7 +53,7 @@ def embed_to(
     out = Path(out)
     if out.suffix == SUFFIX or str(out).startswith(CLUSTERS):
         rep = load(run) if isinstance(run, str | Path) else run
-        data = open_for(rep, rep.source_or_own(source), None, reading)
+        data = open_for(rep, source_or_own(rep, source), None, reading)
         tell_notes(data, progress)
         added = embed_into(rep, data, out, (1, 1) if shard is None else parse_shard(shard), progress)
         if progress:
@@ -68,7 +68,7 @@ def embed_to(
     if out.is_dir() or not overwrite:
         require_free(out)
     rep = load(run) if isinstance(run, str | Path) else run
-    data = open_for(rep, rep.source_or_own(source), None, reading)
+    data = open_for(rep, source_or_own(rep, source), None, reading)
     tell_notes(data, progress)
     labelled = data.labels is not None and len(data.classes) > 0
     with atomic(out, make_folder=True) as temporary:
