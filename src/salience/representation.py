@@ -204,20 +204,6 @@ class Representation:
             return _matching(source, self.spec)
         return open_data(source, spec=self.spec, reading=reading.over(self.reading), **options)
 
-    def source_or_own(self, source: Any) -> Any:
-        """The source; where it is None the one the run was trained on, which a Note says.
-
-        Errors: UserError where the run was fitted to data in memory.
-        """
-        if source is not None:
-            return source
-        own = self.config.data.require_source()
-        named = ", ".join(map(str, own.values())) if isinstance(own, dict) else own
-        warnings.warn(
-            f"no source was given; using {printable(named)}, which the run was trained on", Note, stacklevel=3
-        )
-        return own
-
     def open_trained(self, source: Any) -> Dataset:
         """The source the run was trained on, without the class that was left out."""
         left_out = self.config.data.without
@@ -243,6 +229,19 @@ class Representation:
     def save(self, path: Path | str) -> None:
         """Writes the weights as safetensors. Equal weights give equal files: no time, path or name is in them."""
         save_weights(self.method, Path(path))
+
+
+def source_or_own(rep: Representation, source: Any) -> Any:
+    """The source; where it is None the one the run was trained on, which a Note says.
+
+    Errors: UserError where the run was fitted to data in memory.
+    """
+    if source is not None:
+        return source
+    own = rep.config.data.require_source()
+    named = ", ".join(map(str, own.values())) if isinstance(own, dict) else own
+    warnings.warn(f"no source was given; using {printable(named)}, which the run was trained on", Note, stacklevel=3)
+    return own
 
 
 def load(run: Path | str) -> Representation:

@@ -56,9 +56,6 @@ class Projection:
     def open(self, source, **options):
         return source
 
-    def source_or_own(self, source):
-        return source
-
     def open_trained(self, source):
         return self.open(source)
 

@@ -40,13 +40,8 @@ def cache_folder(given: Path | str | None = None) -> Path:
 
 
 @contextmanager
-<<<<<<< HEAD
 def prepared_folder(place: Path) -> Iterator[Path]:
-    """A temporary folder beside `place`, which takes that name on a clean exit and is removed on any other.
-=======
-def new_folder(place: Path) -> Iterator[Path]:
     """Make a temporary folder next to `place`. A clean exit renames it to `place`, an exception removes it.
->>>>>>> wordsdata
 
     If another process created `place` first, that folder is kept.
 

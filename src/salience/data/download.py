@@ -37,14 +37,9 @@ def fetch(url: str, path: Path, sha256: str, *, progress: bool = True) -> Path:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-<<<<<<< HEAD
     waiting = f"waiting: another process is downloading {path.name}" if progress else None
     with hold(path.with_name(path.name + ".lock"), waiting=waiting, optional=True):
         if not path.exists():  # another process may have been at it meanwhile
-=======
-    with _alone(part, progress):
-        if not path.exists():  # another process may have downloaded it meanwhile
->>>>>>> wordsdata
             _fetch(url, path, part, sha256, progress)
     return path
 
@@ -62,11 +57,7 @@ def _fetch(url: str, path: Path, part: Path, sha256: str, progress: bool) -> Non
         _flush(part)
         part.replace(path)
         return
-<<<<<<< HEAD
     part.unlink()
-=======
-    os.truncate(part, 0)  # not deleted, because other processes wait for this file
->>>>>>> wordsdata
     if not continued:
         raise UserError(
             f"source: {url} does not have the expected SHA-256 checksum; it was deleted, try another network"
@@ -74,51 +65,6 @@ def _fetch(url: str, path: Path, part: Path, sha256: str, progress: bool) -> Non
     _fetch(url, path, part, sha256, progress)  # the existing part may have belonged to another file
 
 
-<<<<<<< HEAD
-=======
-@contextmanager
-def _alone(part: Path, progress: bool) -> Iterator[None]:
-    """Lock `part` for this process; other processes wait. On systems without locks (Windows), there is no waiting."""
-    if fcntl is None:
-        yield
-        return
-    with _locked(part, progress) as file:
-        try:
-            yield
-        finally:
-            if _is_at(file, part) and not part.stat().st_size:
-                part.unlink()
-
-
-def _locked(part: Path, progress: bool) -> BinaryIO:
-    """Open and lock `part`; create it if necessary."""
-    while True:
-        file = part.open("ab")
-        _lock(file, part, progress)
-        if _is_at(file, part):
-            return file
-        file.close()  # it was renamed or deleted while this process waited
-
-
-def _lock(file: BinaryIO, part: Path, progress: bool) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if progress:
-            print(f"waiting: another process is downloading {part.stem}", file=sys.stderr)
-        fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError:  # a network disk without support for locks
-        return
-
-
-def _is_at(file: BinaryIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
-
-
->>>>>>> wordsdata
 def _flush(path: Path) -> None:
     """Flush a file to the disk."""
     with path.open("rb+") as file:

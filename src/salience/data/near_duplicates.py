@@ -1,17 +1,8 @@
-<<<<<<< HEAD
 """Which images are nearly the same: those whose edges agree.
 
 An image's signature is the unit vector of the differences between neighbours on a coarse grid, so that brightness and
 contrast do not count and a blue sky is no likeness. Two images are near duplicates where they are closer than half the
 distance at which an image of this data usually finds its nearest neighbour.
-=======
-"""Detection of duplicate items and of near-duplicate images.
-
-Duplicates have equal stored values, by a hash of the content. Near-duplicates are images with similar edges. The
-signature of an image is the unit vector of the differences between neighbours on a coarse grid, so that brightness,
-contrast and flat areas do not count. Two images are near-duplicates if they are closer than half the usual distance
-between an image and its nearest neighbour in these data.
->>>>>>> wordsdata
 
 Every pair is compared, in blocks, by an upper bound that costs a tenth of the cosine. With p the projection of a
 signature onto the leading directions and r the residual,
@@ -66,33 +57,6 @@ class NearPairs:
         return len(self.first)
 
 
-<<<<<<< HEAD
-=======
-def content_hashes(dataset: Dataset) -> np.ndarray:
-    """Hash the stored values of every item, [n] uint64. Missing values are equal to each other."""
-    return np.array([_hash(_canonical(dataset.item(row))) for row in range(len(dataset))], dtype=np.uint64)
-
-
-def _canonical(item: np.ndarray) -> np.ndarray:
-    if item.dtype.kind != "f":
-        return item
-    item = item + 0.0  # -0 becomes 0
-    item[np.isnan(item)] = np.nan  # one of the many ways to write it
-    return item
-
-
-def _hash(item: np.ndarray) -> int:
-    return int.from_bytes(hashlib.blake2b(item.tobytes(), digest_size=8).digest(), "little")
-
-
-def equal_groups(hashes: np.ndarray) -> list[np.ndarray]:
-    """Return the rows of each set of two or more equal items, in order of their first row."""
-    order = np.argsort(hashes, kind="stable")
-    starts = np.flatnonzero(np.diff(hashes[order])) + 1
-    return sorted((group for group in np.split(order, starts) if len(group) > 1), key=lambda group: int(group[0]))
-
-
->>>>>>> wordsdata
 def near_pairs(a: Dataset, b: Dataset | None = None, *, seed: int = 0) -> NearPairs:
     """Find near-duplicates within `a`, or between `a` and `b`. All images have one shape.
 

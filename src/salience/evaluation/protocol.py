@@ -39,7 +39,7 @@ from salience.measures.intervals import Metric
 from salience.measures.raw_features import raw_features
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
-from salience.representation import Representation, load, open_for
+from salience.representation import Representation, load, open_for, source_or_own
 from salience.run import Run
 from salience.source_names import TRAIN, without_split
 from salience.units import counted
@@ -79,7 +79,7 @@ def evaluate(
     """
     rep = load(run) if isinstance(run, str | Path) else run
     with naming("on", "source"):
-        on = rep.source_or_own(on)
+        on = source_or_own(rep, on)
         data = open_for(rep, on, labels, reading)
     with naming("test", "source"):
         held = own_test_split(rep, on, data, labels, reading) if test is None else open_for(rep, test, labels, reading)

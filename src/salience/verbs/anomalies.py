@@ -18,7 +18,7 @@ from salience.errors import UserError, naming
 from salience.evaluation.detection import auroc
 from salience.modalities.image.similarity import squared_error
 from salience.reading import AS_FOUND, Reading
-from salience.representation import Representation, open_for
+from salience.representation import Representation, open_for, source_or_own
 from salience.source_names import with_split
 from salience.store import Store, open_store
 from salience.store_names import names_store
@@ -83,7 +83,7 @@ def anomalies(
         return rank_outliers(run, out, held_out, k, progress)
     with placed(out) as place:
         rep = as_run(run, None, "rank anomalies")
-        source = rep.source_or_own(source)
+        source = source_or_own(rep, source)
         chosen = _score_for(rep, score)
         data = open_for(rep, source, labels, reading)
         with naming("test", "source"):

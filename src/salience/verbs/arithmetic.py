@@ -20,7 +20,7 @@ from salience.evaluation.split import sample
 from salience.measures import intervals
 from salience.measures.intervals import Metric
 from salience.reading import AS_FOUND, Reading
-from salience.representation import Representation
+from salience.representation import Representation, source_or_own
 from salience.units import check_seed
 from salience.verbs.feature_space import FeatureSpace, make_feature_space, pixel_space
 from salience.verbs.inputs import as_run, batches, find_row, require_images, rows_of_class, units_of, within
@@ -72,7 +72,7 @@ def arithmetic(
         raise UserError("to, item: both were given; name the class of the items to change, or one item, not both")
     with placed(out) as place:
         rep = as_run(run, "decode", "do arithmetic")
-        source = rep.source_or_own(source)
+        source = source_or_own(rep, source)
         data = rep.open(source, reading=reading)
         require_images(data, "arithmetic")
         data.require_labels("arithmetic")

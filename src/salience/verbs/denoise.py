@@ -25,7 +25,7 @@ from salience.measures.intervals import Metric
 from salience.methods.autoencoders.denoising_autoencoder import LEVELS
 from salience.nets import input_width
 from salience.reading import AS_FOUND, Reading
-from salience.representation import Representation
+from salience.representation import Representation, source_or_own
 from salience.units import check_real, check_seed, counted
 from salience.verbs.inputs import as_run, batches, notes_on, rebuilt, units_of, within
 from salience.verbs.pictures import Strip, sheet, table_figure, unit_columns
@@ -92,7 +92,7 @@ def denoise(
     seed, level = check_seed(seed), None if level is None else check_real("level", level)
     with placed(out) as place:
         rep = as_run(run, "decode", "denoise")
-        source = rep.source_or_own(source)
+        source = source_or_own(rep, source)
         data = rep.open(source, reading=reading)
         if noisy:
             result = _results(place, rep, data, progress)

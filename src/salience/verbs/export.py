@@ -17,7 +17,7 @@ from salience.errors import UserError
 from salience.files import atomic, require_free
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
-from salience.representation import Representation, load, open_for
+from salience.representation import Representation, load, open_for, source_or_own
 from salience.store.embedding import embed_into, parse_shard
 from salience.store_names import SUFFIX, is_called_store
 
@@ -52,7 +52,7 @@ def embed_to(
     out = Path(out)
     if is_called_store(out):
         rep = load(run) if isinstance(run, str | Path) else run
-        data = open_for(rep, rep.source_or_own(source), None, reading)
+        data = open_for(rep, source_or_own(rep, source), None, reading)
         tell_notes(data, progress)
         added = embed_into(rep, data, out, (1, 1) if shard is None else parse_shard(shard), progress)
         if progress:
@@ -67,7 +67,7 @@ def embed_to(
     if out.is_dir() or not overwrite:
         require_free(out)
     rep = load(run) if isinstance(run, str | Path) else run
-    data = open_for(rep, rep.source_or_own(source), None, reading)
+    data = open_for(rep, source_or_own(rep, source), None, reading)
     tell_notes(data, progress)
     labelled = data.labels is not None and len(data.classes) > 0
     with atomic(out, make_folder=True) as temporary:

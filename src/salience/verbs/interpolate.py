@@ -20,7 +20,7 @@ from salience.measures import intervals
 from salience.measures.intervals import Metric
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
-from salience.representation import Representation
+from salience.representation import Representation, source_or_own
 from salience.units import check_seed, check_whole, counted
 from salience.verbs.feature_space import FeatureSpace, make_feature_space
 from salience.verbs.inputs import as_run, find_row, require_images, units_of, within
@@ -74,7 +74,7 @@ def interpolate(
     seed = check_seed(seed)
     with placed(out) as place:
         rep = as_run(run, "decode", "interpolate")
-        source = rep.source_or_own(source)
+        source = source_or_own(rep, source)
         data = rep.open(source, reading=reading)
         require_images(data, "interpolate")
         if len(data) < 2 * NEIGHBOURS:

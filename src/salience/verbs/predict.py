@@ -19,7 +19,7 @@ from salience.evaluation.head import fit_head
 from salience.files import require_free
 from salience.label_files import match_items, read_label_file
 from salience.reading import AS_FOUND, Reading
-from salience.representation import Representation, load
+from salience.representation import Representation, load, source_or_own
 from salience.units import printable
 
 
@@ -59,7 +59,7 @@ def predict(
         require_free(out)
     rep = load(run) if isinstance(run, str | Path) else run
     path = readable(labels)
-    data = rep.open(rep.source_or_own(source), reading=reading)
+    data = rep.open(source_or_own(rep, source), reading=reading)
     known = read_labels(path, data, reading.over(rep.reading).missing or ())
     x = torch.from_numpy(np.ascontiguousarray(rep.embed(data, progress=progress), dtype=np.float32))
     head = fit_head(x, torch.from_numpy(known.rows), torch.from_numpy(known.y), len(known.classes))

@@ -12,7 +12,7 @@ from annotated_types import Ge
 from salience.data import Dataset
 from salience.evaluation.reconstruction import SHOWN, fidelity, means
 from salience.reading import AS_FOUND, Reading
-from salience.representation import Representation
+from salience.representation import Representation, source_or_own
 from salience.units import check_seed, counted
 from salience.verbs.inputs import as_run, batches, notes_on, rebuilt
 from salience.verbs.pictures import Strip, sheet, table_figure, unit_columns
@@ -44,7 +44,7 @@ def reconstruct(
     seed = check_seed(seed)
     with placed(out) as place:
         rep = as_run(run, "decode", "reconstruct")
-        source = rep.source_or_own(source)
+        source = source_or_own(rep, source)
         data = rep.open(source, reading=reading)
         found: list[dict[str, np.ndarray]] = []
         for batch in batches(data, "reconstruct", progress):

@@ -26,7 +26,7 @@ from salience.modalities.image.spec import ImageSpec
 from salience.modalities.image.unit import unit_images
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
-from salience.representation import Representation, enlarged_at_once
+from salience.representation import Representation, enlarged_at_once, source_or_own
 from salience.source_names import with_split
 from salience.units import check_seed, counted
 from salience.verbs.inputs import as_run, batches, notes_on, require_images, units_of, within
@@ -69,7 +69,7 @@ def super_resolve(
     seed = check_seed(seed)
     with placed(out) as place:
         rep = as_run(run, "enlarge", "super-resolve")
-        source = rep.source_or_own(source)
+        source = source_or_own(rep, source)
         factor: int = rep.method.factor  # type: ignore[assignment]
         if as_is:
             result = _enlarged(place, rep, _as_they_are(rep, source, reading, progress), factor, progress)
