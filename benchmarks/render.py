@@ -190,10 +190,9 @@ def linear_probe(stored: dict[str, Any], title: str) -> str:
     ]
     if (cell := stored["cells"].get("scikit-learn 0")) is not None:
         both = cell["result"]["features"]["conv"]
-        peer, faster = both["scikit_learn"], f"{both['faster_than_seconds']:.1f}×"
-        rows.append(
-            ["scikit-learn's L-BFGS along the same path", number(peer["seconds"]), f"{peer['accuracy']:.4f}", faster]
-        )
+        peer, faster = both["scikit_learn"], f"{both['faster_than_cpu']:.1f}×"
+        name = f"scikit-learn's L-BFGS along the same path, CPU seconds (Salience: {number(both['probe']['cpu'])})"
+        rows.append([name, number(peer["cpu"]), f"{peer['accuracy']:.4f}", faster])
     return f"**{title}**\n\n" + table(["", "s", "test accuracy", "speed-up of Salience"], rows)
 
 
