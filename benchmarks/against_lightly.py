@@ -1,11 +1,12 @@
-"""Quality beside lightly, end to end: SimCLR, BYOL and VICReg, equal epochs, encoder and tuning, five paired seeds.
+"""Compare SimCLR, BYOL and VICReg with lightly: equal epochs, encoder and tuning, five paired seeds.
 
-    .venv/bin/python benchmarks/against_lightly.py --data FOLDER        # stop and go on at will
+    .venv/bin/python benchmarks/against_lightly.py --data FOLDER        # run it again to resume
 
-Ours are the leaderboard's cells on CIFAR-10, and two seeds more; lightly's are `quality_lightly.py` under the same
-rules: six trials on half the training rows (three learning rates, two values of the main knob), judged on 5,000 of the
-other half; then five seeds that see 50,000 images twice. The difference of weighted kNN accuracy on the test images is
-paired by seed. lightly's results: benchmarks/results/against-lightly.json.
+The cells of Salience are those of the leaderboard on CIFAR-10, with two more seeds. The cells of lightly are
+`quality_lightly.py` with the same rules. Six trials (three learning rates, two values of the main hyperparameter) train
+on half of the training rows and are evaluated on 5,000 rows of the other half. Then five seeds see 50,000 images twice.
+The difference of weighted kNN accuracy on the test images is paired by seed. Results of lightly:
+benchmarks/results/against-lightly.json.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""An RBM of 256 hidden units on Fashion-MNIST, ours against scikit-learn's BernoulliRBM: one arm, one process.
+"""Train an RBM of 256 hidden units on Fashion-MNIST with Salience or scikit-learn's BernoulliRBM: one arm per process.
 
     .venv/bin/python benchmarks/boltzmann.py --arm salience --batch-size 256 --epochs 5
     .venv/bin/python benchmarks/boltzmann.py --arm scikit-learn --batch-size 10 --epochs 2
 
-Both learn by persistent contrastive divergence from the stored images in memory, and `seconds` is the whole of their
-`fit`, ours with its run folder, its plan and its looks at the probe. The quality that has to be equal is the
-pseudo-likelihood of the test images, computed by scikit-learn for both from the weights, with the same bits flipped.
+Both train by persistent contrastive divergence on images in memory. `seconds` is the time of the complete `fit`; for
+Salience it includes the run folder, the plan and the health records. The quality, which must be equal, is the
+pseudo-likelihood of the test images. scikit-learn computes it from the weights of both, with the same flipped bits.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The cells of `make bench`: one process each, in the order they run. Arms of a suite alternate, round by round.
+"""Define the cells of `make bench`: one process each, in order. The arms of a suite alternate in every round.
 
-Every suite has two sizes: the real one, and a smoke test of seconds on one thread that proves only that it runs.
+Every suite has two sizes: the real one, and a smoke test of seconds on one thread, which only tests that the cell runs.
 """
 
 from __future__ import annotations
@@ -193,10 +193,14 @@ def explorer(smoke: bool) -> list[Cell]:
 
 
 def linear_probe(data: Path, smoke: bool) -> list[Cell]:
-    """Our linear probe against the SGD protocol, on 512 random-filter features; it has no small size."""
+    """Our linear probe against SGD and scikit-learn, on 512 random-filter features; it has no small size."""
     if smoke:
         return []
-    return [Cell("linear-probe", "ours", 0, ours("linear_probe.py", "--data", data, "--features", "conv"))]
+    command = ("linear_probe.py", "--data", data, "--features", "conv")
+    return [
+        Cell("linear-probe", "ours", 0, ours(*command)),
+        Cell("linear-probe", "scikit-learn", 0, ours(*command, "--against", "scikit-learn", "--repeats", 3)),
+    ]
 
 
 def all_cells(data: Path | None, smoke: bool) -> list[Cell]:
@@ -209,6 +213,7 @@ def all_cells(data: Path | None, smoke: bool) -> list[Cell]:
     cells += classical("kmeans", ("salience", "fit", "lloyd", "elkan"), smoke)
     with_data = ("--data", data) if data else ()
     cells.append(Cell("startup", "ours", 0, ours("startup.py", *with_data, "--repeats", 1 if smoke else 11)))
+    cells.append(Cell("startup-verbs", "ours", 0, ours("startup_verbs.py", "--repeats", 1 if smoke else 5)))
     cells += memory(smoke) + store(smoke) + explorer(smoke) + vae(smoke) + boltzmann(smoke) + thousand_labels(smoke)
     if data is not None:
         cells += linear_probe(data, smoke) + knn(data, smoke)

@@ -1,13 +1,13 @@
-"""PCA and k-means on Fashion-MNIST's 60,000 x 784, ours against scikit-learn's solvers: one arm, one process.
+"""Fit PCA or k-means on Fashion-MNIST's 60,000 x 784 with Salience or scikit-learn's solvers: one arm per process.
 
     env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE .venv/bin/python benchmarks/classical.py pca --arm salience
     env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE .venv/bin/python benchmarks/classical.py kmeans --arm lloyd --seed 3
 
-Every arm starts from the stored uint8 images in memory and ends fitted: `seconds` counts the conversion to float32 in
-[0, 1]. `quality` says that the arms solved the same task equally well: the share of variance the components keep
-(higher is better), the mean squared distance to the nearest centre (lower is better).
-The arm `fit` is the whole of `salience.fit`, its run folder included.
-Those two variables halve NumPy's matrix product on the machine this is built on; the comparison refuses them.
+Every arm starts with uint8 images in memory. `seconds` includes the conversion to float32 in [0, 1]. `quality` shows
+that the arms solve the same task equally well: the share of explained variance (higher is better), or the mean squared
+distance to the nearest centre (lower is better). The arm `fit` is the complete `salience.fit`, including its run
+folder. The two environment variables halve the speed of NumPy's matrix product on the development machine, so the
+benchmark refuses them.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from shared import SUMMARY, emit, versions
 from sklearn import cluster, decomposition
 
 import salience
-from salience.methods.base import Context
 from salience.methods.classical.kmeans import KMeans
 from salience.methods.classical.pca import PCA
+from salience.methods.contract import Context
 from salience.modalities.image.spec import ImageSpec
 
 FASHION = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")

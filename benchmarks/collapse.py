@@ -1,12 +1,14 @@
-"""Where a VAE's posterior collapses, by a large beta or a strong decoder, does CR-VAE keep its codes awake?
+"""Measure posterior collapse, caused by a large beta or a strong decoder, in VAE and CR-VAE.
 
-    .venv/bin/python benchmarks/collapse.py                       # stop and go on at will
+    .venv/bin/python benchmarks/collapse.py                       # run it again to resume
 
-Fashion-MNIST, the leaderboard's encoder, batch and images seen, one learning rate, codes of the authors' width, three
-seeds. A nat of a code costs beta, of which the contrast repays gamma at most: so gamma is 10 beta, the authors' ratio,
-and in an arm of its own 10, their value. The arm without contrast is a VAE of the same views, so that views and
-contrast are told apart. The strong decoder is autoregressive, at beta 1: it sees the pixels before each, and needs no
-code to tell most of it. Told are active dimensions, what draws tell, kNN. Results: benchmarks/results/collapse.json.
+All arms use Fashion-MNIST, the leaderboard's encoder, batch size and number of images, one learning rate, codes of the
+authors' width, and three seeds. A nat of information in a code costs beta, and the contrastive term gains at most gamma
+per nat. Therefore gamma is 10 beta, the authors' ratio, and in a separate arm 10, the authors' value. The arm without
+contrastive term is a VAE of the same views; it separates the effect of the views from that of the term. The strong
+decoder is autoregressive, at beta 1: it receives the pixels before each pixel, and predicts most of an item without the
+code. The metrics are active dimensions, information of sampled codes, and kNN. Results:
+benchmarks/results/collapse.json.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""How often is the doctor right? Healthy runs and runs broken on purpose, labelled by what came out of them.
+"""Measure the accuracy of the diagnosis on healthy and deliberately broken runs, labelled by their outcome.
 
-    .venv/bin/python benchmarks/doctor.py --data FOLDER              # stop and go on at will; make doctor-benchmark
-    .venv/bin/python benchmarks/doctor.py --report                   # judge the stored runs again, train nothing
+    .venv/bin/python benchmarks/doctor.py --data FOLDER              # make doctor-benchmark; run it again to resume
+    .venv/bin/python benchmarks/doctor.py --report                   # diagnose the stored runs again, without training
 
-A run has failed if it diverged, or if nearest neighbours on rows it was not trained on are at most as good as those of
-the calibrated untrained encoder or of raw pixels, whichever is better. What was done to it does not count: some breaks
-do no harm. The diagnosis sees health.json and config.yaml alone, at the end and at a quarter of the budget, once with
-the labels the probe had and once without. Limits were chosen on the runs of CHOSEN_ON on CIFAR-10; other methods, and
-other data, are the test. Results: benchmarks/results/doctor.json, one cell a run, with its whole health record.
+A run has failed if it diverged, or if its kNN accuracy on held-out rows is at most that of the calibrated untrained
+encoder or of raw pixels, whichever is higher. Whether the run was broken does not matter, because some changes do no
+harm. The diagnosis uses only health.json and config.yaml, at the end and at a quarter of the budget, once with the
+labels of the probe and once without. The limits were chosen on the runs of CHOSEN_ON on CIFAR-10; other methods and
+other data are the test. Results: benchmarks/results/doctor.json, one cell per run, with its complete health record.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from machine import machine
 from pool import Job, run_all
 from run import RESULTS, ROOT, Stored
 
-from salience.evaluation.diagnosis import diagnose
-from salience.evaluation.intervals import wilson
+from salience.health.diagnosis import diagnose
+from salience.measures.intervals import wilson
 
 CHOSEN_ON = (
     "simclr",
@@ -177,27 +177,28 @@ def stored_runs(cells: Mapping[str, Any]) -> list[Run]:
 
 
 def judged_run(name: str, result: dict[str, Any], cells: Mapping[str, Any]) -> Run | None:
-    """None where the runs it is measured against are still to come."""
+    """Label a run as failed or not; None while its baselines are missing."""
     source, method, what, *seed = name.split()
     floors = (f"{source} raw floor", f"{source} untrained floor {seed[0] if seed else 0}")
     if not all(floor in cells for floor in floors):
         return None
     failed = result["diverged"] or result["knn"] <= max(cells[floor]["result"]["knn"] for floor in floors)
-    return Run(name, source, method, not what.startswith("healthy"), failed, result["health"], result["config"])
+    config = {"method": method, **result["config"]}
+    return Run(name, source, method, not what.startswith("healthy"), failed, result["health"], config)
 
 
 def report(runs: list[Run]) -> str:
-    """Of methods that compare items first, then of those that rebuild them."""
+    """Summarise joint-embedding methods, then reconstruction methods."""
     comparing = [run for run in runs if run.method not in REBUILDING]
     rebuilding = [run for run in runs if run.method in REBUILDING]
     kinds = {
-        "limits chosen on": [run for run in comparing if run.method in CHOSEN_ON and run.source != OTHER_DATA],
+        "tuning set": [run for run in comparing if run.method in CHOSEN_ON and run.source != OTHER_DATA],
         "other methods": [run for run in comparing if run.method not in CHOSEN_ON and run.source != OTHER_DATA],
         "other data": [run for run in comparing if run.source == OTHER_DATA],
         "all": comparing,
-        "all not broken": [run for run in comparing if not run.broken],
+        "all unbroken": [run for run in comparing if not run.broken],
     }
-    lines = [tally(" of methods that compare items", comparing)]
+    lines = [tally(" of joint-embedding methods", comparing)]
     lines += [f"  {title:<18}{tally('', some)}" for title, some in kinds.items()]
     for labels in (True, False):
         for share in (0.25, 1.0):
@@ -206,17 +207,18 @@ def report(runs: list[Run]) -> str:
     if rebuilding:
         parts = {
             "broken": [run for run in rebuilding if run.broken],
-            "not broken": [run for run in rebuilding if not run.broken],
+            "unbroken": [run for run in rebuilding if not run.broken],
         }
-        lines.append("\n" + tally(" of methods that rebuild them, with labels", rebuilding))
+        lines.append("\n" + tally(" of reconstruction methods, with labels", rebuilding))
         for share in (0.25, 1.0):
             for title, some in parts.items():
                 lines.append(f"  {f'{title}, at {share:.0%}':<20}" + scores(some, share, labels=True))
-    lines.append("\ncalled healthy at the end, with labels, and told with a doubt")
+    lines.append("\nshare of healthy verdicts that report a doubt, at the end, with labels")
     lines += [
-        f"  {title:<18}" + doubted(some) for title, some in {"comparing": comparing, "rebuilding": rebuilding}.items()
+        f"  {title:<18}" + doubted(some)
+        for title, some in {"joint embedding": comparing, "reconstruction": rebuilding}.items()
     ]
-    lines.append("\nwrong at the end, with labels")
+    lines.append("\nwrong verdicts at the end, with labels")
     return "\n".join([*lines, *(f"  {line}" for line in wrong(runs))])
 
 
@@ -226,7 +228,7 @@ def tally(what: str, runs: list[Run]) -> str:
 
 
 def scores(runs: Iterable[Run], share: float, *, labels: bool) -> str:
-    """Recall: of the failed, how many are called unhealthy. False alarms: of the others, how many are."""
+    """Compute recall (share of failed runs that are flagged), false alarms (of the other runs) and precision."""
     pairs = [(run.failed, not diagnose(run.at(share, labels=labels), run.config).healthy) for run in runs]
     counted = {
         "recall": [alarm for bad, alarm in pairs if bad],
@@ -237,12 +239,12 @@ def scores(runs: Iterable[Run], share: float, *, labels: bool) -> str:
 
 
 def doubted(runs: Iterable[Run]) -> str:
-    """Of the runs called healthy, how many are told with something that speaks against it."""
+    """Compute the share of healthy verdicts that report a doubt."""
     found = [(run.failed, diagnose(run.at(1.0, labels=True), run.config)) for run in runs]
     told = {
         bad: [bool(case.findings) for failed, case in found if case.healthy and failed is bad] for bad in (True, False)
     }
-    return f"of those that failed {proportion(told[True])}; of the others {proportion(told[False])}"
+    return f"failed runs {proportion(told[True])}; other runs {proportion(told[False])}"
 
 
 def proportion(values: list[bool]) -> str:
@@ -257,7 +259,7 @@ def wrong(runs: list[Run]) -> list[str]:
     for run in runs:
         found = diagnose(run.at(1.0, labels=True), run.config)
         if found.healthy is run.failed:
-            lines.append(f"{run.name}: {'failed' if run.failed else 'sound'}, called {found.verdict}")
+            lines.append(f"{run.name}: {'failed' if run.failed else 'did not fail'}, verdict {found.verdict}")
     return lines
 
 

@@ -1,11 +1,11 @@
-"""A million points on the map, in a browser that draws with the processor alone: how long until they are seen?
+"""Measure how long a browser without a GPU takes to draw a million points on the map.
 
-    .venv/bin/python benchmarks/explorer_draw.py                    # 1,000,000 points; Chromium is needed
+    .venv/bin/python benchmarks/explorer_draw.py                    # 1,000,000 points; requires Chromium
     .venv/bin/python benchmarks/explorer_draw.py --rows 100000      # a trial
 
-The store holds Fashion-MNIST's embeddings by PCA, repeated and with noise, as benchmarks/store_search.py makes it. The
-page is opened several times; then the map is dragged, and it is counted how many points are drawn meanwhile. Prints one
-JSON object: milliseconds of the drawing itself, of the whole opening, and between two frames of the drag.
+The store contains PCA embeddings of Fashion-MNIST, repeated with noise, as in benchmarks/store_search.py. The page is
+opened several times. Then the map is dragged, while the number of drawn points is counted. Prints one JSON object:
+milliseconds of the drawing, of opening the page, and between two frames of the drag.
 """
 
 from __future__ import annotations

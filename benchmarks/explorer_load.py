@@ -1,12 +1,12 @@
-"""Eight clients at once on the explorer's server: does a request fail, is a label lost, how long do they wait?
+"""Measure failed requests, lost labels and response times of the explorer's server with eight clients.
 
     .venv/bin/python benchmarks/explorer_load.py                                # Fashion-MNIST's test images by PCA
     .venv/bin/python benchmarks/explorer_load.py --store NAME.lance --seconds 60
 
-Starts `salience explore` on a copy of the store, on loopback alone, and ends it. Each client, a thread with connections
-of its own, searches (near items, near vectors, with conditions), looks at items, and labels items that are its own,
-without a pause. Every label is remembered by who gave it, and looked for at the end: in the answers, in the exported
-file, and, after the server has been killed, in the store. Prints one JSON object.
+Starts and stops `salience explore` on a copy of the store, on loopback. Each client is a thread with its own
+connections. Without pauses it searches (near items, near vectors, with conditions), views items, and labels items that
+belong to it. Each client remembers its labels. At the end they are compared with the responses, with the exported file,
+and, after the server has been killed, with the store. Prints one JSON object.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Draws quality against FLOPs from a stored leaderboard: benchmarks/leaderboard-SOURCE-IMAGES.svg.
+"""Plot quality against FLOPs from a stored leaderboard: benchmarks/leaderboard-SOURCE-IMAGES.svg.
 
 .venv/bin/python benchmarks/figure.py
 """

@@ -1,14 +1,15 @@
-"""The leaderboard: every method on the same encoder and as many images seen, tuned alike, three seeds.
+"""The leaderboard: all methods with the same encoder, number of images seen and tuning, three seeds.
 
-    .venv/bin/python benchmarks/leaderboard.py --data FOLDER                   # stop and go on at will
+    .venv/bin/python benchmarks/leaderboard.py --data FOLDER                   # run it again to resume
     .venv/bin/python benchmarks/leaderboard.py --data FOLDER --only cifar10:byol cifar10:dino
-    .venv/bin/python benchmarks/leaderboard.py --images 500000                 # a longer one, in a file of its own
-    .venv/bin/python benchmarks/leaderboard.py --images 500000 --chosen-at 100000 --seeds 1   # as the short one chose
+    .venv/bin/python benchmarks/leaderboard.py --images 500000                 # a longer one, with its own file
+    .venv/bin/python benchmarks/leaderboard.py --images 500000 --chosen-at 100000 --seeds 1   # reuse the short tuning
 
-A method's six trials (three learning rates, two values of its main knob) see half the images of half the rows, and are
-judged by nearest neighbours among rows that were not trained on; the best one's values make the three runs that are
-measured on the test rows. Each cell is one process with one thread on a core of its own, as many at a time as there are
-cores, and its result is kept as it ends: benchmarks/results/leaderboard-SOURCE-IMAGES.json. Run folders: .bench/runs.
+Each method has six trials (three learning rates, two values of its main hyperparameter). A trial sees half the images
+of half the rows, and is evaluated by kNN on held-out rows. The best values are used for the three final runs, which are
+evaluated on the test rows. Each cell is one process with one thread on its own core; as many run at a time as there are
+cores. Each result is stored when its cell ends: benchmarks/results/leaderboard-SOURCE-IMAGES.json. Run folders:
+.bench/runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a result was measured on: processor, memory, system, commit, and how busy the machine was just before."""
+"""Describe the machine of a result: processor, memory, system, commit, and the load just before."""
 
 from __future__ import annotations
 

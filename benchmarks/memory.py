@@ -1,12 +1,12 @@
-"""Anonymous memory of SimCLR training on N prepared 32x32 images: it should not grow with N.
+"""Measure the anonymous memory of SimCLR training on N prepared 32x32 images; it should not grow with N.
 
     .venv/bin/python benchmarks/memory.py --rows 10000
     .venv/bin/python benchmarks/memory.py --rows 1000000
 
-Writes N made-up images to a .npy once (3 GB for a million), prepares them in a process of its own, then trains the
-small net on them for --steps and samples RssAnon of /proc/self/status every 20 ms. Mapped pages count as resident and
-are the kernel's to take back, so RSS and its maximum must not be judged.
-Both sizes are planned for the same number of steps, so that `fit` decides the same for both.
+Writes N synthetic images to a .npy once (3 GB for a million) and prepares them in a separate process. Then it trains
+the small network on them for --steps, and samples RssAnon of /proc/self/status every 20 ms. RSS and its maximum are not
+used, because they include mapped pages, which the kernel can reclaim. Both sizes are planned for the same number of
+steps, so that `fit` makes the same decisions for both.
 """
 
 from __future__ import annotations

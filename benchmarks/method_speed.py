@@ -1,8 +1,8 @@
-"""Images/s of one method through `salience.fit` on CIFAR-10, and the FLOPs of its step, which should explain them.
+"""Measure images/s of one method in `salience.fit` on CIFAR-10, and the FLOPs of its step.
 
     .venv/bin/python benchmarks/method_speed.py dino --data FOLDER --steps 60
 
-The run is planned for 20 epochs, so that `fit` decides as for a real one, and stopped after the steps.
+The run is planned for 20 epochs, so that `fit` decides as for a real run, and is stopped after the steps.
 """
 
 from __future__ import annotations

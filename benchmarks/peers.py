@@ -1,8 +1,8 @@
-"""The peers' own environment, .bench/venv: lightly and pythae with the torch that we run on. Installed with pip, once.
+"""Create the environment of the peers, .bench/venv: lightly and pythae with Salience's version of torch, by pip.
 
     .venv/bin/python benchmarks/peers.py
 
-Apart from ours, because one of the peers plants callbacks in every Lightning Trainer of its environment.
+It is separate, because one of the peers adds callbacks to every Lightning Trainer in its environment.
 """
 
 from __future__ import annotations

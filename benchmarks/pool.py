@@ -1,4 +1,4 @@
-"""Runs cells side by side, one process with one thread on each core, and keeps every result as it ends."""
+"""Run cells in parallel, one process with one thread per core, and store every result when its cell ends."""
 
 from __future__ import annotations
 

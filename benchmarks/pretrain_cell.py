@@ -1,12 +1,12 @@
-"""One cell of the leaderboard or of the doctor's benchmark: pre-train once, measure what came out, print it as JSON.
+"""Run one cell of the leaderboard or of the doctor's benchmark: train once, evaluate, print the results as JSON.
 
     .venv/bin/python benchmarks/pretrain_cell.py simclr cifar10 --data FOLDER --run RUN --learning-rate 2e-3
     .venv/bin/python benchmarks/pretrain_cell.py simsiam cifar10 --data FOLDER --run RUN --sabotage no-stop-gradient
 
-`final` trains on 50,000 rows (of fewer there are: all) and measures on the test rows; `trial` trains on half of them,
-and measures nearest neighbours on 5,000 of the other half, so that no choice is made on test rows. As many images are
-seen as --images says. Methods learn without labels, except those that need them and `supervised`. Seconds are those
-the process computed, so that others on the machine do not count.
+`final` trains on 50,000 rows (or all, if there are fewer) and evaluates on the test rows. `trial` trains on half of
+them and evaluates kNN on 5,000 rows of the other half, so that no selection uses test rows. --images sets the number of
+images seen. Methods train without labels, except those that require labels and `supervised`. Seconds are processor
+time, so other programs on the machine do not count.
 """
 
 from __future__ import annotations
@@ -31,16 +31,18 @@ from torch import Tensor, nn
 import salience
 from salience.batch import Batch, Progress
 from salience.data import Dataset
-from salience.evaluation.baselines import around_mean, principal_components, raw
-from salience.evaluation.knn import knn_scores
+from salience.evaluation.baselines import principal_components
 from salience.evaluation.latent import active_units, bound, mutual_information, posteriors
 from salience.evaluation.measure import Task, measure
+from salience.health.record import Diverged
+from salience.measures.knn import knn_scores
+from salience.measures.raw_features import around_mean, raw_features
 from salience.methods import method_class
-from salience.methods.base import Context, Method, Plan
+from salience.methods.contract import Context, Method
 from salience.methods.generative.vae import drawn
-from salience.training.cost import step_flops
+from salience.methods.lightning import LightningMethod, Plan
 from salience.training.engine import quiet
-from salience.training.health import Diverged
+from salience.training.flops import step_flops
 from salience.training.machine import fast_bf16
 
 ROWS, BANK, VALIDATION = 50_000, 15_000, 5_000
@@ -104,7 +106,7 @@ def supervised(args: argparse.Namespace, train: Dataset, epochs: int) -> Any:
     method = Supervised.build(Context(train.spec, len(train), "convnet", args.views), classes=len(train.classes))
     loader = train.loader(args.batch_size, args.seed)
     steps = epochs * len(loader)
-    method.plan = Plan(steps, len(loader), args.learning_rate, seed=args.seed)
+    plan = Plan(steps, len(loader), args.learning_rate, seed=args.seed)
     with quiet():
         trainer = L.Trainer(
             max_steps=steps, max_epochs=-1, precision="bf16-mixed" if fast_bf16("cpu") else "32-true",
@@ -113,7 +115,7 @@ def supervised(args: argparse.Namespace, train: Dataset, epochs: int) -> Any:
         args.run.mkdir(parents=True, exist_ok=True)
         flops = steps * step_flops(method, train.batch(np.arange(args.batch_size)))
         (args.run / "cost.json").write_text(json.dumps({"flops": flops}))
-        trainer.fit(method, loader)
+        trainer.fit(LightningMethod(method, plan), loader)
     config = {"method": "simclr", "spec": train.spec.to_dict(), "rows": len(train)}
     return salience.Representation(method.to("cpu"), config).embed
 
@@ -132,10 +134,10 @@ def untrained(args: argparse.Namespace, train: Dataset) -> Any:
 
 def embedder(args: argparse.Namespace, train: Dataset) -> Any:
     if args.method == "raw":
-        return raw
+        return raw_features
     if args.method == "pca":
-        project = principal_components(raw(train), 256)
-        return lambda data: project(raw(data)).astype(np.float32)
+        project = principal_components(raw_features(train), 256)
+        return lambda data: project(raw_features(data)).astype(np.float32)
     return untrained(args, train) if args.method == "untrained" else pretrained(args, train)
 
 

@@ -1,12 +1,13 @@
-"""The peer's quality: SimCLR, BYOL or VICReg on CIFAR-10 with lightly 1.6's transforms, heads, losses and schedules.
+"""Train SimCLR, BYOL or VICReg on CIFAR-10 with lightly 1.6's transforms, heads, losses and schedules, and evaluate it.
 
     .bench/venv/bin/python benchmarks/quality_lightly.py byol --data FOLDER --learning-rate 2e-3 --seed 1
     .bench/venv/bin/python benchmarks/quality_lightly.py byol --data FOLDER --kind trial --option momentum=0.97
 
-Runs in the peers' environment, without salience; ours is pretrain_cell.py, whose arguments these are. Equal on both
-sides: the small net, rows, batch, epochs, AdamW with a rate that rises and falls, and the tuning. Widths of heads
-follow Salience's defaults for a 256-wide encoder. bf16 (not with --fp32) and channels_last are on, as they are in ours.
-A trial trains on 25,000 rows and measures weighted kNN among 5,000 of the others; `final` on 50,000 and the test rows.
+Runs in the peers' environment, without salience. pretrain_cell.py is the counterpart of Salience and has the same
+arguments. Both use the same small network, rows, batch size, epochs, AdamW with a learning rate that rises and falls,
+and tuning. The widths of heads follow Salience's defaults for an encoder of width 256. bf16 (without --fp32) and
+channels_last are on, as in Salience. A trial trains on 25,000 rows and evaluates weighted kNN on 5,000 others; `final`
+trains on 50,000 rows and evaluates on the test rows.
 """
 
 from __future__ import annotations

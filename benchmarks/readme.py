@@ -1,9 +1,9 @@
-"""Writes stored results into README.md and benchmarks/RESULTS.md, so that no figure there was typed by hand.
+"""Write the stored results into README.md and benchmarks/RESULTS.md, so that no figure there is typed by hand.
 
     python benchmarks/readme.py            # after new results
-    python benchmarks/readme.py --check    # exits 1 where a figure differs from the stored results (make test runs it)
+    python benchmarks/readme.py --check    # exit with 1 if a figure differs from the stored results (run by make test)
 
-A block of the README begins with <!-- figures: NAME --> and ends with <!-- end -->. Needs nothing beside Python.
+A block of the README starts with <!-- figures: NAME --> and ends with <!-- end -->. Requires only Python.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from render_board import AGAINST, LONGER, OURS_THERE, beside, standings
 from tables import RESULTS, load, table
 
 ROOT = Path(__file__).resolve().parent.parent
-DEMO = RESULTS / "demo.json"  # the report.json that `salience demo` wrote
+DEMO = RESULTS / "demo.json"  # the report.json of `salience demo`
 LABELS = ("1", "2", "5", "10")
 COLUMNS = {"representation": "SimCLR", "raw": "raw pixels", "pca": "PCA", "untrained": "untrained encoder"}
 HEADLINES = ("throughput-convnet", "throughput-fp32", "throughput-resnet18", "throughput-vit", "knn-convnet")
 
 
 def demo() -> str:
-    """Accuracy and 95 % interval with few labels, a row for each number of labels."""
+    """Format accuracy and 95 % interval by number of labels."""
     report = json.loads(DEMO.read_text())
     measured = {"representation": report["representation"], **report["baselines"]}
     rows = [[f"{k} per class", *(cell(measured[name]["few_label"][k]["accuracy"]) for name in COLUMNS)] for k in LABELS]
@@ -46,13 +46,13 @@ def sections(names: tuple[str, ...]) -> str:
 
 
 def doctor() -> str:
-    """How often it is right, without the list of its mistakes."""
+    """Return the accuracy of the diagnosis, without the list of its mistakes."""
     summary = json.loads((RESULTS / "doctor.json").read_text())["summary"]
-    return f"```\n{summary.partition('wrong at the end')[0].strip()}\n```"
+    return f"```\n{summary.partition('wrong verdicts')[0].strip()}\n```"
 
 
 def without_trials(suite: str, form: Callable[[dict[str, Any], str], str]) -> str:
-    """A table of a suite whose section lists every trial below it."""
+    """Return the table of a suite without its list of trials."""
     return form(json.loads((RESULTS / f"{suite}.json").read_text()), SECTIONS[suite][1])
 
 
@@ -68,7 +68,7 @@ BLOCKS = {
 
 
 def filled(text: str) -> str:
-    """The text with every block as the stored results have it."""
+    """Fill every block of a text with the stored results."""
 
     def fill(block: re.Match[str]) -> str:
         return f"<!-- figures: {block[1]} -->\n{BLOCKS[block[1]]()}\n<!-- end -->"
@@ -77,7 +77,7 @@ def filled(text: str) -> str:
 
 
 def pages() -> dict[Path, str]:
-    """Each page and what it should say."""
+    """Return each page and its expected text."""
     readme = ROOT / "README.md"
     results = (
         f"# Results\n\nWritten by `benchmarks/readme.py` from `benchmarks/results`.\n\n{sections(tuple(SECTIONS))}\n"

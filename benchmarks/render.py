@@ -2,7 +2,7 @@
 
     python benchmarks/render.py [FOLDER]
 
-Medians over rounds, the lowest and highest round in brackets. Needs nothing beside Python.
+Figures are medians over rounds; the brackets show the lowest and the highest round. Requires only Python.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PEERS = {"lightly-documented": "lightly 1.6 as documented", "lightly-our-flags":
 
 
 def arms(stored: dict[str, Any]) -> dict[str, Cells]:
-    """Arm -> its cells, in the order measured."""
+    """Group the cells by arm, in the order of measurement."""
     grouped: dict[str, Cells] = {}
     for cell in stored["cells"].values():
         grouped.setdefault(cell["arm"], []).append(cell)
@@ -35,13 +35,13 @@ def throughput(stored: dict[str, Any], title: str) -> str:
     for arm, name in PEERS.items():
         theirs = values(grouped.get(arm, []), "images_per_second")
         rows.append([name, spread(theirs), ratio(mine, theirs)])
-    text = f"**{title}**\n\n" + table(["", "images/s", "Salience is"], rows)
+    text = f"**{title}**\n\n" + table(["", "images/s", "speed-up of Salience"], rows)
     shares = values(grouped.get("ours", []), "share_of_peak")
     if shares:
         peaks = [peak for cell in grouped["ours"] for peak in cell["result"]["bf16_matmul_peak"]]
         text += (
-            f"\n\nSalience reaches {spread(shares, lambda v: f'{v:.0%}')} of the machine's bf16 matrix product, "
-            f"{number(statistics.median(peaks) / 1e9)} GFLOP/s in the same runs."
+            f"\n\nSalience reaches {spread(shares, lambda v: f'{v:.0%}')} of the machine's peak for bf16 matrix "
+            f"products, {number(statistics.median(peaks) / 1e9)} GFLOP/s in the same runs."
         )
     return text
 
@@ -66,9 +66,9 @@ def breakdown(stored: dict[str, Any], title: str) -> str:
     ]
     percent = lambda v: f"{v:.1%}"  # noqa: E731
     return (
-        f"**{title}**\n\n{table(['part', 'ms a step'], rows)}\n\n"
+        f"**{title}**\n\n{table(['part', 'ms per step'], rows)}\n\n"
         f"Data and views take {spread(values(cells, 'data_and_views_share'), percent)} of a step; "
-        f"`fit` costs {spread(values(cells, 'overhead'), percent)} over the bare loop."
+        f"`fit` adds {spread(values(cells, 'overhead'), percent)} to the bare loop."
     )
 
 
@@ -87,11 +87,11 @@ def classical(stored: dict[str, Any], title: str) -> str:
         ]
         for arm, cells in grouped.items()
     ]
-    return f"**{title}**\n\n" + table(["", "s", "quality", "Salience is faster"], rows)
+    return f"**{title}**\n\n" + table(["", "s", "quality", "speed-up of Salience"], rows)
 
 
 def methods(stored: dict[str, Any], title: str) -> str:
-    """Images/s beside SimCLR's, and what the FLOPs say they should be."""
+    """Compare images/s with SimCLR's, and with the ratio expected from the FLOPs."""
     grouped = arms(stored)
     base = grouped.get("simclr", [])
     rows = []
@@ -101,7 +101,7 @@ def methods(stored: dict[str, Any], title: str) -> str:
         slower, more = theirs / mine, work / least
         speed = spread(values(cells, "images_per_second"))
         rows.append([arm, speed, f"{slower:.2f}", f"{more:.2f}", f"{slower / more:.2f}"])
-    return f"**{title}**\n\n" + table(["", "images/s", "time, SimCLR = 1", "FLOPs, SimCLR = 1", "time by FLOPs"], rows)
+    return f"**{title}**\n\n" + table(["", "images/s", "time, SimCLR = 1", "FLOPs, SimCLR = 1", "time / FLOPs"], rows)
 
 
 def doctor(stored: dict[str, Any], title: str) -> str:
@@ -126,13 +126,13 @@ def store(stored: dict[str, Any], title: str) -> str:
 
     rows = [
         ["recall@10 against exact search", over(search, "recall_at_10", lambda v: f"{v:.4f}")],
-        ["index, median ms a query", over(search, "index_ms")],
-        ["index, 99 % of queries within, ms", over(search, "index_ms_p99")],
-        ["exact search, median ms a query", over(search, "exact_ms")],
-        ["the index is faster", over(search, "faster", lambda v: f"{v:.1f}×")],
+        ["index: median ms per query", over(search, "index_ms")],
+        ["index: 99th percentile, ms", over(search, "index_ms_p99")],
+        ["exact search: median ms per query", over(search, "exact_ms")],
+        ["speed-up by the index", over(search, "faster", lambda v: f"{v:.1f}×")],
         ["building the index, s", over(build, "seconds")],
-        ["index on the disk, MB", over([{"mb": one["index_bytes"] / 1e6} for one in build], "mb")],
-        ["all else on the disk, MB", over([{"mb": one["table_bytes"] / 1e6} for one in build], "mb")],
+        ["index on disk, MB", over([{"mb": one["index_bytes"] / 1e6} for one in build], "mb")],
+        ["all other files on disk, MB", over([{"mb": one["table_bytes"] / 1e6} for one in build], "mb")],
     ]
     anonymous = [one["anonymous_bytes"] for one in results]
     of_rows = [
@@ -153,35 +153,52 @@ def startup(stored: dict[str, Any], title: str) -> str:
         "methods": "`salience methods`",
         "import_salience": "`import salience`",
         "import_torch": "`import torch`",
-        "python": "an empty Python",
+        "python": "Python without imports",
     }
     rows = [[names[name], number(seconds)] for name, seconds in result["seconds"].items() if name in names]
     rows += [
-        [f"imports to first step, {source}, second run", number(found["first_step"])]
+        [f"from imports to first training step, {source}, second run", number(found["first_step"])]
         for source, found in result["first_step"].items()
     ]
     return f"**{title}**\n\n" + table(["", "s"], rows)
+
+
+def startup_verbs(stored: dict[str, Any], title: str) -> str:
+    """Seconds of this checkout and of those measured in turn with it."""
+    seconds = next(iter(stored["cells"].values()))["result"]["seconds"]
+    head = ["", *(f"{name}, {kind}" for name in seconds for kind in ("s", "s of processor"))]
+    rows = [
+        [f"`{line}`", *(number(found[line][kind]) for found in seconds.values() for kind in ("wall", "cpu"))]
+        for line in seconds["ours"]
+    ]
+    return f"**{title}**\n\n" + table(head, rows)
 
 
 def linear_probe(stored: dict[str, Any], title: str) -> str:
     found = next(iter(stored["cells"].values()))["result"]["features"]["conv"]
     ours, sgd = found["probe"], found["sgd"]
     rows = [
-        ["Salience: L-BFGS, penalty and scaling chosen", number(ours["seconds"]), f"{ours['accuracy']:.4f}", ""],
+        ["Salience: L-BFGS, selects penalty and scaling", number(ours["seconds"]), f"{ours['accuracy']:.4f}", ""],
         [
-            "100 epochs of SGD, rate and scaling chosen",
+            "100 epochs of SGD, selects learning rate and scaling",
             number(sgd["seconds"]),
             f"{sgd['accuracy']:.4f}",
             f"{found['faster_than_seconds']:.1f}×",
         ],
-        ["  one of its runs, the rate known", number(sgd["one_run"]), "", f"{found['faster_than_one_run']:.1f}×"],
-        ["  that run through a DataLoader", number(sgd["with_loader"]), "", f"{found['faster_than_with_loader']:.1f}×"],
+        ["  one run, learning rate given", number(sgd["one_run"]), "", f"{found['faster_than_one_run']:.1f}×"],
+        ["  this run with a DataLoader", number(sgd["with_loader"]), "", f"{found['faster_than_with_loader']:.1f}×"],
     ]
-    return f"**{title}**\n\n" + table(["", "s", "test accuracy", "Salience is faster"], rows)
+    if (cell := stored["cells"].get("scikit-learn 0")) is not None:
+        both = cell["result"]["features"]["conv"]
+        peer, faster = both["scikit_learn"], f"{both['faster_than_seconds']:.1f}×"
+        rows.append(
+            ["scikit-learn's L-BFGS along the same path", number(peer["seconds"]), f"{peer['accuracy']:.4f}", faster]
+        )
+    return f"**{title}**\n\n" + table(["", "s", "test accuracy", "speed-up of Salience"], rows)
 
 
 def against(stored: dict[str, Any], title: str) -> str:
-    """Ours first, then the peer: speed, and quality where it was measured."""
+    """Compare speed, and quality if it was measured; first Salience, then the peer."""
     grouped = arms(stored)
     speed = "rows_per_second" if values(grouped["salience"], "rows_per_second") else "images_per_second"
     mine = values(grouped["salience"], speed)
@@ -191,7 +208,7 @@ def against(stored: dict[str, Any], title: str) -> str:
         quality = spread(values(cells, "pseudo_likelihood"), lambda v: f"{v:.1f}")
         times = "" if arm == "salience" else ratio(mine, theirs)
         rows.append(["Salience" if arm == "salience" else arm, spread(theirs), quality, times])
-    head = ["", speed.replace("_per_second", "/s"), "pseudo-likelihood of test images, nats", "Salience is"]
+    head = ["", speed.replace("_per_second", "/s"), "pseudo-likelihood of test images, nats", "speed-up of Salience"]
     if all(row[2] == "–" for row in rows):
         head, rows = [head[0], head[1], head[3]], [[row[0], row[1], row[3]] for row in rows]
     return f"**{title}**\n\n" + table(head, rows)
@@ -207,11 +224,11 @@ def accuracies(stored: dict[str, Any], title: str) -> str:
         raw = of_draw.get("raw", {})
         gains = [value - raw[draw] for draw, value in found.items() if draw in raw]
         rows.append([names[arm], spread(list(found.values()), three), "" if arm == "raw" else mean_gain(gains)])
-    return f"**{title}**\n\n" + table(["", "test accuracy", "above raw pixels, draw by draw"], rows)
+    return f"**{title}**\n\n" + table(["", "test accuracy", "gain over raw pixels, paired by draw"], rows)
 
 
 def mean_gain(gains: list[float]) -> str:
-    """With its 95 % interval by Student's t, and how many are above zero."""
+    """Format the mean gain, its 95 % interval by Student's t, and the number of positive gains."""
     if len(gains) not in T_975:
         return "–"
     half = T_975[len(gains)] * statistics.stdev(gains) / len(gains) ** 0.5
@@ -220,7 +237,7 @@ def mean_gain(gains: list[float]) -> str:
 
 
 def collapse(stored: dict[str, Any], title: str) -> str:
-    """A row an arm and a beta; in brackets the range over seeds."""
+    """Format one row per arm and beta; the brackets show the range over seeds."""
     found: dict[str, list[dict[str, Any]]] = {}
     for name, cell in stored["cells"].items():
         found.setdefault(name.partition(" seed ")[0], []).append(cell["result"])
@@ -233,7 +250,7 @@ def collapse(stored: dict[str, Any], title: str) -> str:
         means = [spread([one[what]["value"] for one in results], three) for what in ("knn", "linear")]
         rows.append([beta, arm, active, nats, drawn, *means, spread([one["bound"]["value"] for one in results])])
     rows.sort(key=lambda row: (float(row[0]), row[1]))
-    head = ["beta", "", "active dimensions of 16", "nats in a code", "kNN of draws", "of means", "linear", "bound"]
+    head = ["beta", "", "active dimensions of 16", "nats per code", "kNN of samples", "kNN of means", "linear", "bound"]
     return f"**{title}**\n\n" + table(head, rows)
 
 
@@ -243,81 +260,82 @@ def explorer(stored: dict[str, Any], title: str) -> str:
     if load := grouped.get("load"):
         rows += [
             [f"{load['clients']} clients for {load['seconds']:.0f} s, requests/s", number(load["requests_per_second"])],
-            ["half of the requests within, ms", number(load["p50_ms"])],
-            ["99 % of the requests within, ms", number(load["p99_ms"])],
+            ["request time, median, ms", number(load["p50_ms"])],
+            ["request time, 99th percentile, ms", number(load["p99_ms"])],
             ["failed requests, lost labels", f"{load['failures']}, {max(load['lost'].values())}"],
         ]
     if drawn := grouped.get("map"):
         moving = drawn["moving"]
         rows += [
             [f"drawing {drawn['rows']:,} points, ms", number(drawn["draw_ms"])],
-            ["the same from opening the page, ms", number(drawn["open_ms"])],
-            ["while the map is dragged, points drawn at most", f"{moving['most_drawn']:,}"],
-            ["and ms between two frames", number(moving["frame_ms"])],
+            ["from opening the page to the complete map, ms", number(drawn["open_ms"])],
+            ["maximum number of points while the map is dragged", f"{moving['most_drawn']:,}"],
+            ["ms per frame while the map is dragged", number(moving["frame_ms"])],
         ]
     return f"**{title}**\n\n" + table(["", ""], rows)
 
 
 SECTIONS: dict[str, tuple[Callable[[dict[str, Any], str], str], str]] = {
-    "throughput-convnet": (throughput, "SimCLR on CIFAR-10, small convolutional net, end to end"),
+    "throughput-convnet": (throughput, "SimCLR on CIFAR-10, small convolutional network, end to end"),
     "throughput-fp32": (throughput, "The same without bf16"),
     "throughput-resnet18": (throughput, "SimCLR on CIFAR-10, ResNet-18, end to end"),
     "throughput-vit": (throughput, "SimCLR on CIFAR-10, ViT-tiny, end to end"),
     "knn-convnet": (
         knn,
-        "Weighted kNN (k = 20) on CIFAR-10's test images after one epoch of 25,000 training images, small net",
+        "Weighted kNN (k = 20) on CIFAR-10's test images after one epoch of 25,000 training images, small network",
     ),
-    "methods-convnet": (methods, "Every joint-embedding method, small net, batch 256, one round after another"),
+    "methods-convnet": (methods, "All joint-embedding methods, small network, batch size 256, in consecutive rounds"),
     "leaderboard-cifar10-100000": (
         leaderboard,
-        "CIFAR-10, small net, 100,000 images seen, tuned alike, three seeds or more",
+        "CIFAR-10, small network, 100,000 images seen, equal tuning, at least three seeds",
     ),
     "leaderboard-fashion-mnist-100000": (
         leaderboard,
-        "Fashion-MNIST, small net, 100,000 images seen, tuned alike, three seeds",
+        "Fashion-MNIST, small network, 100,000 images seen, equal tuning, three seeds",
     ),
     LONGER: (
         standings,
-        "Fashion-MNIST, 400,000 images seen, with what was chosen at 100,000, one seed",
+        "Fashion-MNIST, 400,000 images seen, hyperparameters from 100,000 images, one seed",
     ),
     AGAINST: (
         lightly,
-        "CIFAR-10, small net, 100,000 images seen, the same six trials on both sides, five paired seeds",
+        "CIFAR-10, small network, 100,000 images seen, the same six trials for both libraries, five paired seeds",
     ),
-    "doctor": (doctor, "How often the doctor is right"),
-    "breakdown-convnet": (breakdown, "Where a step's time goes, small net, batch 256"),
-    "pca": (classical, "PCA, 64 components of {shape}; quality: share of variance kept"),
+    "doctor": (doctor, "Accuracy of the diagnosis"),
+    "breakdown-convnet": (breakdown, "Time of a training step by part, small network, batch size 256"),
+    "pca": (classical, "PCA, 64 components of {shape}; quality: share of explained variance"),
     "kmeans": (classical, "k-means, 20 centres of {shape}; quality: mean squared distance (lower is better)"),
-    "vae-dense": (against, "Training a VAE on Fashion-MNIST, pythae's default dense net, batch 128"),
-    "vae-conv": (against, "Training a VAE on Fashion-MNIST, Salience's convolutional net, batch 128"),
+    "vae-dense": (against, "Training a VAE on Fashion-MNIST, pythae's default dense network, batch size 128"),
+    "vae-conv": (against, "Training a VAE on Fashion-MNIST, Salience's convolutional network, batch size 128"),
     "vae-conv-fp32": (against, "The same without bf16"),
-    "vae-large": (against, "Training a VAE on Fashion-MNIST, the convolutional net pythae publishes for it, batch 128"),
-    "boltzmann-256": (against, "An RBM of 256 hidden units on Fashion-MNIST, batch 256, 10 epochs, all of fit"),
-    "boltzmann-10": (against, "The same in batches of 10, two epochs"),
-    "thousand-labels": (accuracies, "Fashion-MNIST with 1,000 labels, other ones for each draw"),
-    "collapse": (collapse, "Posterior collapse on Fashion-MNIST: beta, decoder, contrast; ranges over seeds"),
+    "vae-large": (against, "Training a VAE on Fashion-MNIST, pythae's published convolutional network, batch size 128"),
+    "boltzmann-256": (against, "An RBM of 256 hidden units on Fashion-MNIST, batch size 256, 10 epochs, complete fit"),
+    "boltzmann-10": (against, "The same with batch size 10, two epochs"),
+    "thousand-labels": (accuracies, "Fashion-MNIST with 1,000 labels, a new random draw in each round"),
+    "collapse": (collapse, "Posterior collapse on Fashion-MNIST by beta, decoder, contrastive term; ranges over seeds"),
     "linear-probe": (linear_probe, "Linear probe, 50,000 × 512 random-filter features of CIFAR-10"),
-    "memory": (memory, "Anonymous memory of training, prepared 32×32 images"),
-    "explorer": (explorer, "`salience explore`: its server, and its map in a browser without a graphics card"),
-    "store": (store, "Search in a store of {rows} × {dim} embeddings of Fashion-MNIST, jittered"),
-    "startup": (startup, "Waiting times"),
+    "memory": (memory, "Anonymous memory of training on prepared 32×32 images"),
+    "explorer": (explorer, "`salience explore`: server, and map in a browser without a GPU"),
+    "store": (store, "Search in a store of {rows} × {dim} embeddings: Fashion-MNIST with added noise"),
+    "startup": (startup, "Start-up times"),
+    "startup-verbs": (startup_verbs, "Seconds of every verb, on a table of 50 rows and on digits"),
 }
 
 
 def provenance(files: list[dict[str, Any]]) -> str:
-    """Machines, commits, dates and versions of all that was printed."""
+    """Describe the machines, commits, dates and versions of the printed results."""
     cells = [cell for stored in files for cell in stored["cells"].values()]
     commits, dates = sorted({cell["commit"] for cell in cells}), sorted(cell["date"] for cell in cells)
     found = {f"{name} {version}" for cell in cells for name, version in cell["versions"].items()}
     busy = max(cell.get("busy_before", 0.0) for cell in cells)
     return (
         f"Measured on {'; and on '.join(machines(files))}. {', '.join(sorted(found))}; commit {', '.join(commits)}; "
-        f"{dates[0]} to {dates[-1]}; others used at most {busy:.0%} of the machine when a cell began."
+        f"{dates[0]} to {dates[-1]}; other processes used at most {busy:.0%} of the machine before a measurement."
     )
 
 
 def machines(files: list[dict[str, Any]]) -> list[str]:
-    """Each machine; where there are several, with the suites that have cells of it."""
+    """Describe each machine; if there are several, also the suites that were measured on it."""
     suites: dict[str, list[str]] = {}
     for stored in files:
         for here in [stored["machine"], *(cell["machine"] for cell in stored["cells"].values() if "machine" in cell)]:

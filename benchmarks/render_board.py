@@ -1,4 +1,4 @@
-"""Tables of the leaderboard, and of its methods beside lightly's. Needs nothing beside Python."""
+"""Tables of the leaderboard, and of the comparison with lightly. Requires only Python."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 from tables import RESULTS, load, spread, table, three
 
 AGAINST = "against-lightly"
-OURS_THERE = "leaderboard-cifar10-100000"  # the cells that those of AGAINST are paired with
+OURS_THERE = "leaderboard-cifar10-100000"  # the suite whose cells are paired with those of AGAINST
 LONGER = "leaderboard-fashion-mnist-400000"
-SEEDS = 3  # of a method whose final runs are all there
-T_95 = {2: 6.314, 3: 2.920, 4: 2.353, 5: 2.132}  # pairs -> Student's t, one-sided 95 %
+SEEDS = 3  # number of seeds of a complete method
+T_95 = {2: 6.314, 3: 2.920, 4: 2.353, 5: 2.132}  # number of pairs -> Student's t, one-sided 95 %
 
 
 def leaderboard(stored: dict[str, Any], title: str) -> str:
-    """The standings; then of those that rebuild, how well; then every trial."""
+    """Format the ranking, the reconstruction metrics, and every trial."""
     return "\n\n".join([standings(stored, title), *rebuilding(finals(stored)), trials(stored)])
 
 
 def finals(stored: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Method -> what each seed measured, and, where that was not the file's machine, on what processor."""
+    """Return method -> results by seed, with the processor if it is not the file's machine."""
     seeds: dict[str, list[dict[str, Any]]] = {}
     for name, cell in stored["cells"].items():
         if " seed " in name:
@@ -30,9 +30,9 @@ def finals(stored: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
 
 
 def standings(stored: dict[str, Any], title: str) -> str:
-    """A row a method, the best kNN first; in brackets the range over seeds.
+    """Format one row per method, sorted by kNN; the brackets show the range over seeds.
 
-    Says where seeds are still missing, and which seconds are another machine's.
+    Marks methods with missing seeds, and times from another machine.
     """
     seeds, rows = finals(stored), []
     others: set[str] = set()
@@ -42,24 +42,24 @@ def standings(stored: dict[str, Any], title: str) -> str:
         flops = next((f"{one['flops'] / 1e12:.1f}" for one in found if one.get("flops")), "–")
         timed = [one for one in found if one.get("seconds")]
         here = [one for one in timed if "elsewhere" not in one]
-        seconds = [one["seconds"] for one in here or timed]  # never of two machines
+        seconds = [one["seconds"] for one in here or timed]  # from one machine only
         mark = "" if here or not timed else " †"
         others |= {named_machine(one) for one in timed if mark}
         rank = spread([one["effective_rank"]["value"] for one in found])
         named = f"{method} ({len(found)} seeds)" if 1 < len(found) < SEEDS else method
         rows.append([named, *quality, *(spread(one, three) for one in few), rank, flops, spread(seconds) + mark])
     head = ["", "kNN", "linear", "1 label", "10 labels", "rank", "TFLOPs", "s, one core"]
-    note = f"\n\n† on {', '.join(sorted(others))}; the other seconds on {stored['machine']['cpu']}." if others else ""
+    note = f"\n\n† on {', '.join(sorted(others))}; the other times on {stored['machine']['cpu']}." if others else ""
     return f"**{title}**\n\n{table(head, rows)}{note}"
 
 
 def named_machine(one: dict[str, Any]) -> str:
-    """Its processor, and whether training did without bf16 there."""
+    """Name the processor, and whether training used fp32 there."""
     return one["elsewhere"] + (", in fp32" if one["config"].get("precision") == "32-true" else "")
 
 
 def rebuilding(seeds: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """Error, bound and dimensions in use, of the methods that have them, the least error first."""
+    """Format error, bound and active dimensions of reconstruction methods, sorted by error."""
     able = {method: found for method, found in seeds.items() if "mse" in found[0]}
     rows = []
     for method, found in sorted(able.items(), key=lambda pair: statistics.mean(one["mse"] for one in pair[1])):
@@ -68,7 +68,7 @@ def rebuilding(seeds: dict[str, list[dict[str, Any]]]) -> list[str]:
         rows.append(
             [method, spread([one["mse"] for one in found], lambda v: f"{v:.5f}"), spread(bounds), spread(active)]
         )
-    head = ["", "mean squared error of a value", "bound on log p(x), nats", "active dimensions"]
+    head = ["", "mean squared error per value", "bound on log p(x), nats", "active dimensions"]
     return [table(head, rows)] if rows else []
 
 
@@ -77,7 +77,7 @@ def mean_of(found: list[dict[str, Any]], name: str) -> float:
 
 
 def trials(stored: dict[str, Any]) -> str:
-    """Each method's six trials, as kNN among unseen rows at half the budget."""
+    """Format the six trials of each method: kNN on held-out rows at half the budget."""
     rows: dict[str, list[str]] = {}
     for name, cell in stored["cells"].items():
         if " trial " in name:
@@ -87,16 +87,17 @@ def trials(stored: dict[str, Any]) -> str:
             shown = "diverged" if cell["result"]["diverged"] else three(cell["result"]["knn"])
             rows.setdefault(name.split()[0], []).append(f"{rate}, {knob}: {shown}")
     listed = [[method, "; ".join(found)] for method, found in rows.items()]
-    return "Trials: learning rate, knob: kNN\n\n" + table(["", "trials"], listed)
+    return "Trials: learning rate, hyperparameter: kNN\n\n" + table(["", "trials"], listed)
 
 
 def lightly(stored: dict[str, Any], title: str) -> str:
-    """How the two compare; then lightly's trials, ours being in the leaderboard."""
-    return f"{beside(stored, title)}\n\nSalience's trials are the leaderboard's; lightly's:\n\n{trials(stored)}"
+    """Format the comparison and lightly's trials; Salience's are in the leaderboard."""
+    ours = "Salience's trials are those of the leaderboard."
+    return f"{beside(stored, title)}\n\n{ours} lightly's trials:\n\n{trials(stored)}"
 
 
 def beside(stored: dict[str, Any], title: str) -> str:
-    """A row a method: both sides' kNN, and Salience minus lightly, paired by seed, in points."""
+    """Format one row per method: kNN of both, and Salience minus lightly, paired by seed, in percentage points."""
     ours, rows = load(RESULTS, OURS_THERE), []
     for method, theirs in knn_by_seed(stored).items():
         mine = knn_by_seed(ours)[method] if ours else {}
@@ -106,7 +107,14 @@ def beside(stored: dict[str, Any], title: str) -> str:
             bound = mean - T_95[len(gains)] * statistics.stdev(gains) / len(gains) ** 0.5
             both = [spread([side[seed] for seed in theirs if seed in side], three) for side in (mine, theirs)]
             rows.append([method, *both, f"{mean:+.1f}", f"{bound:+.1f}", str(len(gains))])
-    head = ["", "Salience's kNN", "lightly's", "difference, points", "lower 95 % bound, one-sided", "paired seeds"]
+    head = [
+        "",
+        "kNN of Salience",
+        "kNN of lightly",
+        "difference, points",
+        "lower 95 % bound, one-sided",
+        "paired seeds",
+    ]
     return f"**{title}**\n\n{table(head, rows)}"
 
 

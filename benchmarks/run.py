@@ -1,15 +1,14 @@
-"""Run every benchmark, one process a cell, and keep the results in benchmarks/results.
+"""Run every benchmark, one process per cell, and store the results in benchmarks/results.
 
-    SALIENCE_DATA=FOLDER .venv/bin/python benchmarks/run.py            # about an hour; stop and go on at will
+    SALIENCE_DATA=FOLDER .venv/bin/python benchmarks/run.py            # about an hour; run it again to resume
     .venv/bin/python benchmarks/run.py --data FOLDER --only throughput-convnet pca
-    .venv/bin/python benchmarks/run.py --data FOLDER --smoke           # minutes: proves that every cell runs
+    .venv/bin/python benchmarks/run.py --data FOLDER --smoke           # minutes: tests that every cell runs
 
-FOLDER has cifar10-train.parquet and cifar10-test.parquet (columns `image` {bytes} and `label`); without it the cells
-that need CIFAR-10 are skipped, with a message. A cell that has a result is not run again, unless --again.
-Each cell records its command, versions, commit, date and how busy the machine was when it began; each file the machine.
-A suite of times that was measured on another machine is left as it is, with a message; to measure it here, move its
-file away.
-Arms alternate round by round, so that a change of the machine's mood meets all of them.
+FOLDER contains cifar10-train.parquet and cifar10-test.parquet (columns `image` {bytes} and `label`). Without it the
+cells that need CIFAR-10 are skipped, with a message. A cell with a result is not run again without --again. Each cell
+records its command, versions, commit, date and the load of the machine at its start; each file records the machine. A
+suite of times from another machine is not changed, with a message; to measure it here, move its file away. Arms
+alternate in every round, so that variations of the machine affect all of them.
 """
 
 from __future__ import annotations

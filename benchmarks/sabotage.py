@@ -1,4 +1,4 @@
-"""Ways to break a method on purpose, for the doctor's benchmark. Each is a context manager taking the method's name."""
+"""Define how runs are broken for the doctor's benchmark. Each way is a context manager that takes the method's name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from salience.methods import method_class
-from salience.methods.base import Method
+from salience.methods.contract import Method
 from salience.modalities.image import policies as images
 from salience.modalities.table import policies as tables
 from salience.views.policy import Shape

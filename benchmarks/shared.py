@@ -1,6 +1,6 @@
-"""What both environments of the benchmarks use: CIFAR-10, the step clock, the kNN figure, printed JSON lines.
+"""Shared parts of both environments of the benchmarks: CIFAR-10, the step clock, the kNN metric, JSON output.
 
-Imports numpy, torch and pyarrow only, never salience: the peers' environment reads this file too.
+This module imports only numpy, torch and pyarrow, and not salience, because the peers' environment uses it too.
 """
 
 from __future__ import annotations

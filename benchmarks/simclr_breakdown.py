@@ -1,12 +1,12 @@
-"""Where a training step's time goes: data, views, network, and all of ours around them.
+"""Measure the parts of a training step: data, views, network, and the overhead of `salience.fit`.
 
     .venv/bin/python benchmarks/simclr_breakdown.py --data FOLDER
 
-Trains the small net on CIFAR-10 through `salience.fit`. After every few steps of it, in the same process and on the
-same compiled network, runs as many steps of a bare loop (batch, views, loss, backward, step, and nothing else), so that
-both meet the same machine. A block is long enough to hold a row of metrics.csv, and counts by its mean step.
-`overhead` is the median of fit's blocks over the median of the bare ones, minus 1.
-`data`, `views` and `network` (forward, backward and optimiser on views drawn before) are then measured one by one.
+Trains the small network on CIFAR-10 with `salience.fit`. After every few steps, a bare loop (batch, views, loss,
+backward, step) runs as many steps in the same process on the same compiled network, so that both have the same
+conditions. A block is long enough to include a row of metrics.csv, and counts by its mean step. `overhead` is the
+median of fit's blocks over the median of the bare blocks, minus 1. Then `data`, `views` and `network` (forward,
+backward and optimiser on given views) are measured separately.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from torch import Tensor
 import salience
 from salience.batch import Batch, Progress
 from salience.methods.contrastive.simclr import SimCLR, nt_xent
+from salience.methods.lightning import LightningMethod
 
 
 class Bare:
@@ -81,8 +82,10 @@ class Alternating(StepClock):
         if steps < self.args.skip or (steps - self.args.skip) % (self.args.block + 1):
             return
         if self.bare is None:
-            method, precision = captured["method"], str(captured["method"].trainer.precision)
-            self.bare = Bare(method, self.data, self.args.batch_size, precision.startswith("bf16"))
+            trained = captured["trained"]
+            assert isinstance(trained.method, SimCLR)
+            precision = str(trained.trainer.precision)
+            self.bare = Bare(trained.method, self.data, self.args.batch_size, precision.startswith("bf16"))
         self.paused = True
         self.bare.whole_step()  # not counted: it may compile
         start = time.perf_counter()
@@ -93,23 +96,23 @@ class Alternating(StepClock):
         self.mark()
 
 
-captured: dict[str, SimCLR] = {}
+captured: dict[str, LightningMethod] = {}
 
 
 @contextlib.contextmanager
 def capturing() -> Any:
-    """Remembers the method that `fit` builds, so that the bare loop runs on the same compiled network."""
-    build = SimCLR.build
+    """Remembers what `fit` trains, so that the bare loop runs on the same compiled network."""
+    start = LightningMethod.on_fit_start
 
-    def remember(context: Any, **options: Any) -> SimCLR:
-        captured["method"] = build(context, **options)
-        return captured["method"]
+    def remember(self: LightningMethod) -> None:
+        captured["trained"] = self
+        start(self)
 
-    SimCLR.build = remember  # type: ignore[method-assign]
+    LightningMethod.on_fit_start = remember  # type: ignore[method-assign]
     try:
         yield
     finally:
-        SimCLR.build = build  # type: ignore[method-assign]
+        LightningMethod.on_fit_start = start  # type: ignore[method-assign]
 
 
 def pieces(bare: Bare, repeats: int) -> dict[str, float]:

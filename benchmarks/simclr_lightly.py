@@ -1,14 +1,14 @@
-"""The peer: SimCLR on CIFAR-10 as lightly 1.6's documentation has it. Runs in the peers' environment, without salience.
+"""Train SimCLR on CIFAR-10 as lightly 1.6's documentation describes. Runs in the peers' environment, without salience.
 
     .bench/venv/bin/python benchmarks/simclr_lightly.py --data FOLDER --net convnet --flags documented --steps 95
     .bench/venv/bin/python benchmarks/simclr_lightly.py --data FOLDER --net convnet --flags ours --epochs 2 --seed 1
 
-Measures images/s end to end (loader, views, network, optimiser) in windows, and with --epochs the weighted kNN
-accuracy (k=20, temperature 0.1) on the test images after each epoch.
-Two arms: `documented` is fp32 as in lightly's example; `ours` adds what a knowing user can switch on, the same flags
-as ours: bf16 autocast (not with --fp32), channels_last, fused AdamW.
-From lightly: SimCLRTransform(input_size=32, gaussian_blur=0), SimCLRProjectionHead, NTXentLoss, the loop of
-examples/pytorch/simclr.py with a DataLoader of 2 workers. The optimiser, temperature and nets are ours, for equality.
+Measures images/s end to end (loader, views, network, optimiser) in windows of steps. With --epochs it measures the
+weighted kNN accuracy (k=20, temperature 0.1) on the test images after each epoch. There are two arms. `documented` is
+fp32, as in lightly's example. `ours` adds the flags that Salience selects: bf16 autocast (without --fp32),
+channels_last, fused AdamW. From lightly: SimCLRTransform(input_size=32, gaussian_blur=0), SimCLRProjectionHead,
+NTXentLoss, the loop of examples/pytorch/simclr.py with a DataLoader of 2 workers. Optimiser, temperature and networks
+are those of Salience, so that they are equal.
 """
 
 from __future__ import annotations

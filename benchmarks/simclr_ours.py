@@ -1,13 +1,13 @@
-"""Ours: SimCLR on CIFAR-10 through `salience.fit`, as the peer arms in simclr_lightly.py.
+"""Train SimCLR on CIFAR-10 with `salience.fit`, for comparison with the arms of simclr_lightly.py.
 
     .venv/bin/python benchmarks/simclr_ours.py --data FOLDER --net convnet --steps 95
     .venv/bin/python benchmarks/simclr_ours.py --data FOLDER --net convnet --epochs 2 --seed 1
     .venv/bin/python benchmarks/simclr_ours.py --data FOLDER --net resnet18 --steps 15 --skip 3 --window 3 --peak
 
-Measures images/s end to end in windows of steps, and with --epochs the weighted kNN accuracy (k=20, temperature 0.1)
-on the test images after the last epoch. --peak also measures the machine's bf16 matrix product before and after, and
-gives the share of it that training reaches; FLOPs are counted on meta tensors.
-With --steps the run is planned for 20 epochs, so that `fit` decides as for a real one, and stopped after the steps.
+Measures images/s end to end in windows of steps. With --epochs it measures the weighted kNN accuracy (k=20, temperature
+0.1) on the test images after the last epoch. --peak also measures the machine's bf16 matrix product before and after,
+and reports the share of it that training reaches; FLOPs are counted on meta tensors. With --steps the run is planned
+for 20 epochs, so that `fit` decides as for a real run, and is stopped after the steps.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from shared import SUMMARY, Enough, StepClock, bf16_matmul_peak, emit, versions,
 from torch.utils.flop_counter import FlopCounterMode
 
 import salience
-from salience.methods.base import Context
+from salience.methods.contract import Context
 from salience.methods.contrastive.simclr import SimCLR, nt_xent
 from salience.modalities.image.spec import ImageSpec
 

@@ -1,10 +1,10 @@
-"""How long one waits: for `--help`, for the import, and for the first training step of a second run.
+"""Measure start-up times: of `--help`, of imports, and to the first training step of a second run.
 
     .venv/bin/python benchmarks/startup.py --data FOLDER
 
-Each figure is the median of --repeats fresh processes. `help` and `fit_help` are the whole command's wall time.
-`first_step`: seconds from the end of the command's imports to the beginning of the first optimiser step (so without
-compilation), data already prepared by an earlier run.
+Each figure is the median of --repeats new processes. `help` and `fit_help` are the wall time of the complete command.
+`first_step` is the time from the end of the command's imports to the start of the first optimiser step (without
+compilation), with data that an earlier run has prepared.
 """
 
 from __future__ import annotations

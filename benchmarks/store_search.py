@@ -1,13 +1,13 @@
-"""Search in a store of a million embeddings: what the index costs and gains, and what a search process keeps in memory.
+"""Measure search in a store of a million embeddings: cost and gain of the index, and memory of a search process.
 
     .venv/bin/python benchmarks/store_search.py                    # 1,000,000 x 128; minutes, 2 GB in .bench
     .venv/bin/python benchmarks/store_search.py --rows 50000       # a trial
 
-The vectors are real: Fashion-MNIST's 70,000 images as PCA-128 embeds them, brought to length 1 and repeated, each with
-noise of its own that is at least as long as the median distance to the nearest other embedding, so that no copy is
-nearer than a neighbour is. Queries are made likewise and are not in the store. Index and exact search take turns, query
-by query, in one process; exact search is the store's own, which reads every vector.
-Memory is RssAnon of a fresh process that opens a store of a hundredth, a tenth and all of the rows and searches.
+The vectors are PCA-128 embeddings of Fashion-MNIST's 70,000 images, normalised to length 1 and repeated. Each copy has
+its own noise, at least as long as the median distance to the nearest other embedding, so that no copy is nearer than a
+neighbour. Queries are made in the same way and are not in the store. Index and exact search alternate by query in one
+process. Exact search is the store's own, which reads every vector. Memory is RssAnon of a new process that opens a
+store of a hundredth, a tenth and all of the rows and searches it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from shared import SUMMARY, emit, versions
 import salience
 from salience.store import Store, open_store
 from salience.store.embedding import INDEXED
-from salience.store.lance_store import ABOUT, FORMAT
+from salience.store.lance_store import LanceStore
 
 DIM = 128
 K = 10
@@ -71,7 +71,7 @@ def jittered(x: np.ndarray, least: float, random: np.random.Generator) -> np.nda
     return (x + noise * np.maximum(1, least / length)).astype(np.float32)
 
 
-def batches(base: np.ndarray, rows: int, least: float) -> Iterator[pa.RecordBatch]:
+def tables(base: np.ndarray, rows: int, least: float) -> Iterator[pa.Table]:
     random = np.random.default_rng(1)
     for first in range(0, rows, CHUNK):
         numbers = np.arange(first, min(rows, first + CHUNK))
@@ -82,26 +82,16 @@ def batches(base: np.ndarray, rows: int, least: float) -> Iterator[pa.RecordBatc
             "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), DIM),
             "content": pa.array(numbers.astype(np.uint64)),
         }
-        yield pa.RecordBatch.from_pydict(columns)
+        yield pa.table(columns)
 
 
 def make_store(base: np.ndarray, rows: int, least: float, path: Path) -> Store:
     """As `embed` would have written it, without its index."""
-    import lance
-
     shutil.rmtree(path, ignore_errors=True)
-    about = {"format": FORMAT, "method": "pca", "run": None, "weights": "", "dim": DIM, "modality": "image"}
+    about = {"method": "pca", "run": None, "weights": "", "dim": DIM, "modality": "image"}
     about |= {"spec": {}, "sources": [{"name": "fashion-mnist", "split": "train", "fingerprint": "", "rows": rows}]}
-    parts = batches(base, rows, least)
-    first = next(parts)
-    schema = first.schema.with_metadata({ABOUT: json.dumps(about)})
-    lance.write_dataset(pa.RecordBatchReader.from_batches(schema, chained(first, parts)), str(path), schema=schema)
+    LanceStore.create(path, tables(base, rows, least), about)
     return open_store(path)
-
-
-def chained(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    yield first
-    yield from rest
 
 
 def size_of(folder: Path) -> int:

@@ -1,4 +1,4 @@
-"""What the stored results are printed with: medians, ranges, ratios, Markdown tables. Needs nothing beside Python."""
+"""Format the stored results: medians, ranges, ratios, Markdown tables. Requires only Python."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def values(cells: Cells, name: str) -> list[float]:
 
 
 def number(value: float) -> str:
-    """Three significant digits, thousands whole."""
+    """Format with three significant digits; from 1,000 as a whole number."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 

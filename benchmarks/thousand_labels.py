@@ -1,10 +1,10 @@
-"""Fashion-MNIST with 1,000 labels: what an RBM's features, and a DBN fine-tuned by them, add to raw pixels.
+"""Compare an RBM's features and a fine-tuned DBN with raw pixels on Fashion-MNIST with 1,000 labels.
 
     .venv/bin/python benchmarks/thousand_labels.py --arm rbm --seed 0
 
-All 60,000 training images are seen, 1,000 of them with a label, 100 of each class, other ones for each seed. Raw pixels
-and the RBM's probabilities go to the same logistic regression, whose penalty is chosen on a fifth of those 1,000; the
-DBN learns from them in its last stage. Accuracy is that on all 10,000 test images.
+Training uses all 60,000 training images. 1,000 of them have a label, 100 of each class, drawn by the seed. The same
+logistic regression is fitted to raw pixels and to the RBM's probabilities; its penalty is selected on a fifth of the
+1,000. The DBN uses the labels in its last stage. Accuracy is measured on all 10,000 test images.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sources import open_split
 
 import salience
 from salience.data import Dataset
-from salience.evaluation.baselines import raw
+from salience.measures.raw_features import raw_features
 
 EACH = 100  # labels of each class
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0)
@@ -48,7 +48,7 @@ def classes(args: argparse.Namespace, train: Dataset, test: Dataset) -> np.ndarr
     assert train.labels is not None
     rows = labelled_rows(train.labels, args.seed)
     if args.arm == "raw":
-        return regression(raw(train.subset(rows)), train.labels[rows], raw(test), args.seed)
+        return regression(raw_features(train.subset(rows)), train.labels[rows], raw_features(test), args.seed)
     settings = {"epochs": args.epochs, "seed": args.seed, "progress": False}
     with tempfile.TemporaryDirectory() as folder:
         if args.arm == "rbm":

@@ -1,5 +1,7 @@
-"""The nets both sides of the VAE comparison train: pythae's default dense one, a small convolutional one, and the
-large convolutional one that pythae publishes for these images."""
+"""The networks of the VAE comparison: pythae's default dense one, a small and a large convolutional one.
+
+The large convolutional network is the one that pythae publishes for these images.
+"""
 
 from __future__ import annotations
 

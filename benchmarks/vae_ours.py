@@ -1,9 +1,9 @@
-"""Our VAE on Fashion-MNIST through the engine behind `salience.fit`, with the nets that pythae's arm trains.
+"""Train Salience's VAE on Fashion-MNIST with the engine of `salience.fit` and the networks of pythae's arm.
 
     .venv/bin/python benchmarks/vae_ours.py --net dense --steps 400
 
-The nets are given instead of named; all else (plan, precision, compilation, threads, health, checkpoints) is what `fit`
-decides by itself for 10 epochs.
+The networks are passed as objects. `fit` decides everything else (plan, precision, compilation, threads, health,
+checkpoints) as for 10 epochs.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import salience
 from salience.config import Config, DataConfig, ModelConfig, TrainingConfig
 from salience.methods.generative.vae import VAE
 from salience.modalities import Spec
+from salience.modalities.image.conv_decoder import ConvDecoder
 from salience.modalities.image.convnet import convnet_code
-from salience.modalities.image.decoder import ConvDecoder
 from salience.nets import Encoder, make_input
 from salience.representation import options_of
 from salience.run import Run

@@ -1,8 +1,9 @@
-"""pythae's VAE on Fashion-MNIST with its default dense net, or a convolutional one: images/s of its own trainer.
+"""Train pythae's VAE on Fashion-MNIST with its default dense network or a convolutional one: images/s of its trainer.
 
     .bench/venv/bin/python benchmarks/vae_pythae.py --net dense --steps 400
 
-Imports no salience. Batches of 128, as its trainer gives them; in memory, float32 in [0, 1], binary cross-entropy.
+Does not import salience. It uses pythae's batches of 128, data in memory as float32 in [0, 1], and binary
+cross-entropy.
 """
 
 from __future__ import annotations

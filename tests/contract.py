@@ -18,6 +18,7 @@ from salience.representation import Representation, options_of
 from salience.run import Run
 from salience.run_weights import save_weights
 from salience.training import fit
+from salience.units import AUTO
 
 ROWS, SIZE, CLASSES = 96, 8, 3
 QUICK: dict[str, Any] = {"epochs": 3, "batch_size": 32, "progress": False}
@@ -75,7 +76,7 @@ def other_value(option: catalogue.Option) -> Any:
         return not option.default
     if option.type == "str":
         return "mlp"  # texts name networks, so far
-    if option.default == catalogue.AUTO:
+    if option.default == AUTO:
         return option.check(8 if option.type == "int" else 0.5)
     return option.check(option.default / 2 if option.type == "float" else option.default // 2 + 1)
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from salience import catalogue
-from salience.catalogue import AUTO, CatalogueError, Option
+from salience.catalogue import CatalogueError, Option
 from salience.errors import UserError
 from salience.methods import method_class
+from salience.units import AUTO
 
 METHOD = '''"""Toy: the idea in one sentence
 that goes on.

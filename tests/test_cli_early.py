@@ -39,7 +39,9 @@ def test_what_may_be_a_header_in_another_dialect_is_left_to_the_reader_who_names
     path = tmp_path / "labels.csv"
     path.write_text(text)
     refuse(path)  # would raise
-    with pytest.raises(UserError, match=r"labels.csv line [13] is '.*', not the header; write 'item,label'"):
+    with pytest.raises(
+        UserError, match=r"labels.csv line [13]: expected the columns item and label, got '.*'; write 'item,label'"
+    ):
         read_label_file(path)
 
 
@@ -47,9 +49,12 @@ def test_a_file_without_a_header_is_refused_with_the_remedy(tmp_path):
     path = tmp_path / "labels.csv"
     for text, line in (("a.png,cat\nb.png,dog\n", 1), ("\nitem,class\n", 2), ("label\n", 1)):
         path.write_text(text)
-        with pytest.raises(UserError, match=f"labels: {path} line {line} is '.*', not the header; write 'item,label'"):
+        with pytest.raises(
+            UserError,
+            match=f"labels: {path} line {line}: expected the columns item and label, got '.*'; write 'item,label'",
+        ):
             refuse(path)
-        with pytest.raises(UserError, match="not the header"):
+        with pytest.raises(UserError, match="expected the columns item and label"):
             refuse(path, "fit")  # of a folder of images
 
 
@@ -85,5 +90,5 @@ def test_it_costs_no_import(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=True
     )
-    assert "not the header" in done.stdout
+    assert "expected the columns item and label" in done.stdout
     assert done.stdout.endswith("\n\n")

@@ -52,7 +52,7 @@ def test_more_threads_than_the_machine_has_cores_are_cut_to_them_and_told(monkey
     monkeypatch.setattr(threads.processors, "machine_cores", lambda: 8)
     assert main(["data", "digits", "--threads", asked]) == 2
     assert seen == [used]
-    told = f"note: threads: {int(asked):,} were asked for, the machine has 8 cores; computing with 8\n"
+    told = f"note: threads: {int(asked):,} requested, but the machine has 8 cores; using 8\n"
     assert (told in capsys.readouterr().err) is (asked != "8")
 
 

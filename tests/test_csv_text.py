@@ -74,8 +74,8 @@ def test_columns_of_one_name_are_kept_apart():
 @pytest.mark.parametrize(
     ("cells", "said"),
     [
-        (["=a"], "1 cell that a spreadsheet would run as a formula begins with an apostrophe"),
-        (["=a", "@b"], "2 cells that a spreadsheet would run as formulas begin with an apostrophe"),
+        (["=a"], "an apostrophe was written before 1 cell that a spreadsheet would run as a formula;"),
+        (["=a", "@b"], "an apostrophe was written before 2 cells that a spreadsheet would run as formulas;"),
     ],
 )
 def test_it_is_said(tmp_path, cells, said):
@@ -119,5 +119,5 @@ def test_labels_and_predictions_go_out_and_come_back(pictures, tmp_path, capsys)
 
 
 def test_a_fit_says_that_names_of_bad_items_were_made_safe(pictures, tmp_path):
-    with pytest.warns(Note, match=r"bad_items.csv: 1 cell that a spreadsheet would run as a formula"):
+    with pytest.warns(Note, match=r"bad_items.csv: an apostrophe was written before 1 cell that"):
         fit("pca", pictures, out=tmp_path / "run", dim=2, progress=False)

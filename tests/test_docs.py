@@ -19,6 +19,36 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [line for kind, block in BLOCKS if kind == "console" for line in block.splitlines() if line]
 PYTHON = [block for kind, block in BLOCKS if kind == "python"]
+LINKS = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+TERMS = [
+    "baseline",
+    "representation",
+    "embedding",
+    "encoder",
+    "head",
+    "linear probe",
+    "kNN",
+    "collapse",
+    "checkpoint",
+    "resume",
+    "seed",
+    "epoch",
+    "batch",
+    "learning rate schedule",
+    "confidence interval",
+    "validation set",
+    "held-out",
+    "near-duplicate",
+    "outlier",
+    "cluster",
+    "label",
+    "class",
+    "item",
+    "view",
+    "policy",
+    "unit scale",
+    "modality",
+]
 TARGETS = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
 
 
@@ -76,6 +106,20 @@ def test_the_reference_lists_every_option_of_fit_and_every_verb():
     assert re.findall(r"^## (.*)$", commands, flags=re.MULTILINE) == list(table.names())
 
 
+@pytest.mark.parametrize("link", LINKS)
+def test_a_local_link_of_the_readme_leads_to_a_file(link):
+    assert (ROOT / link).is_file()
+
+
+def test_the_readme_links_the_glossary_which_defines_the_standard_terms():
+    assert "docs/reference/glossary.md" in LINKS
+    rows = re.findall(
+        r"^\| \*\*(.+?)\*\* \| (.+) \|$", (ROOT / "docs/reference/glossary.md").read_text(), flags=re.MULTILINE
+    )
+    defined = {term: meaning for names, meaning in rows for term in names.split(", ")}
+    assert [term for term in TERMS if not defined.get(term, "").endswith(".")] == []
+
+
 def test_every_make_command_is_a_target():
     named = set(re.findall(r"\bmake (\w+)(?=`|\s+#)", README))
     assert named >= {"demo", "test"}
@@ -94,3 +138,30 @@ def test_every_figure_in_the_documents_is_a_stored_result():
 def test_the_doctors_figures_are_todays_judgement_of_the_stored_runs():
     done = subprocess.run([sys.executable, "benchmarks/doctor.py", "--check"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, "run benchmarks/doctor.py --report, then benchmarks/readme.py\n" + done.stderr
+
+
+ARCHITECTURE = ROOT / "docs" / "explanation" / "architecture.md"
+
+
+@pytest.mark.parametrize("named", sorted(set(re.findall(r"`([\w/]+(?:\.py|/))(?::[^`]*)?`", ARCHITECTURE.read_text()))))
+def test_a_file_that_the_architecture_page_names_is_there(named):
+    places = [ROOT / "src/salience" / named, ROOT / named, *(ROOT / "src/salience").glob(f"**/{named}")]
+    assert any(place.exists() for place in places)
+
+
+def test_the_architecture_page_names_the_layers_in_their_order():
+    from tests.test_imports import LAYER
+
+    rows = [
+        re.findall(r"`([\w]+)(?:\.py|/)`", line.split("|")[1])
+        for line in ARCHITECTURE.read_text().splitlines()
+        if line.startswith("| `")
+    ]
+    layers = [max(LAYER[part] for part in parts) for parts in rows]
+    assert layers == sorted(layers)
+
+
+def test_links_between_documents_lead_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"

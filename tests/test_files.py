@@ -17,7 +17,7 @@ import torch
 
 import salience
 from salience.errors import UserError
-from salience.evaluation.earlier import keep_earlier
+from salience.evaluation.earlier_reports import keep_earlier
 from salience.files import atomic, new_folder, remove_leftovers, require_free, write_text
 from salience.run import Run
 from salience.run_weights import save_weights
@@ -185,6 +185,29 @@ def test_a_new_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert {entry.name for entry in tmp_path.iterdir()} == {"deep", "late"}
 
 
+def test_a_new_folder_may_leave_that_of_a_faster_process(tmp_path: Path) -> None:
+    """As in the cache, where both hold the same."""
+    path = tmp_path / "out"
+    with new_folder(path, check=lambda _: None, prefix=".mine.") as folder:
+        assert folder.name.startswith(".mine.")
+        (folder / "ours").touch()
+        path.mkdir()
+        (path / "theirs").touch()
+    assert [entry.name for entry in path.iterdir()] == ["theirs"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_a_new_folder_has_the_permissions_that_new_folders_have(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with new_folder(tmp_path / "out"):
+            pass
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o750
+
+
 def test_what_is_there_is_not_free(tmp_path: Path) -> None:
     require_free(tmp_path / "free")
     (tmp_path / "file").touch()
@@ -213,18 +236,19 @@ IN_PLACE = {
     ("training/checkpoints.py", "write"): "its caller gives it a temporary path",
     ("verbs/export.py", "write_parts"): "its caller gives it a temporary path",
     ("verbs/result.py", "array"): "the folder appears by rename when all is written",
+    ("fields/stored_items.py", "write"): "the folder appears by rename when all is written",
     ("data/prepare.py", "_write"): "the folder appears by rename when all is written",
-    ("data/rows.py", "__init__"): "the folder appears by rename when all is written",
-    ("data/download.py", "_locked"): "a download goes to NAME.part, and takes its name when its checksum is right",
+    ("fields/row_writer.py", "__init__"): "the folder appears by rename when all is written",
     ("data/download.py", "_flush"): "writes nothing",
-    ("store/embedding.py", "bring_in"): "Lance writes a new version beside the old one",
+    ("store/lance_store.py", "create"): "Lance writes a version that counts when it is whole",
+    ("store/lance_store.py", "append"): "Lance writes a new version beside the old one",
     ("training/metrics.py", "_append"): "one line at a time; `read_metrics` leaves out an unfinished one",
     ("csv_text.py", "as_csv"): "to memory",
     ("training/checkpoints.py", "save_checkpoint"): "to memory",
     ("evaluation/figures.py", "gallery_png"): "to memory",
     ("explorer/app.py", "export"): "to memory",
     ("explorer/pictures.py", "encoded"): "to memory",
-    ("store/parts.py", "png"): "to memory",
+    ("modalities/image/thumbnails.py", "png"): "to memory",
     ("explorer/umap_process.py", ""): "to a pipe",
 }
 

@@ -13,15 +13,19 @@ import salience
 SOURCE = Path(salience.__file__).parent
 LAYERS = (
     ("errors", "units", "batch", "distributed", "files", "locks", "untrusted", "allocator", "processors"),
+    ("warning_signs", "source_values"),
     ("option", "source_names", "store_names", "reading", "csv_text", "label_files", "drawing", "progress"),
     ("views",),
     ("nets",),
+    ("heads",),
     ("fields",),
     ("modalities",),
     ("data", "catalogue"),
     ("methods",),
+    ("losses",),
     ("run_records", "config", "run_metrics", "run", "run_weights", "representation"),
-    ("store",),
+    ("store", "measures"),
+    ("health",),
     ("evaluation",),
     ("training",),
     ("verbs",),
@@ -69,10 +73,14 @@ def test_the_reader_of_imports_sees_every_form(tmp_path):
     assert imported(path) == {"cli", "verbs", "data"}
 
 
-def loaded_by(code: str) -> set[str]:
+def modules_after(code: str) -> set[str]:
     script = f"import sys\n{code}\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    return {name.partition(".")[0] for name in done.stdout.split()}
+    return set(done.stdout.split())
+
+
+def loaded_by(code: str) -> set[str]:
+    return {name.partition(".")[0] for name in modules_after(code)}
 
 
 @pytest.mark.parametrize(
@@ -105,6 +113,26 @@ def loaded_by(code: str) -> set[str]:
 )
 def test_help_and_lists_load_nothing_heavy(code):
     assert not loaded_by(code) & set(HEAVY)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from salience.losses import nt_xent",
+        "from salience.heads import head",
+        "from salience.methods.contrastive.simclr import SimCLR",
+        "from salience.methods.contrastive.byol import BYOL",
+        "from salience.methods.generative.dfcvae import DFCVAE",
+        "from salience.methods.generative.gan import GAN",
+        "from salience.methods.boltzmann.dbn import DBN",
+        "from salience.methods import ClosedForm, Context, Method",
+    ],
+)
+def test_building_blocks_load_neither_lightning_nor_the_list_of_methods(code):
+    loaded = modules_after(code)
+    assert {"torch", code.split()[1]} <= loaded
+    unwanted = {"lightning", "torchmetrics", "torchvision", "timm", "sklearn", "pandas", "scipy"}
+    assert not loaded & {*unwanted, "torch._dynamo", "salience.catalogue"}
 
 
 def test_a_type_checker_sees_the_public_names():
@@ -141,13 +169,28 @@ def test_what_is_public_is_what_its_module_has_under_that_name(name):
 KINDS_OF_DATA = sorted(path.name for path in (SOURCE / "modalities").iterdir() if (path / "spec.py").exists())
 
 
+def compared(node: ast.AST) -> list[ast.AST]:
+    """What a comparison, a lookup or a collection holds."""
+    match node:
+        case ast.Compare():
+            return [node.left, *node.comparators]
+        case ast.Dict():
+            return [key for key in node.keys if key is not None]
+        case ast.Set() | ast.Tuple() | ast.List():
+            return list(node.elts)
+        case ast.Subscript():
+            return [node.slice]
+        case ast.MatchValue():
+            return [node.value]
+    return []
+
+
 def told_apart(path: Path) -> list[str]:
     """Where a file tells kinds of data apart by their names, or looks into their specs by class."""
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Compare | ast.Dict | ast.Set | ast.Tuple | ast.List | ast.Subscript | ast.MatchValue):
-            inside = [one for one in ast.walk(node) if isinstance(one, ast.Constant) and one.value in KINDS_OF_DATA]
-            found += [f"line {one.lineno}: {one.value!r}" for one in inside]
+        names = [one for one in compared(node) if isinstance(one, ast.Constant) and one.value in KINDS_OF_DATA]
+        found += [f"line {one.lineno}: {one.value!r}" for one in names]
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
             specs = [name for name in ("ImageSpec", "TableSpec") if name in ast.unparse(node.args[1])]
             found += [f"line {node.lineno}: isinstance of {name}" for name in specs]
@@ -155,7 +198,7 @@ def told_apart(path: Path) -> list[str]:
 
 
 def test_the_names_of_kinds_of_data_are_found():
-    assert KINDS_OF_DATA == ["image", "table"]
+    assert KINDS_OF_DATA == ["image", "joined", "table"]
 
 
 @pytest.mark.parametrize(
@@ -170,3 +213,42 @@ def test_telling_kinds_of_data_apart_is_noticed(tmp_path):
     for line in ("spec.modality.name == 'image'", "x in ('table', 'y')", "{'image': 1}[x]", "isinstance(x, ImageSpec)"):
         path.write_text(line)
         assert told_apart(path)
+
+
+def modules_imported(path: Path) -> set[Path]:
+    """The files of salience that a file imports, wherever in it, except under TYPE_CHECKING; no package's __init__."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    names = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{name.name}" for name in node.names)}
+    places = [SOURCE.parent / f"{name.replace('.', '/')}.py" for name in names if name.startswith("salience.")]
+    return {place for place in places if place.is_file()}
+
+
+def circles() -> list[str]:
+    """Files of which each imports the next, directly or by others, and so itself."""
+    graph = {path: modules_imported(path) for path in FILES}
+    reached = {path: set(known) for path, known in graph.items()}
+    while True:
+        grown = {path: known.union(*(reached.get(other, ()) for other in known)) for path, known in reached.items()}
+        if grown == reached:
+            return sorted(str(path.relative_to(SOURCE)) for path in graph if path in reached[path])
+        reached = grown
+
+
+def test_no_two_files_import_each_other():
+    assert not circles()
+
+
+def test_a_circle_is_noticed(monkeypatch, tmp_path):
+    package = tmp_path / "salience"
+    package.mkdir()
+    for name, other in {"a": "b", "b": "c", "c": "a", "d": "a"}.items():
+        (package / f"{name}.py").write_text(f"def f():\n    from salience.{other} import x\n")
+    monkeypatch.setitem(globals(), "SOURCE", package)
+    monkeypatch.setitem(globals(), "FILES", sorted(package.glob("*.py")))
+    assert circles() == ["a.py", "b.py", "c.py"]

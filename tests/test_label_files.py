@@ -42,11 +42,14 @@ def test_other_encodings_are_refused(write, content):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("item,label\na,x\nb\n", "line 3 has 1 cell, the header 2"),
-        ("item,label\na,x,y\n", "line 2 has 3 cells, the header 2"),
-        ("name,class\na,x\n", "line 1 is 'name,class', not the header; write 'item,label'"),
+        ("item,label\na,x\nb\n", "line 3: expected 2 cells as in the header, got 1"),
+        ("item,label\na,x,y\n", "line 2: expected 2 cells as in the header, got 3"),
+        ("name,class\na,x\n", "line 1: expected the columns item and label, got 'name,class'; write 'item,label'"),
         ("item,label\na,\n", "line 2 has no label"),
-        ("item;label\na;x;y\n", "line 2 has 3 cells, the header 2; put text that contains semicolons in quotes"),
+        (
+            "item;label\na;x;y\n",
+            "line 2: expected 2 cells as in the header, got 3; put text that contains semicolons in quotes",
+        ),
         ('item,label\n" ",x\n', "line 2 has no item"),
         (f"item,label\n{'x' * 200_000},y\n", "line 2 cannot be read as CSV"),
     ],
@@ -63,7 +66,7 @@ def test_a_label_may_be_empty_where_that_is_allowed(write):
 
 def test_two_labels_of_one_item_are_refused_with_both_lines(write):
     path = write("item,label\na/1.png,x\n0,y\n")
-    with pytest.raises(UserError, match="line 3 says '0' is 'y', line 2 says 'x'; keep one"):
+    with pytest.raises(UserError, match="line 3 labels '0' as 'y', line 2 as 'x'; keep one"):
         match_items(read_label_file(path), IDS, path, name="it")
 
 

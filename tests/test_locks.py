@@ -1,3 +1,4 @@
+import errno
 import os
 import threading
 
@@ -63,3 +64,14 @@ def test_an_error_lets_go(tmp_path):
         raise KeyError
     with hold(tmp_path / "lock", "taken"):
         pass
+
+
+def test_a_disk_that_knows_no_locks_is_gone_on_with_only_where_that_is_allowed(tmp_path, monkeypatch):
+    def unsupported(*_, **__):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("filelock.FileLock.acquire", unsupported)
+    with pytest.raises(OSError, match="lock"), hold(tmp_path / "lock"):
+        raise AssertionError("held")
+    with hold(tmp_path / "lock", optional=True) as held:
+        assert not held.intact

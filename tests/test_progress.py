@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from salience import progress
-from salience.progress import EVERY, InLines, Lines, progress_bar
+from salience.progress import EVERY, LineProgress, Lines, progress_bar
 
 
 class Terminal(io.StringIO):
@@ -48,7 +48,7 @@ def log(monkeypatch):
 @pytest.fixture
 def clock(monkeypatch):
     ours = Clock()
-    monkeypatch.setattr(progress, "InLines", lambda **known: InLines(wait=ours.wait, **known))
+    monkeypatch.setattr(progress, "LineProgress", lambda **known: LineProgress(wait=ours.wait, **known))
     return ours
 
 

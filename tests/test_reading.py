@@ -18,7 +18,7 @@ from salience.reading import AS_FOUND, Reading
     [
         ({"folders": "class"}, "folders: expected one of classes, splits, flat; got 'class'"),
         ({"aspect": "squash"}, "aspect: expected one of crop, pad, stretch; got 'squash'"),
-        ({"separator": ";;"}, "separator: expected one character such as ; got ';;'; for a tab: tab"),
+        ({"separator": ";;"}, "separator: expected one character, such as ';', or 'tab'; got ';;'"),
         ({"decimal": ";"}, "decimal: expected one of ., ,; got ';'"),
         ({"header": "no"}, "header: expected True or False, got 'no'"),
         ({"missing": (1,)}, "missing: expected words such as NA, got (1,)"),
@@ -134,7 +134,9 @@ def test_an_option_that_says_nothing_about_the_source_is_refused_by_name(tmp_pat
         if name in taken:
             open_data(source, reading=Reading(**{name: value}), cache=tmp_path / "cache")
         else:
-            with pytest.raises(UserError, match=f"^{name}: it is for .*, and the source is an? .*; leave it out"):
+            with pytest.raises(
+                UserError, match=f"^{name}: expected .* as the source, got an? .*; leave this option out"
+            ):
                 open_data(source, reading=Reading(**{name: value}), cache=tmp_path / "cache")
 
 
@@ -170,7 +172,7 @@ def test_a_column_is_kept_as_categories_if_the_user_says_so(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     source = genes(tmp_path / "genes.csv")
     (note,) = (note for note in open_data(source).notes if "'X'" in note)
-    assert note.endswith("--categorical chromosome keeps them all as categories")
+    assert note.endswith("--categorical chromosome to keep all cells as categories")
     assert main(["fit", "pca", str(source), "--dim", "2", "--out", "run", "--categorical", "chromosome"]) == 0
     rep = salience.load("run")
     assert rep.reading.categorical == ("chromosome",)
@@ -190,15 +192,15 @@ def test_numbers_of_any_type_can_be_categories(column):
 def test_a_column_that_cannot_be_categories_is_refused_by_name(tmp_path):
     frame = pd.DataFrame({"chromosome": [1.0, 2.0], "empty": [None, None], "label": ["a", "b"]})
     for name, message in {
-        "chromosom": "items have no column 'chromosom'; did you mean 'chromosome'",
-        "zzz": "items have no column 'zzz'; there are: chromosome, empty",
-        "label": "items have no column 'label'",
+        "chromosom": "no column 'chromosom' in the items; did you mean 'chromosome'",
+        "zzz": "no column 'zzz' in the items; the columns are: chromosome, empty",
+        "label": "no column 'label' in the items",
         "empty": "column 'empty' cannot be kept as categories: all its cells are missing; leave it out",
     }.items():
         with pytest.raises(UserError, match=f"^categorical: {message}"):
             open_data(frame, reading=Reading(categorical=(name,)))
     many = pd.DataFrame({"a": range(2000)})
-    with pytest.raises(UserError, match="more than 1,000 different texts; leave it out"):
+    with pytest.raises(UserError, match="more than 1,000 distinct texts; leave it out"):
         open_data(many, reading=Reading(categorical=("a",)))
     run = open_data(many).spec
     with pytest.raises(
@@ -206,7 +208,7 @@ def test_a_column_that_cannot_be_categories_is_refused_by_name(tmp_path):
     ):
         open_data(many, spec=run, reading=Reading(categorical=("a",)))
     pictures_in_cells = pd.DataFrame({"image": [b"\x89PNG"], "a": [1]})
-    with pytest.raises(UserError, match="the items are the images in column 'image', which has no categories"):
+    with pytest.raises(UserError, match="the items are the images in column 'image', which have no categories"):
         open_data(pictures_in_cells, reading=Reading(categorical=("a",)))
 
 
@@ -221,15 +223,15 @@ def test_categories_are_those_of_the_training_data_whatever_is_new(tmp_path):
 @pytest.mark.parametrize(
     ("source", "told"),
     [
-        (pd.DataFrame({"a": [1, 2], "label": ["x", "-"]}), "no cell holds '?', which --missing names"),
-        (pd.DataFrame({"a": [1, 9], "b": ["u", "v"], "c": ["x", "-"]}), "no cell holds '?', which --missing names"),
-        (np.arange(12.0).reshape(6, 2), "no label is '?', which --missing names"),
+        (pd.DataFrame({"a": [1, 2], "label": ["x", "-"]}), "no cell contains '?', given with --missing"),
+        (pd.DataFrame({"a": [1, 9], "b": ["u", "v"], "c": ["x", "-"]}), "no cell contains '?', given with --missing"),
+        (np.arange(12.0).reshape(6, 2), "no label equals '?', given with --missing"),
     ],
 )
 def test_a_word_for_a_missing_value_that_never_occurs_is_told(source, told):
     given = {"labels": ["x", "y", "-", "x", "9", "x"]} if isinstance(source, np.ndarray) else {}
     data = open_data(source, reading=Reading(missing=("-", "?")), **given)
-    assert [note for note in data.notes if "which --missing names" in note] == [told]
+    assert [note for note in data.notes if "given with --missing" in note] == [told]
     assert not any("which --missing" in note for note in open_data(source, spec=data.spec, reading=data.reading).notes)
 
 

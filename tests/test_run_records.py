@@ -6,11 +6,13 @@ import json
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -21,6 +23,7 @@ from salience.evaluation.compare import compare
 from salience.evaluation.gallery import training_curves
 from salience.modalities import Spec
 from salience.modalities.image.spec import ImageSpec
+from salience.modalities.table.spec import Column, TableSpec
 from salience.representation import load
 from salience.run import Run, next_free
 from salience.run_metrics import read_numbers
@@ -226,6 +229,24 @@ def test_rows_of_the_metrics_without_a_step_are_left_out(tmp_path: Path) -> None
         metrics.rewind(4)
 
 
+CELLS = (
+    *("1", "-2.5", "+3", "1e5", "1E-5", ".5", "5.", "inf", "-Infinity", "1e999", "12345678901234567890"),
+    *("", "nan", "1_000", "0x10", "1,5", "\u0663", "True", "1 2", "1d5", "--1", "e5", ".", "1e", "1.5f"),
+)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_cell_of_the_metrics_is_the_number_that_pandas_takes_it_for(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text(f'step,loss\n1,0.25\n2,"{cell}"\n')
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = read_numbers(path)["loss"]
+    expected = pd.to_numeric(pd.Series([cell], dtype=object), errors="coerce").astype(float)
+    np.testing.assert_array_equal(found, [0.25, *expected])
+    assert len(said) == (np.isnan(expected[0]) and cell not in ("", "nan"))
+
+
 REPORT = json.dumps(
     {
         "representation": {"linear": {"accuracy": {"value": 0.5, "interval": [0.4, 0.6]}}},
@@ -341,7 +362,8 @@ def test_a_report_that_holds_garbage_is_named_by_compare(run: Path) -> None:
     ids=str,
 )
 def test_a_damaged_spec_is_refused(damage):
-    good = ImageSpec((1, 8, 8), "uint8", 0.0, 255.0, (0.5,), (0.2,)).to_dict()
+    images = ImageSpec((1, 8, 8), "uint8", 0.0, 255.0, (0.5,), (0.2,))
+    good = (TableSpec((1,), "float32", columns=(Column("a"),)) if "columns" in damage else images).to_dict()
     assert Spec.from_dict(good).to_dict() == good
     with pytest.raises((ValueError, TypeError)):
         Spec.from_dict({**good, **damage})

@@ -86,7 +86,10 @@ def test_a_method_that_learns_from_labels_gets_them():
     assert silhouette_score(told, y) > silhouette_score(misled, y)
     assert cross_val_score(make_pipeline(learner, LogisticRegression()), x, y, cv=3).mean() > 0.9
     assert learner.__sklearn_tags__().target_tags.required
-    for bad, message in ((None, "y: supcon learns from labels"), (y[:5], "y: 5 values for 178 items")):
+    for bad, message in (
+        (None, "y: supcon learns from labels"),
+        (y[:5], "y: expected one value per item, got 5 values for 178 items"),
+    ):
         with pytest.raises(UserError, match=message):
             learner.fit(x, bad)
 
@@ -298,7 +301,7 @@ def test_a_code_does_not_depend_on_the_images_beside_it(scale, dtype):
 def test_images_of_other_values_than_learnt_are_refused(images):
     learner = RepresentationLearner().fit(images)
     np.testing.assert_array_equal(learner.transform(images.astype(float)), learner.transform(images))
-    with pytest.raises(ValueError, match="no uint8, which fit saw"):
+    with pytest.raises(ValueError, match="expected uint8 values as in fit"):
         learner.transform(images / 255)
     with pytest.raises(ValueError, match=r"items of shape \(3, 6, 5\), but fit saw \(3, 6, 6\)"):
         learner.transform(images[..., :5])
@@ -318,7 +321,7 @@ def test_images_of_other_values_than_learnt_are_refused(images):
         (RepresentationLearner("pca", options=3), "options: 3 is no dictionary"),
         (RepresentationLearner("pca", epochs=3), "closed form"),
         (RepresentationLearner("simclr", batch_size=41), "more than the data has"),
-        (RepresentationLearner("simclr", views="glyphs"), "do not fit table data"),
+        (RepresentationLearner("simclr", views="glyphs"), "is not a policy of table data"),
         (RepresentationLearner("simclr", random_state="seven"), "seven"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -2,7 +2,7 @@ import pytest
 
 from salience.data.sources import builtin
 from salience.errors import UserError
-from salience.source_names import BUILT_IN, require_there, with_split, without_split
+from salience.source_names import BUILT_IN, require_source, with_split, without_split
 
 
 def test_built_in_names_are_those_that_can_be_opened():
@@ -14,9 +14,9 @@ def test_what_may_be_there_is_not_refused(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("here", "a:b"):
         (tmp_path / name).mkdir()
-    require_there(text)
+    require_source(text)
     with pytest.raises(UserError, match=rf"source: not-{text.partition(':')[0]}.* does not exist"):
-        require_there(f"not-{text}")
+        require_source(f"not-{text}")
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_what_may_be_there_is_not_refused(text, tmp_path, monkeypatch):
 def test_what_cannot_be_there_is_refused(text, says, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as caught:
-        require_there(text)
+        require_source(text)
     assert str(caught.value).startswith(says)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from salience.errors import UserError
-from salience.evaluation.rows import choose_rows
+from salience.evaluation.row_choice import choose_rows
 from salience.training import fit
 from salience.training.recipe import Choices, choose_batch
 from salience.units import (

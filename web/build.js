@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 const here = dirname(fileURLToPath(import.meta.url));
 const out = join(here, "../src/salience/explorer/static");
 
-/** The licences of what may be in the bundle: all that package-lock.json lists for running, without regl. */
+/** The licences of all runtime packages in package-lock.json, except regl, which is not in the bundle. */
 function licences() {
   const { packages } = JSON.parse(readFileSync(join(here, "package-lock.json"), "utf8"));
   return Object.keys(packages)
@@ -18,14 +18,14 @@ function licences() {
       const folder = join(here, path);
       const { name, version, license } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
       const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry));
-      if (!file) throw new Error(`${name} comes without the text of its licence`);
+      if (!file) throw new Error(`${name}: expected a licence file in its package, found none`);
       const text = readFileSync(join(folder, file), "utf8").replaceAll("\r\n", "\n").trim();
       return `${name} ${version} (${license})\n\n${text}\n`;
     })
     .join(`\n${"-".repeat(80)}\n\n`);
 }
 
-/** Of the sources and the lock file; a test compares it, so that no page is committed that others were built from. */
+/** A hash of the sources and the lock file. A test compares it, so that the committed page matches its sources. */
 function fingerprint() {
   const hash = createHash("sha256");
   const sources = readdirSync(join(here, "src")).map((name) => `src/${name}`);
@@ -44,7 +44,7 @@ await build({
   target: "es2022",
   charset: "utf8",
   legalComments: "none",
-  alias: { regl: "./src/gl.js" }, // why: see src/gl.js
+  alias: { regl: "./src/gl.js" }, // see src/gl.js for the reason
 });
 await build({
   absWorkingDir: here,

@@ -1,15 +1,17 @@
 """The values that travel between the parts: a batch, and where training stands.
 
-This module imports nothing of ours; every other part imports it.
+This module imports nothing of ours, and torch for type checkers only; every other part imports it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Batch:
             return tensor.to(device, non_blocking=non_blocking)
 
         mask = None if self.mask is None else move(self.mask)
-        x = move(self.x) if isinstance(self.x, Tensor) else {name: move(one) for name, one in self.x.items()}
+        x = {name: move(one) for name, one in self.x.items()} if isinstance(self.x, Mapping) else move(self.x)
         return Batch(x, move(self.index), {task: move(labels) for task, labels in self.y.items()}, mask)
 
 

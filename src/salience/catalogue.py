@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from salience.option import CatalogueError as CatalogueError
 from salience.option import Option as Option
 from salience.option import declared, meanings_in
 from salience.option import nearest as nearest
+from salience.source_values import parsed, value_of
+from salience.warning_signs import Declared
 
 METHODS = Path(__file__).parent / "methods"
 KINDS = ("Method", "ClosedForm", "Adversarial", "Staged")
@@ -42,6 +44,7 @@ class Entry:
     name, family: of its file and its folder
     needs: what a kind of data must offer;  kind: "Method", "ClosedForm", "Adversarial" or "Staged"
     idea: one sentence;  formula: the whole module docstring;  paper: its address
+    health: its signs that a training is not well
     """
 
     name: str
@@ -54,6 +57,7 @@ class Entry:
     paper: str
     formula: str
     options: tuple[Option, ...]
+    health: Declared
 
     @property
     def modality(self) -> tuple[str, ...]:
@@ -126,7 +130,7 @@ def _files(folder: Path) -> list[Path]:
 @cache
 def read(path: Path) -> Entry:
     """What the method file at `path` says. Raises CatalogueError where it breaks the rules."""
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    tree = parsed(path)
     formula = ast.get_docstring(tree) or ""
     urls = re.findall(r"https?://[^\s,;)\]>]+", formula)
     if not formula or not urls:
@@ -138,12 +142,13 @@ def read(path: Path) -> Entry:
         class_name=node.name,
         family=path.parent.name,
         kind=kind,
-        needs=_needs(node),
+        needs=_class_value(node, "needs", (), path),
         capabilities=tuple(CAPABILITIES[name] for name in CAPABILITIES if name in _functions(node)),
         idea=_idea(formula),
         paper=urls[0].rstrip("."),
         formula=formula,
         options=tuple(_options(node, meanings, path)),
+        health=Declared(**{one.name: _class_value(node, one.name, one.default, path) for one in fields(Declared)}),
     )
 
 
@@ -164,11 +169,15 @@ def _idea(formula: str) -> str:
     return first.partition(": ")[2] or first
 
 
-def _needs(node: ast.ClassDef) -> tuple[str, ...]:
+def _class_value(node: ast.ClassDef, name: str, default: Any, path: Path) -> Any:
+    """What the class assigns to that name; the default where it assigns nothing."""
     for item in node.body:
-        if isinstance(item, ast.Assign | ast.AnnAssign) and item.value and _assigned_name(item) == "needs":
-            return tuple(ast.literal_eval(item.value))
-    return ()
+        if isinstance(item, ast.Assign | ast.AnnAssign) and item.value and _assigned_name(item) == name:
+            try:
+                return value_of(item.value, path)
+            except (ValueError, TypeError) as problem:
+                raise CatalogueError(f"{path}: {node.name}.{name} cannot be read from the source: {problem}") from None
+    return default
 
 
 def _assigned_name(item: ast.Assign | ast.AnnAssign) -> str:

@@ -76,10 +76,12 @@ def record(kind: Kind, default: Any = MISSING) -> Any:
 class DataConfig:
     """The source of a run and how it was read.
 
+    sources: name -> source, where several are joined; `source` is then the first of them
     spec: what its items are, as plain values;  reading: how the source was read
     """
 
     source: str | None = record(optional(TEXT))
+    sources: Mapping[str, Any] | None = record(optional(MAPPING), None)
     split: str | None = record(optional(TEXT), None)
     fingerprint: str = record(TEXT, "")
     rows: int = record(COUNT)
@@ -97,14 +99,19 @@ class DataConfig:
     reading: Reading = field(default_factory=Reading, metadata={"kind": MAPPING})
     spec: Mapping[str, Any] = record(MAPPING)
 
-    def require_source(self) -> str:
-        """The source as it is typed. Raises UserError where the run was fitted to data in memory."""
+    def require_source(self) -> str | dict[str, Any]:
+        """The source as it is typed, or several by name. Raises UserError for data in memory."""
         if self.source is None:
             raise UserError(
                 "source: none was given, and the run was fitted to data in memory; give the data as a file, a folder "
                 "or a built-in name"
             )
-        return with_split(self.source, self.split)
+        return dict(self.sources) if self.sources else with_split(self.source, self.split)
+
+    @property
+    def where(self) -> str | dict[str, Any] | None:
+        """What to open: the source, or several by name; None for data in memory."""
+        return self.source if self.sources is None else dict(self.sources)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,7 +286,7 @@ def _part(part: type[T], values: Mapping[str, Any]) -> T:
     return part(**given)
 
 
-LEFT_OUT = ("withheld", "probes")  # of config.yaml, where the run has none
+LEFT_OUT = ("withheld", "probes", "sources")  # of config.yaml, where the run has none
 PARTS = (DataConfig, ModelConfig, TrainingConfig, TrainingPlan)
 KINDS: Mapping[str, Kind] = {
     "format": whole(0),

@@ -68,8 +68,8 @@ def tell(count: int, where: str) -> None:
         many = count != 1
         cells = f"{count:,} cell{'s' * many} that a spreadsheet would run as {'formulas' if many else 'a formula'}"
         warnings.warn(
-            f"{where}: {cells} {'begin' if many else 'begins'} with an apostrophe there; "
-            "`predict` reads such names as they were, other programs need it removed",
+            f"{where}: an apostrophe was written before {cells}; "
+            "`predict` removes it when it reads the file, in other programs remove it yourself",
             Note,
             stacklevel=3,
         )

@@ -60,6 +60,16 @@ def average_(tensors: Sequence[Tensor]) -> None:
         tensor.copy_(part.view_as(tensor))
 
 
+def agree(wishes: list[bool]) -> list[bool]:
+    """What any of the processes wishes, the same on all of them."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return wishes
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    said = torch.tensor(wishes, dtype=torch.int32, device=device)
+    dist.all_reduce(said, dist.ReduceOp.MAX)
+    return [bool(wish) for wish in said.tolist()]
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, mine: Tensor) -> Tensor:

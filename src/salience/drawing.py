@@ -27,7 +27,7 @@ def drawable(name: str, longest: int = LONGEST) -> str:
 
 
 @contextmanager
-def any_letters() -> Iterator[None]:
+def ignore_missing_glyphs() -> Iterator[None]:
     """Without warnings of letters that the font has not: they are drawn as boxes."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
@@ -35,7 +35,7 @@ def any_letters() -> Iterator[None]:
         yield
 
 
-def text_picture(text: str) -> Image:
+def draw_text(text: str) -> Image:
     """A few lines of text as a small picture, for items that have no better one."""
     from PIL import ImageDraw
     from PIL.Image import new

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,21 +49,37 @@ def require_free(path: Path | str, what: str = "file") -> None:
         raise UserError(f"out: {path} exists; name another {what}, or remove it")
 
 
+def require_free_folder(path: Path) -> None:
+    """Raises UserError where there is a file or a folder already."""
+    require_free(path, "folder")
+
+
 @contextmanager
-def new_folder(path: Path | str) -> Iterator[Path]:
+def new_folder(
+    path: Path | str, *, check: Callable[[Path], None] = require_free_folder, prefix: str | None = None
+) -> Iterator[Path]:
     """Gives a temporary folder beside `path`; it takes `path`'s place on a clean exit, else it is removed.
 
-    Errors: UserError where `path` exists.
+    check: called with `path` before and after, refuses a folder that exists; where it does not, one that another
+        process has made meanwhile stays, and the new one is removed
+    prefix: of the temporary folder's name; by default it is one that `remove_leftovers` finds
+    Errors: UserError where `path` exists, by `check`.
     """
     path = Path(path)
-    require_free(path, "folder")
+    check(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    beginning, ending = (f".{path.name}.", ".part") if prefix is None else (prefix, "")
+    temporary = Path(tempfile.mkdtemp(ending, beginning, path.parent))
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
-        require_free(path, "folder")  # made by another process meanwhile
-        temporary.rename(path)
+        check(path)
+        try:
+            temporary.rename(path)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
+            check(path)  # made by another process in the last moment
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -96,8 +96,8 @@ def _without_blanks(text: str, separator: str) -> str:
 def _line(cells: list[str], columns: list[str], path: Path, number: int, separator: str, *, empty: bool) -> Line:
     if len(cells) != len(columns):
         raise UserError(
-            f"labels: {path} line {number} has {counted(len(cells), 'cell')}, the header {len(columns)}; "
-            f"put text that contains {CALLED[separator]} in quotes"
+            f"labels: {path} line {number}: expected {counted(len(columns), 'cell')} as in the header, got "
+            f"{len(cells)}; put text that contains {CALLED[separator]} in quotes"
         )
     line = Line(number, original(cells[columns.index("item")]), original(cells[columns.index("label")]))
     if not line.item.strip() or not (line.label or empty):
@@ -111,7 +111,7 @@ def read_header(cells: list[str], path: Path, line: int) -> list[str]:
     columns = [cell.lower() for cell in cells]
     if columns.count("item") != 1 or columns.count("label") != 1:
         raise UserError(
-            f"labels: {path} line {line} is {shown(','.join(cells))}, not the header; "
+            f"labels: {path} line {line}: expected the columns item and label, got {shown(','.join(cells))}; "
             "write 'item,label' above the items"
         )
     return columns
@@ -148,8 +148,8 @@ def match_items(
 def _refuse_conflict(before: Line, line: Line, path: Path) -> None:
     if before.label != line.label:
         raise UserError(
-            f"labels: {path} line {line.number} says {shown(line.item)} is {shown(line.label)}, "
-            f"line {before.number} says {shown(before.label)}; keep one"
+            f"labels: {path} line {line.number} labels {shown(line.item)} as {shown(line.label)}, "
+            f"line {before.number} as {shown(before.label)}; keep one of them"
         )
 
 
@@ -195,4 +195,4 @@ def remedy(item: str, row_of: Mapping[str, int]) -> str:
     near = get_close_matches(item, row_of, n=1) if len(row_of) <= MOST_COMPARED else []
     if near:
         return f"did you mean {shown(near[0])}?"
-    return f"name an item like {shown(next(iter(row_of), ''))}, or its row number"
+    return f"expected an item such as {shown(next(iter(row_of), ''))}, or a row number"

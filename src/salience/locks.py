@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,21 +30,31 @@ class Held:
 
 
 @contextmanager
-def hold(path: Path, refusal: str | None = None) -> Iterator[Held]:
+def hold(
+    path: Path, refusal: str | None = None, *, waiting: str | None = None, optional: bool = False
+) -> Iterator[Held]:
     """Holds the lock at `path`.
 
     refusal: the message of the UserError that is raised where another process holds it; None: wait for it
+    waiting: a message to standard error before it waits
+    optional: where the disk knows no locks, it goes on without one
     Errors: FileNotFoundError where the folder of `path` is not there: filelock would make it.
     """
     from filelock import FileLock, Timeout
 
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
-    lock = FileLock(path, timeout=-1 if refusal is None else 0)
+    lock = FileLock(path, timeout=-1 if refusal is None and waiting is None else 0)
     try:
         lock.acquire()
     except Timeout:
-        raise UserError(refusal) from None
+        if refusal is not None:
+            raise UserError(refusal) from None
+        print(waiting, file=sys.stderr)
+        lock.acquire(timeout=-1)
+    except (OSError, NotImplementedError):
+        if not optional:
+            raise
     held = Held(path)
     try:
         yield held

@@ -17,13 +17,12 @@ from numbers import Integral, Real
 from typing import Any
 
 from salience.errors import UserError
-from salience.units import is_flag, parse_duration
+from salience.units import AUTO, is_flag, parse_duration
 
 BOUNDS = {"Gt": "gt", "Ge": "ge", "Lt": "lt", "Le": "le"}
 SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 PLAIN_TYPES = ("int", "float", "bool", "str")
 UNIONS = {"path": {"Path", "str"}, "name": {"str", "int"}}  # type of an Option -> members of a union
-AUTO = "auto"  # stands for the default `Auto`: found from the data, printed and stored
 
 
 class CatalogueError(ValueError):

@@ -56,11 +56,11 @@ def machine_cores() -> int:
     return os.cpu_count() or 1
 
 
-def at_most_all(threads: int) -> int:
+def cap_threads(threads: int) -> int:
     """As many threads as were asked for, or as the machine has cores where it has fewer, which a Note says."""
     most = machine_cores()
     if threads > most:
-        said = f"threads: {threads:,} were asked for, the machine has {counted(most, 'core')}; computing with {most}"
+        said = f"threads: {threads:,} requested, but the machine has {counted(most, 'core')}; using {most}"
         warnings.warn(said, Note, stacklevel=3)
     return min(threads, most)
 

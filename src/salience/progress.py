@@ -37,10 +37,10 @@ def progress_bar(
     if sys.stderr.isatty():
         plain: dict[str, Any] = {} if unit else {"bar_format": UNKNOWN}
         return tqdm(None, file=sys.stderr, mininterval=0.5, **known, **plain)
-    return InLines(**known)
+    return LineProgress(**known)
 
 
-class InLines(tqdm):
+class LineProgress(tqdm):
     """Told by a thread, so that work which cannot count, or hangs, is seen to go on or to hang."""
 
     def __init__(self, *, wait: Wait | None = None, **known: Any):

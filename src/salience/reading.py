@@ -1,4 +1,4 @@
-"""How a source is read, where its content does not say. Accepted wherever a source is, and kept in the run."""
+"""The options that control how a source is read. Every command takes them with a source; a run stores them."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ TEXTS = {"missing": "words such as NA", "categorical": "names of columns"}
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How a source is read. What is None is found out from the source, and a note says what was found.
-
-    Raises UserError for a value that none of these may have.
+    """Options that control how a source is read. An option that is None is inferred from the source, with a note.
 
     Args:
-        folders: What the folders in a folder of images are: classes, splits (train, test), or flat, nothing at all.
-        aspect: Images that are not square: crop (the default) keeps the centre, pad fills the rest with the median of
-            the border, stretch changes the shape.
+        folders: Meaning of the subfolders of a folder of images: "classes", "splits" (train, test), or "flat" to
+            ignore them.
+        aspect: Treatment of images that are not square: "crop" (the default) keeps the centre, "pad" fills the rest
+            with the median of the border, "stretch" changes the shape.
         separator: The character between the cells of a CSV file.
-        decimal: The character before the decimals of a number in a CSV file.
-        header: Whether the first line of a CSV file names the columns.
-        missing: A word that stands for a missing value, in every column; may be repeated.
-        categorical: A column whose values are categories, whatever they look like; may be repeated.
+        decimal: The decimal sign of numbers in a CSV file.
+        header: Whether the first line of a CSV file contains the column names.
+        missing: Words that stand for a missing value, in every column.
+        categorical: Names of columns that are read as categories, even if they contain numbers.
+
+    Raises:
+        UserError: A value is not one of the allowed values.
     """
 
     folders: Folders | None = None
@@ -51,10 +53,10 @@ class Reading:
             raise UserError(f"header: expected True or False, got {self.header!r}")
 
     def _check_texts(self) -> None:
-        if self.separator in ("tab", "\\t"):  # as one types it in a shell
+        if self.separator in ("tab", "\\t"):  # spellings that can be typed in a shell
             object.__setattr__(self, "separator", "\t")
         if self.separator is not None and (not isinstance(self.separator, str) or len(self.separator) != 1):
-            raise UserError(f"separator: expected one character such as ; got {self.separator!r}; for a tab: tab")
+            raise UserError(f"separator: expected one character, such as ';', or 'tab'; got {self.separator!r}")
         for name, expected in TEXTS.items():
             if (given := getattr(self, name)) is not None:
                 texts = (given,) if isinstance(given, str) else tuple(given)
@@ -63,22 +65,23 @@ class Reading:
                 object.__setattr__(self, name, texts)
 
     def over(self, other: Reading) -> Reading:
-        """This reading; what it leaves open is as `other` says."""
+        """Return this reading, with its None options taken from `other`."""
         return Reading(**{name: mine if mine is not None else theirs for name, mine, theirs in self._with(other)})
 
     def _with(self, other: Reading) -> list[tuple[str, Any, Any]]:
         return [(field.name, getattr(self, field.name), getattr(other, field.name)) for field in fields(self)]
 
     def to_dict(self) -> dict[str, Any]:
-        """What was said, as plain values for a config."""
+        """Return the options that are set, as plain values for a config."""
         said = {name: value for name, value in asdict(self).items() if value is not None}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Reading:
-        """As a run's config says. Runs made before readings were kept stretch images.
+        """Return the reading stored in a run's config. Runs older than this option stretch images.
 
-        Raises UserError where the config is damaged.
+        Raises:
+            UserError: The config is damaged.
         """
         said = config.get("reading", {"aspect": "stretch"})
         if not isinstance(said, Mapping) or not set(said) <= {field.name for field in fields(cls)}:
@@ -87,4 +90,4 @@ class Reading:
 
 
 AS_FOUND = Reading()
-"""Everything is found out from the source."""
+"""The reading that infers every option from the source."""

@@ -239,7 +239,8 @@ def source_or_own(rep: Representation, source: Any) -> Any:
     if source is not None:
         return source
     own = rep.config.data.require_source()
-    warnings.warn(f"no source was given; using {printable(own)}, which the run was trained on", Note, stacklevel=3)
+    named = ", ".join(map(str, own.values())) if isinstance(own, dict) else own
+    warnings.warn(f"no source was given; using {printable(named)}, which the run was trained on", Note, stacklevel=3)
     return own
 
 
@@ -252,6 +253,22 @@ def load(run: Path | str) -> Representation:
     method = _method_of(folder)
     load_weights(method, folder)
     return Representation(method.to(best_device()), folder.config, folder.path)
+
+
+def open_for(
+    rep: Representation, source: Any, labels: str | None, reading: Reading = AS_FOUND, *, split: str | None = None
+) -> Dataset:
+    """The source as the run expects it, with the labels of the column named, or of the one the run was told of."""
+    if isinstance(source, Dataset):
+        return rep.open(source)
+    if labels is not None:
+        if labels in rep.spec.modality.columns(rep.spec):
+            raise UserError(f"labels: the run was fitted to column '{labels}'; name another, or fit without it")
+        return rep.open(source, labels=labels, reading=reading, split=split)
+    try:
+        return rep.open(source, labels=rep.config.data.labels, reading=reading, split=split)
+    except UserError:  # a table without the column of the run's labels is unlabelled, and measured as such
+        return rep.open(source, reading=reading, split=split)
 
 
 def make_method(config: Config, spec: Spec, *, fetch: bool = True) -> Method | ClosedForm:

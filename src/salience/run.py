@@ -11,8 +11,6 @@ writes to it holds the lock .training.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +21,7 @@ import yaml
 
 from salience.config import FORMAT, Config
 from salience.errors import UserError
-from salience.files import write_text
+from salience.files import new_folder, write_text
 from salience.locks import Held, hold
 from salience.run_records import RECORDS
 from salience.untrusted import Damaged, read_json, read_yaml
@@ -52,17 +50,9 @@ class Run:
     def create(cls, path: Path | str, config: Config, texts: Mapping[str, str]) -> Run:
         """Makes the folder with config.yaml and the given files, at once. Raises UserError where `path` exists."""
         path = Path(path)
-        refuse_existing(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-        try:
+        with new_folder(path, check=refuse_existing) as temporary:
             for name, text in {**texts, "config.yaml": dump_config(config)}.items():
                 write_text(temporary / name, text)
-            temporary.chmod(0o755)
-            _place(temporary, path)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
         return cls(path)
 
     @contextmanager
@@ -142,14 +132,6 @@ class Run:
 
     def write_json(self, name: str, content: Any) -> None:
         write_text(self.path / name, json.dumps(content, indent=2) + "\n")
-
-
-def _place(temporary: Path, path: Path) -> None:
-    try:
-        temporary.rename(path)
-    except OSError:
-        refuse_existing(path)  # made by another fit since it was looked for
-        raise
 
 
 def refuse_existing(path: Path) -> None:

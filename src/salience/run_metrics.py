@@ -6,13 +6,14 @@ Lines that cannot be read are passed over with a note; a file of which no line c
 from __future__ import annotations
 
 import csv
+import math
+import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from salience.errors import Note
 from salience.units import counted
@@ -22,6 +23,7 @@ MOST_METRICS = 256 * 2**20  # bytes of a metrics.csv
 MOST_COLUMNS = 100
 MOST_DIGITS = 15  # of a step
 STEP = "step"
+NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|infinity)", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,19 @@ def read_numbers(path: Path) -> dict[str, np.ndarray]:
         return {}
     if (width := len(found.rows[0])) > MOST_COLUMNS:
         raise Damaged(f"it has {width:,} columns, and at most {MOST_COLUMNS} are read")
-    texts = pd.DataFrame(found.rows)
-    numbers = texts.apply(pd.to_numeric, errors="coerce").astype(float)
-    numbers = numbers[[name for name in numbers if np.isfinite(numbers[name]).any()]]
-    absent = texts[numbers.columns].apply(lambda column: column.str.strip().str.lower().isin(["", "nan"]))
-    odd = numbers.isna() & ~absent
-    places = [found.places[row] for row in np.flatnonzero(odd.any(axis=1))]
-    _note_unread(path, found.texts, [*found.unread, *places])
-    return {str(name): numbers[name].to_numpy() for name in numbers}
+    texts = {name: [row[name].strip() for row in found.rows] for name in found.rows[0]}
+    columns = {name: np.array([_number(text) for text in column]) for name, column in texts.items()}
+    columns = {name: column for name, column in columns.items() if np.isfinite(column).any()}
+    odd = np.zeros(len(found.rows), bool)
+    for name, column in columns.items():
+        odd |= np.isnan(column) & [text.lower() not in ("", "nan") for text in texts[name]]
+    _note_unread(path, found.texts, [*found.unread, *(found.places[row] for row in np.flatnonzero(odd))])
+    return columns
+
+
+def _number(text: str) -> float:
+    """NaN for a text that is no number. Python's own digits, such as 1_000, are none in a file for other programs."""
+    return float(text) if NUMBER.fullmatch(text) else math.nan
 
 
 def note_damage(path: Path) -> None:

@@ -24,7 +24,7 @@ def with_split(name: str, split: str | None) -> str:
     return name if split in (None, "", TRAIN) or name.endswith(f":{split}") else f"{name}:{split}"
 
 
-def require_there(text: str) -> None:
+def require_source(text: str) -> None:
     """Raises UserError where `text` is neither built-in data, nor hf://, nor a path that exists."""
     name, _ = without_split(text)
     path = Path(name).expanduser()

@@ -1,18 +1,49 @@
-"""What the text of a store names: a folder NAME.lance."""
+"""What the text of a store names: a folder whose ending says which kind of store it is, such as NAME.lance."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from salience.errors import UserError
 
-SUFFIX = ".lance"
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of store.
+
+    suffix: of its folders' names;  holds: an entry that each of its folders has, and no other kind's
+    where: its class, module:name, which is loaded when a store of the kind is opened
+    """
+
+    suffix: str
+    holds: str
+    where: str
+
+
+SUFFIX = ".lance"  # of the kind that messages propose
+KINDS = [Kind(SUFFIX, "_versions", "salience.store.lance_store:LanceStore")]
 CLUSTERS = ("qdrant:/", "s3:/", "gs:/", "az:/")  # a path has lost the second slash
+
+
+def kind_named(path: Path | str) -> Kind | None:
+    """The kind of store that the ending of a name stands for."""
+    return next((kind for kind in KINDS if kind.suffix == Path(path).suffix), None)
+
+
+def kind_at(path: Path | str) -> Kind | None:
+    """The kind of store that a folder holds, whatever it is called."""
+    return next((kind for kind in KINDS if (Path(path) / kind.holds).exists()), None)
+
+
+def is_called_store(path: Path | str) -> bool:
+    """Whether a path has the name of a store, there or not."""
+    return str(path).startswith(CLUSTERS) or kind_named(path) is not None
 
 
 def names_store(path: Path | str) -> bool:
     """Whether this is a store, or is called like one, rather than a run."""
-    return str(path).startswith(CLUSTERS) or Path(path).suffix == SUFFIX or (Path(path) / "_versions").is_dir()
+    return is_called_store(path) or kind_at(path) is not None
 
 
 def require_store(uri: Path | str) -> None:
@@ -27,9 +58,9 @@ def require_store(uri: Path | str) -> None:
             f"salience embed RUN SOURCE --out {path.with_suffix(SUFFIX)}"
         )
     if not path.exists() and path.with_name(f".{path.name}.parts").is_dir():
-        raise UserError(f"store: {path} is not whole yet: run the other shards, or the same `embed` once more")
+        raise UserError(f"store: {path} is incomplete; run the other shards, or run the same `embed` again")
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
         raise UserError(f"store: {path} {what}; write one with: salience embed RUN SOURCE --out NAME{SUFFIX}")
-    if not (path / "_versions").is_dir():
-        raise UserError(f"store: {path} is no store of embeddings; give a folder NAME{SUFFIX} that `embed` has written")
+    if kind_at(path) is None:
+        raise UserError(f"store: {path} is not a store of embeddings; give a folder NAME{SUFFIX} written by `embed`")

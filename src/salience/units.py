@@ -11,6 +11,7 @@ from salience.errors import UserError
 
 SECONDS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+AUTO = "auto"  # stands for the default `Auto` of an option: found from the data, printed and stored
 SEEDS = 2**32  # what NumPy and scikit-learn take
 MAX_RESOLUTION = 4096  # pixels a side
 BYTES |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}

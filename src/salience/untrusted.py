@@ -55,7 +55,7 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     except OSError as problem:
         raise Damaged(problem.strerror or type(problem).__name__) from None
     if len(content) > most:
-        raise Damaged(f"it has more than {most / 2**20:g} MB")
+        raise Damaged(f"it is larger than {most / 2**20:g} MB")
     return content
 
 
@@ -110,7 +110,7 @@ def _measure(text: str) -> None:
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
-                raise Damaged("an alias in it has no anchor, or is inside its own")
+                raise Damaged("an alias in it has no anchor, or refers to a collection that contains it")
             size += sizes[event.anchor]
         elif isinstance(event, yaml.ScalarEvent):
             size += len(event.value) + NODE

@@ -57,18 +57,22 @@ def test_dim_digits_for_a_run_on_dim_digits_are_not_stretched():
 @pytest.mark.parametrize(
     ("run", "source", "message"),
     [
-        (COLOUR, np.zeros((3, 4)), "trained on image data, this is table data"),
-        (np.zeros((3, 4)), COLOUR, "trained on table data, this is image data"),
-        (np.zeros((3, 4)), np.zeros((3, 5)), "trained on 4, this has 5"),
-        (np.zeros((3, 5, 16, 16)), COLOUR, "trained on 5 channels, these have 3"),
-        (COLOUR, np.full((2, 8, 8), 300), "trained on uint8 values, these int64 go from 300 to 300; .* 0 to 255"),
-        (COLOUR, np.full((2, 8, 8), -1), "trained on uint8 values, these int64 go from -1 to -1"),
-        (COLOUR, np.full((2, 8, 8), 9.0), "these float64 go from 9 to 9; bring them to 0 to 1, or give uint8"),
-        (COLOUR / 255, COLOUR * 1.0, "trained on values from 0 to 1, .* bring them to 0 to 1"),
-        (COLOUR / 255, COLOUR.astype(int), "trained on values from 0 to 1, these int64 go"),
+        (COLOUR, np.zeros((3, 4)), "trained on image data, got table data"),
+        (np.zeros((3, 4)), COLOUR, "trained on table data, got image data"),
+        (np.zeros((3, 4)), np.zeros((3, 5)), "trained on 4, got 5"),
+        (np.zeros((3, 5, 16, 16)), COLOUR, "trained on 5 channels, got 3"),
+        (COLOUR, np.full((2, 8, 8), 300), "trained on uint8 values, got int64 from 300 to 300; .* 0 to 255"),
+        (COLOUR, np.full((2, 8, 8), -1), "trained on uint8 values, got int64 from -1 to -1"),
+        (COLOUR, np.full((2, 8, 8), 9.0), "got float64 from 9 to 9; rescale them to 0 to 1, or give uint8"),
+        (COLOUR / 255, COLOUR * 1.0, "trained on values from 0 to 1, .* rescale them to 0 to 1"),
+        (COLOUR / 255, COLOUR.astype(int), "trained on values from 0 to 1, got int64 from"),
         (pd.DataFrame({"a": ["x", "y"]}), np.zeros((3, 1)), "trained on texts in column 'a'"),
-        (pd.DataFrame({"a": [1.0, 2]}), pd.DataFrame({"b": [1.0]}), "trained on 'a', missing here; the source has: b"),
-        (pd.DataFrame({"a": [1.0, 2]}), pd.DataFrame({"a": ["x"]}), "column 'a': numbers are expected"),
+        (
+            pd.DataFrame({"a": [1.0, 2]}),
+            pd.DataFrame({"b": [1.0]}),
+            "trained on 'a', which the source lacks; its columns are: b",
+        ),
+        (pd.DataFrame({"a": [1.0, 2]}), pd.DataFrame({"a": ["x"]}), "column 'a': expected numbers"),
     ],
 )
 def test_what_cannot_fit_is_refused(run, source, message):
@@ -126,7 +130,7 @@ def test_one_bright_pixel_does_not_darken_another_image():
     images = COLOUR.astype(np.int64)
     np.testing.assert_array_equal(open_data(images, spec=run).x, COLOUR)
     images[5, 0, 0, 0] = 300
-    with pytest.raises(UserError, match=r"these int64 go from .* to 300"):
+    with pytest.raises(UserError, match=r"got int64 from .* to 300"):
         open_data(images, spec=run)
 
 
@@ -153,7 +157,7 @@ def test_a_file_is_stored_the_same_whatever_lies_beside_it(tmp_path):
 @pytest.mark.parametrize("shape", [(8, 8, 3), (3, 8, 8)])
 def test_one_colour_image_alone_is_not_read_as_grey_ones(shape):
     run, x = open_data(COLOUR).spec, np.zeros(shape, np.uint8)
-    with pytest.raises(UserError, match=r"may be one RGB image, or .* grey ones; give one image alone as x\[None\]"):
+    with pytest.raises(UserError, match=r"may be one RGB image or .* grey images; give a single image as x\[None\]"):
         open_data(x, spec=run)
     assert len(open_data(x[None], spec=run)) == 1
     assert len(open_data(x[:, None], spec=run)) == len(x)

@@ -122,7 +122,7 @@ def test_items_that_are_left_out_take_their_labels_groups_and_ids_with_them(tmp_
 
 def test_a_disk_that_takes_a_part_of_what_is_written_gets_the_rest(tmp_path, monkeypatch):
     write = os.write
-    monkeypatch.setattr("salience.fields.rows.os.write", lambda file, content: write(file, bytes(content[:37])))
+    monkeypatch.setattr("salience.fields.row_writer.os.write", lambda file, content: write(file, bytes(content[:37])))
     np.savez(tmp_path / "x.npz", x=(x := RNG.normal(size=(50, 3))))
     np.testing.assert_array_equal(open_data(tmp_path / "x.npz").x, x)
 

@@ -87,7 +87,7 @@ def test_a_broken_download_is_continued_or_begun_again(server, tmp_path, name, s
 
 def test_wrong_content_is_refused_and_deleted(server, tmp_path):
     path = tmp_path / "file.bin"
-    with pytest.raises(UserError, match="SHA-256 differs"):
+    with pytest.raises(UserError, match="expected SHA-256 checksum"):
         fetch(f"{server.url}/file.bin", path, "0" * 64)
     assert not list(tmp_path.glob("file.bin*"))
 
@@ -100,7 +100,6 @@ def test_a_wrong_beginning_is_dropped(server, tmp_path, leftover):
 
 
 def test_of_two_who_download_the_same_one_waits(server, tmp_path, capsys):
-    pytest.importorskip("fcntl")
     asked, answer = threading.Event(), threading.Event()
     serve = server.handler.do_GET
 
@@ -206,7 +205,19 @@ def test_digits():
     np.testing.assert_allclose(data.x[:, 0], raw.images * 255 / 16, atol=0.5)
     np.testing.assert_array_equal(data.labels, raw.target)
     assert data.spec.views == "glyphs"
-    with pytest.raises(UserError, match="labels: digits takes none"):
+    with pytest.raises(UserError, match="labels: digits has built-in labels"):
         open_data("digits", labels="x")
     with pytest.raises(UserError, match="digits has no split 'test'; it has: train"):
         open_data("digits:test")
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_digits_are_those_of_scikit_learn_whether_its_file_is_found_or_not(monkeypatch, found):
+    from sklearn.datasets import load_digits
+
+    if not found:
+        monkeypatch.setattr(builtin, "find_spec", lambda name: None)
+    rows, known = builtin._digits_file(), load_digits()
+    assert np.array_equal(rows[:, :-1].reshape(-1, 8, 8), known.images)
+    assert np.array_equal(rows[:, -1], known.target)
+    assert np.array_equal(open_data("digits").labels, known.target)

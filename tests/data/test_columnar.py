@@ -68,7 +68,7 @@ def stand_in(tmp_path, monkeypatch, program):
 @pytest.mark.parametrize(
     ("program", "reason"),
     [
-        ("os.kill(os.getpid(), signal.SIGSEGV)", r"ended the process that read it \(SIGSEGV\)"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", r"the reader process was killed by SIGSEGV"),
         (r"out.write(b'{\"error\": null}\n'); out.flush(); os.kill(os.getpid(), signal.SIGABRT)", "SIGABRT"),
         ("sys.exit(7)", "exit code 7"),
         (r"out.write(b'{\"error\": null}\n' + b'\x07\x08' * 100)", "damaged"),

@@ -28,19 +28,19 @@ def names(data):
 DIALECTS = {
     "plain": (PLAIN, None),
     "german": ("a;b;c\n1,5;x;10\n2,5;y;20\n3,5;x;30\n", "decimal comma, such as '1,5' in row 0 of column 'a'"),
-    "tab": (PLAIN.replace(",", "\t"), "cells are separated by tabs; --separator says otherwise"),
-    "bar": (PLAIN.replace(",", "|"), "cells are separated by bars (|); --separator says otherwise"),
-    "semicolon": (PLAIN.replace(",", ";"), "cells are separated by semicolons; --separator says otherwise"),
-    "colon": (PLAIN.replace(",", ":"), "cells are separated by colons; --separator says otherwise"),
-    "tilde": (PLAIN.replace(",", "~"), "cells are separated by ~; --separator says otherwise"),
+    "tab": (PLAIN.replace(",", "\t"), "cells are separated by tabs; use --separator to change this"),
+    "bar": (PLAIN.replace(",", "|"), "cells are separated by bars (|); use --separator to change this"),
+    "semicolon": (PLAIN.replace(",", ";"), "cells are separated by semicolons; use --separator to change this"),
+    "colon": (PLAIN.replace(",", ":"), "cells are separated by colons; use --separator to change this"),
+    "tilde": (PLAIN.replace(",", "~"), "cells are separated by ~; use --separator to change this"),
     "spaces": ("a b c\n1.5 x 10\n2.5  y 20\n 3.5 x  30\n", "cells are separated by spaces"),
     "excel": ("sep=;\n" + PLAIN.replace(",", ";"), "cells are separated by semicolons"),
     "blank lines": ("\n \n" + PLAIN.replace("2.5", "\n\n2.5"), None),
     "comments": (
         "# made by us\n# in 2020\n" + PLAIN,
-        "2 lines of comment above the table are passed over: # made by us",
+        "2 comment lines above the table are skipped: # made by us",
     ),
-    "comments within": ("#,,,,\n" + PLAIN.replace("2.5", "# a, b, c, d, e\n2.5"), "passed over"),
+    "comments within": ("#,,,,\n" + PLAIN.replace("2.5", "# a, b, c, d, e\n2.5"), "skipped"),
     "quotes": (PLAIN.replace("x", '"x"'), None),
     "windows": (PLAIN.replace("\n", "\r\n"), None),
     "spaces after commas": (PLAIN.replace(",", ", "), None),
@@ -98,8 +98,8 @@ def test_a_file_without_a_header_keeps_its_first_row(opened, text):
     data = opened(text)
     assert names(data) == ["0", "1", "2"]
     np.testing.assert_array_equal(data.x, [[5.1, 3.5, 0], [4.9, 3.0, 0], [4.7, 3.2, 1]])
-    assert "the first line holds values ('5.1,3.5,Iris-setosa')" in data.notes[0]
-    assert "--header takes it as their names" in data.notes[0]
+    assert "the first line ('5.1,3.5,Iris-setosa') contains values" in data.notes[0]
+    assert "use --header to read it as column names" in data.notes[0]
     assert opened(text, header=False).notes == ()
 
 
@@ -117,7 +117,7 @@ def test_numpy_writes_the_names_into_a_comment(opened):
     data = opened("# a,b\n1.5,2\n3.5,4\n")
     assert names(data) == ["a", "b"]
     np.testing.assert_array_equal(data.x, [[1.5, 2], [3.5, 4]])
-    assert "the last line of comment names the columns" in str(data.notes)
+    assert "the last comment line is read as the column names" in str(data.notes)
     assert names(opened("# a,b\n1.5,2\n3.5,4\n", header=False)) == ["0", "1"]
 
 
@@ -129,7 +129,7 @@ def test_a_sign_for_comments_within_a_table_is_text(opened):
 def test_short_rows_are_filled_and_told(opened):
     data = opened("a,b,c\n1,2,3\n4,5\n7,8,9\n\n1\n")
     np.testing.assert_array_equal(data.x, [[1, 2, 3], [4, 5, np.nan], [7, 8, 9], [1, np.nan, np.nan]])
-    told = "2 rows have fewer cells than the 3 columns, the first is row 1; the cells at the end are read as missing"
+    told = "2 rows have fewer cells than the 3 columns, the first is row 1; missing cells at the end are missing values"
     assert told in data.notes
     assert opened("a,b,c\n1,2,3\n4,5,\n7,8,9\n").notes == ()
     assert "1 row has fewer cells" in opened("a b c\n1 2 3\n4 5 6\n7 8\n", separator=" ").notes[0]
@@ -143,7 +143,10 @@ def test_long_rows_are_refused_by_row_and_line(opened):
 def test_an_empty_column_is_told_and_a_row_with_an_empty_cell_fits(opened, tmp_path):
     data = opened("a,b,\n1,,\n2,,\n")
     assert names(data) == ["a"]
-    assert data.notes[0] == "column 'b' is left out: all its cells are missing; likewise 1 more column: 'Unnamed: 2'"
+    assert (
+        data.notes[0]
+        == "column 'b' is left out: all its cells are missing; the same holds for 1 more column: 'Unnamed: 2'"
+    )
     run = opened("a,b\n1,2\n3,4\n").spec
     (tmp_path / "one.csv").write_text("a,b\n1,\n")
     np.testing.assert_array_equal(open_data(tmp_path / "one.csv", spec=run).x, [[1, np.nan]])
@@ -152,7 +155,7 @@ def test_an_empty_column_is_told_and_a_row_with_an_empty_cell_fits(opened, tmp_p
 def test_columns_without_a_name_are_used_unless_they_number_the_rows(opened):
     data = opened(",a,,\n0,5,1.5,7\n1,6,2.5,7\n2,7,3.5,8\n")
     assert names(data) == ["a", "Unnamed: 2", "Unnamed: 3"]
-    assert data.notes == ("column 'Unnamed: 0' is left out: it numbers the rows",)
+    assert data.notes == ("column 'Unnamed: 0' is left out: it contains row numbers",)
 
 
 def test_a_line_of_50_mb_is_read_or_refused(opened):
@@ -178,12 +181,12 @@ def test_a_run_reads_new_files_by_its_own_columns(tmp_path):
     assert data.spec == run
     np.testing.assert_array_equal(data.x, [[7, 0, 0], [np.nan, 0, 1], [9, 2, 0]])
     assert data.notes == (
-        "column 'n' holds numbers, but '?' in row 1; this cell is read as missing; --missing '?' confirms it, "
-        "--categorical n keeps them all as categories",
+        "column 'n' is numeric, but '?' in row 1 is not a number; this cell is read as missing; "
+        "use --missing '?' to confirm this, or --categorical n to keep all cells as categories",
         "the run does not use 1 column of the source: 'more'",
     )
     (tmp_path / "new.csv").write_text("n,c,t\ntall,1,x\n")
-    with pytest.raises(UserError, match="mismatched column 'n': numbers are expected, row 0 holds 'tall'"):
+    with pytest.raises(UserError, match="mismatched column 'n': expected numbers, got 'tall' in row 0"):
         open_data(tmp_path / "new.csv", spec=run)
 
 
@@ -250,8 +253,8 @@ def test_texts_in_one_column_of_a_tsv_file_are_not_cut_at_commas(tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("a:b\n1:2\n3:4\n", "though each line has 1 of : in it; --separator : cuts it"),
-        ("a:b\nhttp://x\nhttp://y\n", "though each line has 1 of : in it"),
+        ("a:b\n1:2\n3:4\n", "but each line contains ':' 1 time; use --separator : to split the lines"),
+        ("a:b\nhttp://x\nhttp://y\n", "but each line contains ':' 1 time"),
         ("time\n12:30\n13:40\n", None),
         ("text\nhello: you\nhello\n", None),
     ],
@@ -277,18 +280,16 @@ def test_colons_that_may_be_times_do_not_separate_and_are_told(opened, text, tol
 def test_blanks_are_content_unless_they_follow_every_separator(opened, text, categories, told):
     data = opened(text)
     assert data.spec.columns[1].categories == categories
-    assert any("differ in blanks alone" in note for note in data.notes) == told
+    assert any("differ only in spaces" in note for note in data.notes) == told
     labelled = opened(text.replace("n,", "n,").replace("c\n", "label\n", 1))
     assert labelled.classes == categories
-    assert any("differ in blanks alone" in note for note in labelled.notes) == told
+    assert any("differ only in spaces" in note for note in labelled.notes) == told
 
 
 def test_blanks_before_some_quotes_are_taken_away_and_told(opened):
     data = opened('n,c\n1, "x, y"\n2,"u"\n3, u\n')
     assert data.spec.columns[1].categories == ("u", "x, y")
-    assert (
-        "some cells have blanks before a quote, so blanks after a separator are taken away in all of them" in data.notes
-    )
+    assert "some cells have spaces before a quote, so spaces after a separator are removed in all cells" in data.notes
 
 
 @pytest.mark.parametrize("header", [",,label", ",,kind of it", "a,,label", " , ,label"])
@@ -299,13 +300,13 @@ def test_a_header_may_lack_names(opened, header):
 def test_a_first_row_may_lack_numbers(opened):
     data = opened(",,x\n1.5,2,x\n3.5,4,y\n")
     assert len(data) == 3
-    assert "the first line holds values" in data.notes[0]
+    assert "contains values and is read as a row" in data.notes[0]
 
 
 def test_names_that_are_there_already_get_a_number_and_are_told(opened):
     data = opened("a,b,a,a,a.1\n1,2,3,4,5\n6,7,8,9,9\n")
     assert names(data) == ["a", "b", "a.2", "a.3", "a.1"]
-    assert data.notes == ("2 columns with a name that is there already, such as 'a': now 'a.2', 'a.3'",)
+    assert data.notes == ("2 columns repeat an earlier name, such as 'a': renamed to 'a.2', 'a.3'",)
     assert names(opened("a,a\n1,2\n")) == ["a", "a.1"]
 
 
@@ -315,7 +316,7 @@ def test_a_header_of_one_cell_less_is_that_of_r(opened, separator):
     data = opened(text)
     assert names(data) == ["mpg", "cyl"]
     np.testing.assert_array_equal(data.x, [[21.5, 6], [22.5, 4]])
-    assert "the first cell of each row ('Mazda RX4') names the row" in data.notes[-1]
+    assert "the first cell of each row ('Mazda RX4') is read as the name of the row" in data.notes[-1]
     np.testing.assert_array_equal(opened("a,b\n1,2,\n3,4,\n").x, [[1, 2], [3, 4]])  # a separator at the end
 
 
@@ -349,7 +350,7 @@ def test_a_run_reads_new_files_without_a_header_as_its_own(tmp_path):
         assert len(rep.open(write(tmp_path / "new.csv", ",,x\n"), progress=False)) == 1
         assert open_data(tmp_path / "t.csv").reading.header is False
     data = rep.open(write(tmp_path / "named.csv", "a,b,c\n5,3,x\n6,4,y\n7,4,y\n"), progress=False)
-    assert "the first line ('a,b,c') looks like names of columns, and is read as a row without a header" in data.notes
+    assert "the first line ('a,b,c') looks like column names, but is read as a row, as requested" in data.notes
     assert len(rep.open(tmp_path / "t.csv", progress=False)) == 3
     assert salience.resume(tmp_path / "run", progress=False).reading == rep.reading
 
@@ -362,7 +363,7 @@ def test_a_run_reads_new_files_with_decimal_commas_as_its_own(tmp_path):
     np.testing.assert_array_equal(rep.open(new, progress=False).x, [[1.25, 1]])
     assert open_data(new).x[0, 0] == 1250
     points = write(tmp_path / "points.csv", "a,b\n1.5,1\n2.5,2\n")
-    with pytest.raises(UserError, match=r"row 0 holds '1\.5'; --decimal \. reads them as numbers"):
+    with pytest.raises(UserError, match=r"got '1\.5' in row 0; use --decimal \. to read them as numbers"):
         rep.open(points, progress=False)
     assert rep.open(points, reading=Reading(decimal="."), progress=False).x[0, 0] == 1.5
 
@@ -390,7 +391,7 @@ def test_labels_have_the_decimal_sign_of_the_table(tmp_path, text, options, expe
 def test_labels_that_are_read_as_other_numbers_are_told(tmp_path):
     data = open_data(write(tmp_path / "t.csv", 'a,label\n1.5,1000\n2.5,"2,000"\n3,1000\n'))
     assert data.classes == ("1000", "2000")
-    assert "column 'label' has '2,000' in row 1, read as 2000" in data.notes
+    assert "column 'label' contains '2,000' in row 1, read as 2000" in data.notes
     plain = open_data(write(tmp_path / "p.csv", "a,label\n1.5,1.0\n2.5,2.0\n3,1.0\n"))
     assert (plain.classes, plain.notes) == (("1", "2"), ())
     versions = open_data(write(tmp_path / "v.csv", "a,label\n1.5,1.100.100\n2.5,1.200.100\n3,1.100.100\n"))
@@ -399,7 +400,7 @@ def test_labels_that_are_read_as_other_numbers_are_told(tmp_path):
 
 def test_labels_with_another_decimal_sign_than_named_are_told(tmp_path):
     path = write(tmp_path / "t.csv", "a,label\n1,1.5\n2,2.5\n")
-    told = "column 'label' has '1.5', a number with the decimal sign '.', kept as a class because --decimal , is given"
+    told = "contains '1.5', a number with the decimal sign '.', kept as a class because --decimal , is given"
     assert any(told in note for note in open_data(path, reading=Reading(decimal=",")).notes)
     whole = write(tmp_path / "w.csv", "a,label\n1,1\n2,2\n")
     assert not any("decimal sign" in note for note in open_data(whole, reading=Reading(decimal=",")).notes)

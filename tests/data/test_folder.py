@@ -16,7 +16,7 @@ from salience.errors import UserError
 from salience.fields import source
 from salience.reading import Reading
 
-SAID_ANT_AND_BEE = "folders are read as 2 classes: ant, bee; for none: --folders flat"
+SAID_ANT_AND_BEE = "folders are read as 2 classes: ant, bee; use --folders flat to ignore them"
 
 
 def save(path, value=0, size=(10, 10), mode="RGB", **options):
@@ -56,7 +56,7 @@ def brightness(data):
     return data.x[:, 0, 0, 0].tolist()
 
 
-SAID_TWO = "folders are read as 2 classes: cat, dog; for none: --folders flat"
+SAID_TWO = "folders are read as 2 classes: cat, dog; use --folders flat to ignore them"
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_splits_are_known_by_the_names_they_have_in_use(tmp_path, train, test):
     assert (data.split, data.classes, brightness(data)) == ("train", ("cat", "dog"), [0, 1])
     assert (held.split, held.classes, brightness(held)) == ("test", ("cat", "dog"), [2])
     shown = sorted([f"train ({train})", f"test ({test})"], key=lambda one: one.split("(")[1])
-    otherwise = "for other readings: --folders classes or flat"
+    otherwise = "use --folders classes or flat to change this"
     assert f"folders are read as splits: {', '.join(shown)}; this is train; {otherwise}" in data.notes
     assert f"folders are read as splits: {', '.join(shown)}; this is test; {otherwise}" in held.notes
     assert SAID_TWO in data.notes
@@ -89,7 +89,7 @@ def test_folders_without_images_are_no_splits_and_no_classes(tmp_path):
 
 def test_test_and_val_alone_are_splits_of_which_one_must_be_named(tmp_path):
     lay_out(tmp_path / "x", "test/cat/a.png", "val/cat/b.png", "val/dog/c.png")
-    with pytest.raises(UserError, match="has no split train; it has: test, val; name one, as in SOURCE:test"):
+    with pytest.raises(UserError, match="has no split train; it has: test, val; choose one, as in SOURCE:test"):
         open_data(tmp_path / "x")
     assert open_data(f"{tmp_path}/x:dev").ids == ["cat/b.png", "dog/c.png"]
     assert open_data(f"{tmp_path}/x:test").classes == ("cat", "dog")
@@ -105,7 +105,7 @@ def test_a_class_named_like_a_split_is_a_class_among_others_and_is_warned_of(tmp
     root = lay_out(tmp_path / "x", "bus/a.png", "car/b.png", "train/c.png")
     data = open_data(root)
     assert data.classes == ("bus", "car", "train")
-    assert "class train has the name of a split; if it is one, give --folders splits" in data.notes
+    assert "the class folder train has the name of a split; use --folders splits to read it as one" in data.notes
     assert brightness(open_data(root, reading=Reading(folders="splits"))) == [2]
     with pytest.raises(UserError, match="no split 'test'"):
         open_data(f"{root}:test")
@@ -115,13 +115,13 @@ def test_what_lies_beside_two_splits_is_passed_over_and_said(tmp_path):
     root = lay_out(tmp_path / "x", "train/a.png", "test/b.png", "masks/c.png", "cover.png")
     data = open_data(root)
     assert (data.ids, data.labels) == (["a.png"], None)
-    assert "1 folder beside the splits passed over: masks" in data.notes
-    assert "1 image beside the folders of the splits passed over" in data.notes
+    assert "1 folder outside the splits skipped: masks" in data.notes
+    assert "1 image outside the folders of the splits skipped" in data.notes
 
 
 def test_two_folders_of_one_split_are_refused(tmp_path):
     root = lay_out(tmp_path / "x", "train/a.png", "Training/b.png")
-    with pytest.raises(UserError, match="Training and train are both called train; rename one, or give --folders"):
+    with pytest.raises(UserError, match="Training and train both name the split train; rename one, or give --folders"):
         open_data(root)
     assert open_data(root, reading=Reading(folders="classes")).classes == ("Training", "train")
 
@@ -133,8 +133,8 @@ def test_a_folder_that_only_wraps_others_is_passed_through(tmp_path, wrapper):
     assert data.classes == ("cat", "dog")
     assert data.ids == [f"{wrapper}/c.png", f"{wrapper}/cat/a.png", f"{wrapper}/dog/b.png"]
     assert data.labels.tolist() == [-1, 0, 1]
-    assert f"folders in {wrapper}/ are read as 2 classes: cat, dog; for none: --folders flat" in data.notes
-    assert "1 image in no class folder: without a label" in data.notes
+    assert f"folders in {wrapper}/ are read as 2 classes: cat, dog; use --folders flat to ignore them" in data.notes
+    assert "1 image outside the class folders: without a label" in data.notes
 
 
 def test_wrappers_are_passed_through_above_splits_and_within_them(tmp_path):
@@ -172,7 +172,7 @@ def test_folders_of_other_names_are_splits_where_the_user_says_so(tmp_path):
     root = lay_out(tmp_path / "x", "train/a.png", "unlabelled/b.png")
     assert open_data(root).classes == ("train", "unlabelled")
     assert open_data(f"{root}:unlabelled", reading=Reading(folders="splits")).ids == ["b.png"]
-    with pytest.raises(UserError, match="no folder of images that could be a split"):
+    with pytest.raises(UserError, match="no subfolder of images to read as a split"):
         open_data(lay_out(tmp_path / "y", "a.png"), reading=Reading(folders="splits"))
 
 
@@ -203,7 +203,7 @@ def test_split_folders(tmp_path):
     assert test.labels.tolist() == [0]
     assert test.ids == ["ape/d.png"]
     np.testing.assert_array_equal(open_data(tmp_path / "x", split="test").x, test.x)
-    with pytest.raises(UserError, match="split: val was asked for, but the source says test"):
+    with pytest.raises(UserError, match="split: the option is val, but the source names test"):
         open_data(f"{tmp_path}/x:test", split="val")
     with pytest.raises(UserError, match="no split 'extra'; it has: test, train, valid"):
         open_data(f"{tmp_path}/x:extra")
@@ -267,7 +267,7 @@ def test_an_empty_folder_and_a_missing_path_are_errors(tmp_path):
     with pytest.raises(UserError, match="did you mean digits"):
         open_data("digit")
     (tmp_path / "a.xyz").write_text("hello")
-    with pytest.raises(UserError, match=r"a\.xyz is of no kind we read"):
+    with pytest.raises(UserError, match=r"a\.xyz: unsupported file type"):
         open_data(tmp_path / "a.xyz")
 
 
@@ -277,13 +277,13 @@ def test_other_files_are_passed_over_and_said_hidden_ones_are_not_mentioned(pict
     (pictures / "ant" / "._0.png").write_text("resource fork")
     data = open_data(pictures)
     assert len(data) == 6
-    assert data.notes == (SAID_ANT_AND_BEE, "1 file is no image and was passed over: ant/notes.txt")
+    assert data.notes == (SAID_ANT_AND_BEE, "1 file is not an image and was skipped: ant/notes.txt")
 
 
 def test_all_files_that_are_no_images_are_counted(pictures):
     for row in range(248):
         (pictures / "bee" / f"{row:03}.svg").touch()
-    assert "248 files are no images and were passed over: bee/000.svg, bee/001.svg, bee/002.svg, ..." in (
+    assert "248 files are not images and were skipped: bee/000.svg, bee/001.svg, bee/002.svg, ..." in (
         open_data(pictures).notes
     )
 
@@ -293,7 +293,7 @@ def test_a_loop_of_links_ends_and_is_said(pictures):
     (pictures / "self.png").symlink_to(pictures / "self.png")
     data = open_data(pictures)
     assert len(data) == 6
-    assert "1 folder leads to a place that was listed already, and is passed over: ant/loop" in data.notes
+    assert "1 folder link leads to a folder that was listed already, skipped: ant/loop" in data.notes
     assert [item.id for item in data.bad] == ["self.png"]
 
 
@@ -301,7 +301,7 @@ def test_a_second_link_to_a_folder_is_passed_over_and_said(pictures):
     (pictures / "wasp").symlink_to(pictures / "bee")
     data = open_data(pictures)
     assert data.ids[3:] == ["bee/3.png", "bee/4.png", "bee/5.png"]
-    assert "1 folder leads to a place that was listed already, and is passed over: wasp" in data.notes
+    assert "1 folder link leads to a folder that was listed already, skipped: wasp" in data.notes
 
 
 def test_a_thousand_nested_folders_are_listed(tmp_path):
@@ -331,7 +331,7 @@ def test_a_folder_that_cannot_be_listed_is_said(pictures, monkeypatch):
     monkeypatch.setattr("salience.data.sources.folder_tree.os.scandir", refusing)
     data = open_data(pictures)
     assert len(data) == 3
-    assert "folder bee cannot be listed (Permission denied) and is passed over" in data.notes
+    assert "folder bee cannot be listed (Permission denied) and is skipped" in data.notes
 
 
 def test_deeper_folders_belong_to_the_class_above(tmp_path):
@@ -352,7 +352,7 @@ def test_mixed_sizes_and_colours_become_one_format(tmp_path):
     assert [int(image.mean().round()) for image in data.x] == [10, 100, 200]
     resized, mixed = data.notes
     assert resized.startswith("resized to 64x64: the shorter side to 64, the centre cropped (median size 90x80;")
-    assert mixed == "1 grey image among coloured ones is kept as RGB"
+    assert mixed == "1 grey image among colour images is stored as RGB"
 
 
 def test_sixteen_bit_files_stay_so(tmp_path):
@@ -388,13 +388,13 @@ def test_labels_from_a_file(pictures, tmp_path):
     data = open_data(pictures, labels=str(tmp_path / "labels.csv"))
     assert data.classes == ("blue", "red")
     assert data.labels.tolist() == [1, -1, -1, -1, -1, 0]
-    with pytest.raises(UserError, match="labels: for a folder of images give a CSV file"):
+    with pytest.raises(UserError, match="labels: expected a CSV file with the columns item,label"):
         open_data(pictures, labels="kind")
     (tmp_path / "other.csv").write_text("item,label\nx.png,red\n")
     with pytest.raises(UserError, match=r"such as ant/0\.png"):
         open_data(pictures, labels=str(tmp_path / "other.csv"))
     (tmp_path / "wrong.csv").write_text("a,b\nx.png,red\n")
-    with pytest.raises(UserError, match="line 1 is 'a,b', not the header"):
+    with pytest.raises(UserError, match="line 1: expected the columns item and label, got 'a,b'"):
         open_data(pictures, labels=str(tmp_path / "wrong.csv"))
 
 
@@ -403,9 +403,9 @@ def test_groups_from_the_path(pictures):
     assert len(set(groups.tolist())) == 6
     groups = open_data(pictures, groups=r"(ant|bee)/").groups
     assert groups.tolist() == [0, 0, 0, 1, 1, 1]
-    with pytest.raises(UserError, match="found in none of the paths, such as ant"):
+    with pytest.raises(UserError, match="matches none of the paths, such as ant"):
         open_data(pictures, groups=r"patient(\d+)")
-    with pytest.raises(UserError, match="no regular expression"):
+    with pytest.raises(UserError, match="not a valid regular expression"):
         open_data(pictures, groups="(")
 
 
@@ -440,15 +440,15 @@ def test_names_with_control_characters_are_printed_in_one_line(pictures, capsys)
     data = open_data(pictures)
     assert data.bad[0].id == "ant/a\n\x1b[2J.png"
     assert capsys.readouterr().err == "left out 1 of 7 items: ant/a\\n\\x1b[2J.png (empty)\n"
-    assert data.notes == (SAID_ANT_AND_BEE, "1 file is no image and was passed over: ant/b\\n.txt")
+    assert data.notes == (SAID_ANT_AND_BEE, "1 file is not an image and was skipped: ant/b\\n.txt")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("item,label\ncaf\xe9.png,red\n".encode("latin-1"), "not text in UTF-8"),
-        (b"item,label\nant/0.png,red\nant/1.png\n", "line 3 has 1 cell, the header 2"),
-        (b"item,label\nant/0.png,red\nant/0.png,blue\n", "line 3 says 'ant/0.png' is 'blue', line 2 says 'red'"),
+        (b"item,label\nant/0.png,red\nant/1.png\n", "line 3: expected 2 cells as in the header, got 1"),
+        (b"item,label\nant/0.png,red\nant/0.png,blue\n", "line 3 labels 'ant/0.png' as 'blue', line 2 as 'red'"),
     ],
 )
 def test_labels_files_are_refused_as_predict_refuses_them(pictures, tmp_path, content, message):
@@ -462,7 +462,7 @@ def test_lines_of_a_labels_file_that_name_no_item_are_told(pictures, tmp_path):
     data = open_data(pictures, labels=str(tmp_path / "labels.csv"))
     assert data.classes == ("-1", "9", "10")
     assert data.labels.tolist() == [2, -1, -1, -1, 0, 1]
-    assert data.notes[0].endswith("labels.csv name no item of the folder, the first is line 3: 'gone.png'")
+    assert data.notes[0].endswith("labels.csv name items that are not in the folder; the first is line 3: 'gone.png'")
     assert data.notes[0].startswith("2 lines of ")
     assert "-1 is a class" in data.notes[1]
     named = open_data(pictures, labels=str(tmp_path / "labels.csv"), reading=Reading(missing=("-1",)))
@@ -510,7 +510,7 @@ def test_a_folder_beside_an_image_is_a_class_and_no_wrapper(tmp_path):
     data = open_data(root)
     assert (data.classes, data.ids) == (("images",), ["cover.png", "images/cat/a.png", "images/dog/b.png"])
     assert data.labels.tolist() == [-1, 0, 0]
-    assert "1 image in no class folder: without a label" in data.notes
+    assert "1 image outside the class folders: without a label" in data.notes
 
 
 def test_a_label_file_that_has_changed_is_read_again(pictures, tmp_path):
@@ -540,7 +540,7 @@ def test_splits_within_classes_are_warned_of(tmp_path):
     root = lay_out(tmp_path / "x", "cat/train/a.png", "cat/test/b.png", "dog/train/c.png", "dog/test/d.png")
     data = open_data(root)
     assert data.classes == ("cat", "dog")
-    assert any("the folders in each class have names of splits (test, train)" in note for note in data.notes)
+    assert any("the subfolders of each class have names of splits (test, train)" in note for note in data.notes)
     deeper = open_data(lay_out(tmp_path / "y", "cat/indoors/a.png", "dog/train/b.png"))
     assert not any("names of splits" in note for note in deeper.notes)
 

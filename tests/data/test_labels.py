@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from salience.data.labels import encode_groups, encode_known, encode_labels, labelled
+from salience.data.labels import encode_class_numbers, encode_groups, encode_labels, encode_labels_with_notes
 from salience.errors import UserError
 
 
@@ -31,7 +31,7 @@ def test_labels_are_numbered_in_sorted_order(values, codes, classes):
 
 @pytest.mark.parametrize("values", [[0.5, 1.5], [1, np.inf], [1, 1.5, None], pd.array([0.5], "Float64")])
 def test_measurements_are_no_classes(values):
-    with pytest.raises(UserError, match=r"labels: (0.5|1.5|inf) .*measurements"):
+    with pytest.raises(UserError, match=r"labels: expected classes, got measurements such as (0.5|1.5|inf)"):
         encode_labels(values)
 
 
@@ -62,10 +62,10 @@ def test_large_integers_beside_missing_ones_stay_apart():
 
 def test_minus_one_is_a_class_unless_it_is_named_as_missing():
     for values in ([-1, 0, 1], np.array([-1, 0, 1], np.int8), [-1.0, 0.0, 1.0], pd.array([-1, 0, 1], "Int64")):
-        labels, names, notes = labelled(values, "labels")
+        labels, names, notes = encode_labels_with_notes(values, "labels")
         assert (labels.tolist(), names) == ([0, 1, 2], ("-1", "0", "1"))
-        assert notes == ("labels: -1 is a class (1 item); --missing -1 makes these items unlabelled",)
-        labels, names, notes = labelled(values, "labels", ("-1",))
+        assert notes == ("labels: -1 is a class (1 item); use --missing -1 to treat these items as unlabelled",)
+        labels, names, notes = encode_labels_with_notes(values, "labels", ("-1",))
         assert (labels.tolist(), names, notes) == ([-1, 0, 1], ("0", "1"), ())
 
 
@@ -92,27 +92,27 @@ def test_texts_of_a_program_are_sorted_as_texts_and_never_parsed():
 
 
 def test_measurements_in_a_file_are_no_classes():
-    with pytest.raises(UserError, match=r"0\.5 and the like are measurements"):
+    with pytest.raises(UserError, match=r"got measurements such as 0\.5"):
         encode_labels(["1", "0.5", "NA"], texts=True)
 
 
 def test_words_for_missing_values_are_told():
-    notes = labelled(["NA", "a", "NA", "null"], "column 'sex'")[2]
+    notes = encode_labels_with_notes(["NA", "a", "NA", "null"], "column 'sex'")[2]
     assert notes[0] == (
-        "column 'sex' has 'NA' in 2 cells, kept as a class (and likewise 'null'); "
-        "--missing NA --missing null makes it a missing value"
+        "column 'sex' contains 'NA' in 2 cells, kept as a class (also 'null'); "
+        "use --missing NA --missing null to read it as missing"
     )
-    assert labelled(["NA", "a", "NA", "null"], "column 'sex'", ("NA", "null"))[2] == ()
-    notes = labelled(["1", "2", "NA", None], "column 'y'", texts=True)[2]
-    assert notes == ("column 'y' holds numbers, so 'NA' in row 2 is read as missing (1 cell)",)
+    assert encode_labels_with_notes(["NA", "a", "NA", "null"], "column 'sex'", ("NA", "null"))[2] == ()
+    notes = encode_labels_with_notes(["1", "2", "NA", None], "column 'y'", texts=True)[2]
+    assert notes == ("column 'y' is numeric, so 'NA' in row 2 is read as missing (1 cell)",)
 
 
 def test_numbers_of_named_classes_are_kept():
-    assert encode_known([2, None, 0, -1], ["a", "b", "c"], "labels").tolist() == [2, -1, 0, -1]
-    with pytest.raises(UserError, match=r"label 3 .*names 3 classes"):
-        encode_known([3], ["a", "b", "c"], "labels")
-    with pytest.raises(UserError, match=r"label 3 .*names 1 class$"):
-        encode_known([3], ["a"], "labels")
+    assert encode_class_numbers([2, None, 0, -1], ["a", "b", "c"], "labels").tolist() == [2, -1, 0, -1]
+    with pytest.raises(UserError, match=r"labels of 3 classes, got label 3"):
+        encode_class_numbers([3], ["a", "b", "c"], "labels")
+    with pytest.raises(UserError, match=r"labels of 1 class, got label 3$"):
+        encode_class_numbers([3], ["a"], "labels")
 
 
 def test_items_without_a_group_are_groups_of_their_own():
@@ -123,19 +123,21 @@ def test_items_without_a_group_are_groups_of_their_own():
 
 def test_a_quantity_in_a_text_file_is_read_as_one():
     thousands = [f"{value // 1000},{value % 1000:03}" for value in range(1100, 1130)]
-    assert labelled(thousands, "y", texts=True, measurements=True)[1] == tuple(map(str, range(1100, 1130)))
+    assert encode_labels_with_notes(thousands, "y", texts=True, measurements=True)[1] == tuple(
+        map(str, range(1100, 1130))
+    )
     odd = [*(f"{value}.5" for value in range(30)), "unknown"]
-    codes, names, notes = labelled(odd, "y", texts=True, measurements=True)
+    codes, names, notes = encode_labels_with_notes(odd, "y", texts=True, measurements=True)
     assert names == tuple(f"{value}.5" for value in range(30))
     assert codes[-1] == -1
     assert "'unknown' in row 30" in notes[0]
     few = ["1", "2", "3", "unknown"]
-    assert labelled(few, "y", texts=True)[1] == ("1", "2", "3", "unknown")
+    assert encode_labels_with_notes(few, "y", texts=True)[1] == ("1", "2", "3", "unknown")
 
 
 def test_measurements_beside_texts_are_refused_and_not_lost():
     mixed = np.array([1.5, "a", 2.5], dtype=object)
-    with pytest.raises(UserError, match=r"1\.5 and the like are measurements"):
+    with pytest.raises(UserError, match=r"got measurements such as 1\.5"):
         encode_labels(mixed, measurements=True)
 
 
@@ -146,11 +148,11 @@ def test_bytes_that_are_texts_are_named_by_them():
 
 @pytest.mark.parametrize(("classes", "notes"), [(["a", " a"], 1), (["a", "b"], 0)])
 def test_classes_that_differ_in_blanks_alone_are_told(classes, notes):
-    told = labelled(classes, "column 'c'", texts=True)[2]
+    told = encode_labels_with_notes(classes, "column 'c'", texts=True)[2]
     assert (
         told
         == (
-            "column 'c' holds ' a' and 'a', which differ in blanks alone and stay apart; take the blanks away in "
-            "the file to make them one",
+            "column 'c' contains ' a' and 'a', which differ only in spaces and are kept apart; remove the spaces in "
+            "the file to merge them",
         )[:notes]
     )

@@ -91,7 +91,7 @@ def test_colour_is_brought_to_the_channels_of_the_run_and_told(tmp_path):
     originals = open_originals(source, SPEC, progress=False)
     assert [image.shape for image in originals.read()] == [(1, 6, 9)] * 2
     assert [int(image.max()) for image in originals.read()] == [10, 40]
-    assert originals.notes == ("1 image brought to grey, as the run was trained",)
+    assert originals.notes == ("1 image converted to grey, as in training",)
 
 
 def test_what_was_opened_already_is_as_it_is_stored():

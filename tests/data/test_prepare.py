@@ -234,7 +234,7 @@ def test_a_disk_that_fills_up_leaves_nothing(pictures, cache, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("salience.fields.rows.os.write", full)
+    monkeypatch.setattr("salience.fields.row_writer.os.write", full)
     with pytest.raises(UserError, match="no space left"):
         open_data(pictures)
     assert prepared(cache) == []
@@ -250,7 +250,7 @@ def test_any_error_leaves_nothing(pictures, cache, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("salience.fields.rows.Scan.add", interrupted)
+    monkeypatch.setattr("salience.fields.row_writer.Scan.add", interrupted)
     with pytest.raises(KeyboardInterrupt):
         open_data(pictures)
     assert prepared(cache) == []

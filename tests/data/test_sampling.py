@@ -150,13 +150,13 @@ def test_a_batch_by_its_number_is_the_batch_that_iteration_gives():
 
 def test_a_batch_of_all_rows_is_fine_and_a_larger_one_is_refused():
     assert sorted(rows_of(Loader(Rows(10), 10))[0]) == list(range(10))
-    with pytest.raises(UserError, match="batch_size: 11 is more than the 10 rows there are; take at most 10"):
+    with pytest.raises(UserError, match="batch_size: 11 exceeds the 10 rows of the data; use at most 10"):
         Loader(Rows(10), 11)
-    with pytest.raises(UserError, match=r"for each of 3 processes .* take at most 3"):
+    with pytest.raises(UserError, match=r"for each of 3 processes .* use at most 3"):
         Loader(Rows(10), 4, world=3)
     with pytest.raises(UserError, match="nothing to train on"):
         Loader(Rows(0), 1)
-    with pytest.raises(UserError, match="batch_size: 0 is too small; give at least 1"):
+    with pytest.raises(UserError, match="batch_size: expected at least 1, got 0"):
         Loader(Rows(10), 0)
     with pytest.raises(ValueError, match="rank"):
         Loader(Rows(10), 2, rank=2, world=2)

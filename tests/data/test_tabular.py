@@ -72,7 +72,7 @@ def test_the_label_and_group_columns_are_named(tmp_path):
     assert data.groups[0] == data.groups[2]
     assert len(set(data.groups.tolist())) == 3
     for argument in ("labels", "groups"):
-        with pytest.raises(UserError, match=f"{argument}: there is no column 'sex'; there are: height, colour"):
+        with pytest.raises(UserError, match=f"{argument}: no column 'sex'; the columns are: height, colour"):
             open_data(path, **{argument: "sex"})
 
 
@@ -87,7 +87,7 @@ def test_a_label_column_of_measurements_is_no_class(tmp_path):
     data = open_data(frame)
     assert data.labels is None
     assert data.notes == (
-        "column 'label' is left out: it holds measurements, not classes; name it with --labels to predict it",
+        "column 'label' is left out: it contains measurements, not classes; use --labels to predict it",
     )
 
 
@@ -100,7 +100,7 @@ def test_measurements_named_as_labels_are_kept_to_the_digit(tmp_path):
         assert data.measured
         assert [column.name for column in data.spec.columns] == ["x"]
         with pytest.raises(
-            UserError, match=r"has measurements as labels \(-1.0 and the like\), and SupCon needs classes"
+            UserError, match=r"SupCon requires classes, but the labels of .* are measurements such as -1.0"
         ):
             data.require_labels("SupCon")
 
@@ -129,8 +129,8 @@ def test_words_for_missing_are_texts_among_texts_in_every_format(tmp_path, endin
     assert data.labels.tolist() == [1, 0, -1, 2]
     assert data.spec.columns[1].categories == ("NA", "None", "blue", "red")
     np.testing.assert_array_equal(data.x, [[1, 3], [np.nan, 0], [3, 2], [4, 1]])
-    assert any(note.startswith("column 'label' has 'NA' in 1 cell, kept as a class") for note in data.notes)
-    assert any(note.startswith("column 'colour' has 'NA' in 1 cell, kept as a category") for note in data.notes)
+    assert any(note.startswith("column 'label' contains 'NA' in 1 cell, kept as a class") for note in data.notes)
+    assert any(note.startswith("column 'colour' contains 'NA' in 1 cell, kept as a category") for note in data.notes)
     named = open_data(source, reading=Reading(missing=("NA", "None")))
     assert named.classes == ("nan",)
     assert named.labels.tolist() == [-1, -1, -1, 0]
@@ -150,7 +150,7 @@ def test_a_column_that_turns_into_texts_late_is_one_of_numbers_if_most_cells_are
     path.write_text("a,b\n" + "1,1\n2,2\n1,3\nx,4\n1,5\n")
     data = open_data(path)
     np.testing.assert_array_equal(data.x.T, [[1, 2, 1, np.nan, 1], [1, 2, 3, 4, 5]])
-    assert "column 'a' holds numbers, but 'x' in row 3;" in data.notes[0]
+    assert "column 'a' is numeric, but 'x' in row 3 is not a number;" in data.notes[0]
     path.write_text("a,b\n" + "1,1\n2,2\n1,3\nx,4\ny,5\nz,6\n")
     data = open_data(path)
     assert data.spec.columns[0].categories == ("1", "2", "x", "y", "z")
@@ -161,7 +161,7 @@ def test_a_written_index_is_left_out(tmp_path):
     FRAME.to_csv(tmp_path / "t.csv")
     data = open_data(tmp_path / "t.csv")
     assert [column.name for column in data.spec.columns] == ["height", "colour", "count"]
-    assert data.notes == ("column 'Unnamed: 0' is left out: it numbers the rows",)
+    assert data.notes == ("column 'Unnamed: 0' is left out: it contains row numbers",)
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
@@ -222,7 +222,7 @@ def test_images_in_parquet_with_named_classes_and_bad_ones(tmp_path):
 
 def test_a_label_beyond_the_named_classes_is_refused(tmp_path):
     pq.write_table(images([png(0)] * 2, label=[0, 2]), tmp_path / "i.parquet")
-    with pytest.raises(UserError, match=r"label 2 .*names 2 classes"):
+    with pytest.raises(UserError, match=r"labels of 2 classes, got label 2"):
         open_data(tmp_path / "i.parquet")
 
 
@@ -247,8 +247,8 @@ def test_image_paths_do_not_leave_the_folder_of_the_file(tmp_path):
     pq.write_table(pa.table({"image": pa.array(cells, struct)}), tmp_path / "data" / "i.parquet")
     data = open_data(tmp_path / "data" / "i.parquet", progress=False)
     assert list(data.ids) == ["0", "1", "2"]
-    assert [item.reason for item in data.bad] == ["its path leads out of the data file's folder"] * 4 + [
-        "its path is no path"
+    assert [item.reason for item in data.bad] == ["its path is outside the folder of the data file"] * 4 + [
+        "its path is not valid"
     ]
 
 
@@ -299,7 +299,7 @@ def test_bytes_are_images_only_if_they_are(tmp_path):
     for source in (tmp_path / "t.parquet", pd.DataFrame(table)):
         data = open_data(source)
         np.testing.assert_array_equal(data.x[:, 0], [1, 2, 3, 4])
-        assert "column 'geometry' is left out: its cells hold bytes" in str(data.notes)
+        assert "column 'geometry' is left out: its cells contain bytes" in str(data.notes)
     with_images = table | {"picture": [png((9, 9, 9))] * 3 + [b"damaged"]}
     pq.write_table(pa.table(with_images), tmp_path / "i.parquet")
     for source in (tmp_path / "i.parquet", pd.DataFrame(with_images)):
@@ -320,7 +320,7 @@ def test_columns_of_several_levels_are_named_by_all():
     data = open_data(pd.DataFrame([[1.0, 2.0, "x"], [3.0, 4.0, "y"]], columns=columns))
     assert [column.name for column in data.spec.columns] == ["size_width", "size_height"]
     assert data.classes == ("x", "y")
-    assert "columns of several levels are named by all of them, such as 'size_width'" in data.notes
+    assert "multi-level column names are joined by '_', such as 'size_width'" in data.notes
 
 
 def test_label_cells_of_a_csv_stay_as_they_are(tmp_path):
@@ -343,7 +343,7 @@ def test_a_word_for_a_missing_group_makes_a_group_of_its_own(tmp_path):
 def test_what_was_prepared_by_other_rules_is_prepared_again(tmp_path, monkeypatch):
     path = written(FRAME, tmp_path / "t.csv")
     open_data(path)
-    monkeypatch.setattr("salience.data.prepare.new_folder", None)
+    monkeypatch.setattr("salience.data.prepare.prepared_folder", None)
     open_data(path)
     monkeypatch.setattr("salience.data.sources.tabular.CELLS", 0)
     with pytest.raises(TypeError):
@@ -404,7 +404,7 @@ def test_bytes_that_are_texts_are_read_as_texts_and_told(tmp_path):
         "latin": ["ä".encode("latin-1")] * 4,
         "n": [1, 2, 3, 4],
     }
-    told = "bytes that are texts in UTF-8 are read as texts: columns 'label', 'c'"
+    told = "bytes in UTF-8 are read as text in columns 'label', 'c'"
     table = pa.table(columns)
     pq.write_table(table, tmp_path / "t.parquet")
     for source in (tmp_path / "t.parquet", pd.DataFrame(columns), pytest.importorskip("datasets").Dataset(table)):
@@ -413,9 +413,9 @@ def test_bytes_that_are_texts_are_read_as_texts_and_told(tmp_path):
         assert data.spec.columns[0].categories == ("a", "b\n")
         assert [column.name for column in data.spec.columns] == ["c", "n"]
         assert told in data.notes
-        assert "likewise 1 more column: 'latin'" in str(data.notes)
+        assert "the same holds for 1 more column: 'latin'" in str(data.notes)
 
 
 def test_a_column_whose_later_bytes_are_no_texts_is_left_out(tmp_path):
     frame = pd.DataFrame({"c": [b"a"] * 30 + [b"\xff"], "n": np.arange(31.0)})
-    assert "column 'c' is left out: its cells hold bytes, neither numbers nor texts" in str(open_data(frame).notes)
+    assert "column 'c' is left out: its cells contain bytes, neither numbers nor texts" in str(open_data(frame).notes)

@@ -19,13 +19,17 @@ def labelled(names, n=120):
         (["cat", "dog"], "classification", None),
         (range(20), "classification", None),
         (range(40, 60), "classification", None),
-        ([*range(40, 60), 61], "regression", "labels are 21 different whole numbers, taken as a quantity"),
-        (range(17, 91), "regression", "if they are 74 classes, `evaluate --target classification`"),
-        (range(95), "classification", "the whole numbers from 0 to 94, taken as 95 classes; .* --target regression"),
-        (range(1, 101), "classification", "the whole numbers from 1 to 100, taken as 100 classes"),
-        ([*range(30), 31], "regression", "labels are 31 different whole numbers"),
+        ([*range(40, 60), 61], "regression", "labels are 21 distinct integers, evaluated by regression"),
+        (range(17, 91), "regression", "if they are classes, use `evaluate --target classification`"),
+        (range(95), "classification", "the integers from 0 to 94, evaluated as 95 classes; .* --target regression"),
+        (range(1, 101), "classification", "the integers from 1 to 100, evaluated as 100 classes"),
+        ([*range(30), 31], "regression", "labels are 31 distinct integers"),
         ([*range(30), "unknown"], "classification", None),
-        ([0.5, 1.5], "regression", "labels are measurements, 2 values, .* classes, name a column of texts"),
+        (
+            [0.5, 1.5],
+            "regression",
+            "labels are measurements with 2 distinct values, .* classification, name a column of texts",
+        ),
     ],
 )
 def test_the_data_choose_and_a_note_says_what_and_how_to_say_otherwise(names, target, told):
@@ -42,9 +46,13 @@ def test_what_is_asked_for_is_done_without_a_note(target):
 @pytest.mark.parametrize(
     ("names", "target", "complaint"),
     [
-        ([1, "two", 3], "regression", "target: regression needs numbers as labels, and 'two' of blobs is none"),
-        ([1, "inf"], "regression", "and 'inf' of blobs is none"),
-        ([0.5, 1.5], "classification", "target: the labels of blobs .* --target regression, or name a"),
+        ([1, "two", 3], "regression", "target: regression requires numeric labels, but 'two' of blobs is not a number"),
+        ([1, "inf"], "regression", "but 'inf' of blobs is not a number"),
+        (
+            [0.5, 1.5],
+            "classification",
+            "target: classification requires classes, .* labels of blobs .* --target regression, or name a",
+        ),
         ([1, 2], "ranking", "target: expected classification or regression, got 'ranking'"),
     ],
 )

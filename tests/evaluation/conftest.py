@@ -4,7 +4,7 @@ import torch
 
 from salience.config import Config
 from salience.data import Dataset
-from salience.evaluation.baselines import raw
+from salience.measures.raw_features import raw_features
 from salience.modalities.image.spec import ImageSpec
 from salience.reading import AS_FOUND
 
@@ -61,7 +61,7 @@ class Projection:
 
     def embed(self, data, progress=False):
         self.embedded.append(len(data))
-        return raw(data) @ self.matrix
+        return raw_features(data) @ self.matrix
 
     def untrained(self, data, seed=0):
         return Projection(self.dim, seed=50 + seed) if self.trains else None

@@ -11,10 +11,10 @@ from salience.errors import UserError
 from salience.evaluation.annealing import (
     energy,
     first_draw,
+    gibbs_step,
     log_partition,
     log_partition_of_base,
     machine_of,
-    moved,
     temperatures,
 )
 from salience.methods import Context
@@ -95,7 +95,7 @@ def test_a_move_at_a_temperature_leaves_its_distribution_as_it_is(t: float) -> N
     p = (-energy(machine, base, v, machine.into_hidden(v), t)).softmax(dim=0)
     generator, many = seeded(7), 200_000
     states = v[torch.multinomial(p, many, replacement=True, generator=generator)]
-    after = moved(machine, base, machine.into_hidden(states), t, generator)
+    after = gibbs_step(machine, base, machine.into_hidden(states), t, generator)
     shares = torch.bincount((after @ torch.tensor([4.0, 2.0, 1.0]).double()).long(), minlength=8) / many
     torch.testing.assert_close(shares.double(), p, rtol=0, atol=0.005)
 

@@ -6,6 +6,7 @@ from sklearn.decomposition import PCA
 
 from salience.data import Dataset
 from salience.evaluation import baselines
+from salience.measures.raw_features import raw_features
 from salience.modalities.image.spec import ImageSpec
 from salience.modalities.table.spec import Column, TableSpec
 
@@ -14,13 +15,13 @@ from .conftest import blobs
 
 def test_raw_images_are_pixels_on_the_unit_scale():
     data = blobs(5)
-    np.testing.assert_allclose(baselines.raw(data), data.stored.reshape(5, 16) / 255, atol=1e-6)
+    np.testing.assert_allclose(raw_features(data), data.stored.reshape(5, 16) / 255, atol=1e-6)
 
 
 def test_large_images_are_averaged_down():
     spec = ImageSpec((1, 64, 64), "uint8", 0.0, 255.0)
     x = np.random.default_rng(0).integers(0, 256, (3, 1, 64, 64)).astype(np.uint8)
-    found = baselines.raw(Dataset("large", "train", spec, x, None, (), list("abc"), "f"))
+    found = raw_features(Dataset("large", "train", spec, x, None, (), list("abc"), "f"))
     expected = x.reshape(3, 32, 2, 32, 2).mean((2, 4)).reshape(3, -1) / 255
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -29,7 +30,7 @@ def test_raw_tables_are_imputed_and_standardised():
     columns = (Column("size", mean=2.0, std=4.0), Column("kind", "category", ("a", "b")))
     spec = TableSpec((2,), "float32", columns=columns)
     x = np.array([[6, 0], [np.nan, 1], [2, np.nan]], np.float32)
-    found = baselines.raw(Dataset("table", "train", spec, x, None, (), list("abc"), "f"))
+    found = raw_features(Dataset("table", "train", spec, x, None, (), list("abc"), "f"))
     np.testing.assert_allclose(found, [[1, 1, 0], [0, 0, 1], [0, 0, 0]])
 
 

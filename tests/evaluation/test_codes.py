@@ -14,7 +14,7 @@ from scipy import stats
 from salience.batch import Batch
 from salience.data import open_data
 from salience.evaluation import codes, evaluate
-from salience.evaluation.codes import codes_told
+from salience.evaluation.codes import measure_codes
 from salience.methods.boltzmann.rbm import RBM
 from salience.representation import Representation
 from salience.training import fit
@@ -36,7 +36,7 @@ TOLD = {
 
 @pytest.mark.parametrize("name", TOLD)
 def test_every_method_tells_what_it_can(name: str, tmp_path: Path) -> None:
-    told = codes_told(contract.fitted(name, tmp_path / "run"), contract.dataset_for(name))
+    told = measure_codes(contract.fitted(name, tmp_path / "run"), contract.dataset_for(name))
     assert set(told) == TOLD[name]
     for metric in told.values():
         assert metric.low <= metric.value <= metric.high
@@ -46,7 +46,7 @@ def test_every_method_tells_what_it_can(name: str, tmp_path: Path) -> None:
 def test_the_figures_of_a_vae_are_those_of_scipy(tmp_path: Path) -> None:
     """Means, variances and densities are computed here from the codes alone, with their intervals."""
     rep, data = contract.fitted("vae", tmp_path / "run"), contract.dataset_for("vae")
-    told, n = codes_told(rep, data), len(data)
+    told, n = measure_codes(rep, data), len(data)
     posterior = rep.method.posterior(data.batch(np.arange(n)))  # type: ignore[union-attr]
     mean, log_variance = (one.detach().double().numpy() for one in posterior)
     x = rep.unit(data.batch(np.arange(n))).numpy()
@@ -75,18 +75,18 @@ def test_planted_codes_have_the_figures_that_are_known(tmp_path: Path, apart: fl
         return mean, torch.full_like(mean, 40.0 if apart == 0 else 0.0)  # as wide as to make the means alike
 
     object.__setattr__(rep.method, "posterior", posterior)
-    told = codes_told(rep, data)
+    told = measure_codes(rep, data)
     assert told["active_dimensions"].value == 2
     assert told["mutual_information"].value == pytest.approx(0 if apart == 0 else math.log(len(data)), abs=1e-4)
 
 
 def test_of_many_items_a_part_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rep, data = contract.fitted("pca", tmp_path / "run"), contract.dataset_for("pca")
-    monkeypatch.setattr(codes, "MOST_TOLD", 10)
+    monkeypatch.setattr(codes, "MOST_CODES", 10)
     rows = np.sort(np.random.default_rng(0).choice(len(data), 10, replace=False))
     few = data.subset(rows)
     expected = np.square(rep.reconstruct(few) - rep.unit(few.batch(np.arange(10))).numpy()).mean()
-    assert codes_told(rep, data)["squared_error"].value == pytest.approx(float(expected), rel=1e-5)
+    assert measure_codes(rep, data)["squared_error"].value == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_the_likelihood_of_a_small_rbm_is_that_of_its_enumerated_states(tmp_path: Path) -> None:
@@ -100,7 +100,8 @@ def test_the_likelihood_of_a_small_rbm_is_that_of_its_enumerated_states(tmp_path
     log_z = torch.logsumexp(-machine.free_energy(states).double(), dim=0)
     seen = torch.from_numpy(images.reshape(64, 9) / 255).float()
     exact = float((-machine.free_energy(seen).double() - log_z).mean())
-    assert codes_told(rep, open_data(images, progress=False))["log_likelihood"].value == pytest.approx(exact, abs=0.02)
+    found = measure_codes(rep, open_data(images, progress=False))
+    assert found["log_likelihood"].value == pytest.approx(exact, abs=0.02)
 
 
 def test_the_report_has_them_for_the_representation_alone(tmp_path: Path) -> None:

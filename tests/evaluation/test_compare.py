@@ -6,7 +6,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from salience.errors import Note, UserError
-from salience.evaluation import Comparison, compare
+from salience.evaluation.compare import Comparison, compare
 
 
 def make_run(folder, linear=0.9, fingerprint="f", flops=1e12, labels=True):

@@ -11,10 +11,11 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 
 from salience.errors import Note, UserError
-from salience.evaluation import baselines, evaluate, figures, gallery, protocol
-from salience.evaluation.geometry import effective_rank
+from salience.evaluation import evaluate, figures, gallery, protocol
 from salience.evaluation.retrieval import retrieval_values
-from salience.evaluation.rows import choose_rows
+from salience.evaluation.row_choice import choose_rows
+from salience.measures.embedding_geometry import effective_rank
+from salience.measures.raw_features import raw_features
 from salience.modalities.table.spec import Column, TableSpec
 
 from .conftest import Projection, blobs, config_of
@@ -247,7 +248,7 @@ def test_refusals_name_the_argument_of_evaluate():
         evaluate(Opens(), "nowhere", progress=False)
     with pytest.raises(UserError, match=r"^test: nowhere does not exist"):
         evaluate(Opens(), "there", "nowhere", progress=False)
-    with pytest.raises(UserError, match=r"^on: blobs has one class only"):
+    with pytest.raises(UserError, match=r"^on: .* requires at least two classes, but blobs has one"):
         evaluate(Projection(), replace(blobs(), labels=np.zeros(120, np.int64)), progress=False)
 
 
@@ -330,7 +331,7 @@ def knn_accuracy(train, test, y, truth):
 def test_similarities_of_raw_pixels_are_around_the_mean_of_the_training_rows():
     data = white()
     rows = choose_rows(data, None)
-    (train, test), (y, truth) = map(baselines.raw, (rows.train, rows.test)), (rows.train.labels, rows.test.labels)
+    (train, test), (y, truth) = map(raw_features, (rows.train, rows.test)), (rows.train.labels, rows.test.labels)
     mean = train.mean(0)
     report = evaluate(Projection(), data, progress=False)
     found = report.baselines["raw"]["knn"]["accuracy"].value
@@ -349,9 +350,9 @@ def test_the_benchmarks_compare_raw_pixels_in_the_same_way(kind, monkeypatch):
     from pretrain_cell import measured
 
     rows = choose_rows(white(), None)
-    train, test = map(baselines.raw, (rows.train, rows.test))
+    train, test = map(raw_features, (rows.train, rows.test))
     for method, origin in (("raw", train.mean(0)), ("untrained", 0)):
-        found = measured(SimpleNamespace(kind=kind, method=method), baselines.raw, rows.test, rows.train)["knn"]
+        found = measured(SimpleNamespace(kind=kind, method=method), raw_features, rows.test, rows.train)["knn"]
         expected = knn_accuracy(train - origin, test - origin, rows.train.labels, rows.test.labels)
         assert (found if kind == "trial" else found["value"]) == pytest.approx(expected)
 
@@ -361,7 +362,7 @@ def test_a_representation_is_not_centred():
     data, same = white(), Projection(16)
     same.matrix = np.eye(16, dtype=np.float32)
     rows = choose_rows(data, None)
-    train, test = map(baselines.raw, (rows.train, rows.test))
+    train, test = map(raw_features, (rows.train, rows.test))
     found = evaluate(same, data, progress=False).representation["knn"]["accuracy"].value
     assert found == pytest.approx(knn_accuracy(train, test, rows.train.labels, rows.test.labels))
 
@@ -369,7 +370,7 @@ def test_a_representation_is_not_centred():
 def test_baselines_are_fitted_to_the_training_rows():
     data = blobs(240, noise=60.0)
     rows = choose_rows(data, None)
-    train, test = map(baselines.raw, (rows.train, rows.test))
+    train, test = map(raw_features, (rows.train, rows.test))
     pca = PCA(8, random_state=0).fit(train)
     found = evaluate(Projection(), data, progress=False)
     expected = knn_accuracy(pca.transform(train), pca.transform(test), rows.train.labels, rows.test.labels)

@@ -11,9 +11,10 @@ from salience.evaluation.few_label import (
     fit_few,
     fold_of,
     label_counts,
+    note_draws,
     temperatures,
 )
-from salience.evaluation.probe import UNCHOSEN, Scaling
+from salience.evaluation.linear_probe import UNCHOSEN, Scaling
 
 LABELS = np.repeat(np.arange(4), [30, 30, 30, 3])
 
@@ -131,3 +132,26 @@ def test_a_draw_s_temperature_is_that_of_its_rows_while_held_out(k, folds):
         of = torch.tensor(judging if folds > 1 else [row % 5 for row in range(len(judging))])
         judge = torch.stack([of == one for one in range(folds if folds > 1 else 5)])
         assert float(found) == pytest.approx(choose_temperature(torch.cat(scores), torch.cat(truth), judge), rel=0.02)
+
+
+def test_many_classes_reach_a_hundred_labels_each_in_fewer_draws():
+    labels = np.repeat(np.arange(44), 120)
+    assert label_counts(labels) == [1, 2, 5, 10, 20, 50, 100]
+    assert draw_labels(labels, 20).shape == (20, 880)
+    assert draw_labels(labels, 100).shape == (9, 4400)
+    assert note_draws(labels) == [
+        "few labels: 20 draws, but 18 of 2,200 rows at 50 labels per class, 9 of 4,400 rows at 100 labels per class"
+    ]
+
+
+def test_few_classes_are_drawn_as_ever_and_without_a_note():
+    labels = np.repeat(np.arange(20), 120)
+    assert label_counts(labels)[-1] == 100
+    assert draw_labels(labels, 100).shape == (20, 2000)
+    assert note_draws(labels) == []
+
+
+def test_a_thousand_classes_stay_within_bounds():
+    labels = np.repeat(np.arange(1000), 30)
+    assert label_counts(labels) == [1, 2, 5, 10]
+    assert draw_labels(labels, 10).shape == (5, 10_000)

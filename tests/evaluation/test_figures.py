@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from salience.evaluation import figures
-from salience.evaluation.intervals import Metric
 from salience.evaluation.report import Gallery
+from salience.measures.intervals import Metric
 
 
 def few_label(value):

@@ -2,17 +2,17 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from salience.evaluation import gallery
-from salience.evaluation.baselines import raw
+from salience.measures.raw_features import raw_features
 
 from .conftest import blobs
 
 
 def test_neighbours_are_the_most_similar_training_items():
     train, test = blobs(60), blobs(20, seed=1)
-    found = gallery.neighbour_gallery(train, test, raw(train), raw(test))
+    found = gallery.neighbour_gallery(train, test, raw_features(train), raw_features(test))
     assert found.images.shape == (8, 9, 1, 4, 4)
     assert set(found.labels[:3, 0]) == {0, 1, 2}
-    x = raw(train)
+    x = raw_features(train)
     for images, labels in zip(found.images, found.labels, strict=True):
         query, *shown = images.reshape(9, -1)
         nearest = np.argsort(-(x @ query) / np.linalg.norm(x, axis=1), kind="stable")[:8]
@@ -22,7 +22,7 @@ def test_neighbours_are_the_most_similar_training_items():
 
 def test_without_labels_items_are_compared_among_themselves_and_not_with_themselves():
     data = blobs(30, labels=False)
-    found = gallery.neighbour_gallery(None, data, None, raw(data))
+    found = gallery.neighbour_gallery(None, data, None, raw_features(data))
     assert (found.labels == -1).all()
     for row in found.images:
         assert not any(np.array_equal(row[0], other) for other in row[1:])

@@ -5,7 +5,7 @@ from sklearn.linear_model import LogisticRegression
 
 from salience.evaluation.calibration import calibrate
 from salience.evaluation.head import choose, cross_validate, fit_chosen, fit_head, make_folds
-from salience.evaluation.probe import PENALTIES, UNCHOSEN, Scaling
+from salience.evaluation.linear_probe import PENALTIES, UNCHOSEN, Scaling
 
 
 def problem(n=200, d=30, classes=3, spread=0.7, seed=0):

@@ -9,16 +9,17 @@ from scipy import stats
 from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 
-from salience.evaluation import baselines, evaluate
+from salience.evaluation import evaluate
 from salience.evaluation.calibration import calibration_error
 from salience.evaluation.few_label import draw_labels, few_label_predictions
-from salience.evaluation.geometry import geometry_metrics
+from salience.evaluation.linear_probe import PENALTIES, fit_probe
 from salience.evaluation.measure import Task, measure
-from salience.evaluation.probe import PENALTIES, fit_probe
 from salience.evaluation.protocol import make_task
 from salience.evaluation.retrieval import retrieval_metrics
-from salience.evaluation.rows import choose_rows
+from salience.evaluation.row_choice import choose_rows
 from salience.evaluation.split import held_out
+from salience.measures.embedding_geometry import geometry_metrics
+from salience.measures.raw_features import raw_features
 
 from .conftest import Projection, blobs
 
@@ -128,7 +129,7 @@ def test_the_gain_is_ours_minus_theirs_draw_by_draw(report):
     rows = choose_rows(data, None)
     y, draws = torch.from_numpy(rows.train.labels), draw_labels(rows.train.labels, 5)
     right = []
-    for embed in (rep.embed, baselines.raw):
+    for embed in (rep.embed, raw_features):
         x, held = (torch.from_numpy(embed(part)) for part in (rows.train, rows.test))
         right.append((few_label_predictions(x, y, held, draws, 3)[0].numpy() == rows.test.labels).mean(1))
     difference = right[0] - right[1]

@@ -16,10 +16,11 @@ from sklearn.model_selection import GroupKFold, KFold, cross_val_score
 import salience
 from salience.cli import main
 from salience.errors import UserError
-from salience.evaluation import compare, evaluate
+from salience.evaluation import evaluate
 from salience.evaluation import regression as probes
+from salience.evaluation.compare import compare
 from salience.evaluation.regression import PENALTIES, fit_ridge, make_folds, r2_gain, r2_metric, redrawn, strata
-from salience.evaluation.rows import choose_rows, values_of
+from salience.evaluation.row_choice import choose_rows, values_of
 
 from .conftest import Projection, blobs
 from .test_evaluate import make_run
@@ -198,7 +199,7 @@ def test_a_report_of_diabetes_has_r2_of_what_is_published(report):
     raw, ours = (report.columns[name]["regression"]["r2"] for name in ("raw", "representation"))
     assert raw.low < 0.48 < raw.high
     assert 0.2 < ours.value <= raw.value + 0.1
-    assert any("214 different whole numbers, taken as a quantity: regression" in note for note in report.notes)
+    assert any("214 distinct integers, evaluated by regression" in note for note in report.notes)
     assert any("`evaluate --target classification`" in note for note in report.notes)
     assert report.classes == ()
     assert "ridge regression R²" in report.text()

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from salience.evaluation.intervals import Metric
 from salience.evaluation.page import best
 from salience.evaluation.report import Evidence, Report, number
+from salience.measures.intervals import Metric
 
 COUNTS = ("1", "2", "5")
 

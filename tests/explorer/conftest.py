@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ ROWS = 600
 BASE = "http://127.0.0.1:8300"
 
 
-def digits_table(rows: int = ROWS, **about: Any) -> pa.Table:
+@cache
+def digits_columns(rows: int) -> pa.Table:
     digits = load_digits()
     x = digits.data[:rows].astype(np.float32)
     plane = PCA(2, random_state=0).fit_transform(x).astype(np.float32)
@@ -42,9 +44,13 @@ def digits_table(rows: int = ROWS, **about: Any) -> pa.Table:
         "ink": pa.array(np.where(np.arange(rows) == 3, np.nan, x.mean(1)), from_pandas=True),
         "fold": np.arange(rows) % 5,
     }
-    known = {"format": 1, "method": "pca", "run": "nowhere", "weights": "-", "dim": x.shape[1], "modality": "image"}
+    return pa.table(columns)
+
+
+def digits_table(rows: int = ROWS, **about: Any) -> pa.Table:
+    known = {"format": 1, "method": "pca", "run": "nowhere", "weights": "-", "dim": 64, "modality": "image"}
     source = {"name": "digits", "split": "train", "fingerprint": "-", "rows": rows}
-    return pa.table(columns).replace_schema_metadata(
+    return digits_columns(rows).replace_schema_metadata(
         {b"salience": json.dumps({**known, "spec": {}, "sources": [source], **about}).encode()}
     )
 
@@ -77,8 +83,26 @@ def client(served: Callable[..., TestClient]) -> TestClient:
     return served()
 
 
+@pytest.fixture(scope="module")
+def still(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A server that has learnt from six labels, for tests that change nothing."""
+    place = tmp_path_factory.mktemp("still") / "digits.lance"
+    lance.write_dataset(digits_table(), str(place))
+    app = make_app(Explorer(open_store(place)))
+    with TestClient(app, base_url=BASE, raise_server_exceptions=False) as client:
+        for name in "01":
+            client.post("/labels", json={"rows": np.flatnonzero(truth() == name)[:3].tolist(), "label": name})
+        learnt(client)
+        yield client
+
+
+@cache
+def _targets() -> np.ndarray:
+    return load_digits().target.astype(str)
+
+
 def truth(rows: int = ROWS) -> np.ndarray:
-    return load_digits().target[:rows].astype(str)
+    return _targets()[:rows].copy()
 
 
 def until(true: Callable[[], Any], seconds: float = 1200.0) -> Any:

@@ -6,7 +6,7 @@ import lance
 import numpy as np
 import pytest
 
-from salience.explorer.points import MISSING, encode, scaled
+from salience.explorer.points import MISSING, encode, scale_points
 from salience.store import open_store
 from tests.explorer.conftest import ROWS, digits_table, learnt, truth, values
 
@@ -39,8 +39,8 @@ def test_a_map_fills_the_square_and_keeps_its_proportions(client, path):
 
 
 def test_one_point_and_none_are_maps():
-    np.testing.assert_array_equal(scaled(np.array([[3.0, 4.0]])), [[0, 0]])
-    assert scaled(np.empty((0, 2))).shape == (0, 2)
+    np.testing.assert_array_equal(scale_points(np.array([[3.0, 4.0]])), [[0, 0]])
+    assert scale_points(np.empty((0, 2))).shape == (0, 2)
 
 
 def test_a_category_has_codes_counts_and_missing_ones(client):
@@ -101,11 +101,19 @@ def test_nothing_is_a_column_too():
     assert encode(np.full(4, np.nan)).low is None
 
 
-@pytest.mark.parametrize("url", ["/columns/vector", "/columns/x", "/columns/none/values", "/points?map=umap"])
-def test_what_is_no_column_or_map_is_not_found(client, url):
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("/columns/vector", "name: there is no column 'vector'; columns: "),
+        ("/columns/x", "name: there is no column 'x'; columns: "),
+        ("/columns/none/values", "name: there is no column 'none'; columns: "),
+        ("/points?map=umap", "map: 'umap' does not exist or is not ready; ready: pca"),
+    ],
+)
+def test_what_is_no_column_or_map_is_not_found(client, url, said):
     answer = client.get(url)
     assert answer.status_code == 404
-    assert "there" in answer.json()["error"]
+    assert answer.json()["error"].startswith(said)
 
 
 def test_a_browser_that_has_a_version_is_not_sent_it_again(client):
@@ -160,9 +168,7 @@ def test_an_items_picture_is_what_was_stored(client, path):
 def test_an_unknown_row_is_not_found(client, row):
     for path in (f"/items/{row}", f"/items/{row}/image", f"/items/{row}/neighbours"):
         assert client.get(path).status_code in (404, 422), path
-    assert client.get(f"/items/{ROWS}").json() == {
-        "error": f"row: there is no row {ROWS}; rows go from 0 to {ROWS - 1}"
-    }
+    assert client.get(f"/items/{ROWS}").json() == {"error": f"row: expected 0 to {ROWS - 1}, got {ROWS}"}
 
 
 def test_columns_another_process_has_written_are_seen(client, path):

@@ -70,7 +70,7 @@ def test_a_map_of_other_items_than_are_explored_is_not_written(client, path, mon
     monkeypatch.setattr(jobs.subprocess, "Popen", lambda command, **pipes: popen([sys.executable, "-c", code], **pipes))
     client.post("/jobs/umap", json={})
     found = ended(client, "umap")
-    said = f"umap: the store has {points} items now; restart to see them"
+    said = f"umap: the store has {points} items now; restart salience explore"
     assert (found["state"], found["said"]) == ("failed", said)
     assert "umap_x" not in open_store(path).columns
 
@@ -112,9 +112,9 @@ def test_a_process_that_ends_early_is_a_failure_in_words():
             jobs.follow(process, lambda share, said: None, 5)
         return str(problem.value)
 
-    assert ending("").startswith("umap: the process ended before it was done")
+    assert ending("").startswith("umap: the process ended too early")
     assert ending("""print('{"failed": "no memory"}')""") == "umap: no memory"
     too_few = """import sys; print('{"points": 1}', flush=True); sys.stdout.buffer.write(bytes(8))"""
-    assert ending(too_few).startswith("umap: the store has 1 items now")
+    assert ending(too_few).startswith("umap: the store has 1 item now")
     cut = """print('{"points": 5}')"""
-    assert ending(cut).startswith("umap: the process ended before it was done")
+    assert ending(cut).startswith("umap: the process ended too early")

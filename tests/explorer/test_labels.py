@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from salience.explorer.learning import Verdict
+from salience.explorer.learning import Evaluation
 from salience.store import open_store
 from tests.explorer.conftest import ROWS, learnt, truth, until, values
 
@@ -44,7 +44,7 @@ def test_labels_are_counted_and_undone_one_action_at_a_time(client):
     for labelled in (4, 3, 0):
         assert client.post("/labels/undo").json()["labelled"] == labelled
     answer = client.post("/labels/undo")
-    assert (answer.status_code, answer.json()) == (409, {"error": "labels: there is nothing to undo"})
+    assert (answer.status_code, answer.json()) == (409, {"error": "labels: there is no labelling to undo"})
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_labels_are_counted_and_undone_one_action_at_a_time(client):
         ({"rows": [1], "label": ""}, 400, "label: "),
         ({"rows": [1], "label": "a\nb"}, 400, "label: "),
         ({"rows": [1], "label": "x" * 101}, 400, "label: "),
-        ({"rows": [], "label": "x"}, 400, "rows: none given"),
+        ({"rows": [], "label": "x"}, 400, "rows: expected at least one item, got none"),
         ({"label": "x"}, 400, "rows, ids: "),
         ({"rows": [1], "ids": ["digit/1"], "label": "x"}, 400, "rows, ids: "),
         ({"rows": [1, ROWS], "label": "x"}, 404, "row: "),
@@ -111,7 +111,7 @@ def test_the_classifier_learns_what_the_source_knows(client):
     assert point["judged"] == "source labels"
     assert abs(point["accuracy"] - accuracy) < 0.01
     assert point["low"] < point["accuracy"] < point["high"]
-    assert found["confused"].startswith("Most often mistaken: ")
+    assert found["confused"].startswith("Most common mistake: ")
 
 
 def test_more_labels_are_better_and_the_curve_shows_it(client):
@@ -167,11 +167,11 @@ def test_what_is_labelled_already_is_not_asked_for_however_uncertain(client):
 
 def test_the_most_common_mistake_is_named_of_classes_that_are():
     truth, said = np.array(list("aaaabbc")), np.array(list("abbaaba"))
-    verdict = Verdict(truth, said, "source labels")
-    assert verdict.confused(["a", "b"]) == "Most often mistaken: a for b, 2 of 4."
-    assert verdict.confused(["b"]) == "Most often mistaken: b for a, 1 of 2."
+    verdict = Evaluation(truth, said, "source labels")
+    assert verdict.confused(["a", "b"]) == "Most common mistake: a classified as b, 2 of 4."
+    assert verdict.confused(["b"]) == "Most common mistake: b classified as a, 1 of 2."
     assert verdict.confused(["d"]) == ""
-    assert verdict.confused(["c"]) == "Most often mistaken: c for a, 1 of 1."
+    assert verdict.confused(["c"]) == "Most common mistake: c classified as a, 1 of 1."
     assert verdict.point(3).accuracy == pytest.approx(3 / 7)
 
 
@@ -179,7 +179,7 @@ def test_predictions_of_items_vectors_and_before_there_are_two_classes(client, p
     client.post("/labels", json={"rows": [0], "label": "0"})
     answer = client.post("/predict", json={"rows": [1]})
     assert answer.status_code == 409
-    assert answer.json()["error"].startswith("labels: items of two classes")
+    assert answer.json()["error"].startswith("labels: the classifier needs labelled items of at least two classes")
     assert client.get("/classifier").json()["state"] == "absent"
     label_some(client, 3)
     of_rows = client.post("/predict", json={"rows": [20, 21]}).json()["predictions"]
@@ -199,7 +199,7 @@ def test_one_vector_of_another_length_among_good_ones_is_refused(client, path):
     good = open_store(path).vectors([20])[0].tolist()
     for vectors in ([good, good[:-1]], [good[:-1], good]):
         answer = client.post("/predict", json={"vectors": vectors})
-        assert (answer.status_code, answer.json()) == (400, {"error": "vectors: each needs 64 numbers"})
+        assert (answer.status_code, answer.json()) == (400, {"error": "vectors: each must have 64 numbers"})
 
 
 def test_many_quick_labels_do_not_each_start_a_training(client, monkeypatch):

@@ -24,10 +24,10 @@ from salience.data import open_data
 from salience.errors import UserError
 from salience.explorer import umap_process
 from salience.explorer.app import make_app
-from salience.explorer.pictures import opened
+from salience.explorer.pictures import open_image
 from salience.explorer.runs import curves_of, figures_of
 from salience.explorer.state import Explorer
-from salience.explorer.umap_process import Teller
+from salience.explorer.umap_process import ProgressReader
 from salience.reading import Reading
 from salience.store import open_store
 from salience.training import fit
@@ -334,9 +334,9 @@ def test_umap_is_made_in_a_process_of_its_own_and_kept(vae, place):
 
 def test_a_progress_bar_becomes_lines_with_the_time_left():
     out = io.BytesIO()
-    teller = Teller(out, share=0.5)
+    teller = ProgressReader(out, share=0.5)
     for done, now in ((0, 10.0), (1, 40.0), (11, 50.0)):
-        teller.told(done, 111, now)
+        teller.report(done, 111, now)
     teller.write("\r")  # as tqdm does between
     told = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [one["said"] for one in told] == ["0 of 111 epochs", "1 of 111 epochs", "11 of 111 epochs, 1 min 40 s left"]
@@ -348,7 +348,7 @@ def test_of_many_items_those_that_were_not_fitted_are_placed_among_the_others(pl
     store, out = open_store(place / "pca.lance"), io.BytesIO()
     rows, mapper = np.arange(0, ROWS, 3), PCA(2)  # any map that can place more
     fitted = mapper.fit_transform(store.vectors(rows))
-    points = umap_process.placed(store, mapper, rows, fitted, out)
+    points = umap_process.transform_others(store, mapper, rows, fitted, out)
     np.testing.assert_allclose(points, mapper.transform(store.vectors()), atol=1e-4)
     assert out.getvalue().count(b"\n") == 3
     assert json.loads(out.getvalue().splitlines()[-1])["share"] == 1
@@ -385,4 +385,4 @@ def test_an_image_from_outside_is_brought_to_the_runs_shape_as_the_run_was_told(
     spec, reading = open_data("digits", progress=False).spec, Reading(aspect=aspect)
     expected = open_data(tmp_path / "wide", spec=spec, reading=reading, progress=False)
     rep = SimpleNamespace(spec=spec, reading=reading, method_name="pca")
-    np.testing.assert_array_equal(opened(png(image), rep).x, expected.x)
+    np.testing.assert_array_equal(open_image(png(image), rep).x, expected.x)

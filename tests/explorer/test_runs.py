@@ -130,12 +130,12 @@ def test_odd_names_and_odd_folders_hide_nothing(served, folder):
 
 
 def test_a_mistake_of_ours_in_one_run_hides_no_other(folder, monkeypatch):
-    described = listing.described
+    described = listing.read_run
 
     def failing(name, run, this):
         return 1 / 0 if run.path.name == "a-bad" else described(name, run, this)
 
-    monkeypatch.setattr(listing, "described", failing)
+    monkeypatch.setattr(listing, "read_run", failing)
     bad, good = Runs(folder, None).all()
     assert (bad.verdict, bad.findings[0].why) == (UNREADABLE, "run: it cannot be read (ZeroDivisionError)")
     assert good.method == "autoencoder"

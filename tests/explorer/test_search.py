@@ -165,7 +165,7 @@ def test_a_mistake_of_ours_is_one_line_too(client, monkeypatch, caplog):
     monkeypatch.setattr(Explorer, "about", lambda self: 1 / 0)
     answer = client.get("/store")
     assert answer.status_code == 500
-    assert answer.json() == {"error": "internal error; the server's log says more"}
+    assert answer.json() == {"error": "internal error; see the server's log"}
 
 
 def test_a_text_is_an_id_first_then_a_vector_a_row_or_a_condition(client, path):
@@ -179,7 +179,7 @@ def test_a_text_is_an_id_first_then_a_vector_a_row_or_a_condition(client, path):
     assert found["matching"] == int(((truth() == "4") & (np.arange(ROWS) % 5 == 1)).sum())
     for text, status, message in (
         ("digit/999", 404, "id: there is no item 'digit/999'"),
-        ("600", 404, "row: there is no row 600"),
+        ("600", 404, "row: expected 0 to 599, got 600"),
         ("label = ", 400, "where: "),
         ("[1, x]", 400, "query: "),
     ):
@@ -250,7 +250,7 @@ def test_a_typed_condition_is_joined_as_a_whole_with_the_filter(client):
 def test_a_query_string_beside_json_is_refused_and_named(client, query):
     answer = client.post("/search", json={"row": 3}, params=query)
     assert answer.status_code == 400
-    assert answer.json()["error"].startswith(f"{', '.join(query)}: in the query string, which is for images alone")
+    assert answer.json()["error"].startswith(f"{', '.join(query)}: given in the query string, which is only for images")
     assert len(client.post("/search", json={"row": 3, **query}).json()["hits"]) == query.get("k", 24)
 
 
@@ -263,14 +263,14 @@ def test_parameters_that_would_be_ignored_are_refused_by_every_route_and_named(c
     for path, method in asked:
         place = path.replace("{name}", "digit").replace("{row}", "1")
         answer = client.request(method, place, params={"limit": "5"})
-        refused = answer.status_code == 400 and answer.json()["error"].startswith("limit: no parameter of ")
+        refused = answer.status_code == 400 and answer.json()["error"].startswith("limit: unknown query parameter of ")
         assert refused is ((path, method) not in pages), (path, answer.text)
 
 
 def test_what_a_route_takes_is_said_and_twice_is_too_often(client):
     answer = client.get("/sample?n=2&size=3")
-    assert answer.json()["error"] == "size: no parameter of GET /sample in the query string; it takes n, seed"
-    assert client.get("/clusters?k%1B=3").json()["error"].startswith("k\\x1b: no parameter of GET /clusters")
+    assert answer.json()["error"] == "size: unknown query parameter of GET /sample; known parameters: n, seed"
+    assert client.get("/clusters?k%1B=3").json()["error"].startswith("k\\x1b: unknown query parameter of GET /clusters")
     answer = client.get("/items/3/neighbours?k=2&k=5")
     assert (answer.status_code, answer.json()["error"]) == (
         400,

@@ -172,7 +172,7 @@ def test_a_body_that_is_too_large_is_not_read(client):
     for path in ("/search", "/labels", "/embed"):
         answer = client.post(path, content=large, headers={"Content-Type": "application/json"})
         assert answer.status_code == 413
-        assert answer.json() == {"error": "body: more than 32 MB; send less at once"}
+        assert answer.json() == {"error": "body: expected at most 32 MB; send less at once"}
 
 
 def test_nor_is_one_that_does_not_say_how_large_it_is(client):
@@ -262,7 +262,7 @@ def test_a_large_photograph_is_let_in_as_it_is_shrunk_while_it_is_decoded():
         return found[:at] + struct.pack(">HH", height, width) + found[at + 4 :]
 
     verify(photograph(8_000, 6_000))
-    with pytest.raises(UserError, match="more than 50,000,000"):
+    with pytest.raises(UserError, match="expected at most 50,000,000"):
         verify(photograph(8_000, 7_000))
 
 
@@ -275,8 +275,9 @@ def test_images_are_looked_at_before_they_are_decoded():
     good = file.getvalue()
     verify(good)
     sizes = [bomb(60_000, 60_000), bomb(9_000, 6_000), bomb(9_000, 6_000, hidden=True), bomb(3_600, 3_600)]
+    others = [tiff_bomb(), webp_bomb(7_000, 7_000), webp_bomb(3_600, 3_600)]
     wrong = {
-        "more (pixels )?than": [*sizes, tiff_bomb(), webp_bomb(7_000, 7_000), webp_bomb(3_600, 3_600)],
+        "(more (pixels )?than|expected at most)": [*sizes, *others],
         "not an image": [b"plainly no image", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"],
         "damaged": [good[:50] + b"xx" + good[52:]],
         "empty": [b""],

@@ -24,27 +24,27 @@ from tests.explorer.conftest import until
 
 
 def test_a_free_port_is_found_and_a_taken_one_refused():
-    with serve.listening(None, None) as first, serve.listening(None, None) as second:
+    with serve.open_listener(None, None) as first, serve.open_listener(None, None) as second:
         ports = [one.getsockname()[1] for one in (first, second)]
         assert len(set(ports)) == 2
         assert all(one.getsockname()[0] == "127.0.0.1" for one in (first, second))
         with pytest.raises(UserError, match=rf"^port: {ports[0]} is in use"):
-            serve.listening(None, ports[0])
+            serve.open_listener(None, ports[0])
     for port in (-1, 70_000):
         with pytest.raises(UserError, match=r"^port: "):
-            serve.listening(None, port)
+            serve.open_listener(None, port)
     with pytest.raises(UserError, match=r"^host: cannot listen at "):
-        serve.listening("203.0.113.1", None)
+        serve.open_listener("203.0.113.1", None)
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["nowhere.lance"], "nowhere.lance does not exist"),
-        (["."], "is no store of embeddings"),
+        (["."], "is not a store of embeddings"),
         (["store.lance", "--run", "nowhere"], "--run: nowhere does not exist"),
-        (["store.lance", "--runs", "nowhere"], "--runs: nowhere is no folder"),
-        (["store.lance", "--port", "99999"], "--port: 99999 is none"),
+        (["store.lance", "--runs", "nowhere"], "--runs: nowhere is not a folder"),
+        (["store.lance", "--port", "99999"], "--port: expected 0 (any free port) or 1024 to 65535, got 99999"),
         ([], "STORE|RUN: none given"),
     ],
 )
@@ -59,11 +59,11 @@ def test_what_cannot_be_explored_is_refused_in_one_line(path, words, said, capsy
 
 def test_a_run_is_explored_by_embedding_its_own_source(tmp_path, capsys):
     salience.fit("pca", "digits", out=tmp_path / "run", dim=4, progress=False)
-    store = serve.store_at(tmp_path / "run")
+    store = serve.get_or_embed_store(tmp_path / "run")
     assert store == str(tmp_path / "run" / "embeddings.lance")
     assert "embedding digits into" in capsys.readouterr().err
     assert len(serve.open_store(store)) == 1797
-    assert serve.store_at(tmp_path / "run") == store
+    assert serve.get_or_embed_store(tmp_path / "run") == store
     assert capsys.readouterr().err == ""
 
 
@@ -172,7 +172,7 @@ def test_a_signal_ends_the_server_whatever_runs(path, ending, codes):
     try:
         assert process.stdout is not None
         url = process.stdout.readline().partition(": ")[2].strip()
-        process.stdout.readline()  # Ctrl-C ends it
+        process.stdout.readline()  # press Ctrl-C to stop
         httpx.post(f"{url}labels", json={"rows": [1], "label": "one"}, timeout=600)
         httpx.post(f"{url}jobs/anomalies", json={}, timeout=600)
         asking = socket.create_connection(("127.0.0.1", int(url.rstrip("/").rpartition(":")[2])))
@@ -205,8 +205,8 @@ def test_only_a_process_that_does_nothing_else_is_ended(path, ends, monkeypatch)
 
     monkeypatch.setattr(uvicorn.Server, "run", run)
     monkeypatch.setattr(uvicorn.Server, "handle_exit", lambda self, number, frame: heeded.append(number))
-    monkeypatch.setattr(serve, "end_soon", ended.append)
-    monkeypatch.setattr(serve, "leave", left.append)
+    monkeypatch.setattr(serve, "exit_later", ended.append)
+    monkeypatch.setattr(serve, "exit_now", left.append)
     serve.serve(path, port=0, ends_process=ends)
     assert heeded == [signal.SIGTERM]
     assert ended == left == [signal.SIGTERM] * ends
@@ -227,8 +227,8 @@ def test_signals_that_were_ignored_stay_so_and_the_others_end_the_server(path, i
         raise AssertionError("the first that is heeded is raised again")
 
     monkeypatch.setattr(uvicorn.Server, "run", run)
-    monkeypatch.setattr(serve, "end_soon", ended.append)
-    monkeypatch.setattr(serve, "leave", left.append)
+    monkeypatch.setattr(serve, "exit_later", ended.append)
+    monkeypatch.setattr(serve, "exit_now", left.append)
     before = {number: signal.signal(number, raising) for number in numbers}
     try:
         for number in ignored:
@@ -285,12 +285,12 @@ def test_the_address_names_the_machine_and_the_token(capsys):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-        serve.told("a.lance", listener, None, None)
+        serve.print_address("a.lance", listener, None, None)
         assert f"http://127.0.0.1:{port}/\n" in capsys.readouterr().out
-        serve.told("a.lance", listener, "::1", "secret")
+        serve.print_address("a.lance", listener, "::1", "secret")
         assert f"http://[::1]:{port}/?token=secret\n" in capsys.readouterr().out
         for everywhere in ("0.0.0.0", "::", "[::]"):
-            serve.told("a.lance", listener, everywhere, "secret")
+            serve.print_address("a.lance", listener, everywhere, "secret")
             assert f"http://{socket.gethostname()}:{port}/?token=secret\n" in capsys.readouterr().out
 
 

@@ -1,10 +1,11 @@
-"""Tools of the proofs: values with gradients, a method without batch norm, fifty steps in our loop."""
+"""Tools of the proofs: values with gradients, a method without batch norm, fifty steps in our loop, adapters."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from salience.batch import Progress
 from salience.data import Dataset
 from salience.methods import Method
+from salience.methods.lightning import LightningMethod, Plan
 from tests import contract
 
 STEPS = 50
@@ -110,3 +112,17 @@ def _trained(name: str, options: dict[str, Any]) -> tuple[dict[str, Tensor], lis
     assert isinstance(method, Method)
     losses = train_by_hand(method, dataset)
     return method.state_dict(), losses
+
+
+@contextmanager
+def adapters() -> Iterator[dict[Method, LightningMethod]]:
+    """The adapters that are made within, by their methods: where a test finds the trainer and its optimiser."""
+    whole, found = LightningMethod.__init__, {}
+
+    def remembered(self: LightningMethod, method: Method, plan: Plan | None = None) -> None:
+        whole(self, method, plan)
+        found[method] = self
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LightningMethod, "__init__", remembered)
+        yield found

@@ -20,14 +20,15 @@ from salience.batch import Batch, Progress
 from salience.errors import UserError
 from salience.methods import Context
 from salience.methods.adversarial import Adversarial
+from salience.methods.lightning import LightningMethod
 from salience.nets import Encoder
 from salience.representation import Representation
 from salience.run import Run
 from salience.training import engine
-from salience.training.cost import step_flops
+from salience.training.flops import step_flops
 from salience.training.metrics import read_metrics
 from tests import contract
-from tests.methods.proof import without_batch_norm
+from tests.methods.proof import adapters, without_batch_norm
 from tests.training.test_resume import config, table
 from tests.two_processes import two_processes
 
@@ -96,10 +97,10 @@ def train(run: Run) -> Duel:
     return method
 
 
-def training_step_state(method: Duel) -> dict[str, Tensor]:
+def training_step_state(method: Duel, trained: LightningMethod) -> dict[str, Tensor]:
     """Every parameter, and the optimiser's moments of it."""
     state = {name: p.detach().clone() for name, p in method.named_parameters()}
-    kept = method.trainer.optimizers[0].state
+    kept = trained.trainer.optimizers[0].state
     for name, parameter in method.named_parameters():
         state |= {f"{name} {key}": value.clone() for key, value in kept.get(parameter, {}).items()}
     return state
@@ -112,10 +113,11 @@ def test_a_turn_moves_its_player_and_leaves_the_other_to_the_bit(
 
     def look(method: Duel, what: str, at: Progress) -> None:
         if torch.is_grad_enabled() or what == "after":  # not of the probe
-            seen.append((what, at.step, training_step_state(method)))
+            seen.append((what, at.step, training_step_state(method, found[method])))
 
     monkeypatch.setitem(globals(), "moment", look)
-    train(Run.create(tmp_path / "run", config(), {}))
+    with adapters() as found:
+        train(Run.create(tmp_path / "run", config(), {}))
     order = [(what, step) for what, step, _ in seen]
     assert order == [(what, step) for step in range(STEPS) for what in ("discriminator", "generator", "after")]
     for (turn, step, before), (_, _, after) in pairwise(seen):
@@ -209,7 +211,7 @@ def test_it_trains_under_a_users_own_trainer(name: str) -> None:
     method = built(name)
     before = copy.deepcopy(method.state_dict())
     own = trainer(gradient_clip_val=1.0)
-    own.fit(method, data.loader(32))
+    own.fit(LightningMethod(method), data.loader(32))
     assert own.global_step == 6
     assert own.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-4)
     for key, _ in method.named_parameters():
@@ -218,7 +220,7 @@ def test_it_trains_under_a_users_own_trainer(name: str) -> None:
 
 def test_gradients_of_several_batches_are_refused() -> None:
     with pytest.raises(UserError, match=r"^accumulate_grad_batches: 4 was given, .*; take 1$"):
-        trainer(accumulate_grad_batches=4).fit(built("gan"), contract.dataset_for("gan").loader(32))
+        trainer(accumulate_grad_batches=4).fit(LightningMethod(built("gan")), contract.dataset_for("gan").loader(32))
 
 
 # --- what it costs ----------------------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ def spread_after(monkeypatch: pytest.MonkeyPatch, *without: str) -> float:
     if "predictor" in without:
         monkeypatch.setattr(method, "predictor", torch.nn.Identity())
     if "teacher" in without:
-        monkeypatch.setattr(method, "target", lambda x: method.projector(method.encoder(x)))
+        monkeypatch.setattr(method, "target", lambda x, mask=None: method.projector(method.encoder(x)))
     if "stop-gradient" in without:
         monkeypatch.setattr(byol, "byol_loss", lambda q, z: 2 - 2 * torch.cosine_similarity(q, z, dim=1).mean())
     train_by_hand(method, dataset, rate=0.2)

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from salience.batch import Batch, Progress
-from salience.methods.contrastive.moco import queue_for
 from salience.methods.generative.crvae import CRVAE
 from salience.methods.generative.vae import VAE, drawn, noise_of, posterior
+from salience.methods.lightning import LightningMethod
 from salience.nets import distance
+from salience.nets.queue import queue_for
 from tests import contract
 
 AT = Progress(step=2, total=10, epoch=1, seed=3)
@@ -113,6 +114,7 @@ def test_a_queue_that_suits_the_rows_and_the_same_one_on_every_process() -> None
     assert len(first.old_keys) == first.queue == queue_for(len(dataset))
     assert torch.equal(first.old_keys, second.old_keys)
     assert first._ddp_params_and_buffers_to_ignore == ["old_keys", "written"]
+    assert LightningMethod(first)._ddp_params_and_buffers_to_ignore == ["method.old_keys", "method.written"]
 
 
 def test_what_it_tells_of_an_item_is_of_the_item_itself() -> None:

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.data import open_data
 from salience.errors import UserError
+from salience.health.probe import own_statistics
 from salience.methods import Context
 from salience.methods.generative.dfcvae import DFCVAE, half_square
 from salience.methods.generative.vae import VAE
 from salience.modalities.image.input import ImageInput
 from salience.nets import Features, keep_scale, make_encoder
 from salience.representation import load
-from salience.training import fit
-from salience.training.probe import own_statistics
+from salience.training import engine, fit
 from tests import contract
 from tests.methods.proof import assert_same_value_and_gradient, random_views, train_by_hand
 
@@ -209,3 +209,12 @@ def test_rows_of_a_table_are_compared_by_a_dense_network() -> None:
     terms = method.loss(dataset.batch(np.arange(20)), AT)
     assert all(torch.isfinite(term) for term in terms.values())
     assert method.decode(method.embed(dataset.batch(np.arange(4)))).shape == method.sample(4).shape == (4, 6)
+
+
+def test_what_compares_is_never_compiled() -> None:
+    """Its hooks would not run in compiled code."""
+    method = contract.build("dfcvae", contract.dataset_for("dfcvae"))
+    assert isinstance(method, DFCVAE)
+    engine.prepare(method, {"precision": "32-true", "compile": True})
+    assert method.encoder._compiled_call_impl is not None
+    assert method.perceive._compiled_call_impl is None

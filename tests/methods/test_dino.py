@@ -15,10 +15,10 @@ from torch import Tensor
 from salience.batch import Batch, Progress
 from salience.data import Dataset
 from salience.methods import Context
-from salience.methods.base import Plan
 from salience.methods.contrastive import dino
 from salience.methods.contrastive.dino import DINO, dino_loss
 from salience.methods.contrastive.swav import SwAV
+from salience.methods.lightning import LightningMethod, Plan
 from salience.modalities.image.spec import ImageSpec
 from salience.nets import distance
 from salience.training import fit
@@ -183,7 +183,7 @@ def test_schedules_end_where_the_paper_says() -> None:
 
 def test_weights_decay_as_scheduled_from_0_too_and_biases_never(tmp_path) -> None:
     method, dataset = built(decay=0.0, final_decay=0.4)
-    method.plan = Plan(total=4, steps_per_epoch=4, learning_rate=1e-3, weight_decay=0.0)
+    plan = Plan(total=4, steps_per_epoch=4, learning_rate=1e-3, weight_decay=0.0)
     seen: list[list[float]] = []
 
     class Watch(L.Callback):
@@ -192,7 +192,7 @@ def test_weights_decay_as_scheduled_from_0_too_and_biases_never(tmp_path) -> Non
 
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = L.Trainer(max_steps=4, callbacks=[Watch()], default_root_dir=tmp_path, **quiet, accelerator="cpu")
-    trainer.fit(method, dataset.loader(16, 0))
+    trainer.fit(LightningMethod(method, plan), dataset.loader(16, 0))
     expected = [method.weight_decay(Progress(step, 4)) for step in range(4)]
     assert [weights for weights, _ in seen] == pytest.approx(expected)
     assert expected[0] == 0 < expected[1]
@@ -219,13 +219,12 @@ def test_the_centre_is_a_moving_average_of_the_teachers_mean_output() -> None:
     assert method.centre.data_ptr() == place
 
 
-def test_the_outputs_directions_stay_for_the_first_share_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_outputs_directions_stay_for_the_first_share_of_steps() -> None:
     method, dataset = built(frozen=0.02)
     for step, kept in ((0, False), (1, False), (2, True)):
         at = Progress(step, 100)
-        monkeypatch.setattr(method, "progress", lambda at=at: at)
         method.loss(dataset.batch(np.arange(16)), at)["loss"].backward()
-        method.on_before_optimizer_step(torch.optim.SGD(method.parameters()))
+        method.before_update(at)
         assert (method.projector.directions.grad is not None) == kept
         assert method.projector.layers[0].weight.grad is not None
 

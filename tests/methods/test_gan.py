@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from salience.batch import Progress
 from salience.data import Dataset, open_data
 from salience.errors import UserError
-from salience.evaluation.diagnosis import diagnose
+from salience.health.diagnosis import diagnose
 from salience.methods import Context
 from salience.methods.generative.gan import (
     GAN,
@@ -34,10 +34,10 @@ from salience.modalities import Spec
 from salience.modalities.image.dcgan import sides_of
 from salience.modalities.image.spec import ImageSpec
 from salience.nets.adversaries import make_generator, make_judge
-from salience.training.cost import step_flops
+from salience.training.flops import step_flops
 from salience.views.random import Keys
 from tests import contract
-from tests.evaluation.test_diagnosis import CONFIG, course
+from tests.health.test_diagnosis import CONFIG, record_of
 from tests.methods.proof import assert_same_value_and_gradient, random_views
 
 AT = Progress(step=2, total=10, epoch=1, seed=4)
@@ -353,9 +353,9 @@ def test_a_generator_of_few_of_the_digits_is_told_however_good_the_neighbours(
     method.generator = Fixed(pool[torch.randint(len(pool), (256,), generator=torch.Generator().manual_seed(0))])
     with torch.no_grad():
         seen = {name: float(value) for name, value in method.vitals(data.batch(np.arange(256)), AT).items()}
-    record = course(**{name: (value, value) for name, value in seen.items()}, knn=(0.4, 0.9))
+    record = record_of(**{name: (value, value) for name, value in seen.items()}, knn=(0.4, 0.9))
     del record["about"]["collapsed_loss"]
-    found = diagnose(record, CONFIG)
+    found = diagnose(record, CONFIG | {"method": "gan"})
     assert found.verdict == verdict
     told = ["much of the data is never generated", "some classes are hardly generated"]
     assert [finding.what for finding in found.findings] == (told if verdict == "failing" else [])

@@ -20,7 +20,6 @@ import salience
 from salience.distributed import _Gather
 from salience.methods.autoencoders.sparse_autoencoder import _Rectified
 from salience.methods.generative import vae
-from salience.methods.softplus import _CrossEntropy, _Softplus
 from salience.modalities.image.convolutions import _Enlarged, _Halving, _ToChannels
 
 Function = Callable[..., Tensor]
@@ -38,8 +37,6 @@ def enlarged(x: Tensor, weight: Tensor) -> Tensor:
 
 IMAGE, WEIGHT = (2, 3, 3, 3), (4, 3, 3, 3)
 BY_HAND: dict[str, tuple[Function, Function, tuple[tuple[int, ...], ...]]] = {  # ours, plain, shapes of the inputs
-    "_Softplus": (_Softplus.apply, F.softplus, ((5, 3),)),
-    "_CrossEntropy": (_CrossEntropy.apply, lambda a, x: F.softplus(a) - a * x, ((5, 3), (5, 3))),
     "_Rectified": (lambda x: _Rectified.apply(x, torch.tensor(0.3, dtype=torch.float64)), leaky, ((5, 3),)),
     "_Halving": (_Halving.apply, lambda x, w: F.conv2d(x, w, stride=2, padding=1), (IMAGE, WEIGHT)),
     "_ToChannels": (_ToChannels.apply, lambda x, w: F.conv2d(x, w, padding=1), (IMAGE, WEIGHT)),

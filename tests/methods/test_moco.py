@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.methods import Context
 from salience.methods.contrastive import moco
-from salience.methods.contrastive.moco import MoCo, enqueue, in_groups, moco_loss, queue_for, shuffled
+from salience.methods.contrastive.moco import MoCo, in_groups, moco_loss, shuffled
 from salience.modalities.image.spec import ImageSpec
 from salience.nets import distance
+from salience.nets.queue import queue_for
 from tests import contract
 from tests.methods.proof import (
     assert_fifty_steps_coincide,
@@ -120,19 +121,6 @@ def test_finite_in_half_precision_at_extreme_temperatures(temperature: float) ->
     assert loss.dtype == torch.float32
     assert torch.isfinite(loss)
     assert torch.isfinite(q.grad).all()
-
-
-@pytest.mark.parametrize("length", [1, 3, 4, 6, 7, 13])
-def test_the_queue_holds_the_last_keys_that_came(length: int) -> None:
-    """First in, first out, around the end, for a queue that is no multiple of the batch or shorter than it."""
-    queue, written = torch.zeros(length, 1), torch.zeros((), dtype=torch.int64)
-    place = queue.data_ptr()
-    for step in range(1, 8):
-        enqueue(queue, written, torch.arange(4.0 * step - 4, 4.0 * step)[:, None])
-        came = list(range(4 * step))
-        assert sorted(queue[:, 0].tolist()) == sorted(([0] * length + came)[-length:])
-        assert queue[(written - 1) % length, 0] == came[-1]
-    assert queue.data_ptr() == place
 
 
 def test_a_step_puts_the_keys_of_its_batch_into_the_queue() -> None:
@@ -239,8 +227,6 @@ def test_what_auto_becomes() -> None:
     )
     assert [len(built(head=head).projector) for head in ("linear", "mlp")] == [1, 3]
     assert built(queue=7).old_keys.shape == (7, 128)
-    assert [queue_for(rows) for rows in (2, 96, 1437, 50_000, 1_281_167)] == [1, 32, 512, 4096, 65_536]
-    assert all(1 <= queue_for(rows) <= rows / 2 for rows in range(2, 3000))
 
 
 def two_steps(rows: slice, *, rank: int = 0, world: int = 1) -> Left:

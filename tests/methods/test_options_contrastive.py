@@ -299,9 +299,8 @@ def the_last_layer_stays_for_a_share_of_the_steps(name: str, option: str) -> Non
         found = []
         for step in (0, 4, 5, 10):
             method: Any = built(name, frozen=frozen, hidden=8)
-            method.progress = lambda step=step: Progress(step, 10)
             loss_of(method, name).backward()
-            method.on_before_optimizer_step(torch.optim.SGD(method.parameters()))
+            method.before_update(Progress(step, 10))
             last = method.projector.directions if name == "dino" else method.scorer.weight
             found.append(last.grad is not None)
             assert next(method.encoder.parameters()).grad is not None

@@ -14,7 +14,6 @@ from torch import Tensor
 from salience.batch import Batch, Progress
 from salience.errors import UserError
 from salience.methods import Context
-from salience.methods.base import warm_up_cosine
 from salience.methods.boltzmann._machine import Machine, drawn, moved, shared_noise
 from salience.methods.boltzmann.rbm import (
     RBM,
@@ -23,6 +22,7 @@ from salience.methods.boltzmann.rbm import (
     pseudo_likelihood,
     score_matching,
 )
+from salience.methods.schedules import warm_up_cosine
 from salience.modalities.image.spec import ImageSpec
 from salience.modalities.table.spec import Column, TableSpec
 from tests import contract
@@ -354,7 +354,7 @@ def test_what_kind_of_visible_units_suits_the_data() -> None:
     assert RBM.build(Context(binary, 10), hidden=2, visible="bernoulli").machine().gaussian == 0
     with pytest.raises(
         UserError,
-        match=r"^visible: 'bernoulli' is for values .* column 'a' holds",
+        match=r"^visible: 'bernoulli' requires values .* column 'a' is",
     ):
         RBM.build(Context(TABLE, 10), visible="bernoulli")
     grey = RBM.build(Context(colour, 10), hidden=2, visible="bernoulli")

@@ -188,13 +188,12 @@ def test_frozen_prototypes_stay_through_a_whole_fit(frozen: float, tmp_path) -> 
     assert torch.allclose(one, other, atol=1e-6) == (frozen == 1)
 
 
-def test_prototypes_stay_for_the_first_share_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prototypes_stay_for_the_first_share_of_steps() -> None:
     method, dataset = built(frozen=0.02)
     for step, kept in ((0, False), (1, False), (2, True)):
         at = Progress(step, 100)
-        monkeypatch.setattr(method, "progress", lambda at=at: at)
         method.loss(dataset.batch(np.arange(16)), at)["loss"].backward()
-        method.on_before_optimizer_step(torch.optim.SGD(method.parameters()))
+        method.before_update(at)
         assert (method.scorer.weight.grad is not None) == kept
         assert method.projector[0].weight.grad is not None
 

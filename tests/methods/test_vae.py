@@ -322,7 +322,7 @@ def test_the_likelihood_suits_the_data_and_the_code_fits_it() -> None:
     assert [kind.likelihood for kind in kinds] == ["bernoulli", "gaussian", "gaussian"]
     assert [kind.dim for kind in kinds] == [3, 64, 2]
     assert [kind.density.log_scale is None for kind in kinds] == [True, False, False]
-    with pytest.raises(UserError, match="likelihood: 'bernoulli' is for values between 0 and 1"):
+    with pytest.raises(UserError, match="likelihood: 'bernoulli' requires values between 0 and 1"):
         VAE.build(Context(table, 20), likelihood="bernoulli")
     with pytest.raises(UserError, match="dim: a code of 9 values for items of 5"):
         VAE.build(Context(table, 20), dim=9)

@@ -16,7 +16,7 @@ import salience
 from salience.data import open_data
 from salience.explorer.app import make_app
 from salience.explorer.state import Explorer
-from salience.modalities import modality, register
+from salience.modalities import register, registry
 from salience.store import open_store
 from salience.training import Interrupted
 from tests.modalities import toys
@@ -30,7 +30,7 @@ def source(request: Any, tmp_path_factory: Any) -> Iterator[Path]:
     kind, write, ending = KINDS[request.param]
     register(kind)
     yield write(tmp_path_factory.mktemp(request.param) / f"items{ending}")
-    del modality._added[kind.name]
+    del registry._added[kind.name]
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +124,9 @@ def interrupt_at(step: int, monkeypatch: Any) -> None:
 
 def test_it_is_evaluated(run: salience.Representation, source: Path) -> None:
     report = salience.evaluate(run, on=source, write=False)
-    for measured in ("representation", "raw", "pca", "untrained"):
-        accuracy = report.to_dict()[measured]["knn"]["accuracy"]
+    found = report.to_dict()
+    for measured in (found["representation"], *(found["baselines"][name] for name in ("raw", "pca", "untrained"))):
+        accuracy = measured["knn"]["accuracy"]
         assert accuracy["interval"][0] <= accuracy["value"] <= accuracy["interval"][1]
 
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from salience.errors import UserError
-from salience.fields.built import Built, Options
+from salience.fields.build_options import Built, Options
 from salience.fields.content import Found
 from salience.fields.source import Source, mark_of_files
-from salience.fields.stored import Named, Ragged, fingerprint, padded_lengths
+from salience.fields.stored_items import Named, Ragged, fingerprint, padded_lengths
 from salience.modalities import Modality, Spec
 from salience.modalities.patches import Patches
 from salience.nets.encoder import Encoder

@@ -143,7 +143,7 @@ def test_weights_that_cannot_be_fetched_are_a_users_error(monkeypatch, tmp_path)
     monkeypatch.setattr(timm, "create_model", offline)
     monkeypatch.setattr(timm_body, "cached", lambda published: None)
     monkeypatch.setattr(timm_body, "reachable", lambda url: True)
-    with pytest.raises(UserError, match=r"weights cannot be fetched .no route to host"):
+    with pytest.raises(UserError, match=r"cannot download the weights .no route to host"):
         make_encoder("resnet18:pretrained", IMAGES)
     with pytest.raises(UserError, match="'resnetblur18:pretrained' has no published weights; leave ':pretrained' out"):
         make_encoder("resnetblur18:pretrained", IMAGES)
@@ -158,9 +158,9 @@ def test_without_a_network_it_is_said_at_once_how_to_bring_the_weights(monkeypat
     asked = []
     monkeypatch.setattr(timm_body, "reachable", lambda url: bool(asked.append(url)))
     told = (
-        r"'resnet18:pretrained': huggingface\.co cannot be reached, and its weights are not in .*; fetch https://"
+        r"'resnet18:pretrained': huggingface\.co cannot be reached, and the weights are not in .*; download https://"
         r"huggingface\.co/timm/resnet18\.\w+/resolve/main/model\.safetensors elsewhere, "
-        r"and give --encoder resnet18:FILE\.safetensors$"
+        r"and use --encoder resnet18:FILE\.safetensors$"
     )
     with pytest.raises(UserError, match=told):
         make_encoder("resnet18:pretrained", IMAGES)
@@ -195,9 +195,9 @@ def test_weights_come_from_a_file_or_from_the_cache_without_a_network(monkeypatc
 
 
 def test_a_file_that_holds_no_such_weights_is_told(weights, tmp_path):
-    with pytest.raises(UserError, match=r"encoder: .*model\.safetensors holds no weights of resnet34"):
+    with pytest.raises(UserError, match=r"encoder: .*model\.safetensors does not contain weights of resnet34"):
         make_encoder(f"resnet34:{weights}", IMAGES)
-    with pytest.raises(UserError, match="there is no such file of weights"):
+    with pytest.raises(UserError, match="the file of weights does not exist"):
         make_encoder(f"resnet18:{tmp_path}/other.safetensors", IMAGES)
 
 
@@ -228,15 +228,15 @@ def test_the_cache_is_looked_into_under_the_published_name(monkeypatch):
     [
         ("convnt", IMAGES, "did you mean convnet"),
         ("resnet81", IMAGES, "resnet18"),
-        ("qqqqqq", IMAGES, "take convnet, mlp, linear or the name of a timm model"),
-        ("resnet18:pretraned", IMAGES, "only ':pretrained' is known"),
+        ("qqqqqq", IMAGES, "use convnet, mlp, linear or the name of a timm model"),
+        ("resnet18:pretraned", IMAGES, "expected ':pretrained' or a file of weights"),
         ("convnet:pretrained", IMAGES, "no published weights"),
         ("convnet", TABLE, "take mlp or linear"),
         ("resnet18", TABLE, "take mlp or linear"),
         (
             "vit_tiny_patch16_224",
             dataclasses.replace(IMAGES, shape=(3, 100, 100)),
-            "patches of 16 pixels; take a --resolution that is a multiple of 16",
+            "patches of 16 pixels; use a --resolution that is a multiple of 16",
         ),
         ("inception_v3", DIGITS, "raise --resolution"),
     ],

@@ -148,7 +148,7 @@ def test_shards_in_any_order_and_of_any_number_make_the_store_of_one(
     calls = count_embedded(monkeypatch)
     assert embed(pca, data, path, "2/3").left == 68
     assert (tmp_path / ".d.lance.parts" / "shard-2-of-3.done").exists()
-    with pytest.raises(UserError, match=r"^store: .*d.lance is not whole yet: run the other shards"):
+    with pytest.raises(UserError, match=r"^store: .*d.lance is incomplete; run the other shards"):
         open_store(path)
     assert embed(pca, data, path, "2/3").left == 68
     assert embed(pca, data, path, "3/3").left == 36

@@ -21,7 +21,7 @@ from tests.store.conftest import DIGITS, digits_table, write_store
         ("s3://bucket/items.lance", "store: .* is on a server"),
         ("file.lance", "store: .*file.lance is a file"),
         ("table.parquet", "store: .*table.parquet is an export, .* --out .*table.lance"),
-        ("folder.lance", "store: .*folder.lance is no store of embeddings"),
+        ("folder.lance", "store: .*folder.lance is not a store of embeddings"),
     ],
 )
 def test_what_is_no_store_is_refused(tmp_path, monkeypatch, uri, complaint):

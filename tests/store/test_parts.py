@@ -19,11 +19,12 @@ import pytest
 
 from salience.cli import main
 from salience.data import Dataset, open_data
-from salience.data.duplicates import content_hashes
+from salience.data.equal_items import content_hashes
 from salience.errors import UserError
 from salience.representation import Representation
 from salience.store import embedding, open_store, parts
 from salience.store.embedding import Added, embed_into, parse_shard, weights_hash
+from salience.store.lance_store import LanceStore
 from salience.store.parts import Incoming, read_part
 from salience.training import fit
 from tests.test_files import cut_after
@@ -325,7 +326,7 @@ def test_a_source_whose_name_was_lost_in_a_kill_is_named_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(embedding, "tell_sources", die)
+        patch.setattr(LanceStore, "_write_about", die)
         with pytest.raises(KeyboardInterrupt):
             embed(pca, later, path)
     assert embed(pca, later, path).new == 0

@@ -14,12 +14,12 @@ import torch
 from salience.config import TrainingPlan
 from salience.data import Loader
 from salience.errors import UserError
+from salience.health.probe import SIZE, Probe
+from salience.health.record import PROBES
 from salience.run import Run
-from salience.training import budget, fit, plan
+from salience.training import budget, fit, plan, timing
 from salience.training.budget import LOOK, MEASURED_STEPS, MEASURING_SHARE, Look, most_probes
-from salience.training.health import PROBES
 from salience.training.metrics import read_metrics
-from salience.training.probe import SIZE, Probe
 from tests.contract import build, structured_images
 
 ARRAY = structured_images().x[:, 0]
@@ -47,7 +47,7 @@ class Machine:
             self.looks += 1
             return looked(*args, **how)
 
-        patch.setattr(budget, "clock", lambda: self.now)
+        patch.setattr(timing, "clock", lambda: self.now)
         patch.setattr(plan, "step_flops", slow_flops)
         patch.setattr(Loader, "batch_at", slow_batch)
         patch.setattr(Probe, "look", slow_look)
@@ -157,7 +157,7 @@ def test_steps_are_timed_within_what_is_allowed(
     monkeypatch: pytest.MonkeyPatch, most: float, compiles: bool, steps: int
 ) -> None:
     clock, taken = [0.0], []
-    monkeypatch.setattr(budget, "clock", lambda: clock[0])
+    monkeypatch.setattr(timing, "clock", lambda: clock[0])
 
     def step(number: int) -> None:
         clock[0] += 20.0
@@ -169,7 +169,7 @@ def test_steps_are_timed_within_what_is_allowed(
 
 def test_the_first_step_does_not_count_where_there_is_time_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr(budget, "clock", lambda: clock[0])
+    monkeypatch.setattr(timing, "clock", lambda: clock[0])
     seconds = iter([10.0, *[2.0] * MEASURED_STEPS, *[1.0] * MEASURED_STEPS])
 
     def step(number: int) -> None:

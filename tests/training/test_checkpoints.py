@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,10 @@ from salience.errors import UserError
 from salience.representation import Representation, load
 from salience.run import Run
 from salience.run_weights import save_weights, weights_match
-from salience.training import fit, resume
+from salience.training import fit, opened, resume
 from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, agree
 from salience.training.metrics import read_metrics
 
-fit_module = sys.modules["salience.training.fit"]  # the package has a function of that name
 SETTINGS: dict[str, Any] = {"encoder": "mlp", "dim": 3, "epochs": 2, "batch_size": 8, "progress": False}
 pytestmark = pytest.mark.filterwarnings("ignore::salience.errors.Note")  # what the doctor says of so small a run
 
@@ -80,7 +78,7 @@ def test_a_second_resume_of_a_run_that_trains_is_refused(
 
 
 def test_a_closed_form_that_is_solved_is_held_too(rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, refused = fit_module.save_weights, []
+    plain, refused = opened.save_weights, []
 
     def saving(*given: Any) -> None:
         with pytest.raises(UserError, match="another process trains"):
@@ -88,7 +86,7 @@ def test_a_closed_form_that_is_solved_is_held_too(rows: Path, tmp_path: Path, mo
         refused.append(True)
         plain(*given)
 
-    monkeypatch.setattr(fit_module, "save_weights", saving)
+    monkeypatch.setattr(opened, "save_weights", saving)
     fit("pca", rows, out=tmp_path / "pca", dim=2, progress=False)
     assert refused == [True]
 
@@ -114,14 +112,14 @@ def test_a_second_run_that_ends_first_is_told_apart_from_damage(copy: Run, monke
     """Between the look for weights and the lock another process has finished: its weights stay."""
     kept = copy.weights.rename(copy.path / "kept")
     content = kept.read_bytes()
-    plain = fit_module.training_alone
+    plain = opened.training_alone
 
     def late(run: Run) -> Any:
         kept.rename(run.weights)
         return plain(run)
 
-    monkeypatch.setattr(fit_module, "training_alone", late)
-    monkeypatch.setattr(fit_module, "_resume", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(opened, "training_alone", late)
+    monkeypatch.setattr(opened, "_resume", lambda *_: pytest.fail("trained again"))
     resume(copy.path, progress=False)
     assert copy.weights.read_bytes() == content
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import pickle
 import signal
@@ -24,6 +23,7 @@ from salience.methods import ClosedForm, Context, Method, method_class
 from salience.methods.adamw import AdamW
 from salience.methods.contrastive.byol import BYOL
 from salience.methods.contrastive.simclr import SimCLR
+from salience.methods.lightning import LightningMethod
 from salience.representation import Representation, load
 from salience.run import Run
 from salience.training import Interrupted, checkpoints, engine, fit, machine, recipe, resume
@@ -271,7 +271,7 @@ def test_a_method_trains_under_a_users_own_trainer() -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(method, data.loader(32))
+    trainer.fit(LightningMethod(method), data.loader(32))
     assert trainer.global_step == 6
     assert not torch.equal(before, method.encoder.body[0][0].weight)
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-4)
@@ -376,16 +376,6 @@ def test_a_data_set_of_another_width_is_refused(tmp_path: Path) -> None:
     rep = fit("pca", np.random.default_rng(0).normal(size=(30, 5)), out=tmp_path / "run", progress=False)
     with pytest.raises(UserError):
         rep.embed(np.zeros((3, 4)))
-
-
-def test_the_learning_rate_rises_and_ends_at_zero() -> None:
-    from salience.methods.base import warm_up_cosine
-
-    factors = [warm_up_cosine(step, 100) for step in range(101)]
-    assert factors[:10] == pytest.approx([k / 10 for k in range(1, 11)])
-    assert factors[10] == 1.0
-    assert factors[100] == pytest.approx(0.0)
-    assert all(a >= b for a, b in itertools.pairwise(factors[10:]))
 
 
 def test_compilation_waits_for_a_compiler_and_a_long_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,15 +15,17 @@ from salience import processors
 from salience.batch import Batch, Progress
 from salience.data import open_data, permute
 from salience.errors import Note, UserError
+from salience.health.record import Collapsed
 from salience.methods.autoencoders.autoencoder import Autoencoder
-from salience.methods.base import Plan, warm_up_cosine
 from salience.methods.contrastive.simclr import SimCLR
+from salience.methods.lightning import LightningMethod, Plan
+from salience.methods.schedules import warm_up_cosine
 from salience.representation import Representation, load
 from salience.run import Run
 from salience.training import checkpoints, engine, fit, resume
-from salience.training.health import Collapsed
 from salience.training.metrics import read_metrics
 from tests.contract import CLASSES, ROWS, build, structured_images
+from tests.methods.proof import adapters
 
 ARRAY = structured_images().x[:, 0]
 LABELS = np.arange(ROWS) % CLASSES
@@ -55,14 +57,14 @@ class Seen(NamedTuple):
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[Seen]:
     """Every training step of an autoencoder."""
     steps: list[Seen] = []
-    whole = Autoencoder.training_step
+    whole = LightningMethod.training_step
 
-    def step(self: Autoencoder, batch: Batch, batch_idx: int) -> torch.Tensor:
+    def step(self: LightningMethod, batch: Batch, batch_idx: int) -> torch.Tensor:
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         steps.append(Seen(batch, self.progress(), rate, torch.get_num_threads()))
         return whole(self, batch, batch_idx)
 
-    monkeypatch.setattr(Autoencoder, "training_step", step)
+    monkeypatch.setattr(LightningMethod, "training_step", step)
     return steps
 
 
@@ -130,8 +132,8 @@ def test_weights_decay_and_biases_and_norms_do_not() -> None:
     """With gradients of zero, Adam moves nothing: what is left of a step is the decay."""
     method = build("simclr", structured_images())
     assert isinstance(method, SimCLR)
-    method.plan = Plan(total=10, steps_per_epoch=3, learning_rate=0.1, weight_decay=0.5)
-    optimiser = method.configure_optimizers()["optimizer"]
+    plan = Plan(total=10, steps_per_epoch=3, learning_rate=0.1, weight_decay=0.5)
+    optimiser = LightningMethod(method, plan).configure_optimizers()["optimizer"]
     for group in optimiser.param_groups:
         group["lr"] = 0.1
     before = {name: parameter.detach().clone() for name, parameter in method.named_parameters()}
@@ -156,10 +158,11 @@ def test_the_plan_of_a_run_decays_its_weights(tmp_path: Path, monkeypatch: pytes
     groups: list[float] = []
 
     def look(self: Autoencoder, at: Progress) -> None:
-        groups.extend(group["weight_decay"] for group in self.trainer.optimizers[0].param_groups)
+        groups.extend(group["weight_decay"] for group in found[self].trainer.optimizers[0].param_groups)
 
     monkeypatch.setattr(Autoencoder, "before_step", look)
-    rep = fitted(tmp_path / "run", epochs=1)
+    with adapters() as found:
+        rep = fitted(tmp_path / "run", epochs=1)
     assert set(groups) == {rep.config.plan.weight_decay, 0.0} == {1e-4, 0.0}
 
 
@@ -268,7 +271,7 @@ def test_a_fit_has_at_most_as_many_threads_as_the_machine_has_cores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processors, "machine_cores", lambda: 2)
-    with pytest.warns(Note, match=r"^threads: 1,000 were asked for, the machine has 2 cores; computing with 2$"):
+    with pytest.warns(Note, match=r"^threads: 1,000 requested, but the machine has 2 cores; using 2$"):
         rep = fitted(tmp_path / "run", threads=1000)
     assert rep.config.training.threads == 2
 

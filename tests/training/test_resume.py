@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.config import Config
 from salience.data import Dataset, open_data
+from salience.health import probe
 from salience.methods import Context, Method
 from salience.nets import Encoder
 from salience.run import Run
-from salience.training import checkpoints, engine, probe
+from salience.training import checkpoints, engine
 
 STEPS, KILLED = 14, 9
 pytestmark = [

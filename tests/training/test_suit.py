@@ -8,7 +8,6 @@ import torch
 
 import salience
 from salience.data import open_data
-from salience.training import suit
 from salience.training.fit import resume
 from salience.verbs.preview import preview
 
@@ -45,12 +44,12 @@ def test_colour_has_its_own_variant_and_so_has_what_a_method_compares(tmp_path):
 
 @pytest.mark.parametrize("given", ["grey", "glyphs"])
 def test_views_that_are_given_are_not_questioned(given, tmp_path, monkeypatch):
-    monkeypatch.setattr(suit, "suited_variant", lambda *found: pytest.fail("tested"))
+    monkeypatch.setattr("salience.modalities.image.symmetry.choose_variant", lambda *found: pytest.fail("tested"))
     assert fitted(tmp_path, pictures(), views=given).config.model.views == given
 
 
 def test_neither_is_a_source_that_knows_its_views_nor_a_method_that_draws_none(tmp_path, monkeypatch):
-    monkeypatch.setattr(suit, "suited_variant", lambda *found: pytest.fail("tested"))
+    monkeypatch.setattr("salience.modalities.image.symmetry.choose_variant", lambda *found: pytest.fail("tested"))
     assert fitted(tmp_path, open_data("digits", progress=False).subset(range(240))).config.model.views == "glyphs"
     fitted(tmp_path, pictures(), "autoencoder")
     rows = np.random.default_rng(0).normal(size=(240, 6))
@@ -58,7 +57,7 @@ def test_neither_is_a_source_that_knows_its_views_nor_a_method_that_draws_none(t
 
 
 def test_a_source_that_names_a_policy_which_flips_is_believed(tmp_path, monkeypatch):
-    monkeypatch.setattr(suit, "suited_variant", lambda *found: pytest.fail("tested"))
+    monkeypatch.setattr("salience.modalities.image.symmetry.choose_variant", lambda *found: pytest.fail("tested"))
     data = open_data(pictures(), progress=False)
     named = replace(data, spec=replace(data.spec, views="grey"))
     assert fitted(tmp_path, named).config.model.views == "grey"

@@ -188,7 +188,7 @@ def test_mistakes_name_the_argument(pca, digits, options, complaint):
 
 
 def test_a_held_out_class_needs_others_beside(pca, digits):
-    with pytest.raises(UserError, match="has one class only"):
+    with pytest.raises(UserError, match="requires at least two classes"):
         anomalies(pca, digits.subset(np.flatnonzero(digits.labels == 1)), held_out="1", progress=False)
 
 

@@ -109,7 +109,7 @@ def test_mistakes_name_the_argument(linear, options, complaint):
 
 
 def test_without_labels_there_is_nothing_to_add(linear):
-    with pytest.raises(UserError, match=r"source: .* has no labels, and arithmetic needs them"):
+    with pytest.raises(UserError, match=r"source: arithmetic requires labels, but .* has none"):
         arithmetic(linear, open_data(planted().x, progress=False), add="a", subtract="b", progress=False)
 
 

@@ -17,7 +17,7 @@ from salience.evaluation.denoisers import (
     fit_wiener,
 )
 from salience.evaluation.split import held_out
-from salience.modalities.image.fidelity import psnr
+from salience.modalities.image.similarity import psnr
 from salience.training import fit
 from salience.verbs.denoise import Noise, _split, denoise
 

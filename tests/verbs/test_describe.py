@@ -134,10 +134,10 @@ def test_names_stay_in_their_line_and_single_things_are_singular(tmp_path):
 
 def test_numeric_labels_that_are_a_quantity_are_said_and_how_to_say_otherwise():
     table = pd.DataFrame({"x": range(100), "age": np.arange(100) % 40 + 17})
-    said = (
-        "note: evaluate: labels are 40 different whole numbers, taken as a quantity: regression (R²); if they are 40 "
+    said = "note: evaluate: labels are 40 distinct integers, evaluated by regression (R²); if they are "
+    assert (
+        f"{said}classes, use `evaluate --target classification`" in describe(table, labels="age", progress=False).text()
     )
-    assert f"{said}classes, `evaluate --target classification`" in describe(table, labels="age", progress=False).text()
     assert "evaluate:" not in describe(table.assign(age=table["age"] % 5), labels="age", progress=False).text()
 
 
@@ -173,7 +173,7 @@ def test_of_several_near_ones_the_most_alike_is_named_once_and_equal_ones_are_no
 
 @pytest.mark.parametrize(("most", "told"), [(60, " (among 60 items drawn at random)"), (100, ""), (200_000, "")])
 def test_how_many_items_near_duplicates_were_sought_among_is_told(monkeypatch, most, told):
-    monkeypatch.setattr("salience.data.duplicates.MOST_ROWS", most)
+    monkeypatch.setattr("salience.data.near_duplicates.MOST_ROWS", most)
     images = np.random.default_rng(0).integers(0, 255, (100, 16, 16)).astype(np.uint8)
     found = describe(images, progress=False)
     assert found.near.searched == min(most, 100)

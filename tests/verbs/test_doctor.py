@@ -13,13 +13,13 @@ from salience.batch import Batch, Progress
 from salience.cli import main
 from salience.errors import Note, UserError
 from salience.evaluation import evaluate
+from salience.health.probe import Probe
+from salience.health.record import Collapsed, Diverged, Health
 from salience.methods.contrastive.vicreg import VICReg
 from salience.training import fit
-from salience.training.health import Collapsed, Diverged, Health
-from salience.training.probe import Probe
 from salience.verbs.doctor import doctor
 from tests.contract import QUICK, structured_images
-from tests.evaluation.test_diagnosis import CONFIG, collapsing, course
+from tests.health.test_diagnosis import CONFIG, collapsing, record_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::salience.errors.Note")
 
@@ -88,16 +88,16 @@ def test_while_training_it_warns_once_and_stops_only_where_asked(tmp_path: Path)
 
     health = watching()
     with pytest.warns(Note, match=r"step 100: collapsed; all items become alike"):
-        health._judge(100)
+        health._diagnose(100)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        health._judge(120)  # said already
+        health._diagnose(120)  # said already
     early = watching()
     early.record["probes"] = early.record["probes"][:2]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        early._judge(30)  # nothing can be told yet, which is no news to who watches it train
-    problem = watching(stop_when_collapsed=True)._judge(100)
+        early._diagnose(30)  # nothing can be told yet, which is no news to who watches it train
+    problem = watching(stop_when_collapsed=True)._diagnose(100)
     assert isinstance(problem, Collapsed)
     assert str(problem).startswith("training has collapsed by step 100: all items become alike")
 
@@ -107,10 +107,10 @@ def test_a_run_that_fails_in_another_way_is_never_stopped(tmp_path: Path) -> Non
     health = Health(
         tmp_path / "health.json", probe, CONFIG | {"stop_when_collapsed": True}, batch_size=32, every=1, warn=True
     )
-    health.record = course(effective_rank=(20.0, 2.0), knn=(0.37, 0.30))
+    health.record = record_of(effective_rank=(20.0, 2.0), knn=(0.37, 0.30))
     health.record["probes"][-2]["effective_rank"] = 2.0
     with pytest.warns(Note, match="step 120: failing"):
-        assert health._judge(120) is None
+        assert health._diagnose(120) is None
 
 
 def test_data_of_one_item_stop_a_training_where_asked(tmp_path: Path) -> None:

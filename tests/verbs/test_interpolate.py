@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from salience.errors import UserError
-from salience.evaluation.intervals import Metric
+from salience.measures.intervals import Metric
 from salience.training import fit
 from salience.verbs.feature_space import make_feature_space
 from salience.verbs.interpolate import _asked_for, _seen_by, _verdict, decoded, interpolate, random_pairs

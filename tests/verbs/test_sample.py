@@ -7,7 +7,7 @@ import torch
 
 from salience.errors import UserError
 from salience.evaluation.frechet import frechet_distance
-from salience.evaluation.intervals import Metric
+from salience.measures.intervals import Metric
 from salience.training import fit
 from salience.verbs.feature_space import make_feature_space
 from salience.verbs.sample import _picture, _verdict, gaussian_like, nearest, sample, shuffled

@@ -8,9 +8,9 @@ from PIL import Image
 
 from salience.data import open_data
 from salience.errors import UserError
-from salience.evaluation.intervals import Metric
+from salience.measures.intervals import Metric
 from salience.methods.generative import conditional_gan
-from salience.modalities.image.fidelity import psnr, ssim
+from salience.modalities.image.similarity import psnr, ssim
 from salience.verbs.super_resolve import Shown, _verdict, bicubic, shrunk, super_resolve
 
 
@@ -65,8 +65,8 @@ def test_as_they_are_images_keep_their_own_resolution(enlarger, tmp_path):
     colour = np.random.default_rng(0).integers(0, 255, (4, 3, 20, 20), np.uint8)
     found = super_resolve(enlarger, colour, as_is=True, progress=False)
     assert found.arrays["enlarged"].shape == (4, 1, 40, 40)
-    assert found.said == ("note: all brought to grey, as the run was trained",)
-    with pytest.raises(UserError, match="source: the array holds nan at row 2"):
+    assert found.said == ("note: all converted to grey, as in training",)
+    with pytest.raises(UserError, match="source: the array contains nan at row 2"):
         super_resolve(enlarger, np.stack([x[0] / 255, x[1] / 255, x[2] * np.nan]), as_is=True, progress=False)
     with pytest.raises(UserError, match=r"source: .* has 3 channels, the run 1"):
         super_resolve(enlarger, open_data(colour, progress=False), as_is=True, progress=False)
@@ -90,7 +90,7 @@ def test_as_they_are_files_of_any_size_keep_their_shape(enlarger, tmp_path):
         np.testing.assert_array_equal(written, np.rint(enlarger.enlarge(pixels[None, None])[0, 0] * 255))
     assert not found.arrays
     assert "of 2 sizes; each is a file" in found.text()
-    assert "note: 1 image brought to grey, as the run was trained" in found.said
+    assert "note: 1 image converted to grey, as in training" in found.said
     assert (tmp_path / "out" / "picture.png").exists()
     with pytest.raises(UserError, match=r"^out: images of 2 sizes do not fit in one array"):
         super_resolve(enlarger, tmp_path / "photos", as_is=True, progress=False)
@@ -123,7 +123,7 @@ def test_images_of_another_size_are_said_to_be_resized(enlarger):
     said = super_resolve(enlarger, x, progress=False).said
     resized = "note: resized to 8x8: the shorter side to 8, the centre cropped (all are 30x20; 67% of an image is kept)"
     assert any(line.startswith(resized) for line in said)
-    assert "note: all brought to grey, as the run was trained" in said
+    assert "note: all converted to grey, as in training" in said
 
 
 def test_an_image_is_enlarged_alike_in_any_company(enlarger, digits):
@@ -134,7 +134,7 @@ def test_an_image_is_enlarged_alike_in_any_company(enlarger, digits):
 def test_what_does_not_enlarge_is_told_who_does(pca, digits, enlarger):
     with pytest.raises(UserError, match=r"^run: pca cannot super-resolve; fit one of the methods that can: cond"):
         super_resolve(pca, digits, progress=False)
-    with pytest.raises(UserError, match="source: array is table data, and these are to be images"):
+    with pytest.raises(UserError, match="source: expected images, got table data in array"):
         super_resolve(enlarger, np.zeros((30, 4)) + np.arange(30)[:, None], as_is=True, progress=False)
 
 

@@ -1,8 +1,8 @@
 """Makes what version 0.1 leaves behind: python -m tests.version_0_1.make. Run with that version, not with a later one.
 
 weights.json      of each method, a hash of its weights after 21 steps, for each kind of machine it was run on
-                  (vae, crvae, dfcvae: since their draw and divergence take their gradients by autograd, which
-                  rounds otherwise)
+                  (vae, crvae, dfcvae: since their draw and divergence take their gradients by autograd; rbm, dbn,
+                  dbm: since they take torch's softplus; both round otherwise)
 finished/         the run of a small VAE on pictures/, and its store pictures.lance with labels somebody gave
 unfinished/       a SimCLR that was stopped by Ctrl-C in its ninth step of twelve
 went-on/          the weights that it came to when version 0.1 resumed it

@@ -244,11 +244,11 @@ def test_every_policy_is_described():
     ("policy", "spec", "says"),
     [
         ("natrual", COLOUR, "did you mean 'natural'"),
-        ("x", COLOUR, "there are natural, grey"),
-        ("table", COLOUR, "take 'natural'"),
-        ("glyphs", TABLE, "take 'table'"),
-        ("natural", GREY, "take 'grey'"),
-        ("natural-noflip", GREY, "take 'grey-noflip'"),
+        ("x", COLOUR, "the policies are natural, grey"),
+        ("table", COLOUR, "use 'natural'"),
+        ("glyphs", TABLE, "use 'table'"),
+        ("natural", GREY, "use 'grey'"),
+        ("natural-noflip", GREY, "use 'grey-noflip'"),
     ],
 )
 def test_a_policy_that_is_unknown_or_does_not_fit_is_refused_in_one_line(policy, spec, says):

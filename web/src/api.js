@@ -1,4 +1,4 @@
-/** The server's interface; nothing else on the page fetches. Errors are `Failure`s whose message is one plain line. */
+/** Client of the HTTP API; only this file sends requests. Errors are `Failure`s whose message is one plain line. */
 
 export class Failure extends Error {
   constructor(message, status) {
@@ -13,7 +13,7 @@ async function ask(path, options = {}) {
     answer = await fetch(path, { credentials: "same-origin", ...options });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Failure("The server does not answer. Is salience explore still running?", 0);
+    throw new Failure("The server does not respond. Check that salience explore is still running.", 0);
   }
   if (answer.ok) return answer;
   throw new Failure(await complaint(answer), answer.status);
@@ -24,11 +24,11 @@ async function complaint(answer) {
     const { error } = await answer.json();
     if (error) return error;
   } catch {
-    // not JSON: the status has to do
+    // not JSON: use the status
   }
   const plain = {
-    401: "The server wants its token: open the address that salience explore printed.",
-    413: "That is too large for the server.",
+    401: "The server requires its token: open the address that salience explore printed.",
+    413: "The request is too large for the server.",
   };
   return plain[answer.status] ?? `The server answered with status ${answer.status}.`;
 }
@@ -48,7 +48,7 @@ const part = encodeURIComponent;
 export const store = () => get("/store");
 export const points = async (map) => new Float32Array(await bytes(`/points${query({ map })}`));
 export const column = (name) => get(`/columns/${part(name)}`);
-/** Uint16Array of codes (65535: missing) or Float32Array (NaN: missing), as the column's kind says. */
+/** Uint16Array of codes (65535: missing) or Float32Array (NaN: missing), depending on the kind of the column. */
 export const values = async (name, kind) => {
   const raw = await bytes(`/columns/${part(name)}/values`);
   return kind === "number" ? new Float32Array(raw) : new Uint16Array(raw);
@@ -57,7 +57,7 @@ export const values = async (name, kind) => {
 export const image = (row) => `/items/${row}/image`;
 export const neighbours = (row, k = 12) => get(`/items/${row}/neighbours${query({ k })}`);
 const items = new Map();
-/** An item with its columns; remembered until `forget`. */
+/** An item with its columns; cached until `forget`. */
 export async function item(row, options) {
   if (!items.has(row)) {
     const found = await get(`/items/${row}`, options);

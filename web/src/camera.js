@@ -1,23 +1,23 @@
-/** Where the map is looked at: home beside the legend, nearer, farther, aside. Glides unless told otherwise. */
+/** The view of the map: reset, zoom and pan, with animated transitions by default. */
 
 const GLIDE = 220; // ms
 const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
 
 /**
- * What is in the middle, [x, y], and half the height that is seen.
+ * The centre of the view, [x, y], and half the visible height.
  * @typedef {{target: number[], distance: number}} View
  */
 export class Camera {
-  /** px at the left that something else covers */
+  /** width in px that the legend covers at the left */
   inset = 0;
   #scatter;
   #canvas;
   #moved;
-  /** the view it glides to @type {View|null} */
+  /** target of the running transition @type {View|null} */
   #goal = null;
-  #atHome = true; // nobody has moved since everything was shown
+  #atHome = true; // the view has not moved since the last reset
 
-  /** @param {(ms: number) => void} moved called with how long a movement takes */
+  /** @param {(ms: number) => void} moved called with the duration of a movement */
   constructor(scatter, canvas, moved) {
     this.#scatter = scatter;
     this.#canvas = canvas;
@@ -25,7 +25,7 @@ export class Camera {
     new ResizeObserver(() => requestAnimationFrame(() => this.#atHome && this.reset(0))).observe(canvas);
   }
 
-  /** The view that shows everything, beside the legend where there is room. @returns {View} */
+  /** The view that shows all points, beside the legend if there is room. @returns {View} */
   home() {
     const { clientWidth: width, clientHeight: height } = this.#canvas;
     const covered = width > 520 ? this.inset : 0;
@@ -33,22 +33,22 @@ export class Camera {
     return { target: [(-covered / Math.max(1, height)) * distance, 0], distance };
   }
 
-  /** How many times nearer than home. */
+  /** The zoom factor relative to the reset view. */
   get nearness() {
     return this.home().distance / this.#scatter.get("cameraDistance");
   }
 
-  /** The view now, or where it will be when it has arrived: keys may come faster than it glides. */
+  /** The current view, or the target of the transition, because keys can be pressed during one. */
   get #view() {
     return this.#goal ?? { target: [...this.middle], distance: this.#scatter.get("cameraDistance") };
   }
 
-  /** What is in the middle, [x, y]. */
+  /** The centre of the view, [x, y]. */
   get middle() {
     return this.#scatter.get("cameraTarget");
   }
 
-  /** The hand moves the map by itself. */
+  /** The user drags the map. */
   byHand() {
     this.#atHome = false;
     this.#goal = null;
@@ -62,7 +62,7 @@ export class Camera {
     this.#atHome = false;
     this.#goal = { target, distance: clamp(distance, 1e-4, 20) };
     if (glide) this.#moved(glide);
-    // Cubic easing, the default, because it stays at its end: a late frame would bring the others back to the start.
+    // Cubic easing, the default, stays at its end value; others would jump back to the start after a late frame.
     const options = glide ? { transition: true, transitionDuration: glide, transitionEasing: "cubicInOut" } : {};
     return this.#scatter.zoomToLocation(target, this.#goal.distance, options);
   }
@@ -74,19 +74,19 @@ export class Camera {
     return seen;
   }
 
-  /** factor > 1 comes nearer */
+  /** factor > 1 zooms in */
   zoom(factor) {
     const { target, distance } = this.#view;
     return this.#lookAt(target, distance / factor);
   }
 
-  /** x, y: in halves of the view's height, right and up */
+  /** x, y: in units of half the visible height, right and up */
   pan(x, y) {
     const { target, distance } = this.#view;
     return this.#lookAt([target[0] + x * distance, target[1] + y * distance], distance, GLIDE / 2);
   }
 
-  /** Brings a place of the map, [x, y], into view if it is outside.  seen: where it is on the canvas now, in px */
+  /** Pans to a point of the map, [x, y], if it is outside the view.  seen: its position on the canvas, in px */
   bring(place, seen) {
     const { clientWidth: width, clientHeight: height } = this.#canvas;
     const inside = seen[0] > 16 && seen[1] > 16 && seen[0] < width - 16 && seen[1] < height - 16;

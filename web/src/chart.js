@@ -1,4 +1,4 @@
-/** Line charts as SVG, with presentation attributes only: a style attribute would offend the page's security policy. */
+/** Line charts as SVG, with presentation attributes only: the page's security policy forbids style attributes. */
 import { curveColour } from "./colour.js";
 import { el, number, percent, svg } from "./dom.js";
 
@@ -7,7 +7,7 @@ const RIGHT = 10;
 const TOP = 8;
 const BOTTOM = 32;
 
-/** A round number that cuts the way from low to high into about `wanted` parts. */
+/** A round step that divides the range from low to high into about `wanted` parts. */
 function stepOf(low, high, wanted) {
   const rough = (high - low) / wanted;
   const size = 10 ** Math.floor(Math.log10(rough));
@@ -36,7 +36,7 @@ const finite = (values) => values.filter((value) => Number.isFinite(value));
  * @param {{name: string, x: number[], y: number[], low?: number[], high?: number[]}[]} series
  * @param {{x: string, y: string, yRange?: [number, number], width?: number, height?: number, told: string,
  *   share?: boolean}} about
- *   told: the chart in words, for those who cannot see it; share: y is a share of one, shown in percent
+ *   told: description of the chart for screen readers; share: y is a share of one, shown in percent
  */
 export function lineChart(series, { x, y, yRange, width = 360, height = 180, told, share = false }) {
   const xs = finite(series.flatMap((one) => one.x));

@@ -1,13 +1,13 @@
-/** The classifier that learns from the labels while they are given: state, few-label curve, what to label next. */
+/** The live classifier, which trains on the labels: state, few-label curve, items to label next. */
 import * as api from "./api.js";
 import { lineChart } from "./chart.js";
 import { $, el, items, percent, say, tile } from "./dom.js";
 import { give } from "./label.js";
 import { emit, on, state } from "./state.js";
 
-const EVERY = 400; // ms between two questions while it trains
+const EVERY = 400; // ms between two requests while it trains
 let timer = 0;
-let told = -1; // version of the classifier the page shows
+let told = -1; // version of the classifier that the page shows
 
 export function createClassifier() {
   on("labels", poll);
@@ -15,7 +15,7 @@ export function createClassifier() {
   $("#suggestions").addEventListener("keydown", onKey);
 }
 
-/** Asks until the classifier has caught up with the labels. */
+/** Polls until the classifier is trained on the current labels. */
 async function poll() {
   clearTimeout(timer);
   try {
@@ -47,15 +47,15 @@ function show(found, behind) {
 
 function sentence({ state: now, labelled, classes, confused, version }, behind) {
   if (behind && state.labels.classes.length > 1) return `Training on ${items(state.labels.labelled)}…`;
-  if (now !== "ready") return "Label two classes, and a classifier starts to learn from them, live.";
-  const about = `Learnt from ${items(labelled)} of ${classes.length} classes (version ${version}).`;
+  if (now !== "ready") return "Label items of at least two classes to train a live classifier.";
+  const about = `Trained on ${items(labelled)} of ${classes.length} classes (version ${version}).`;
   return confused ? `${about} ${confused}` : about;
 }
 
 function drawCurve(curve) {
   if (!curve.length) return $("#curve").replaceChildren();
   const last = curve.at(-1);
-  const judged = [...new Set(curve.map((point) => point.judged))].join(", ").replace("validation", "validation among them");
+  const judged = [...new Set(curve.map((point) => point.judged))].join(", ").replace("cross-validation", "cross-validation on these items");
   const series = {
     name: "accuracy",
     x: curve.map((point) => point.labelled),
@@ -64,7 +64,7 @@ function drawCurve(curve) {
     high: curve.map((point) => point.high),
   };
   const interval = `[${percent(last.low)}, ${percent(last.high)}]`;
-  const text = `Accuracy ${percent(last.accuracy)} ${interval} with ${items(last.labelled)}, judged by ${judged}`;
+  const text = `Accuracy ${percent(last.accuracy)} ${interval} with ${items(last.labelled)}, evaluated by ${judged}`;
   $("#curve").replaceChildren(
     lineChart([series], {
       x: "items labelled",
@@ -91,7 +91,7 @@ function suggest(suggestions) {
 function suggestion(hit) {
   const { row, label, confidence } = hit;
   const entry = el("li", { class: "hit", data: { row, label } });
-  const title = `Right, it is ${label}`;
+  const title = `Accept the class ${label}`;
   const onclick = () => settle(entry, label);
   entry.append(
     tile(hit, percent(confidence), { onclick: () => toggle(row) }),
@@ -112,7 +112,7 @@ function markSelected(rows) {
   }
 }
 
-/** Enter takes the guess, a digit the class with that number. */
+/** Enter accepts the prediction; a digit assigns the class with that number. */
 function onKey(event) {
   const entry = event.target.closest(".hit");
   if (!entry || event.ctrlKey || event.metaKey || event.altKey) return;

@@ -1,15 +1,15 @@
-/** Colours: readable on light and dark, and told apart by people who see colours differently. */
+/** Colours that are readable on light and dark backgrounds, and distinguishable with colour blindness. */
 
 const darkness = window.matchMedia("(prefers-color-scheme: dark)");
 export const isDark = () => darkness.matches;
 export const onSchemeChange = (listener) => darkness.addEventListener("change", listener);
 
-// Okabe and Ito 2008 without black; the yellow is darker on white and the blue lighter on black than in their list.
+// Okabe and Ito 2008 without black; yellow is darker on white and blue is lighter on black than in their palette.
 const OKABE = {
   light: ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#c9b400", "#4d4d4d"],
   dark: ["#3d9be0", "#e69f00", "#00b488", "#cc79a7", "#8fd0f7", "#e8681a", "#f0e442", "#c9c9c9"],
 };
-// For more classes: hues far apart in turns of light and dark, so that neighbours in the list differ in lightness too.
+// For more classes: distant hues, alternately light and dark, so that neighbours in the list also differ in lightness.
 const LONG = {
   light: [
     ..."#0072b2 #e69f00 #009e73 #cc79a7 #56b4e9 #d55e00 #c9b400 #4d4d4d #7b3fa0 #8c564b #17a2a8 #e377c2".split(" "),
@@ -20,7 +20,7 @@ const LONG = {
     ..."#9fc54d #ff5c8a #7d8794 #6f8bff #ffc0ab #4fa36b #cdb8ff #b39b2e".split(" "),
   ],
 };
-// Viridis, without the end that would vanish on the background.
+// Viridis, without the end that is invisible on the background.
 const RAMP = {
   light: ["#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#9fc626", "#cdb800"],
   dark: ["#5b3a9b", "#4a5fb0", "#2f86a8", "#25a08c", "#35b779", "#6ece58", "#b5de2b", "#fde725"],
@@ -32,13 +32,13 @@ const scheme = () => (isDark() ? "dark" : "light");
 
 export const missingColour = () => MISSING[scheme()];
 
-/** The colours of n classes; with more than there are, they repeat. */
+/** The colours of n classes; they repeat if n exceeds the palette. */
 export function classColours(n) {
   const list = n <= 8 ? OKABE[scheme()] : LONG[scheme()];
   return Array.from({ length: n }, (_, at) => list[at % list.length]);
 }
 
-/** The colours of a few curves, the same in all charts. */
+/** The colours of curves, the same in all charts. */
 export const curveColour = (at) => OKABE[scheme()][at % 8];
 
 export const rampStops = () => RAMP[scheme()];

@@ -1,4 +1,4 @@
-/** Buttons and keys of the map, and the line below it that says what is selected. */
+/** Buttons and keys of the map, and the status of the selection below it. */
 import { $, count } from "./dom.js";
 import { emit, on, open, state } from "./state.js";
 

@@ -1,9 +1,9 @@
-/** What a run that decodes can show: reconstructions of the selected items, samples, a walk between two of them. */
+/** Results of a run's decoder: reconstructions of the selected items, samples, interpolation between two items. */
 import * as api from "./api.js";
 import { $, el, tried } from "./dom.js";
 import { can, on, state } from "./state.js";
 
-const MOST = 12; // reconstructions at once
+const MOST = 12; // maximum number of reconstructions at once
 let seed = 0;
 
 export function createDecoding() {
@@ -24,10 +24,10 @@ function update() {
   const n = Math.min(state.selected.length, MOST);
   const { from, to } = state.walk;
   $("#reconstruct").disabled = n === 0;
-  $("#reconstruct").textContent = n ? `Rebuild ${n} selected` : "Rebuild the selected";
+  $("#reconstruct").textContent = n ? `Reconstruct ${n} selected` : "Reconstruct selected";
   $("#walk").disabled = from === null || to === null;
   const end = (letter, row) => `${letter}: ${row === null ? "not chosen" : `row ${row}`}`;
-  $("#walk-ends").textContent = `${end("A", from)} · ${end("B", to)}. Both are chosen under Item.`;
+  $("#walk-ends").textContent = `${end("A", from)} · ${end("B", to)}. Choose both in the tab Item.`;
 }
 
 const shown = (base64, alt) => el("img", { src: `data:image/png;base64,${base64}`, alt });
@@ -39,9 +39,9 @@ async function rebuild() {
   const found = await asking(() => api.reconstruct(rows));
   if (!found) return;
   const pairs = found.images.map(([original, rebuilt], at) =>
-    el("li", {}, shown(original, `Row ${rows[at]}, original`), shown(rebuilt, `Row ${rows[at]}, rebuilt`)),
+    el("li", {}, shown(original, `Row ${rows[at]}, original`), shown(rebuilt, `Row ${rows[at]}, reconstruction`)),
   );
-  show("Originals above, rebuilt below", el("ol", { class: "pairs" }, ...pairs));
+  show("Originals above, reconstructions below", el("ol", { class: "pairs" }, ...pairs));
 }
 
 async function sample() {

@@ -19,8 +19,8 @@ export function createDetails(map) {
 function showHint() {
   const tips = [
     ["Click", "an item to see it and its nearest neighbours"],
-    ["Drag", "to move, turn the wheel to zoom"],
-    ["Shift + drag", "to lasso, Shift + click to add or remove one"],
+    ["Drag", "to move the map; use the wheel to zoom"],
+    ["Shift + drag", "to select with the lasso; Shift + click to add or remove an item"],
     ["Escape", "to clear the selection"],
     ["Drop", "an image anywhere to search with it"],
   ];
@@ -60,11 +60,11 @@ function head(item) {
   const buttons = el(
     "div",
     { class: "row" },
-    button("Select", "Adds the item to the selection, or takes it out", toggle, { id: "select-item" }),
+    button("Select", "Add the item to the selection, or remove it", toggle, { id: "select-item" }),
     can("decode")
-      ? button("Walk from (A)", "Start of a walk through the codes", setEnd("from"), { id: "walk-from" })
+      ? button("Interpolate from (A)", "Start of the interpolation", setEnd("from"), { id: "walk-from" })
       : null,
-    can("decode") ? button("Walk to (B)", "End of a walk through the codes", setEnd("to"), { id: "walk-to" }) : null,
+    can("decode") ? button("Interpolate to (B)", "End of the interpolation", setEnd("to"), { id: "walk-to" }) : null,
   );
   const big = item.image ? picture(row, `Item ${id}`) : null;
   big?.classList.add("big");

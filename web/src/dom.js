@@ -1,4 +1,4 @@
-/** Small things every part needs. Text from the data only ever becomes a text node. */
+/** Helpers of all parts. Text from the data is always inserted as a text node. */
 import { image } from "./api.js";
 import { emit, open, state } from "./state.js";
 
@@ -35,7 +35,7 @@ export const count = (n) => n.toLocaleString("en-GB");
 export const items = (n) => `${count(n)} ${n === 1 ? "item" : "items"}`;
 export const percent = (share) => `${Math.round(share * 100)} %`;
 
-/** A number as short as it can be told: 12, 0.0312, 4.1e-7. */
+/** A number in a short form: 12, 0.0312, 4.1e-7. */
 export function number(x) {
   if (x === null || x === undefined || Number.isNaN(x)) return "–";
   if (Number.isInteger(x) && Math.abs(x) < 1e7) return count(x);
@@ -51,12 +51,12 @@ export function duration(seconds) {
   return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`;
 }
 
-/** Says something in the status line (read out by screen readers). */
+/** Shows a text in the status line, which screen readers read out. */
 export function say(text) {
   $("#status").textContent = text;
 }
 
-/** Runs `work`; what goes wrong is said in `place`, and what was said there before is taken away. */
+/** Runs `work` and shows an error in `place`, which is cleared first. */
 export async function tried(place, work) {
   place.replaceChildren();
   place.hidden = true;
@@ -70,7 +70,7 @@ export async function tried(place, work) {
   }
 }
 
-/** The picture of an item, or nothing where items have none. */
+/** The thumbnail of an item, or null if items have none. */
 export function picture(row, alt = "") {
   if (!state.store.thumbnails) return null;
   return el("img", { src: image(row), alt, loading: "lazy", decoding: "async", draggable: "false" });
@@ -79,7 +79,7 @@ export function picture(row, alt = "") {
 /**
  * A thumbnail in a list: a button that opens the item.
  * @param {{row: number, id?: string, label?: string|null}} hit
- * @param {string} note what stands below the picture
+ * @param {string} note text below the picture
  */
 export function tile(hit, note, { onclick = () => open(hit.row) } = {}) {
   const told = [hit.id ?? `row ${hit.row}`, hit.label, note].filter(Boolean).join(", ");
@@ -96,7 +96,7 @@ export function tile(hit, note, { onclick = () => open(hit.row) } = {}) {
   return button;
 }
 
-/** A list of hits as tiles; `.hit` with data-row, as lists of search results have it. */
+/** A list of hits as tiles; each is a `.hit` with data-row. */
 export function hitList(hits, note) {
   return hits.map((hit) => el("li", { class: "hit", data: { row: hit.row } }, tile(hit, note(hit))));
 }

@@ -1,4 +1,4 @@
-/** What the map leaves out: filters by name, all of which an item must pass; each has a chip that takes it away. */
+/** The filters of the map: an item must pass all; each filter has a chip that removes it. */
 import { $, count, el } from "./dom.js";
 import { on, state } from "./state.js";
 
@@ -30,7 +30,7 @@ function combined() {
 function chip([name, { text, remove }]) {
   const onclick = () => (remove ? remove() : unfilter(name));
   const cross = el("span", { "aria-hidden": "true" }, "×");
-  const given = { type: "button", class: "chip", title: "Take this filter away", onclick };
+  const given = { type: "button", class: "chip", title: "Remove this filter", onclick };
   return el("li", {}, el("button", given, text, cross));
 }
 

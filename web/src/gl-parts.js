@@ -1,8 +1,8 @@
-/** What gl.js draws with: buffers, textures, framebuffers, programs, in the form regl gives them. */
+/** Buffers, textures, framebuffers and programs for gl.js, with the interface of regl. */
 
-let made = 0; // every buffer and texture has a number of its own
+let made = 0; // every buffer and texture has a unique number
 
-/** A buffer of floats, or of the indices of triangles; calling it fills it anew. */
+/** A buffer of floats, or of the indices of triangles; calling it replaces the content. */
 export function createBuffer(gl, { elements = false, ...first } = {}) {
   const kind = elements ? gl.ELEMENT_ARRAY_BUFFER : gl.ARRAY_BUFFER;
   const buffer = (options) => {
@@ -54,7 +54,7 @@ export function createTexture(gl, { data = null, shape, type = "uint8" }) {
   return { _reglType: "texture2d", id: ++made, version: 0, handle, width, height, destroy };
 }
 
-/** A texture to draw into: a given one, or one of its own of the given size; of bytes where floats are not possible. */
+/** A texture to draw into: a given one, or a new one of the given size; it uses bytes if floats are not supported. */
 export function createFramebuffer(gl, { width, height, float = false, texture: given, use }) {
   const framebuffer = { _reglType: "framebuffer", handle: gl.createFramebuffer(), texture: given };
   const attach = (texture) => {

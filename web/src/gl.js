@@ -1,11 +1,11 @@
 /** The part of regl's interface that regl-scatterplot and regl-line use, on WebGL 1.
  *
- * regl writes the code of every draw command as text and compiles it with `Function`, which a page that forbids `eval`
- * by its Content-Security-Policy cannot do; so the bundle takes this file wherever regl is imported. It leaves out
- * depth and stencil tests (the map is flat) and everything else nobody asks for. Two things come on top:
- *   cap     a function that says how many of the points of a command are drawn: fewer while the map moves
- *   layers  a drawing of very many points is kept as a picture and shown again while nothing of it has changed, so that
- *           hovering and lassoing do not draw a million points in every frame
+ * regl generates code for every draw command and compiles it with `Function`. The page's Content-Security-Policy
+ * forbids `eval`, so the bundle uses this file in place of regl. It omits depth and stencil tests (the map is flat) and
+ * all other unused parts. It adds two features:
+ *   cap     a function that limits the number of points that a command draws while the map moves
+ *   layers  a drawing of very many points is cached as a picture until it changes, so that hovering and the lasso do
+ *           not draw a million points in every frame
  */
 import { createBuffer, createFramebuffer, createTexture, linkProgram } from "./gl-parts.js";
 
@@ -38,8 +38,8 @@ const value = (given, context, props) =>
 export default function createRegl({ gl }) {
   const programs = new Map();
   const enabled = new Set();
-  let target = null; // the framebuffer drawn into; null is the canvas
-  let nth = 0; // how many commands drew points in this frame
+  let target = null; // the current framebuffer; null is the canvas
+  let nth = 0; // number of commands that drew points in this frame
 
   const width = () => (target ? target.width : gl.drawingBufferWidth);
   const height = () => (target ? target.height : gl.drawingBufferHeight);
@@ -123,7 +123,7 @@ export default function createRegl({ gl }) {
     }
   }
 
-  /** What a drawing depends on, as a flat list; two equal lists give the same picture. */
+  /** The inputs of a drawing as a flat list; equal lists give equal pictures. */
   function fingerprint(linked, run) {
     const found = [width(), height(), run.count];
     for (const { name } of linked.attributes) found.push(run.buffers[name].buffer.id, run.buffers[name].buffer.version);
@@ -186,7 +186,7 @@ export default function createRegl({ gl }) {
   const regl = (description) => command(description);
   Object.assign(regl, {
     cap: (count) => count,
-    drawn: 0, // points of the first command of this frame that draws points
+    drawn: 0, // number of points of the first command of this frame that draws points
     buffer: (options) => createBuffer(gl, options),
     elements: (options) => createBuffer(gl, { ...options, elements: true }),
     texture: (options) => createTexture(gl, options),
@@ -207,7 +207,7 @@ export default function createRegl({ gl }) {
       });
       return { cancel: () => cancelAnimationFrame(handle) };
     },
-    /** Waits until everything asked for so far has been drawn. */
+    /** Waits until all previous commands are drawn. */
     finish: () => gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4)),
     destroy: () => gl.getExtension("WEBGL_lose_context")?.loseContext(),
   });

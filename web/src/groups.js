@@ -1,4 +1,4 @@
-/** Clusters and oddities: asked for here, computed by the server in the background. */
+/** Clusters, outliers and near-duplicates, which the server computes in the background. */
 import * as api from "./api.js";
 import { $, count, el, hitList, items, number, percent, tile, tried } from "./dom.js";
 import * as jobs from "./jobs.js";
@@ -48,7 +48,7 @@ function clusterEntry({ cluster, size, rows, label, share }, most) {
   const onclick = () => showOnly("cluster", String(cluster));
   const head = el(
     "button",
-    { type: "button", class: "cluster", title: `Shows only ${name} on the map`, onclick },
+    { type: "button", class: "cluster", title: `Show only ${name} on the map`, onclick },
     bar,
     el("strong", {}, name),
     el("span", { class: "name" }, about),
@@ -79,5 +79,5 @@ async function showOddities() {
   });
   $("#duplicates").replaceChildren(...pairs);
   if (!pairs.length)
-    $("#duplicates").replaceChildren(el("li", { class: "soft" }, `None among ${count(state.store.rows)} items.`));
+    $("#duplicates").replaceChildren(el("li", { class: "soft" }, `No near-duplicates among ${count(state.store.rows)} items.`));
 }

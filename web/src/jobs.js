@@ -1,15 +1,15 @@
-/** Work the server does in the background: started, watched with a bar, announced as `done-NAME`. */
+/** Background jobs of the server: starts them, shows a progress bar, emits `done-NAME`. */
 import * as api from "./api.js";
 import { $, el, percent, say } from "./dom.js";
 import { emit, state } from "./state.js";
 
-const EVERY = 500; // ms between two questions while something runs
-const TITLES = { umap: "UMAP", cluster: "Clusters", anomalies: "Anomalies", duplicates: "Near duplicates" };
+const EVERY = 500; // ms between two requests while a job runs
+const TITLES = { umap: "UMAP", cluster: "Clusters", anomalies: "Anomalies", duplicates: "Near-duplicates" };
 /** the last known state of every job @type {Map<string, {name: string, state: string, share: number, said: string}>} */
 export const known = new Map();
 let timer = 0;
 
-/** Starts a job; errors are for the caller. */
+/** Starts a job; the caller handles errors. */
 export async function start(name, body) {
   known.set(name, { name, state: "running", share: 0, said: "starting" });
   bar(known.get(name));
@@ -23,7 +23,7 @@ export async function start(name, body) {
   watch();
 }
 
-/** Looks at all jobs, and again while any of them runs. */
+/** Polls all jobs while any of them runs. */
 export async function watch() {
   clearTimeout(timer);
   let jobs;

@@ -1,4 +1,4 @@
-/** Labels for the selection: given, taken away, undone; saved by the server when it answers. */
+/** Labels of the selection: add, remove, undo. The server saves them before it responds. */
 import * as api from "./api.js";
 import { $, count, el, items, say, tried } from "./dom.js";
 import { emit, on, state } from "./state.js";
@@ -24,13 +24,13 @@ export function createLabels() {
   showExports();
 }
 
-/** Labels the items selected, or takes their labels away with null. */
+/** Labels the selected items; null removes their labels. */
 async function labelSelection(name) {
   const place = $("#label-error");
-  if (!state.selected.length) return complain("Nothing is selected: draw round items with Shift held, or click one.");
-  if (name === "") return complain("The label needs a name.");
+  if (!state.selected.length) return complain("No items are selected: drag around items with Shift held, or click one.");
+  if (name === "") return complain("Type a label first.");
   const given = await give(state.selected, name, place);
-  if (given) $("#select-clear").click(); // the next lasso is another group
+  if (given) $("#select-clear").click(); // the next selection is a new group
   return undefined;
 }
 
@@ -46,8 +46,8 @@ export async function give(rows, name, place = $("#label-error")) {
   take(after);
   say(
     name === null
-      ? `Took the labels of ${items(rows.length)} away; saved.`
-      : `${items(rows.length)} labelled ${name}; saved.`,
+      ? `Removed the labels of ${items(rows.length)}; saved.`
+      : `Labelled ${items(rows.length)} as ${name}; saved.`,
   );
   return before !== after;
 }
@@ -62,9 +62,9 @@ async function undo() {
 }
 
 const describe = ({ label, count: n }) =>
-  label === null ? `labels of ${items(n)} taken away` : `${label} for ${items(n)}`;
+  label === null ? `removed labels of ${items(n)}` : `${label} for ${items(n)}`;
 
-/** Takes over what the server says of the labels. */
+/** Shows the labels from a response of the server. */
 export function take(labels) {
   state.labels = labels;
   api.forget();
@@ -76,14 +76,14 @@ export function take(labels) {
   const most = Math.max(1, ...classes.map((one) => one.count));
   $("#classes").replaceChildren(...classes.map((one, at) => classEntry(one, at, most)));
   if (!classes.length)
-    $("#classes").replaceChildren(el("li", { class: "soft" }, "No labels yet. Select items on the map and name them."));
+    $("#classes").replaceChildren(el("li", { class: "soft" }, "No labels yet. Select items on the map and label them."));
   emit("labels", labels);
 }
 
 function classEntry({ name, count: n }, at, most) {
   const bar = el("i", { class: "bar", "aria-hidden": "true" });
   bar.style.width = `${(100 * n) / most}%`;
-  const title = `Gives ${name} to the selection`;
+  const title = `Label the selection as ${name}`;
   return el(
     "li",
     { data: { class: name } },
@@ -102,7 +102,7 @@ function showExports() {
   const missing = {
     labels: state.labels?.labelled ? null : "There are no labels yet",
     predictions:
-      state.classifier?.state === "ready" ? null : "There are no predictions before two classes are labelled",
+      state.classifier?.state === "ready" ? null : "Predictions require labelled items of two classes",
   };
   const link = (what, format, text) => {
     const given = missing[what]

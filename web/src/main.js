@@ -20,14 +20,14 @@ import { emit, state } from "./state.js";
 import { createTabs } from "./tabs.js";
 import { createTooltip } from "./tooltip.js";
 
-const FAVOURITES = ["label", "cluster"]; // columns the map is coloured by at first, if they are there
+const FAVOURITES = ["label", "cluster"]; // initial colour columns of the map, if they exist
 
 function createMap() {
   try {
     return new PointMap($("#map"));
   } catch {
     throw new Error(
-      "This browser draws no WebGL, which the map needs. Turn on hardware acceleration, or use another browser.",
+      "The map requires WebGL, which this browser does not offer. Turn on hardware acceleration, or use another browser.",
     );
   }
 }
@@ -46,7 +46,7 @@ function message(text) {
 async function main() {
   const map = createMap();
   window.salience = { map, state };
-  onSchemeChange(() => map.applyScheme()); // before the legend, whose colours are drawn on it
+  onSchemeChange(() => map.applyScheme()); // before the legend, which uses the colours
   createTabs();
   createControls(map);
   createFilters(map);
@@ -70,7 +70,7 @@ async function main() {
   document.body.classList.toggle("bare", !state.store.thumbnails);
   const labels = api.labels().then(take);
   if (state.store.rows === 0) {
-    message("This store is empty. Fill it with: salience embed RUN SOURCE --out STORE");
+    message("This store is empty. Add items with: salience embed RUN SOURCE --out STORE");
     say("No items.");
   } else {
     const own = state.store.columns.filter(({ kind, name }) => kind !== "text" && !LIVE.includes(name));
@@ -79,7 +79,7 @@ async function main() {
     await colourBy(FAVOURITES.find((name) => names.includes(name)) ?? names[0] ?? "");
     map.camera.reset(0);
     if (state.store.maps.length) await project(state.store.maps[0]);
-    else message("This store has no places on a map yet. UMAP computes them.");
+    else message("This store has no map yet. Click UMAP to compute one.");
   }
   await labels;
   await jobs.watch();

@@ -1,16 +1,16 @@
-/** The map: regl-scatterplot, told in rows of the store.
+/** The map: an adapter of regl-scatterplot to rows of the store.
  *
- * The points are handed over in a random order, so that no class lies on top of the others and so that the first
- * 50,000 of them are a fair sample: that many are drawn while the map moves, all of them when it rests.
+ * The points are passed in a random order. No class then covers the others, and the first 50,000 points are a random
+ * sample, which is drawn while the map moves; all points are drawn when it rests.
  */
 import createScatterplot from "regl-scatterplot";
 import { Camera } from "./camera.js";
 import { isDark } from "./colour.js";
 import { emit } from "./state.js";
 
-const MOVING = 50_000; // points drawn at most while the map moves
-const SLOW = 50; // ms of a frame while it moves
-const REST = 200; // ms after the last movement until all are drawn again
+const MOVING = 50_000; // maximum number of points while the map moves
+const SLOW = 50; // target ms per frame while it moves
+const REST = 200; // ms from the last movement until all points are drawn
 const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
 
 /** A permutation of 0..n-1, the same every time. */
@@ -26,22 +26,22 @@ function shuffled(n) {
 }
 
 export class PointMap {
-  /** ms from the wish to the picture, of the last drawing of all points */
+  /** ms from the request to the picture, for the last drawing of all points */
   lastDraw = 0;
   lassoing = false;
   /** @type {Camera} */
   camera;
   #canvas;
   #scatter;
-  #points = []; // [x, y, colour index, 0], as the scatterplot takes and keeps them
-  #order = new Uint32Array(); // place in #points -> row
-  #place = new Uint32Array(); // row -> place in #points
+  #points = []; // [x, y, colour index, 0], in the format of the scatterplot
+  #order = new Uint32Array(); // position in #points -> row
+  #place = new Uint32Array(); // row -> position in #points
   #look = { codes: null, colours: ["#808080"] };
   #mask = null; // rows shown @type {Uint8Array|null}
   #moving = false;
-  #budget = MOVING; // points drawn while moving: fewer where the machine is slow
+  #budget = MOVING; // number of points while moving; reduced on a slow machine
   #lastFrame = 0;
-  #selected = 0; // how many
+  #selected = 0; // number of selected points
   #timer = 0;
   #queue = Promise.resolve();
 
@@ -55,7 +55,7 @@ export class PointMap {
       sizeBy: "valueA",
       deselectOnDblClick: false,
       deselectOnEscape: false,
-      spatialIndexUseWorker: false, // its worker comes from a blob, which the page's security policy forbids
+      spatialIndexUseWorker: false, // the page's security policy forbids its worker, which is a blob
       pointSizeSelected: 2,
       pointOutlineWidth: 1.5,
       lassoLineWidth: 2,
@@ -67,7 +67,7 @@ export class PointMap {
     this.applyScheme();
   }
 
-  /** Whether points have been drawn, so that places can be asked for. */
+  /** Whether points have been drawn, so that positions are known. */
   get ready() {
     return this.#scatter.get("isPointsDrawn");
   }
@@ -76,14 +76,14 @@ export class PointMap {
     return this.#scatter.get("regl");
   }
 
-  /** While moving: the points, and of the selected ones (each drawn three times) what room is left. */
+  /** While moving: limits for all points and for selected points, each of which is drawn three times. */
   #cap(count, nth) {
     if (!this.#moving) return count;
     const selected = Math.min(this.#selected, MOVING / 20);
     return Math.min(count, nth === 0 ? this.#budget - 3 * selected - 1 : Math.max(1, selected));
   }
 
-  /** After every frame: while the map moves, fewer points if it came late, more if there was time. */
+  /** After every frame of a movement: reduces the number of points if the frame was late, else increases it. */
   #pace() {
     const now = performance.now();
     const took = now - this.#lastFrame;
@@ -107,9 +107,9 @@ export class PointMap {
       this.moved();
     };
     canvas.addEventListener("wheel", byHand, { passive: true });
-    let start = null; // of a drag
+    let start = null; // start of a drag
     canvas.addEventListener("mousedown", (event) => {
-      const still = event.shiftKey || this.lassoing; // the lasso moves, not the map
+      const still = event.shiftKey || this.lassoing; // the lasso is drawn, the map does not move
       const selected = new Set(scatter.get("selectedPoints"));
       start = { x: event.clientX, y: event.clientY, pressed: true, farthest: 0, still, selected };
     });
@@ -119,7 +119,7 @@ export class PointMap {
       if (!start.still && event.buttons & 1) byHand();
     });
     window.addEventListener("mouseup", () => {
-      if (start) start.pressed = false; // its click comes later
+      if (start) start.pressed = false; // the click event follows
     });
     canvas.addEventListener("click", (event) => {
       const hovered = scatter.get("hoveredPoint");
@@ -130,10 +130,10 @@ export class PointMap {
         emit("pick", this.#order[hovered]);
       }
     });
-    // A lasso that ends where it began is no click on what lies there.
+    // A lasso that ends at its start is not a click on the item there.
     const dragged = (event) => start?.farthest > 3 && event.stopPropagation();
     canvas.parentElement.addEventListener("click", dragged, { capture: true });
-    // A double click would make the scatterplot add a style sheet to the page, for a lasso of another kind.
+    // On a double click the scatterplot would add a style sheet to the page, for another type of lasso.
     const box = canvas.parentElement;
     box.addEventListener("dblclick", (event) => event.stopPropagation(), { capture: true });
   }
@@ -145,7 +145,7 @@ export class PointMap {
     emit("select", rows);
   }
 
-  /** To be called with every movement: draws fewer points until there has been none for a while. */
+  /** Call on every movement: draws fewer points until the movement has stopped. */
   moved(rest = REST) {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#settle(), rest);
@@ -175,13 +175,13 @@ export class PointMap {
     emit("measured", this.lastDraw);
   }
 
-  /** Size and opacity suit how many points are drawn, and how far in the view is. */
+  /** Sets size and opacity by the number of points and the zoom factor. */
   #restyle() {
     const { colours } = this.#look;
     const shown = Math.max(1, Math.min(this.#points.length, this.#moving ? MOVING : Number.POSITIVE_INFINITY));
     const zoom = Math.max(1, this.camera.nearness);
     const opacity = Math.round(100 * clamp(0.9 * (6000 / (shown / zoom ** 2)) ** 0.25, 0.15, 0.9)) / 100;
-    const many = Math.sqrt(shown * Math.max(1, this.#points.length)); // between what is drawn now and what there is
+    const many = Math.sqrt(shown * Math.max(1, this.#points.length)); // geometric mean of the drawn and all points
     const size = clamp(7 - 1.9 * (Math.log10(many) - 3.3), 1.6, 8);
     this.#scatter.set({
       pointColor: colours,
@@ -199,7 +199,7 @@ export class PointMap {
     });
   }
 
-  /** Draws the items at new places.  xy: float32 [n 2] in [-1, 1] */
+  /** Draws the items at new positions.  xy: float32 [n 2] in [-1, 1] */
   setPoints(xy) {
     const n = xy.length / 2;
     const before = this.#points.length;
@@ -272,12 +272,12 @@ export class PointMap {
     this.#scatter.set({ mouseMode: on ? "lasso" : "panZoom" });
   }
 
-  /** Brings a row into view if it is outside. */
+  /** Pans to a row if it is outside the view. */
   goTo(row) {
     this.camera.bring(this.#points[this.#place[row]].slice(0, 2), this.#onCanvas(row));
   }
 
-  /** The shown row nearest to the middle of the view, or null. */
+  /** The visible row nearest to the centre of the view, or null. */
   nearestToMiddle() {
     const [x, y] = this.camera.middle;
     let best = null;
@@ -292,14 +292,14 @@ export class PointMap {
 
   #onCanvas = (row) => this.#scatter.getScreenPosition(this.#place[row]);
 
-  /** Where a row lies on the page, in CSS pixels [x, y]. */
+  /** The position of a row on the page, in CSS pixels [x, y]. */
   screenPosition(row) {
     const [x, y] = this.#onCanvas(row);
     const { left, top } = this.#canvas.getBoundingClientRect();
     return [left + x, top + y];
   }
 
-  /** How many points the last picture was drawn from. */
+  /** Number of points in the last picture. */
   drawn() {
     return this.#gl.drawn;
   }

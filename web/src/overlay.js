@@ -1,4 +1,4 @@
-/** Marks on the map that are not points: rings round hits and the open item, letters at the ends of a walk. */
+/** Marks on the map: rings around hits and the open item, letters at the ends of an interpolation. */
 import { isDark } from "./colour.js";
 import { on, state } from "./state.js";
 
@@ -8,7 +8,7 @@ let tab = "details";
 const lists = {}; // part of the panel -> rows it lists
 
 export function createOverlay(canvas, map) {
-  // In main memory: with the graphics processor, Chromium may go on showing old marks where all was only cleared.
+  // Drawn by the CPU: with the GPU, Chromium sometimes keeps showing old marks after a clear.
   const ctx = canvas.getContext("2d", { willReadFrequently: true });
 
   function ring([x, y], radius, colour, width = 2) {

@@ -1,4 +1,4 @@
-/** PCA at once, UMAP when the server has computed it. */
+/** The projections: PCA is always ready, UMAP after the server has computed it. */
 import * as api from "./api.js";
 import { $, count, say } from "./dom.js";
 import * as jobs from "./jobs.js";
@@ -23,7 +23,7 @@ async function choose(name) {
   }
 }
 
-/** Draws the items at their places in a projection that is ready. */
+/** Draws the items at their positions in a projection that is ready. */
 export async function project(name) {
   const xy = await api.points(name);
   state.projection = name;

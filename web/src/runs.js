@@ -1,13 +1,13 @@
-/** Runs: how they went, their curves and figures side by side. */
+/** Runs: health, training curves and metrics, side by side. */
 import * as api from "./api.js";
 import { lineChart } from "./chart.js";
 import { $, duration, el, number, tried } from "./dom.js";
 import { on } from "./state.js";
 
 let runs = [];
-let ticked = new Set(); // names
+let ticked = new Set(); // names of the selected runs
 const curves = new Map(); // run -> {curve: {step, value}}
-const FIGURES = 3; // columns of figures in the table; all of them stand in the comparison
+const FIGURES = 3; // number of metrics in the table; the comparison shows all
 
 export function createRuns() {
   on("tab", (name) => name === "runs" && load());
@@ -28,7 +28,7 @@ const figureNames = (chosen) => [...new Set(chosen.flatMap(({ figures }) => Obje
 
 function showTable() {
   if (!runs.length) {
-    $("#runs").replaceChildren(el("caption", {}, "No runs beside this store."));
+    $("#runs").replaceChildren(el("caption", {}, "There are no runs. Start salience explore with --runs FOLDER to show some."));
     return;
   }
   const names = figureNames(runs).slice(0, FIGURES);
@@ -68,7 +68,7 @@ function runLine(run, names) {
   return [line, because];
 }
 
-/** The verdict; where there are findings, a button that shows them. */
+/** The verdict; if there are findings, a button that shows them. */
 function judgement(verdict, findings, because) {
   if (!verdict) return "–";
   if (!findings.length) return el("span", { class: "verdict", data: { verdict } }, verdict);
@@ -122,7 +122,7 @@ function drawCurves() {
   const series = runs
     .filter((run) => ticked.has(run.name) && curves.get(run.name)?.[name])
     .map((run) => ({ name: run.name, x: curves.get(run.name)[name].step, y: curves.get(run.name)[name].value }));
-  if (!series.length) return $("#curves").replaceChildren(el("p", { class: "soft" }, "No curves recorded."));
+  if (!series.length) return $("#curves").replaceChildren(el("p", { class: "soft" }, "These runs have no training curves."));
   const told = `${name} over steps for ${series.map((one) => one.name).join(", ")}`;
   return $("#curves").replaceChildren(lineChart(series, { x: "step", y: name, width: 540, height: 230, told }));
 }

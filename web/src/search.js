@@ -1,12 +1,12 @@
-/** Search by row, id, expression or image; hits as a list, marked on the map. */
+/** Search by row, id, condition or image; shows the hits as a list and marks them on the map. */
 import * as api from "./api.js";
 import { $, count, el, hitList, items, number, picture, tried } from "./dom.js";
 import { filterRows } from "./filters.js";
 import { can, emit, on, open, state } from "./state.js";
 import { showTab } from "./tabs.js";
 
-let shownImage = null; // object URL of the picture searched with
-let again = () => searchText($("#search-where").value.trim()); // until there is a search to narrow
+let shownImage = null; // object URL of the query image
+let again = () => searchText($("#search-where").value.trim()); // before the first search
 
 export function createSearch() {
   $("#search").addEventListener("submit", (event) => {
@@ -27,7 +27,7 @@ export function createSearch() {
 
 const takesImages = () => can("embed") && state.store.modality === "image";
 
-/** An example made of the data at hand: a class of the first column that has classes. */
+/** An example of a condition from the data: a class of the first column that has classes. */
 async function suggestExpression() {
   const columns = state.store.columns;
   const category = columns.find(({ kind }) => kind === "category");
@@ -42,7 +42,7 @@ async function suggestExpression() {
   $("#search-where").placeholder = example;
 }
 
-/** The server knows what a text asks for: an id, a vector, a row or an expression. */
+/** The server interprets a text as an id, a vector, a row or a condition. */
 function searchText(text) {
   $("#search-error").hidden = true;
   if (!text) return;
@@ -61,17 +61,17 @@ function searchFile(file) {
   if (!takesImages()) {
     const why =
       state.store.modality === "image"
-        ? "its run is not to be found"
-        : `it holds a ${state.store.modality}, not images`;
+        ? "its run cannot be found"
+        : `it contains items of modality ${state.store.modality}`;
     return run(() =>
-      Promise.reject(new Error(`This store cannot be searched by image: ${why}. Search by row, id or expression.`)),
+      Promise.reject(new Error(`This store cannot be searched by image: ${why}. Search by row, id or condition.`)),
     );
   }
   if (shownImage) URL.revokeObjectURL(shownImage);
   shownImage = URL.createObjectURL(file);
   return run(async () => ({
     ...(await api.searchImage(file, { k: hitsWanted(), ...narrowed() })),
-    about: told(`Nearest to ${file.name}`, el("img", { src: shownImage, alt: "The image searched with" })),
+    about: told(`Nearest to ${file.name}`, el("img", { src: shownImage, alt: "Query image" })),
     ...narrowed(),
   }));
 }
@@ -83,7 +83,7 @@ const narrowed = () => {
 };
 const told = (text, image = null) => [image ?? "", el("strong", {}, text)];
 
-/** Shows what `ask` finds: {hits, matching, about: nodes, where?: string, row?: number}. */
+/** Shows the result of `ask`: {hits, matching, about: nodes, where?: string, row?: number}. */
 async function run(ask) {
   again = () => run(ask);
   showTab("search");
@@ -98,7 +98,7 @@ async function run(ask) {
 
 function summary({ about, hits, matching, where }) {
   const many = matching === null ? items(hits.length) : `${count(hits.length)} of ${count(matching)} matching`;
-  const only = el("button", { type: "button", id: "filter-where" }, "Show only matching on the map");
+  const only = el("button", { type: "button", id: "filter-where" }, "Show only matches on the map");
   only.addEventListener("click", () =>
     tried($("#search-error"), async () => filterRows("where", where, await api.rows(where))),
   );
@@ -107,7 +107,7 @@ function summary({ about, hits, matching, where }) {
 
 function listenForDrops() {
   const shade = $("#drop");
-  let depth = 0; // dragenter and dragleave come for every element on the way
+  let depth = 0; // dragenter and dragleave fire for every element under the pointer
   const hasFile = (event) => event.dataTransfer?.types.includes("Files");
   document.body.addEventListener("dragenter", (event) => {
     if (!hasFile(event)) return;

@@ -1,4 +1,4 @@
-/** What the parts of the page share, and how they hear of changes. */
+/** The shared state of the page, and its events. */
 
 /**
  * @typedef {{row: number, id: string, distance: number|null, label: string|null}} Hit
@@ -11,11 +11,11 @@ export const state = {
   projection: null,
   /** the column that colours the map, or "" */
   colour: "",
-  /** rows selected, in the order the map gives them @type {number[]} */
+  /** selected rows, in the order of the map @type {number[]} */
   selected: [],
   /** the row whose details are shown @type {number|null} */
   current: null,
-  /** ends of the walk @type {{from: number|null, to: number|null}} */
+  /** ends of the interpolation @type {{from: number|null, to: number|null}} */
   walk: { from: null, to: null },
   /** GET /labels */
   labels: null,
@@ -29,7 +29,7 @@ const bus = new EventTarget();
 export const on = (name, listener) => bus.addEventListener(name, (event) => listener(event.detail));
 export const emit = (name, detail) => bus.dispatchEvent(new CustomEvent(name, { detail }));
 
-/** Shows a row: mark on the map, details, and the tab of the details unless one is to `stay` where one is. */
+/** Opens a row: marks it on the map, shows its details, and switches to their tab unless `stay`. */
 export function open(row, { stay = false } = {}) {
   state.current = row;
   emit("open", { row, stay });

@@ -1,8 +1,8 @@
-/** The parts of the panel as tabs: arrow keys, Home and End move between them. */
+/** The tabs of the panel: arrow keys, Home and End switch between them. */
 import { $ } from "./dom.js";
 import { emit } from "./state.js";
 
-const WIDE = ["runs"]; // parts whose tables need more room
+const WIDE = ["runs"]; // tabs with wide tables
 
 export function createTabs() {
   const tabs = [...document.querySelectorAll("[role=tab]")];

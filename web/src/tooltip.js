@@ -1,9 +1,9 @@
-/** What the pointer is on: picture, id and label beside the point. */
+/** The tooltip of the point under the pointer: picture, id and label. */
 import * as api from "./api.js";
 import { $, el, number, picture } from "./dom.js";
 import { on, state } from "./state.js";
 
-const WAIT = 60; // ms on a point before its columns are asked for
+const WAIT = 60; // ms on a point before its columns are requested
 const TOLD = ["label", "marked", "predicted"];
 
 export function createTooltip(map) {
@@ -46,7 +46,7 @@ export function createTooltip(map) {
   }
 }
 
-/** Labels first; for tables, which have nothing to look at, some of the columns too. */
+/** Labels first; for tables, which have no pictures, also some columns. */
 function about(columns) {
   const names = TOLD.filter((name) => columns[name] !== null && columns[name] !== undefined);
   if (state.colour && columns[state.colour] !== undefined && !names.includes(state.colour)) names.push(state.colour);

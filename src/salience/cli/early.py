@@ -10,8 +10,8 @@ from typing import Any
 
 from salience.errors import UserError, naming
 from salience.files import require_free
-from salience.source_names import require_there
-from salience.store_names import SUFFIX, names_store, require_store
+from salience.source_names import require_source
+from salience.store_names import kind_named, names_store, require_store
 from salience.units import printable
 from salience.verbs import table
 from salience.verbs.table import Verb
@@ -42,7 +42,7 @@ def refuse_early(name: str, given: Mapping[str, Any]) -> None:
 
 def is_store(path: Path) -> bool:
     """A store that exists is added to."""
-    return path.suffix == SUFFIX
+    return kind_named(path) is not None
 
 
 def _is_of_store(verb: Verb, value: Any) -> bool:
@@ -59,7 +59,7 @@ def _refuse(verb: Verb, argument: str, value: Any) -> None:
             Run(value)
     elif argument in SOURCES:
         with naming(argument, "source"):
-            require_there(value)
+            require_source(value)
     elif argument == "labels":
         _require_header(verb, Path(value))
     elif argument == "out":
@@ -73,7 +73,9 @@ def _refuse_own_source(verb: Verb, run: Any) -> None:
     from salience.run import Run
 
     with naming(verb.own_source, "source"):
-        require_there(Run(run).config.data.require_source())
+        own = Run(run).config.data.require_source()
+        for source in own.values() if isinstance(own, dict) else [own]:
+            require_source(source)
 
 
 def _require_place(verb: Verb, out: Any) -> None:
@@ -99,7 +101,8 @@ def _require_header(verb: Verb, path: Path) -> None:
     cells = [{cell.strip().lower() for cell in next(csv.reader([first], delimiter=one))} for one in SEPARATORS]
     if first and not any(names >= HEADER for names in cells):
         raise UserError(
-            f"labels: {path} line {number} is '{printable(first)}', not the header; write 'item,label' above the items"
+            f"labels: {path} line {number}: expected the columns item and label, got '{printable(first)}'; "
+            "write 'item,label' above the items"
         )
 
 

@@ -19,6 +19,7 @@ from salience.reading import AS_FOUND, Reading
 from salience.units import printable
 from salience.untrusted import shown
 
+MAIN = "main"  # what SOURCE is called where others are joined to it
 NOT_FROM_CONFIG = ("out", "config")  # belong to one run
 USAGE = (
     "Usage: salience fit METHOD SOURCE [OPTIONS]\n       salience fit METHOD --help\n       salience fit --resume RUN\n"
@@ -94,9 +95,11 @@ def _method_command(entry: Entry) -> Callable[..., int]:
 def run_fit(entry: Entry, source: str | None, given: Mapping[str, Any]) -> int:
     """Fits, and says where the run is and what can be done with it."""
     settings = dict(given)
+    beside = named_sources(settings.pop("beside", None) or ())
     config = settings.pop("config", None)
     if config is not None:
         configured = read_config(config)
+        beside = beside or {name: one for name, one in (configured.get("sources") or {}).items() if name != MAIN}
         source = source or configured.get("source")
         settings = merge(configured, settings, entry)
         reading = settings.get("reading", AS_FOUND).over(_reading_of(configured))
@@ -106,10 +109,23 @@ def run_fit(entry: Entry, source: str | None, given: Mapping[str, Any]) -> int:
     check_options(entry, settings)
     from salience.training import fit
 
-    fitted = fit(entry.name, source, **settings)
+    fitted = fit(entry.name, {MAIN: source, **beside} if beside else source, **settings)
     if fitted.run is not None:
         _say_next(fitted.run, source)
     return 0
+
+
+def named_sources(words: Sequence[str]) -> dict[str, str]:
+    """NAME=SOURCE, each. Raises UserError for anything else, and for a name that is given twice."""
+    found = {MAIN: ""}
+    for word in words:
+        name, sign, source = word.partition("=")
+        if not sign or not source or not name.isidentifier():
+            raise UserError(f"--with: expected NAME=SOURCE, such as captions=captions.csv; got {shown(word)}")
+        if name in found:
+            raise UserError(f"--with: the name {shown(name)} is taken; give each source a name of its own")
+        found[name] = source
+    return {name: source for name, source in found.items() if name != MAIN}
 
 
 def _reading_of(config: Mapping[str, Any]) -> Reading:

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 from cyclopts import Group, Parameter
 
 from salience.config import OPTIONS
-from salience.option import AUTO, Option
+from salience.option import Option
 from salience.reading import AS_FOUND, Reading
-from salience.units import SEEDS
+from salience.units import AUTO, SEEDS
 
 TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
 
@@ -23,6 +23,16 @@ Source = Annotated[str, Parameter(help=ABOUT_SOURCE)]
 Run = Annotated[Path, Parameter(help="The folder of a run.")]
 Out = Annotated[Path | None, Parameter(help="A new folder for the results; otherwise runs/VERB-N.")]
 OwnSource = Annotated[str | None, Parameter(help=f"{ABOUT_SOURCE} Otherwise what the run was trained on.")]
+With = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--with",
+        help="NAME=SOURCE: another source, joined to SOURCE (which is called main) by id, or row by row; may be "
+        "repeated.",
+        negative="",
+        group=Group("Options of fit", sort_key=2),
+    ),
+]
 Read = Annotated[Reading, Parameter(name="*", negative_iterable="", group=Group("Reading the source", sort_key=3))]
 
 
@@ -40,8 +50,9 @@ def command(run: Callable[..., int], own: Iterable[Option], common: Iterable[Opt
     first = inspect.Parameter("source", inspect.Parameter.POSITIONAL_ONLY, default=None, annotation=or_none)
     hyper_parameters = [parameter(option, Group(f"Options of {name}", sort_key=1)) for option in own]
     training = [parameter(option, Group("Options of fit", sort_key=2)) for option in common]
+    beside = inspect.Parameter("beside", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=With)
     reading = inspect.Parameter("reading", inspect.Parameter.KEYWORD_ONLY, default=AS_FOUND, annotation=Read)
-    called.__signature__ = inspect.Signature([first, *hyper_parameters, *training, reading])  # type: ignore[attr-defined]
+    called.__signature__ = inspect.Signature([first, *hyper_parameters, *training, beside, reading])  # type: ignore[attr-defined]
     return called
 
 

@@ -22,7 +22,7 @@ def with_threads(verb: Callable[..., int]) -> Callable[..., int]:
 
     @functools.wraps(verb)
     def limited(*args: Any, threads: int | None = None, **given: Any) -> int:
-        count = _few_free() if threads is None else processors.at_most_all(threads)
+        count = _few_free() if threads is None else processors.cap_threads(threads)
         if count is None:
             return verb(*args, **given)
         with processors.limited(count):

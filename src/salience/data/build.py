@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from salience.errors import UserError
-from salience.fields.built import Built, Options
+from salience.fields.build_options import Built, Options
 from salience.fields.content import Found
 from salience.modalities import known
 
@@ -21,10 +21,10 @@ def build(found: Found, options: Options, folder: Path | None) -> Built:
     content, want = found.content, options.spec
     modality = next((one for one in known() if one.claims(content)), None)
     if modality is None:
-        raise UserError(f"source: {type(content).__name__} is no kind of data that is known")
+        raise UserError(f"source: unsupported kind of data: {type(content).__name__}")
     if want is not None and want.modality.name != modality.name:
         raise UserError(
-            f"source: mismatched data: the run was trained on {want.modality.name} data, this is {modality.name} data"
+            f"source: mismatched data: the run was trained on {want.modality.name} data, got {modality.name} data"
         )
     if isinstance(content, np.ndarray) and not content.size:
         raise UserError(f"source: an array of shape {content.shape} has no items")

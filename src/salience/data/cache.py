@@ -15,16 +15,15 @@ import json
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from salience.errors import UserError
 from salience.fields.source import mark_of_stat
 from salience.fields.space import REMEDY
-from salience.files import write_text
+from salience.files import new_folder, write_text
 
 SEAL = "seal.json"
 PIECE = 1 << 20  # bytes
@@ -41,26 +40,27 @@ def cache_folder(given: Path | str | None = None) -> Path:
 
 
 @contextmanager
-def new_folder(place: Path) -> Iterator[Path]:
+def prepared_folder(place: Path) -> Iterator[Path]:
     """A temporary folder beside `place`, which takes that name on a clean exit and is removed on any other.
 
     Where another process was faster, its folder stays. A full disk raises UserError.
     """
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(place.parent)
-        temporary = Path(tempfile.mkdtemp(prefix=_prefix(), dir=place.parent))
-    except OSError as error:
-        raise UserError(f"cache: cannot write to {place.parent}: {error.strerror}; set SALIENCE_CACHE") from error
-    try:
-        yield temporary
-        _put(temporary, place)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"cache: no space left at {place.parent}; {REMEDY}") from error
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with ExitStack() as stack:
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(place.parent)
+            temporary = stack.enter_context(new_folder(place, check=lambda _: None, prefix=_prefix()))
+        except OSError as error:
+            raise UserError(
+                f"cache: cannot write to {place.parent}: {error.strerror}; set SALIENCE_CACHE to a writable folder"
+            ) from error
+        try:
+            yield temporary
+            stack.close()
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise UserError(f"cache: no space left at {place.parent}; {REMEDY}") from error
+            raise
 
 
 @dataclass(frozen=True)
@@ -124,15 +124,6 @@ def remove_others(place: Path) -> None:
     for other in place.parent.glob(f"{location}-*"):
         if other != place:
             shutil.rmtree(other, ignore_errors=True)
-
-
-def _put(temporary: Path, place: Path) -> None:
-    temporary.chmod(0o755)
-    try:
-        temporary.rename(place)
-    except OSError as error:
-        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-            raise
 
 
 def _prefix() -> str:

@@ -1,20 +1,19 @@
-"""A dataset: stored items, what they are, what is known of each. Rows are read when asked for, never all at once."""
+"""A dataset: stored items, their spec, and what is known of each item. Rows are read on request, not all at once."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from salience.batch import Batch
 from salience.errors import UserError
 from salience.fields.ids import Ids
-from salience.fields.stored import Stored, alike
+from salience.fields.stored_items import Stored, alike
 from salience.modalities import Spec
 from salience.reading import AS_FOUND, Reading
 from salience.source_names import with_split
@@ -24,32 +23,44 @@ if TYPE_CHECKING:
     from salience.data.sampling import Loader
 
 UNKNOWN = -1
+SHOWN_BAD = 5
 
 
 @dataclass(frozen=True)
 class BadItem:
-    """An item that was left out, and why."""
+    """An item that was left out, and the reason."""
 
     id: str
     reason: str
 
 
+def describe_bad_items(bad: Sequence[BadItem], kept: int) -> str:
+    """What was left out, in one line.  kept: how many items were not"""
+    shown = "; ".join(f"{printable(item.id)} ({printable(item.reason)})" for item in bad[:SHOWN_BAD])
+    more = f"; and {len(bad) - SHOWN_BAD:,} more" if len(bad) > SHOWN_BAD else ""
+    return f"left out {len(bad):,} of {counted(len(bad) + kept, 'item')}: {shown}{more}"
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """n items.
+    """A dataset of n items.
 
-    name, split: where they come from
-    spec: what one stored item is
-    stored: m items [*spec.shape], in memory or a read-only map of a file; ragged ones [t *spec.shape]
-    labels: [n] int64, -1 where unknown; None where there are none
-    classes: name of each label
-    ids: of each item, a relative path or the row number in its source
-    bad: items that were left out
-    groups: [n] int64, items of one group (patient, video, writer) never straddle a split; None where not named
-    notes: what was decided on the way, in plain words
-    fingerprint: of the stored items; equal data, equal fingerprint
-    rows: [n] int64, which of the stored items these are; None where all, in order
-    reading: how the source was read, as far as the user said, or new data are to be read alike
+    Attributes:
+        name: Name of the source.
+        split: The split of the source that was opened.
+        spec: Description of one stored item.
+        stored: m stored items [*spec.shape], in memory or memory-mapped; ragged items are [t *spec.shape].
+        labels: [n] int64 class numbers, -1 for unlabelled items; None without labels.
+        classes: Name of each class, by class number.
+        ids: Id of each item: its relative path, or its row number in the source.
+        fingerprint: Hash of the stored items; equal data have equal fingerprints.
+        bad: The items that were left out.
+        groups: [n] int64; items of one group (patient, video, writer) are never separated by a split. None without.
+        notes: What was inferred while reading the source.
+        rows: [n] int64, the stored items of this dataset; None if it contains all of them in order.
+        reading: Options of reading that the user gave or that new data need, to be read in the same way.
+        splits: Names of all splits of the source, if it has several.
+        tasks: Further labels by name, [n] int64, -1 if unknown; the labels of joined sources.
     """
 
     name: str
@@ -65,6 +76,8 @@ class Dataset:
     notes: tuple[str, ...] = ()
     rows: np.ndarray | None = None
     reading: Reading = AS_FOUND
+    splits: tuple[str, ...] = ()
+    tasks: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.stored if self.rows is None else self.rows)
@@ -76,9 +89,10 @@ class Dataset:
 
     @property
     def x(self) -> np.ndarray:
-        """[n *spec.shape], all items, where they are dense. Of a subset it is a copy; read large ones by `chunks`.
+        """All items, [n *spec.shape], if they are dense. A subset is copied; read large ones with `chunks`.
 
-        Raises TypeError where they are not.
+        Raises:
+            TypeError: The items are ragged or have several fields.
         """
         if not isinstance(self.stored, np.ndarray):
             raise TypeError(
@@ -92,39 +106,51 @@ class Dataset:
         return self.stored.view(np.ndarray) if isinstance(self.stored, np.ndarray) else self.stored
 
     def item(self, row: int) -> np.ndarray:
-        """[*spec.shape], one item as stored."""
+        """Return one stored item, [*spec.shape]."""
         return self._plain[int(row if self.rows is None else self.rows[row])]
 
     def batch(self, rows: np.ndarray) -> Batch:
-        """The items of these rows [b], in this order."""
+        """Return the items of these rows [b] as a batch, in this order."""
+        import torch  # here: `salience data` describes a table without it
+
         rows = np.asarray(rows, dtype=np.int64)
-        x, mask = self.spec.modality.collate(self._plain, rows if self.rows is None else self.rows[rows], self.spec)
-        y = {} if self.labels is None else {"label": torch.from_numpy(self.labels[rows])}
+        x, mask = self._collated(rows)
+        labels = ({} if self.labels is None else {"label": self.labels}) | dict(self.tasks)
+        y = {task: torch.from_numpy(known[rows]) for task, known in labels.items()}
         seen = None if mask is None else torch.from_numpy(mask)
         return Batch(_tensors(x), torch.from_numpy(rows.copy()), y, seen)
 
+    def _collated(self, rows: np.ndarray) -> tuple[Any, np.ndarray | None]:
+        return self.spec.modality.collate(self._plain, rows if self.rows is None else self.rows[rows], self.spec)
+
+    def arrays(self, size: int = 8192) -> Iterator[Any]:
+        """All items in order as stored, `size` at a time: the `x` of `chunks`, as NumPy arrays and without torch."""
+        for start in range(0, len(self), size):
+            yield self._collated(np.arange(start, min(start + size, len(self))))[0]
+
     def chunks(self, size: int = 8192) -> Iterator[Batch]:
-        """All items in order, `size` at a time."""
+        """Iterate over all items in order, `size` at a time."""
         for start in range(0, len(self), size):
             yield self.batch(np.arange(start, min(start + size, len(self))))
 
     def alike(self, size: int = 8192) -> Iterator[Batch]:
-        """All items, in chunks of at most `size` that have one padded length; of dense items, as `chunks`."""
+        """Iterate over all items in chunks of at most `size` with one padded length; dense items as in `chunks`."""
         for start in range(0, len(self), size):
             rows = np.arange(start, min(start + size, len(self)))
             for some in alike(self._plain, rows if self.rows is None else self.rows[rows]):
                 yield self.batch(rows[some])
 
     def subset(self, rows: np.ndarray | Sequence[int]) -> Dataset:
-        """These rows as a dataset of their own, whose row i is row rows[i] here. Nothing is copied."""
+        """Return these rows as a dataset, whose row i is row rows[i] of this one. Nothing is copied."""
         rows = np.asarray(rows, dtype=np.int64)
         if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
-            raise UserError(f"rows: {rows.min()}..{rows.max()} are not all within 0..{len(self) - 1}")
+            raise UserError(f"rows: expected row numbers in 0..{len(self) - 1}, got {rows.min()}..{rows.max()}")
         ids = self.ids.subset(rows) if isinstance(self.ids, Ids) else [self.ids[row] for row in rows]
         return replace(
             self,
             labels=None if self.labels is None else self.labels[rows],
             groups=None if self.groups is None else self.groups[rows],
+            tasks={task: known[rows] for task, known in self.tasks.items()},
             ids=ids,
             rows=rows if self.rows is None else self.rows[rows],
             fingerprint=self._fingerprint_of(rows),
@@ -132,7 +158,7 @@ class Dataset:
 
     @cached_property
     def numbers(self) -> np.ndarray | None:
-        """[classes] float64, the classes' names as numbers; None where one of them is none."""
+        """The names of the classes as numbers, [classes] float64; None if a name is not a number."""
         try:
             numbers = np.array([float(name) for name in self.classes])
         except ValueError:
@@ -141,42 +167,42 @@ class Dataset:
 
     @property
     def quantity(self) -> np.ndarray | None:
-        """[n] float64, the labels as numbers, NaN where unknown; None where there are none, or some are no numbers."""
+        """The labels as numbers, [n] float64, NaN if unknown; None without labels, or if a class is not a number."""
         if self.labels is None or self.numbers is None:
             return None
         return np.append(self.numbers, np.nan)[self.labels]
 
     @property
     def measured(self) -> bool:
-        """Whether labels are measurements, numbers that are not all whole, and so no classes."""
+        """Whether the labels are measurements, that is numbers of which some are not integers."""
         return self.numbers is not None and bool((self.numbers % 1 != 0).any())
 
     def loader(self, batch_size: int, seed: int = 0, *, rank: int = 0, world: int = 1) -> Loader:
-        """Full batches in a new order each epoch, from wherever its `state_dict` says."""
+        """Return a loader of full batches, in a new order each epoch; its `state_dict` stores the position."""
         from salience.data.sampling import Loader
 
         return Loader(self, batch_size, seed, rank=rank, world=world)
 
     def require_labels(self, what_for: str) -> np.ndarray:
-        """labels [n] int64. Raises UserError where there are none, of one class alone, or measurements."""
+        """Return the labels [n] int64. Raises UserError if there are none, only one class, or measurements."""
         if self.labels is None or not len(self.classes):
             raise UserError(
-                f"source: {self.name} has no labels, and {what_for} needs them; "
+                f"source: {what_for} requires labels, but {self.name} has none; "
                 "put the images into one folder per class, name the label column, or give an array's labels"
             )
         if self.measured:
             raise UserError(
-                f"source: {self.name} has measurements as labels ({printable(self.classes[0])} and the like), and "
-                f"{what_for} needs classes; name a column of classes"
+                f"source: {what_for} requires classes, but the labels of {self.name} are measurements such as "
+                f"{printable(self.classes[0])}; name a column of classes"
             )
         known = np.unique(self.labels[self.labels != UNKNOWN])
         if len(known) < 2:
             only = self.classes[known[0]] if len(known) else "none"
-            raise UserError(f"source: {self.name} has one class only ({only}), and {what_for} needs at least two")
+            raise UserError(f"source: {what_for} requires at least two classes, but {self.name} has one ({only})")
         return self.labels
 
     def class_number(self, name: str | int, argument: str) -> int:
-        """The label of a class by its name. Raises UserError, about `argument`, with the classes there are."""
+        """Return the number of a class. Raises UserError about `argument` if there is no such class."""
         name = str(name)
         if name in self.classes:
             return self.classes.index(name)
@@ -184,12 +210,12 @@ class Dataset:
         raise UserError(f"{argument}: {self.name} has no class '{printable(name)}'; its classes are: {known}")
 
     def without(self, name: str | int) -> Dataset:
-        """The items that are not of this class; those whose class is unknown stay."""
+        """Return the items that are not of this class. Unlabelled items are kept."""
         number = self.class_number(name, "without")
         return self if self.labels is None else self.subset(np.flatnonzero(self.labels != number))
 
     def with_classes(self, classes: Sequence[str]) -> Dataset:
-        """The same items, their labels numbered as in `classes`, matched by name. A class not in it becomes unknown."""
+        """Return the items with labels numbered as in `classes`, matched by name. Other classes become unknown."""
         if self.labels is None or tuple(classes) == self.classes:
             return self
         number = {name: code for code, name in enumerate(classes)}
@@ -203,7 +229,9 @@ class Dataset:
 
 
 def _tensors(x: Any) -> Any:
-    """Arrays, or arrays by name, as tensors."""
+    """Convert an array, or a dict of arrays, to tensors."""
+    import torch
+
     if isinstance(x, dict):
         return {name: _tensors(one) for name, one in x.items()}
     return torch.from_numpy(np.ascontiguousarray(x))

@@ -8,22 +8,14 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
-import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from salience.errors import UserError
 from salience.fields.space import require_space
+from salience.locks import hold
 from salience.progress import progress_bar
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 PIECE = 1 << 20
 TIMEOUT = 60
@@ -38,7 +30,8 @@ def fetch(url: str, path: Path, sha256: str, *, progress: bool = True) -> Path:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    with _alone(part, progress):
+    waiting = f"waiting: another process is downloading {path.name}" if progress else None
+    with hold(path.with_name(path.name + ".lock"), waiting=waiting, optional=True):
         if not path.exists():  # another process may have been at it meanwhile
             _fetch(url, path, part, sha256, progress)
     return path
@@ -57,54 +50,12 @@ def _fetch(url: str, path: Path, part: Path, sha256: str, progress: bool) -> Non
         _flush(part)
         part.replace(path)
         return
-    os.truncate(part, 0)  # not deleted: it is what others wait for
+    part.unlink()
     if not continued:
         raise UserError(
-            f"source: {url} has not the expected content (SHA-256 differs); it was deleted, try another network"
+            f"source: {url} does not have the expected SHA-256 checksum; it was deleted, try another network"
         )
     _fetch(url, path, part, sha256, progress)  # what was there already may have been of another file
-
-
-@contextmanager
-def _alone(part: Path, progress: bool) -> Iterator[None]:
-    """Others who want to write to `part` wait until this is left. Where there are no locks (Windows), nobody waits."""
-    if fcntl is None:
-        yield
-        return
-    with _locked(part, progress) as file:
-        try:
-            yield
-        finally:
-            if _is_at(file, part) and not part.stat().st_size:
-                part.unlink()
-
-
-def _locked(part: Path, progress: bool) -> BinaryIO:
-    """`part`, open and locked; made where it is not there."""
-    while True:
-        file = part.open("ab")
-        _lock(file, part, progress)
-        if _is_at(file, part):
-            return file
-        file.close()  # while we waited, it was moved to its place, or deleted
-
-
-def _lock(file: BinaryIO, part: Path, progress: bool) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if progress:
-            print(f"waiting: another process is downloading {part.stem}", file=sys.stderr)
-        fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError:  # a network disk that knows no locks
-        return
-
-
-def _is_at(file: BinaryIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _flush(path: Path) -> None:

@@ -57,7 +57,7 @@ def encode_labels(
     return to_class[codes], tuple(in_order)
 
 
-def labelled(
+def encode_labels_with_notes(
     values: Any,
     what: str,
     missing: Sequence[str] = (),
@@ -70,18 +70,18 @@ def labelled(
     import pandas as pd
 
     from salience.modalities.table.cells import MISSING_WORDS, text_of
-    from salience.modalities.table.findings import alike_but_for_blanks, kept_words
+    from salience.modalities.table.column_notes import describe_kept_words, describe_space_variants
 
     codes, names = encode_labels(values, "labels", missing, texts=texts, measurements=measurements, rules=rules)
     counts = np.bincount(codes[codes != UNKNOWN], minlength=len(names))
     notes = []
     if words := [name for name in names if name in MISSING_WORDS]:
-        notes.append(f"{what} {kept_words(words, int(counts[names.index(words[0])]), 'class')}")
-    if alike := alike_but_for_blanks(names):
+        notes.append(f"{what} {describe_kept_words(words, int(counts[names.index(words[0])]), 'class')}")
+    if alike := describe_space_variants(names):
         notes.append(f"{what} {alike}")
     if "-1" in names and all(_INTEGER.fullmatch(name) for name in names):
         items = counted(int(counts[names.index("-1")]), "item")
-        notes.append(f"{what}: -1 is a class ({items}); --missing -1 makes these items unlabelled")
+        notes.append(f"{what}: -1 is a class ({items}); use --missing -1 to treat these items as unlabelled")
     series = pd.Series(values).reset_index(drop=True)
     notes += _on_written(series, codes, names, what) if texts else []
     notes += _on_sign(names, what, rules) if rules is not None and rules.strict else []
@@ -89,7 +89,7 @@ def labelled(
     dropped = dropped[~dropped.isin(missing)]
     if len(dropped):
         at = f"'{printable(dropped.iloc[0])}' in row {dropped.index[0]}"
-        notes.append(f"{what} holds numbers, so {at} is read as missing ({counted(len(dropped), 'cell')})")
+        notes.append(f"{what} is numeric, so {at} is read as missing ({counted(len(dropped), 'cell')})")
     return codes, names, tuple(notes)
 
 
@@ -99,7 +99,7 @@ def _on_written(series: pd.Series, codes: np.ndarray, names: Sequence[str], what
     for row, text in firsts.items():
         name = names[codes[int(str(row))]]
         if text != name and not is_number(text):
-            return [f"{what} has '{printable(text)}' in row {row}, read as {name}"]
+            return [f"{what} contains '{printable(text)}' in row {row}, read as {name}"]
     return []
 
 
@@ -111,22 +111,22 @@ def _on_sign(names: Sequence[str], what: str, rules: Rules) -> list[str]:
     numbers = [name for name in names if parse(name, rules) is None and parse(name, Rules(other, True)) is not None]
     if len(numbers) <= len(names) / 2:
         return []
-    told = f"{what} has '{printable(numbers[0])}', a number with the decimal sign '{other}', kept as a class"
-    return [f"{told} because --decimal {rules.decimal} is given; --decimal {other} reads it"]
+    told = f"{what} contains '{printable(numbers[0])}', a number with the decimal sign '{other}', kept as a class"
+    return [f"{told} because --decimal {rules.decimal} is given; use --decimal {other} to read it as a number"]
 
 
-def never_held(values: Any, words: Sequence[str]) -> tuple[str, ...]:
+def note_unused_words(values: Any, words: Sequence[str]) -> tuple[str, ...]:
     """A note on words that the user named for a missing value, and that none of the values is."""
     import pandas as pd
 
-    from salience.modalities.table.cells import held, plain
+    from salience.modalities.table.cells import find_words, plain
 
-    left = set(words) - held(plain(pd.Series(values)), words)
+    left = set(words) - find_words(plain(pd.Series(values)), words)
     unmet = ", ".join(f"'{printable(word)}'" for word in words if word in left)
-    return (f"no label is {unmet}, which --missing names",) if unmet else ()
+    return (f"no label equals {unmet}, given with --missing",) if unmet else ()
 
 
-def encode_known(values: Any, names: Sequence[str], argument: str) -> np.ndarray:
+def encode_class_numbers(values: Any, names: Sequence[str], argument: str) -> np.ndarray:
     """[n] int64 of numbers that refer to `names` already; missing ones are -1. Raises UserError for one beyond them."""
     import pandas as pd
 
@@ -134,7 +134,7 @@ def encode_known(values: Any, names: Sequence[str], argument: str) -> np.ndarray
     labels = series.to_numpy(dtype=np.float64, na_value=-1).astype(np.int64)
     if len(labels) and (labels.max() >= len(names) or labels.min() < -1):
         classes = counted(len(names), "class", "classes")
-        raise UserError(f"{argument}: label {labels.max()} in a column that names {classes}")
+        raise UserError(f"{argument}: expected labels of {classes}, got label {labels.max()}")
     return labels
 
 
@@ -180,7 +180,7 @@ def _is_measured(value: Any) -> bool:
 def _name(value: Any, argument: str) -> str:
     if isinstance(value, float | np.floating | Decimal):
         if not math.isfinite(value) or value != int(value):
-            raise UserError(f"{argument}: {float(value):g} and the like are measurements; classes are needed")
+            raise UserError(f"{argument}: expected classes, got measurements such as {float(value):g}")
         return str(int(value))
     try:
         return value.decode("utf-8") if isinstance(value, bytes) else str(value)
@@ -206,7 +206,7 @@ def _cell_names(unique: list[Any], argument: str, measurements: bool, rules: Rul
     if measurements and any(number is not None and number % 1 != 0 for number in numbers.values()):
         return [None if text not in numbers else repr(numbers[text]) for text in texts]
     if odd := next((number for number in numbers.values() if number is not None and number % 1 != 0), None):
-        raise UserError(f"{argument}: {odd:g} and the like are measurements; classes are needed")
+        raise UserError(f"{argument}: expected classes, got measurements such as {odd:g}")
     whole = all(_WHOLE_FLOAT.fullmatch(text) for text in known)
     return [None if text not in numbers else _whole_name(text, numbers[text], whole=whole) for text in texts]
 

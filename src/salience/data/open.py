@@ -1,27 +1,24 @@
-"""`open_data`: from anything a user may have to a dataset."""
+"""Open any supported source as a dataset."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from salience.data.cache import cache_folder
-from salience.data.dataset import Dataset
+from salience.data.dataset import Dataset, describe_bad_items
+from salience.data.join import join
 from salience.data.prepare import prepare
 from salience.data.sources import find_source, refuse_unused
 from salience.data.sources.query import Query
-from salience.errors import UserError
-from salience.fields.built import Options
+from salience.errors import UserError, naming
+from salience.fields.build_options import Options
 from salience.modalities import Spec
 from salience.reading import AS_FOUND, DEFAULT_ASPECT, Reading
-from salience.units import MAX_RESOLUTION, check_whole, counted, printable
-
-if TYPE_CHECKING:
-    from salience.data.originals import Originals
-
-SHOWN_BAD = 5
+from salience.units import MAX_RESOLUTION, check_whole
 
 
 def open_data(
@@ -36,42 +33,68 @@ def open_data(
     cache: Path | str | None = None,
     progress: bool = True,
 ) -> Dataset:
-    """Opens a source, preparing it first where that has not been done.
+    """Open a source, and prepare it in the cache if that has not been done yet.
 
-    source: a built-in name (digits, fashion-mnist, cifar10); a folder of images, flat or one folder per class; a file
-        (.npy .npz .parquet .csv .arrow .feather, IDX, one image); hf://owner/name; an array or tensor [n h w],
-        [n c h w], [n h w c] or [n columns]; a DataFrame; a Hugging Face Dataset. SOURCE:split names a split.
-    split: "train", "test", ...; by default what the source says, else train
-    resolution: height and width to store images at; by default theirs if equal and small, else near the median
-    labels: the label column's name; for arrays also the labels themselves [n], or a .npy file of them; for a folder
-        of images a CSV file `item,label`
-    groups: the column, array [n] or .npy file that says which items belong together (patient, video, writer); for a
-        folder of images a regular expression whose first group, found in the relative path, is the group
-    spec: of a run, which the data are then made to fit
-    reading: how the source is read, where its content does not say: `Reading(folders="flat", aspect="pad")`
-    cache: folder for prepared data and downloads; by default SALIENCE_CACHE, else ~/.cache/salience
-    progress: show a bar on a terminal, and say what was left out
-    Raises UserError where nothing is there, nothing can be read, or it does not fit.
+    Args:
+        source: A built-in name (digits, fashion-mnist, cifar10); a folder of images, flat or one folder per class; a
+            file (.npy .npz .parquet .csv .arrow .feather, IDX, one image); hf://owner/name; an array or tensor
+            [n h w], [n c h w], [n h w c] or [n columns]; a DataFrame; a Hugging Face Dataset. SOURCE:split names a
+            split. A dict of several sources, {"image": ..., "text": ...}, joins them by id or row by row.
+        split: The split to open, such as "test". Default: the split named by the source, otherwise "train".
+        resolution: Height and width of the stored images, in pixels. Default: their own size if all are equal and
+            small, otherwise a size near the median.
+        labels: The name of the label column; for arrays also the labels [n], or a .npy file of them; for a folder of
+            images a CSV file with the columns item,label.
+        groups: The column, array [n] or .npy file that tells which items belong together (patient, video, writer);
+            for a folder of images a regular expression, whose first group in the relative path is the group.
+        spec: The spec of a run; the data are converted to fit it.
+        reading: Options for what cannot be inferred from the source: `Reading(folders="flat", aspect="pad")`.
+        cache: Folder for prepared data and downloads. Default: SALIENCE_CACHE, otherwise ~/.cache/salience.
+        progress: Show a progress bar and print which items were left out.
+
+    Returns:
+        The dataset; its `notes` describe what was inferred.
+
+    Raises:
+        UserError: The source does not exist, cannot be read, or does not fit `spec`.
     """
+    if isinstance(source, Mapping):
+        return _joined(
+            source,
+            spec,
+            {
+                "split": split,
+                "resolution": resolution,
+                "labels": labels,
+                "groups": groups,
+                "reading": reading,
+                "cache": cache,
+                "progress": progress,
+            },
+        )
     if isinstance(source, Dataset):
-        raise UserError("source: this is an opened Dataset already; use it as it is")
+        raise UserError("source: expected a path, an array or a table, got an open Dataset; use it directly")
     if resolution is not None:
         resolution = check_whole("resolution", resolution, 1, MAX_RESOLUTION)
     folder = cache_folder(cache)
     query = Query(split, labels, groups, folder, progress, reading, of_run=spec is not None)
     found = find_source(source, query)
-    if spec is None:  # the reading of a run may be meant for another kind of source
+    if spec is None:  # the reading of a run may apply to another kind of source
         refuse_unused(source, query)
     options = Options(resolution if spec is None else None, spec, progress, reading.aspect or DEFAULT_ASPECT)
     prepared = prepare(found, options, folder)
     dataset = replace(prepared, reading=reading.over(prepared.reading))
     if progress and dataset.bad:
-        print(bad_items(dataset), file=sys.stderr)
+        print(describe_bad_items(dataset.bad, len(dataset)), file=sys.stderr)
     return dataset
 
 
-def bad_items(dataset: Dataset | Originals) -> str:
-    """What was left out, in one line."""
-    shown = "; ".join(f"{printable(item.id)} ({printable(item.reason)})" for item in dataset.bad[:SHOWN_BAD])
-    more = f"; and {len(dataset.bad) - SHOWN_BAD:,} more" if len(dataset.bad) > SHOWN_BAD else ""
-    return f"left out {len(dataset.bad):,} of {counted(len(dataset.bad) + len(dataset), 'item')}: {shown}{more}"
+def _joined(sources: Mapping[str, Any], spec: Any, options: dict[str, Any]) -> Dataset:
+    """Open several sources and join them. `labels`, `groups` and `split` apply to the first source only."""
+    specs = dict(spec.parts) if spec is not None else {}
+    opened = {}
+    for number, (name, source) in enumerate(sources.items()):
+        own = options if number == 0 else {**options, "labels": None, "groups": None, "split": None}
+        with naming(name, "source"):
+            opened[name] = source if isinstance(source, Dataset) else open_data(source, spec=specs.get(name), **own)
+    return join(opened)

@@ -10,8 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from salience.data.cache import cache_folder
-from salience.data.dataset import BadItem, Dataset
-from salience.data.open import bad_items
+from salience.data.dataset import BadItem, Dataset, describe_bad_items
 from salience.data.sources import find_source
 from salience.data.sources.query import Query
 from salience.errors import UserError
@@ -21,10 +20,10 @@ from salience.fields.ids import Ids
 from salience.fields.source import Source
 from salience.modalities.image import conversion as image
 from salience.modalities.image.decode import Blob, UnreadableError, decode_whole, probe
-from salience.modalities.image.encoded import decoded_spec, kept_deep
-from salience.modalities.image.headers import without_warnings
+from salience.modalities.image.encoded import keeps_16_bits, make_decoded_spec
+from salience.modalities.image.headers import ignore_pil_warnings
+from salience.modalities.image.image_builder import make_conversion, refuse_ambiguous_image
 from salience.modalities.image.spec import ImageSpec
-from salience.modalities.image.store import plan_for, refuse_one_alone
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.units import counted, printable
@@ -66,7 +65,7 @@ def open_originals(source: Any, spec: ImageSpec, *, reading: Reading = AS_FOUND,
     found = find_source(source, Query(cache=cache_folder(None), progress=progress, reading=reading))
     originals = _found(found, spec, progress)
     if progress and originals.bad:
-        print(bad_items(originals), file=sys.stderr)
+        print(describe_bad_items(originals.bad, len(originals)), file=sys.stderr)
     return originals
 
 
@@ -75,12 +74,12 @@ def _found(source: Source, want: ImageSpec, progress: bool) -> Originals:
     if isinstance(found.content, Encoded):
         return _decoded(source, found.content, found.ids, want, progress)
     if not isinstance(found.content, np.ndarray) or found.content.ndim < 3:
-        raise UserError(f"source: {source.name} is table data, and these are to be images; give images")
-    refuse_one_alone(found.content.shape, want)
+        raise UserError(f"source: expected images, got table data in {source.name}; give images")
+    refuse_ambiguous_image(found.content.shape, want)
     images = image.as_images(found.content)
     ids = found.ids if found.ids is not None else Ids(len(images))
     as_wanted = replace(want, shape=(want.channels, *images.shape[2:]))
-    plan = plan_for(images, as_wanted, "stretch")  # nothing is resized: each keeps its own height and width
+    plan = make_conversion(images, as_wanted, "stretch")  # nothing is resized: each keeps its own height and width
 
     def read() -> Iterator[np.ndarray]:
         for row in range(len(images)):
@@ -88,7 +87,7 @@ def _found(source: Source, want: ImageSpec, progress: bool) -> Originals:
             yield plan.convert(images[row : row + 1])[0]
 
     sizes = np.tile(images.shape[2:], (len(images), 1))
-    notes = image.channel_notes(np.array([images.shape[1]]), want)
+    notes = image.describe_channels(np.array([images.shape[1]]), want)
     return Originals(source.name, source.split, want, ids, sizes, read, notes=notes)
 
 
@@ -105,19 +104,19 @@ def originals_in(dataset: Dataset) -> Originals:
 def _decoded(source: Source, encoded: Encoded, ids: Ids | None, want: ImageSpec, progress: bool) -> Originals:
     """Every item is decoded once to know whether it can be, and how large it is, and again when it is asked for."""
     image.check_convertible(3, want)
-    deep = kept_deep(want)
+    deep = keeps_16_bits(want)
     names = ids if ids is not None else Ids(encoded.count)
 
     def read_whole(blob: Blob) -> np.ndarray:
-        with without_warnings():
+        with ignore_pil_warnings():
             return decode_whole(blob, want.channels, deep=deep, ground=want.ground)
 
     sizes, channels, bad = [], [], dict[int, BadItem]()
-    with progress_bar(encoded.count, "looking at images", progress) as bar:
+    with progress_bar(encoded.count, "checking images", progress) as bar:
         for row, blob in enumerate(_blobs(encoded)):
             try:
                 sizes.append(read_whole(blob).shape[1:])
-                with without_warnings():
+                with ignore_pil_warnings():
                     channels.append(3 if probe(blob).colour else 1)
             except UnreadableError as unreadable:
                 bad[row] = BadItem(names[row], str(unreadable))
@@ -131,11 +130,11 @@ def _decoded(source: Source, encoded: Encoded, ids: Ids | None, want: ImageSpec,
         for row, blob in enumerate(_blobs(encoded)):
             if row not in bad:
                 pixels = read_whole(blob)
-                have, as_wanted = decoded_spec(pixels.shape, deep=deep), replace(want, shape=pixels.shape)
+                have, as_wanted = make_decoded_spec(pixels.shape, deep=deep), replace(want, shape=pixels.shape)
                 yield image.convert(pixels[None], have, as_wanted)[0]
 
     kept = names.subset(np.delete(np.arange(encoded.count), list(bad)))
-    notes = image.channel_notes(np.array(channels), want)
+    notes = image.describe_channels(np.array(channels), want)
     return Originals(source.name, source.split, want, kept, np.array(sizes), read, tuple(bad.values()), notes)
 
 

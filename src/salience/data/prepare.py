@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from salience.data.cache import Checksum, is_sealed, is_whole, new_folder, remove_others, seal
+from salience.data.cache import Checksum, is_sealed, is_whole, prepared_folder, remove_others, seal
 from salience.data.dataset import BadItem, Dataset
-from salience.fields.built import Built, Options
+from salience.fields.build_options import Built, Options
 from salience.fields.content import Found
 from salience.fields.ids import Ids
-from salience.fields.rows import before_rows
+from salience.fields.row_writer import before_rows
 from salience.fields.source import Source, mark_of
-from salience.fields.stored import Stored, read, write
+from salience.fields.stored_items import Stored, read, write
 from salience.modalities import Spec
 from salience.reading import Reading
 
@@ -35,7 +35,7 @@ def prepare(source: Source, options: Options, cache: Path) -> Dataset:
     from salience.data.build import build  # here, because opening prepared data needs none of it
 
     found = source.read()
-    with new_folder(place) if place else nullcontext() as folder:
+    with prepared_folder(place) if place else nullcontext() as folder:
         built = build(found, options, folder)
         if folder is None:
             assert built.x is not None
@@ -71,6 +71,7 @@ def _dataset(source: Source, found: Found, built: Built, x: Stored) -> Dataset:
         bad=tuple(BadItem(ids[row], reason) for row, reason in built.bad),
         groups=found.groups if kept is None else groups,
         notes=found.notes + built.notes,
+        splits=source.splits or found.splits,
         reading=built.reading.over(found.reading),
     )
 
@@ -94,6 +95,7 @@ def _write(folder: Path, source: Source, found: Found, built: Built) -> None:
         "classes": dataset.classes,
         "bad": [[item.id, item.reason] for item in dataset.bad],
         "notes": dataset.notes,
+        "splits": dataset.splits,
         "reading": dataset.reading.to_dict(),
         "fingerprint": dataset.fingerprint,
     }
@@ -158,6 +160,7 @@ def _assemble(place: Path, source: Source, manifest: dict[str, Any]) -> Dataset:
         bad=tuple(BadItem(*item) for item in manifest["bad"]),
         groups=field("groups", rows),
         notes=tuple(manifest["notes"]),
+        splits=source.splits or tuple(manifest.get("splits", ())),
         reading=Reading(**manifest.get("reading", {})),  # what was prepared before has none
     )
 

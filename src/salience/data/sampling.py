@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from salience.batch import Batch
 from salience.errors import UserError
-from salience.units import are, counted
+from salience.units import counted
 
 Rows = NDArray[np.int64]
 
@@ -86,7 +86,7 @@ class Loader:
 
     def __init__(self, dataset: Source, batch_size: int, seed: int = 0, *, rank: int = 0, world: int = 1) -> None:
         if batch_size < 1:
-            raise UserError(f"batch_size: {batch_size} is too small; give at least 1")
+            raise UserError(f"batch_size: expected at least 1, got {batch_size}")
         if not 0 <= rank < world:
             raise ValueError(f"rank must lie in 0 .. {world - 1}, got {rank}")
         if batch_size * world > len(dataset):
@@ -139,6 +139,5 @@ class Loader:
 
 def _too_large(batch_size: int, world: int, rows: int) -> str:
     share = f" for each of {world} processes" if world > 1 else ""
-    remedy = f"take at most {rows // world}" if rows >= world else "there is nothing to train on"
-    most = f"the {counted(rows, 'row')} there {are(rows)}"
-    return f"batch_size: {batch_size}{share} is more than {most}; {remedy}"
+    remedy = f"use at most {rows // world}" if rows >= world else "there is nothing to train on"
+    return f"batch_size: {batch_size}{share} exceeds the {counted(rows, 'row')} of the data; {remedy}"

@@ -37,13 +37,13 @@ def choose_target(data: Dataset, asked: Target | None) -> tuple[Target, list[str
     if asked == "regression" and data.labels is not None and data.numbers is None:
         other = next(name for name in data.classes if not is_number(name))
         raise UserError(
-            f"target: regression needs numbers as labels, and '{printable(other)}' of {data.name} is none; "
+            f"target: regression requires numeric labels, but '{printable(other)}' of {data.name} is not a number; "
             "name a column of numbers with --labels, or leave --target out"
         )
     if asked == "classification" and data.measured:
         raise UserError(
-            f"target: the labels of {data.name} are measurements ({data.classes[0]} and the like), no classes; "
-            f"give --target regression, or {NAME_CLASSES}"
+            f"target: classification requires classes, but the labels of {data.name} are measurements such as "
+            f"{data.classes[0]}; use --target regression, or {NAME_CLASSES}"
         )
     if asked is not None:
         return asked, []
@@ -56,13 +56,13 @@ def guess_target(data: Dataset) -> tuple[Target, list[str]]:
     if data.labels is None or numbers is None:
         return "classification", []
     if data.measured:
-        told = f"labels are measurements, {counted(different, 'value')}, taken as a quantity: regression (R²)"
-        return "regression", [f"{told}; for classes, {NAME_CLASSES}"]
+        told = f"labels are measurements with {counted(different, 'distinct value')}, evaluated by regression (R²)"
+        return "regression", [f"{told}; for classification, {NAME_CLASSES}"]
     if different <= MOST_CLASSES:
         return "classification", []
     first = int(numbers.min())
     if first in (0, 1) and np.array_equal(np.sort(numbers), np.arange(first, first + different)):
-        told = f"labels are the whole numbers from {first} to {first + different - 1}, taken as {different} classes"
-        return "classification", [f"{told}; if they are a quantity, `evaluate --target regression`"]
-    told = f"labels are {different:,} different whole numbers, taken as a quantity: regression (R²)"
-    return "regression", [f"{told}; if they are {different:,} classes, `evaluate --target classification`"]
+        told = f"labels are the integers from {first} to {first + different - 1}, evaluated as {different} classes"
+        return "classification", [f"{told}; if they are a quantity, use `evaluate --target regression`"]
+    told = f"labels are {different:,} distinct integers, evaluated by regression (R²)"
+    return "regression", [f"{told}; if they are classes, use `evaluate --target classification`"]

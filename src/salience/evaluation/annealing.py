@@ -67,7 +67,7 @@ def log_partition(
         inputs = machine.into_hidden(v)
         log_w += (energy(machine, base, v, inputs, before) - energy(machine, base, v, inputs, t)).double()
         if t < 1:
-            v = moved(machine, base, inputs, t, generator)
+            v = gibbs_step(machine, base, inputs, t, generator)
     ratio = (log_w - log_w.max()).exp()
     log_z = log_partition_of_base(machine, base) + float(torch.logsumexp(log_w, dim=0)) - math.log(chains)
     return LogPartition(log_z, float(ratio.std() / ratio.mean() / math.sqrt(chains)))
@@ -89,7 +89,7 @@ def energy(machine: Machine, base: Tensor, v: Tensor, inputs: Tensor, t: float) 
     return visible_energy(v, bias_at(machine, base, t), gaussian=machine.gaussian, copies=1) - log_of_sum(t * inputs)
 
 
-def moved(machine: Machine, base: Tensor, inputs: Tensor, t: float, generator: torch.Generator | None) -> Tensor:
+def gibbs_step(machine: Machine, base: Tensor, inputs: Tensor, t: float, generator: torch.Generator | None) -> Tensor:
     """One step of Gibbs sampling of p_t.  inputs: [n hidden], W v + c -> v, [n visible]"""
     h = drawn((t * inputs).sigmoid(), generator=generator)
     return machine.draw_visible(machine.visible_mean(t * (h @ machine.weight) + bias_at(machine, base, t)), generator)

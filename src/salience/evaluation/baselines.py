@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from torch import Tensor
 
 from salience.batch import Progress
 from salience.data import Dataset
@@ -16,27 +15,6 @@ Embed = Callable[[Dataset], np.ndarray]  # n items -> [n d]
 
 FIT_PCA_ON = 10_000
 MOST_VIEWED = 1_000  # rows whose two views give the alignment
-
-
-def raw(data: Dataset) -> np.ndarray:
-    """The raw features of each item, as its kind of data has them: pixels, standardised columns.  -> [n d] float32"""
-    modality = data.spec.modality
-    features = np.empty((len(data), 0), np.float32)
-    for batch in data.alike(2048):
-        part = modality.raw_features(batch.x, data.spec, batch.mask).numpy()
-        if not features.shape[1]:
-            features = np.empty((len(data), part.shape[1]), np.float32)
-        features[batch.index.numpy()] = part
-    return features
-
-
-def around_mean(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-    """Raw input around the mean of its training rows, before cosines are taken of it.
-
-    That mean is large and says nothing: on a white ground all cosines are nearly one.  [n d], [m d], ... -> the same
-    """
-    origin = train.mean(0)
-    return tuple(rows - origin for rows in (train, *others))
 
 
 def principal_components(train: np.ndarray, dim: int) -> Callable[[np.ndarray], np.ndarray]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from salience.evaluation.intervals import Metric, spread
+from salience.measures.intervals import Metric, spread
 
 LOWEST = {"accuracy": 0.0, "nmi": 0.0, "ari": -1.0}
 Table = np.ndarray  # [clusters classes], how many rows fell where

@@ -18,34 +18,34 @@ import numpy as np
 import torch
 
 from salience.data import Dataset
-from salience.evaluation import intervals
 from salience.evaluation.annealing import log_partition, machine_of
-from salience.evaluation.intervals import Metric
 from salience.evaluation.latent import active_units, bound, information, posteriors
 from salience.evaluation.split import sample
+from salience.measures import intervals
+from salience.measures.intervals import Metric
 from salience.methods.boltzmann.dbm import DBM
 from salience.methods.boltzmann.rbm import RBM
-from salience.modalities.image.fidelity import squared_error
+from salience.modalities.image.similarity import squared_error
 from salience.representation import Representation
 
-MOST_TOLD = 1_000  # test rows
+MOST_CODES = 1_000  # test rows
 
 
-def codes_told(rep: Representation, data: Dataset) -> dict[str, Metric]:
+def measure_codes(rep: Representation, data: Dataset) -> dict[str, Metric]:
     """The figures that apply; none for a method that neither decodes nor rates items."""
-    few = data.subset(sample(np.arange(len(data)), MOST_TOLD))
-    told = {}
+    few = data.subset(sample(np.arange(len(data)), MOST_CODES))
+    figures = {}
     if "decodes" in rep.capabilities:
         x = rep.unit(few.batch(np.arange(len(few))))
         errors = squared_error(x, torch.from_numpy(rep.reconstruct(few)))
-        told["squared_error"] = intervals.mean(errors.numpy(), 0.0)
+        figures["squared_error"] = intervals.mean(errors.numpy(), 0.0)
     if hasattr(rep.method, "posterior"):
         mean, log_variance = posteriors(rep.method, few)  # type: ignore[arg-type]
-        told["active_dimensions"] = intervals.bootstrap(mean.cpu().numpy(), units_in_use, 0.0, mean.shape[1])
-        told["mutual_information"] = intervals.mean(information(mean, log_variance).cpu().numpy())
+        figures["active_dimensions"] = intervals.bootstrap(mean.cpu().numpy(), units_in_use, 0.0, mean.shape[1])
+        figures["mutual_information"] = intervals.mean(information(mean, log_variance).cpu().numpy())
     if "rates" in rep.capabilities:
-        told |= likelihood(rep, rep.method, few)
-    return told
+        figures |= likelihood(rep, rep.method, few)
+    return figures
 
 
 def units_in_use(mean: np.ndarray) -> float:

@@ -8,18 +8,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from salience.drawing import drawable
 from salience.errors import UserError, naming, noting_failure
-from salience.evaluation.report import number
+from salience.evaluation.style import STYLE, number
 from salience.files import write_text
-from salience.representation import Representation
 from salience.run import Run
 from salience.run_metrics import note_damage
 from salience.run_records import LONGEST_TEXT
 from salience.units import format_duration, printable
 from salience.untrusted import read_json
+
+if TYPE_CHECKING:
+    from salience.representation import Representation
 
 QUALITIES = {"linear": "linear probe", "knn": "kNN", "1": "1 label", "10": "10 labels"}
 OF_VALUES = {"r2": "R²"}  # beside them where a run was judged by it
@@ -96,7 +98,7 @@ def compare(runs: Iterable[Representation | Path | str], out: Path | str | None 
     out: a folder for compare.html, compare.svg and compare.json
     Errors: UserError for no run, a folder that is none, or one that has not been evaluated.
     """
-    if isinstance(runs, Representation | str | Path):
+    if not isinstance(runs, Iterable) or isinstance(runs, str):
         raise UserError("runs: one came alone; give a list of run folders or representations, compare([a, b])")
     paths = [_folder(run) for run in runs]
     if not paths:
@@ -114,7 +116,7 @@ def compare(runs: Iterable[Representation | Path | str], out: Path | str | None 
 
 
 def _folder(run: Representation | Path | str) -> Path:
-    if not isinstance(run, Representation):
+    if isinstance(run, str | Path):
         return Path(run)
     if run.run is None:
         raise UserError(f"runs: {run!r} has no run folder; only what was fitted into one can be compared")
@@ -222,8 +224,6 @@ def _point(ax: Any, spent: float, quality: Quality, colour: Any, name: str) -> N
 
 
 def _page(comparison: Comparison, svg: str) -> str:
-    from salience.evaluation.page import STYLE
-
     head = ["run", "method", "on", *comparison.shown.values(), "FLOPs", "time"]
     rows = [[*_about(entry), *_qualities(entry, comparison.shown), *_costs(entry)] for entry in comparison.entries]
     title = "".join(f"<th>{escape(name)}</th>" for name in head)

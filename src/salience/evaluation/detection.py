@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import brentq
 from sklearn.metrics import roc_auc_score
 
-from salience.evaluation.intervals import Metric, Z
+from salience.measures.intervals import Metric, Z
 
 
 def auroc(scores: np.ndarray, strange: np.ndarray) -> Metric:

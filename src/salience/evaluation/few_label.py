@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 
 from salience.evaluation.calibration import choose_temperature
+from salience.evaluation.linear_probe import UNCHOSEN, Scaling
 from salience.evaluation.logistic import Linear, fit
-from salience.evaluation.probe import UNCHOSEN, Scaling
 
 PER_CLASS = (1, 2, 5, 10, 20, 50, 100)
-DRAWS = 20
+DRAWS, LEAST_DRAWS = 20, 5
 FOLDS = 5  # of a draw, for its calibration
 ENOUGH = 100  # rows held out, after which no further fold is fitted
-MOST_ROWS = 2_000  # labelled rows in one draw; beyond, it is no few-label task and the linear probe says it better
+USUAL_ROWS = 2_000  # labelled rows in one draw; of more, fewer draws are made
+MOST_ROWS = 10_000  # in one draw; beyond, it is no few-label task and the linear probe says it better
 
 
 def label_counts(labels: np.ndarray) -> list[int]:
@@ -32,8 +33,32 @@ def label_counts(labels: np.ndarray) -> list[int]:
     return [k for k in PER_CLASS if k == 1 or (k < np.median(rows) and k * len(rows) <= MOST_ROWS)]
 
 
-def draw_labels(labels: np.ndarray, per_class: int, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
-    """Which rows are labelled in each draw; a class with fewer rows gives all it has.  labels: [n] -> [draws m]"""
+def draw_count(rows: int) -> int:
+    """How many draws are made of so many labelled rows: their cost grows with the rows, their spread shrinks."""
+    return DRAWS if rows <= USUAL_ROWS else max(LEAST_DRAWS, DRAWS * USUAL_ROWS // rows)
+
+
+def rows_drawn(labels: np.ndarray, per_class: int) -> int:
+    """Labelled rows of one draw; a class with fewer rows gives all it has.  labels: [n]"""
+    return int(np.minimum(np.unique(labels, return_counts=True)[1], per_class).sum())
+
+
+def note_draws(labels: np.ndarray) -> list[str]:
+    """Where fewer draws are made than usual.  labels: [n] of the training rows"""
+    sizes = {k: rows_drawn(labels, k) for k in label_counts(labels)}
+    fewer = [
+        f"{draw_count(size)} of {size:,} rows at {k} labels per class" for k, size in sizes.items() if size > USUAL_ROWS
+    ]
+    return [f"few labels: {DRAWS} draws, but {', '.join(fewer)}"] if fewer else []
+
+
+def draw_labels(labels: np.ndarray, per_class: int, draws: int | None = None, seed: int = 0) -> np.ndarray:
+    """Which rows are labelled in each draw; a class with fewer rows gives all it has.  labels: [n] -> [draws m]
+
+    draws: None makes as many as `draw_count` says
+    """
+    if draws is None:
+        draws = draw_count(rows_drawn(labels, per_class))
     generator = np.random.default_rng((seed, per_class))
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     return np.array(

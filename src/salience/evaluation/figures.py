@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from salience.drawing import any_letters, drawable
+from salience.drawing import drawable, ignore_missing_glyphs
 from salience.evaluation.measure import Measures
 from salience.evaluation.report import Gallery
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from salience.evaluation.measure import Measures
+    from salience.evaluation.report import Gallery
 
 INK = "#0a0b0c"
 COLOURS = {"representation": "#2f7fd6", "raw": "#d9822b", "pca": "#1f9e78", "untrained": "#b15fc0"}
@@ -51,7 +54,7 @@ def to_svg(figure: Figure, label: str) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     text = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}), any_letters():
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}), ignore_missing_glyphs():
         FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")

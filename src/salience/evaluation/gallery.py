@@ -10,10 +10,10 @@ import torch
 
 from salience.data import Dataset
 from salience.errors import Note
-from salience.evaluation.knn import neighbours
 from salience.evaluation.report import Gallery
-from salience.evaluation.rows import labels_of
+from salience.evaluation.row_choice import labels_of
 from salience.evaluation.split import sample
+from salience.measures.knn import neighbours
 from salience.run_metrics import read_numbers
 from salience.untrusted import Damaged
 

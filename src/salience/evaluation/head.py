@@ -16,8 +16,8 @@ from torch import Tensor
 
 from salience.evaluation.calibration import Calibration, calibrate
 from salience.evaluation.few_label import span
+from salience.evaluation.linear_probe import PENALTIES, UNCHOSEN, Scaling
 from salience.evaluation.logistic import Linear, fit
-from salience.evaluation.probe import PENALTIES, UNCHOSEN, Scaling
 
 FOLDS = 5
 STEPS = 100  # iterations of one fit, at most

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from salience.batch import Batch
 from salience.data import Dataset
-from salience.evaluation.intervals import Metric
-from salience.evaluation.intervals import mean as mean_of
+from salience.measures.intervals import Metric
+from salience.measures.intervals import mean as mean_of
 from salience.methods.generative.vae import ACTIVE, active
 
 ROWS = 256  # items that pass a network, or are compared with all others, at once

@@ -45,9 +45,9 @@ def minimise(
         step, new_value, new_gradient = backtrack(objective, w, value, gradient, direction)
         if not step.any():
             break
-        moved = step[:, None] * direction
-        pairs = [*pairs, curvature_pair(moved, new_gradient - gradient)][-memory:]
-        w, value, gradient = w + moved, new_value, new_gradient
+        displacement = step[:, None] * direction
+        pairs = [*pairs, curvature_pair(displacement, new_gradient - gradient)][-memory:]
+        w, value, gradient = w + displacement, new_value, new_gradient
     return w
 
 
@@ -56,11 +56,11 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     return torch.linalg.vecdot(a, b)
 
 
-def curvature_pair(moved: Tensor, change: Tensor) -> Pair:
+def curvature_pair(displacement: Tensor, change: Tensor) -> Pair:
     """(s, y, 1 / s.y) per problem; the last is 0, which leaves the pair out, where rounding hides the curvature."""
-    product = dot(moved, change)
-    enough = product > 1e-7 * moved.norm(dim=1) * change.norm(dim=1)
-    return moved, change, torch.where(enough, 1 / product.where(enough, 1), 0)
+    product = dot(displacement, change)
+    enough = product > 1e-7 * displacement.norm(dim=1) * change.norm(dim=1)
+    return displacement, change, torch.where(enough, 1 / product.where(enough, 1), 0)
 
 
 def two_loops(gradient: Tensor, pairs: list[Pair], precondition: Callable[[Tensor], Tensor]) -> Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -44,7 +45,9 @@ def second_moments(x: Tensor, weights: Tensor) -> Tensor:
 
     x: [n d] or [b n d], weights: [n] or [b n] -> [d+1 d+1] or [b d+1 d+1]
     """
-    weights = weights.expand(torch.broadcast_shapes(weights.shape, x.shape[:-1]))
+    weights = weights.expand(
+        np.broadcast_shapes(weights.shape, x.shape[:-1])
+    )  # torch's own takes half a second to import
     within = x.mT @ (x * weights[..., None])
     mean = (weights[..., None, :] @ x).mT
     total = weights.sum(-1)[..., None, None]

@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from salience.evaluation import intervals
-from salience.evaluation.baselines import around_mean
 from salience.evaluation.calibration import calibration_error
 from salience.evaluation.clustering import cluster, clustering_metrics
 from salience.evaluation.few_label import draw_labels, few_label_predictions, label_counts
-from salience.evaluation.geometry import geometry_metrics
-from salience.evaluation.intervals import Metric
-from salience.evaluation.knn import knn_scores
-from salience.evaluation.probe import fit_probe
+from salience.evaluation.linear_probe import fit_probe
 from salience.evaluation.regression import fit_ridge, r2_gain, r2_metric
 from salience.evaluation.retrieval import retrieval_metrics
 from salience.evaluation.split import held_out, sample
+from salience.measures import intervals
+from salience.measures.embedding_geometry import geometry_metrics
+from salience.measures.intervals import Metric
+from salience.measures.knn import knn_scores
+from salience.measures.raw_features import around_mean
 
 Measures = dict[str, Any]  # family -> metric -> Metric; few_label: labels per class -> metric -> Metric
 Say = Callable[[str], None]

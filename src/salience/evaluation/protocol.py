@@ -10,14 +10,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from salience.data import Dataset
+from salience.data.sources.query import VALIDATION
 from salience.data.target import Target
 from salience.errors import Note, UserError, naming, noting_failure
 from salience.evaluation import baselines, gallery
-from salience.evaluation.codes import codes_told
-from salience.evaluation.diagnosis import Diagnosis, diagnose_run
-from salience.evaluation.geometry import alignment
-from salience.evaluation.intervals import Metric
-from salience.evaluation.limits import MOST_PROJECTED, note_limits
+from salience.evaluation.codes import measure_codes
+from salience.evaluation.few_label import note_draws
 from salience.evaluation.measure import (
     STAGES,
     Measured,
@@ -31,13 +29,19 @@ from salience.evaluation.measure import (
     measure_values,
 )
 from salience.evaluation.report import Evidence, Report
-from salience.evaluation.rows import Rows, choose_rows, labels_of, seen_in_training, shared_rows, values_of
+from salience.evaluation.row_choice import Rows, choose_rows, labels_of, seen_in_training, shared_rows, values_of
+from salience.evaluation.row_limits import MOST_PROJECTED, note_limits
 from salience.evaluation.split import sample
-from salience.evaluation.threads import threads_for
+from salience.evaluation.thread_limit import threads_for
+from salience.health.diagnosis import Diagnosis, diagnose_run
+from salience.measures.embedding_geometry import alignment
+from salience.measures.intervals import Metric
+from salience.measures.raw_features import raw_features
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
-from salience.representation import Representation, load, source_or_own
+from salience.representation import Representation, load, open_for, source_or_own
 from salience.run import Run
+from salience.source_names import TRAIN, without_split
 from salience.units import counted
 
 T = TypeVar("T")
@@ -61,8 +65,8 @@ def evaluate(
     """Measures what a representation knows, beside raw input, PCA and its own encoder untrained.
 
     run: a Representation or a run folder
-    on: anything `open_data` takes, or a Dataset; by default what the run was trained on. Without `test` a fifth of it
-        is held out (stratified, seed 0)
+    on: anything `open_data` takes, or a Dataset; by default what the run was trained on. Without `test` its own test
+        split judges, where it has one; else a fifth of it is held out (stratified, seed 0)
     test: held-out data, whose classes match by name
     labels: the column that holds the labels, in a table; by default the one the run was told of
     target: what labels are predicted as: "classification", or "regression" for numbers (R² of ridge regression). By
@@ -78,11 +82,13 @@ def evaluate(
         on = source_or_own(rep, on)
         data = open_for(rep, on, labels, reading)
     with naming("test", "source"):
-        held = None if test is None else open_for(rep, test, labels, reading)
+        held = own_test_split(rep, on, data, labels, reading) if test is None else open_for(rep, test, labels, reading)
     rows = choose_rows(data, held, target)
-    judged, source = (data, on) if held is None else (held, test)
+    judged, source = (data, on) if held is None else (held, on if test is None else test)
     seen = seen_in_training(rep.trained_on, judged, source, rep.config.model.use_labels)
     notes = [*dict.fromkeys(data.notes + judged.notes), *rows.notes]
+    if held is not None and test is None:
+        notes.append(f"judged by the {held.split} split that {data.name} brings; give --test for other rows")
     notes += seen or shared_rows(rep.trained_on, rows, rep.open_trained)
     watched = health_of(rep), cost_of(rep)
     with progress_bar((1 + len(BASELINES)) * STAGES, "evaluate", progress, unit="steps", scale=False) as bar:
@@ -93,7 +99,9 @@ def evaluate(
 
         found = measure_all(rep, rows, say)
     notes += note_baselines(rep, found)
-    notes += [*note_limits(rows, told="codes" in found["representation"][0].measures), *note_unfinished(rep)]
+    if rows.train is not None and rows.target == "classification":
+        notes += note_draws(labels_of(rows.train))
+    notes += [*note_limits(rows, codes="codes" in found["representation"][0].measures), *note_unfinished(rep)]
     report = make_report(rep, rows, found, notes, watched)
     if write and rep.run is not None:
         from salience.evaluation.page import write_report
@@ -102,18 +110,21 @@ def evaluate(
     return report
 
 
-def open_for(rep: Representation, source: Any, labels: str | None, reading: Reading = AS_FOUND) -> Dataset:
-    """The source as the run expects it, with the labels of the column named, or of the one the run was told of."""
-    if isinstance(source, Dataset):
-        return rep.open(source)
-    if labels is not None:
-        if labels in rep.spec.modality.columns(rep.spec):
-            raise UserError(f"labels: the run was fitted to column '{labels}'; name another, or fit without it")
-        return rep.open(source, labels=labels, reading=reading)
-    try:
-        return rep.open(source, labels=rep.config.data.labels, reading=reading)
-    except UserError:  # a table without the column of the run's labels is unlabelled, and measured as such
-        return rep.open(source, reading=reading)
+def own_test_split(
+    rep: Representation, source: Any, data: Dataset, labels: str | None, reading: Reading
+) -> Dataset | None:
+    """The test split, else the validation split, that a source brings beside its training split; None without labels.
+
+    data: the source, opened
+    """
+    if data.split != TRAIN or isinstance(source, Dataset):
+        return None
+    split = next((one for one in ("test", *VALIDATION) if one in data.splits), None)
+    if split is None:
+        return None
+    named = without_split(str(source))[0] if isinstance(source, str | Path) else source
+    held = open_for(rep, named, labels, reading, split=split)
+    return held if (labels_of(held) >= 0).any() or data.labels is None else None
 
 
 def note_unfinished(rep: Representation) -> list[str]:
@@ -136,7 +147,7 @@ def note_baselines(rep: Representation, found: Collection[str]) -> list[str]:
 def measure_all(rep: Representation, rows: Rows, say: Say) -> dict[str, tuple[Measured, Features]]:
     """The representation, then each baseline that applies; features are computed once for each."""
     task = make_task(rows)
-    raw = features_of(baselines.raw, rows)
+    raw = features_of(raw_features, rows)
     found = {}
     for name, embed in embedders(rep, rows, raw).items():
         say(f"{name}: features")
@@ -145,8 +156,8 @@ def measure_all(rep: Representation, rows: Rows, say: Say) -> dict[str, tuple[Me
         require_finite(test, name)
         measured = measure_one((train, test), task, say, centred=name == "raw")
         measured.measures["geometry"] |= view_alignment(rep, embed, rows.test)
-        if name == "representation" and (told := codes_told(rep, rows.test)):
-            measured.measures["codes"] = told
+        if name == "representation" and (of_codes := measure_codes(rep, rows.test)):
+            measured.measures["codes"] = of_codes
         found[name] = measured, (train, test)
     return found
 
@@ -173,10 +184,10 @@ def make_task(rows: Rows) -> Task | ValueTask | None:
 
 def embedders(rep: Representation, rows: Rows, raw: Features) -> dict[str, baselines.Embed]:
     """Everything that is measured, as functions of data."""
-    found: dict[str, baselines.Embed] = {"representation": rep.embed, "raw": baselines.raw}
+    found: dict[str, baselines.Embed] = {"representation": rep.embed, "raw": raw_features}
     if rep.method_name != "pca":
         project = baselines.principal_components(raw[1] if raw[0] is None else raw[0], rep.dim)
-        found["pca"] = lambda data: project(baselines.raw(data))
+        found["pca"] = lambda data: project(raw_features(data))
     untrained = rep.untrained(rows.train or rows.test)
     return found if untrained is None else found | {"untrained": untrained.embed}
 

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from scipy.linalg import LinAlgWarning
 
-from salience.evaluation.intervals import Metric, spread
-from salience.evaluation.probe import Scaling
+from salience.evaluation.linear_probe import Scaling
 from salience.evaluation.split import sample
+from salience.measures.intervals import Metric, spread
 
 PENALTIES = tuple(10.0 ** (half / 2) for half in range(4, -15, -1))  # 100 ... 1e-7, for features of unit mean variance
 FOLDS = 5

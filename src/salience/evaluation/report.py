@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from salience.evaluation.diagnosis import Diagnosis
-from salience.evaluation.intervals import Metric
 from salience.evaluation.measure import INTERVALS, Measures
+from salience.evaluation.style import number
+from salience.health.diagnosis import Diagnosis
+from salience.measures.intervals import Metric, plain
 from salience.units import counted
 
 FAMILIES = {
@@ -158,15 +159,6 @@ class Report:
         return "\n".join([head, "", self.table(), "", *filter(None, [self.verdict()]), *health, *notes]).rstrip()
 
 
-def plain(value: Any) -> Any:
-    """Metrics to dictionaries, all the way down."""
-    if isinstance(value, Metric):
-        return value.to_dict()
-    if isinstance(value, Mapping):
-        return {key: plain(inner) for key, inner in value.items()}
-    return value
-
-
 def flatten(measures: Measures) -> dict[str, Metric]:
     """A line each: "kNN accuracy", "5 labels per class accuracy" (whose rows are balanced anyway)."""
     flat = {}
@@ -196,11 +188,6 @@ def cell(metric: Metric | None) -> str:
     if metric is None:
         return "-"
     return f"{number(metric.value)} [{number(metric.low)}, {number(metric.high)}]"
-
-
-def number(value: float) -> str:
-    """Three figures behind the point where a proportion may stand, else four in all."""
-    return f"{value:z.3f}" if abs(value) < 10 else f"{value:.4g}"
 
 
 def listing(items: list[str]) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from salience.evaluation.intervals import Metric, mean
-from salience.evaluation.knn import neighbours
+from salience.measures.intervals import Metric, mean
+from salience.measures.knn import neighbours
 
 
 def retrieval_values(x: Tensor, labels: Tensor) -> dict[str, np.ndarray]:

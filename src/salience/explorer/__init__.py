@@ -1,4 +1,4 @@
-"""A page in the browser to look at a store of embeddings, search it and label it; and the server behind the page."""
+"""The explorer: a web page to view, search and label a store of embeddings, and the server of the page."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ def explore(
     run: Path | str | None = None,
     runs: Path | str | None = None,
 ) -> None:
-    """Serves the page until it is interrupted, and prints its address.
+    """Serve the page until it is interrupted, and print its address.
 
-    target: a store, NAME.lance; or a run folder, whose own source is embedded first where that has not been done
-    host: the address to serve on. By default this machine alone can connect; with a host, whoever has the token that
-        is generated and printed
-    port: by default the first free one from 8300 on; 0 for any
-    run: where the run is that made the store, if not where it was then
-    runs: a folder of runs to show; by default `runs`, if it is there
-    Errors: UserError where `target` is neither, the port is taken, or there is no such address; MissingPackage.
+    target: a store, NAME.lance; or a run folder, whose training source is embedded first if necessary
+    host: address to listen on. By default only this machine can connect. With a host, other machines can connect with a
+        token, which is generated and printed
+    port: port to listen on; default: the first free port from 8300; 0 for any free port
+    run: folder of the run that made the store, if the run has moved since
+    runs: folder of runs to show; default: `runs`, if it exists
+    Raises: UserError if `target` is neither a store nor a run, the port is in use, or the address does not exist;
+        MissingPackage.
     """
     from salience.explorer.serve import serve
 

@@ -1,4 +1,4 @@
-"""What the server is asked and what it answers, as types: validation and the documented interface come from them."""
+"""Types of requests and responses. The validation and the documentation of the HTTP API are generated from them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Row = Annotated[int, Field(ge=0, lt=2**53, description="position of an item in the store")]
-Number = Annotated[float, Field(ge=-3e38, le=3e38)]  # what float32 holds
-K = Annotated[int, Field(ge=1, le=1000, description="how many")]
+Number = Annotated[float, Field(ge=-3e38, le=3e38)]  # range of float32
+K = Annotated[int, Field(ge=1, le=1000, description="number of items to return")]
 
 
 class Body(BaseModel):
@@ -32,8 +32,8 @@ class StoreAnswer(BaseModel):
     method: str | None
     run: str | None
     columns: list[ColumnName]
-    maps: list[str] = Field(description="those that are ready")
-    can: list[str] = Field(description="what the run allows; empty where it is not to be found")
+    maps: list[str] = Field(description="the maps that are ready")
+    can: list[str] = Field(description="capabilities of the run; empty if the run cannot be found")
     thumbnails: bool
 
 
@@ -58,7 +58,7 @@ class Item(BaseModel):
 class Hit(BaseModel):
     row: int
     id: str
-    distance: float | None = Field(description="1 - cosine similarity; null where nothing was compared")
+    distance: float | None = Field(description="1 - cosine similarity; null if the search compared no embeddings")
     label: str | None
 
 
@@ -67,20 +67,20 @@ class Neighbours(BaseModel):
 
 
 class SearchBody(Body):
-    """Near an item, by row or id, or near a vector; or, with `where` alone, whatever satisfies it."""
+    """Search near an item (by row or id) or near a vector; with `where` alone, return the rows that satisfy it."""
 
     row: Row | None = None
     id: str | None = None
     vector: list[Number] | None = None
-    text: str | None = Field(None, description="as a person types it: an id, a vector [1, 2], a row, or a condition")
+    text: str | None = Field(None, description="text from a search box: an id, a vector [1, 2], a row, or a condition")
     k: K = 24
     where: str | None = Field(None, description="a condition on columns: label = 'shirt' AND cluster = 3")
 
 
 class Found(BaseModel):
     hits: list[Hit]
-    matching: int | None = Field(description="rows that satisfy `where`; null without one")
-    row: Annotated[int | None, Field(description="of the item that was searched near, where it was one")] = None
+    matching: int | None = Field(description="number of rows that satisfy `where`; null without `where`")
+    row: Annotated[int | None, Field(description="row of the query, if the query is an item")] = None
 
 
 class EmbedBody(Body):
@@ -120,13 +120,13 @@ class LabelsAnswer(BaseModel):
     version: int
     classes: list[ClassCount]
     labelled: int
-    undo: Undo | None = Field(description="what would be taken back")
+    undo: Undo | None = Field(description="the labelling that undo would remove")
 
 
 class LabelsBody(Body):
     rows: list[Row] | None = None
     ids: list[str] | None = None
-    label: str | None = Field(description="null takes labels away")
+    label: str | None = Field(description="the label; null removes labels")
 
 
 class Suggestion(BaseModel):
@@ -146,7 +146,7 @@ class CurvePoint(BaseModel):
 
 class ClassifierAnswer(BaseModel):
     state: Literal["absent", "training", "ready"]
-    version: int = Field(description="of the labels it has learnt from")
+    version: int = Field(description="version of the labels that the classifier was trained on")
     labelled: int
     classes: list[str]
     suggestions: list[Suggestion] = Field(description="the most informative items to label next")
@@ -205,12 +205,12 @@ class RunAnswer(BaseModel):
     name: str
     method: str
     finished: bool
-    verdict: str | None = Field(description="of its health; null where nothing was watched")
+    verdict: str | None = Field(description="verdict of the diagnosis; null if health was not recorded")
     findings: list[Finding]
-    figures: dict[str, list[float | None]] = Field(description="name -> value, low, high; null: no such limit")
+    figures: dict[str, list[float | None]] = Field(description="name -> value, low, high; null if there is no interval")
     seconds: float | None
     can: list[str]
-    this: bool = Field(description="whether it made the store")
+    this: bool = Field(description="whether this run made the store")
 
 
 class Runs(BaseModel):
@@ -231,4 +231,4 @@ class Images(BaseModel):
 
 
 class ImagePairs(BaseModel):
-    images: list[list[str]] = Field(description="original and rebuilt, PNG files in base64")
+    images: list[list[str]] = Field(description="original and reconstruction, PNG files in base64")

@@ -1,4 +1,4 @@
-"""The routes: what is asked is checked by its types, answered by the explorer, and documented from both."""
+"""The routes of the HTTP API. Types validate each request, the explorer answers it, and the documentation uses both."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import salience
 from salience.csv_text import as_csv
 from salience.errors import UserError
 from salience.explorer import answers as a
-from salience.explorer.documentation import STYLE, as_page
+from salience.explorer.documentation import STYLE, render_page
 from salience.explorer.refusals import Unknown
 from salience.explorer.replies import BINARY, binary, file, handle_problems
 from salience.explorer.security import Guard, allowed_hosts
@@ -28,22 +28,22 @@ from salience.units import counted, printable
 
 STATIC = Path(__file__).parent / "static"
 IMAGE_OR = "raw bytes of an image, or JSON"
-MOST_SHOWN = 64  # images in one answer
+MOST_SHOWN = 64  # maximum number of images in one response
 MEDIA = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
 
 
 def require_known_parameters(request: Request) -> None:
-    """Refuses what is in the query string and would be ignored, or is there twice."""
+    """Refuse query parameters that the route does not take, or that are given twice."""
     route = request.scope["route"]
-    if route.response_class is HTMLResponse:  # a page: others may add to its address
+    if route.response_class is HTMLResponse:  # for a page: other sites may append parameters to its address
         return
     operation = request.app.openapi()["paths"].get(route.path_format, {}).get(request.method.lower(), {})
     known = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"]
     asked = f"{request.method} {route.path_format}"
     for name in request.query_params:
-        if name not in (*known, "token"):  # the token is the guard's
-            takes = f"it takes {', '.join(known)}" if known else "it takes none"
-            raise UserError(f"{printable(name)[:80]}: no parameter of {asked} in the query string; {takes}")
+        if name not in (*known, "token"):  # Guard reads the token
+            takes = f"known parameters: {', '.join(known)}" if known else "it takes no parameters"
+            raise UserError(f"{printable(name)[:80]}: unknown query parameter of {asked}; {takes}")
         if len(request.query_params.getlist(name)) > 1:
             raise UserError(f"{name}: given more than once to {asked}; give it once")
 
@@ -52,7 +52,7 @@ router = APIRouter(responses={"4XX": {"model": a.Problem}}, dependencies=[Depend
 
 
 def make_app(explorer: Explorer, *, token: str | None = None, host: str | None = None) -> ASGIApp:
-    """token: what every request must bring;  host: a name it may be called, beside those of this machine"""
+    """Create the application.  token: required in every request;  host: accepted host name, beside this machine's"""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -61,7 +61,7 @@ def make_app(explorer: Explorer, *, token: str | None = None, host: str | None =
 
     app = FastAPI(
         title="salience explore",
-        description="What the page uses, for programs. Binary answers are little-endian; a row is an item's position.",
+        description="The HTTP API of the page. Binary responses are little-endian. A row is an item's position.",
         version=salience.__version__,
         docs_url=None,
         redoc_url=None,
@@ -86,12 +86,12 @@ async def raw_body(request: Request) -> bytes:
 def is_image(request: Request) -> bool:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in ("application/json", BINARY) and not kind.startswith("image/"):
-        raise UserError(f"body: of the type '{kind[:80]}'; send application/json, or an image as image/png")
+        raise UserError(f"body: unsupported type '{kind[:80]}'; send application/json, or an image as image/png")
     return kind != "application/json"
 
 
 def documented(body: type[a.Body]) -> dict[str, Any]:
-    """A request body that is an image or JSON."""
+    """Document a request body that is an image or JSON."""
     image = {"schema": {"type": "string", "format": "binary"}}
     return {"requestBody": {"content": {"application/json": {"schema": body.model_json_schema()}, "image/*": image}}}
 
@@ -108,17 +108,17 @@ Where = Annotated[str | None, Query(description="a condition on columns: label =
 
 @router.get("/", response_class=HTMLResponse)
 def page() -> Response:
-    """The page in the browser. With ?token=T the token is kept as a cookie."""
+    """Return the web page. With ?token=T the token is stored as a cookie."""
     index = STATIC / "index.html"
     if not index.is_file():
-        raise Unknown("page: it was not built into this package; see /docs for what programs can ask")
+        raise Unknown("page: this package was built without the page; /docs documents the HTTP API")
     return FileResponse(index, headers={"Cache-Control": "no-cache"})
 
 
 @router.get("/docs", response_class=HTMLResponse)
 def docs(request: Request) -> Response:
-    """This interface, for people."""
-    return HTMLResponse(as_page(request.app.openapi()))
+    """Return this documentation as a web page."""
+    return HTMLResponse(render_page(request.app.openapi()))
 
 
 @router.get("/docs/style.css", include_in_schema=False)
@@ -128,21 +128,21 @@ def docs_style() -> Response:
 
 @router.get("/store")
 def store(here: Here) -> a.StoreAnswer:
-    """What is explored: how many items, their columns, the maps that are ready, what the run allows."""
+    """Describe the store: number of items, columns, maps that are ready, capabilities of the run."""
     return here.about()
 
 
 @router.get("/points", response_class=Response, responses=bytes_of("float32 [n 2] within [-1, 1]"))
 def points(request: Request, here: Here, map: str = "pca") -> Response:
-    """Where each item stands on a map."""
+    """Return the position of each item on a map."""
     version, found = here.columns.points(map)
     return binary(request, found, f"{here.mark}-{version}")
 
 
 @router.get("/columns/{name}")
 def column(here: Here, name: str) -> a.ColumnAnswer:
-    """A column's classes, or its range. `marked`, `predicted` and `confidence` are always there."""
-    here.look()
+    """Describe a column: its classes or its range. `marked`, `predicted` and `confidence` always exist."""
+    here.refresh()
     version, found = here.columns.column(name)
     return a.ColumnAnswer(
         name=name,
@@ -159,46 +159,46 @@ def column(here: Here, name: str) -> a.ColumnAnswer:
 @router.get(
     "/columns/{name}/values",
     response_class=Response,
-    responses=bytes_of("of a category uint16 [n], 65535 where missing; of numbers float32 [n], NaN where missing"),
+    responses=bytes_of("categories: uint16 [n], 65535 if missing; numbers: float32 [n], NaN if missing"),
 )
 def column_values(request: Request, here: Here, name: str) -> Response:
-    """A column's value for each item."""
+    """Return the value of a column for each item."""
     version, found = here.columns.column(name)
     return binary(request, found.values, f"{here.mark}-{version}")
 
 
 @router.get("/items/{row}")
 def item(here: Here, row: a.Row) -> a.Item:
-    """All columns of one item."""
+    """Return all columns of one item."""
     return here.item(row)
 
 
 @router.get("/items/{row}/image", response_class=Response, responses=bytes_of("a small image", "image/png"))
 def item_image(request: Request, here: Here, row: a.Row) -> Response:
-    """The picture of one item."""
+    """Return the thumbnail of one item."""
     from salience.explorer.pictures import media_type
 
     found = here.store.thumbnails(here.items.require([row]))[0]
     if found is None:
-        raise Unknown(f"row: {row} has no picture")
+        raise Unknown(f"row: item {row} has no thumbnail")
     return file(request, found, media_type(found))
 
 
 @router.get("/items/{row}/neighbours")
 def neighbours(here: Here, row: a.Row, k: a.K = 12) -> a.Neighbours:
-    """The items nearest to one, without it."""
+    """Return the nearest neighbours of an item, without the item itself."""
     return a.Neighbours(hits=here.neighbours(row, k))
 
 
 @router.post("/search", openapi_extra=documented(a.SearchBody))
 def search(request: Request, here: Here, body: Raw, k: a.K = 24, where: Where = None) -> a.Found:
-    """Items near an item, a vector or an image, among those that satisfy a condition; or just the latter.
+    """Find the items nearest to an item, a vector or an image. A condition can filter them, or be the whole search.
 
-    With an image, `k` and `where` are in the query string; otherwise everything is in the JSON body.
+    For an image, `k` and `where` are query parameters; otherwise all parameters are in the JSON body.
     """
     if not is_image(request):
         if given := [name for name in ("k", "where") if name in request.query_params]:
-            said = "in the query string, which is for images alone; give it in the JSON body"
+            said = "given in the query string, which is only for images; send it in the JSON body"
             raise UserError(f"{', '.join(given)}: {said}")
         return here.search(a.SearchBody.model_validate_json(body))
     hits = here.nearest(here.model.embed_image(body)[0], k, where)
@@ -207,13 +207,13 @@ def search(request: Request, here: Here, body: Raw, k: a.K = 24, where: Where = 
 
 @router.get("/rows", response_class=Response, responses=bytes_of("int32 rows, ascending"))
 def rows(here: Here, where: str) -> Response:
-    """The rows that satisfy a condition."""
+    """Return the rows that satisfy a condition."""
     return Response(here.where(where).astype("<i4").tobytes(), media_type=BINARY, headers={"Cache-Control": "no-store"})
 
 
 @router.post("/embed", openapi_extra=documented(a.EmbedBody))
 def embed(request: Request, here: Here, body: Raw) -> a.Vectors:
-    """The embedding of an image, or of rows of a table."""
+    """Compute the embedding of an image, or of rows of a table."""
     if is_image(request):
         return a.Vectors(vectors=here.model.embed_image(body).tolist())
     return a.Vectors(vectors=here.model.embed_rows(a.EmbedBody.model_validate_json(body).rows).tolist())
@@ -221,41 +221,41 @@ def embed(request: Request, here: Here, body: Raw) -> a.Vectors:
 
 @router.post("/predict", openapi_extra=documented(a.PredictBody))
 def predict(request: Request, here: Here, body: Raw) -> a.Predictions:
-    """What the live classifier says of an image, of vectors, or of items."""
+    """Predict the class of an image, of vectors, or of items with the live classifier."""
     if is_image(request):
-        here.classifier.newest()  # before the run is loaded for nothing
+        here.classifier.wait_for_newest()  # refuses before the run is loaded
         return a.Predictions(predictions=here.predictions(here.model.embed_image(body)))
     asked = a.PredictBody.model_validate_json(body)
     if (asked.rows is None) == (asked.vectors is None):
-        raise UserError("rows, vectors: give one of the two")
+        raise UserError("rows, vectors: expected exactly one of them; give rows or vectors")
     if asked.rows is not None:
         return a.Predictions(predictions=here.predictions(here.store.vectors(here.items.require(asked.rows))))
     vectors = asked.vectors or []
     if any(len(vector) != here.store.dim for vector in vectors):
-        raise UserError(f"vectors: each needs {counted(here.store.dim, 'number')}")
+        raise UserError(f"vectors: each must have {counted(here.store.dim, 'number')}")
     return a.Predictions(predictions=here.predictions(np.array(vectors).reshape(-1, here.store.dim)))
 
 
 @router.get("/labels")
 def labels(here: Here) -> a.LabelsAnswer:
-    """How many items of each class are labelled by hand; /labels/export has which."""
-    here.classifier.look()
+    """Count the items of each class that are labelled by hand; /labels/export lists them."""
+    here.classifier.refresh()
     return here.labels.summary()
 
 
 @router.post("/labels")
 def label(here: Here, body: a.LabelsBody) -> a.LabelsAnswer:
-    """Label items, or take their labels away. It is saved when this answers."""
+    """Label items, or remove their labels. The change is saved before the response."""
     here.labels.mark(body.rows, body.ids, body.label)
-    here.classifier.look()
+    here.classifier.refresh()
     return here.labels.summary()
 
 
 @router.post("/labels/undo")
 def undo(here: Here) -> a.LabelsAnswer:
-    """Take the last labelling back."""
+    """Undo the last labelling."""
     here.labels.undo()
-    here.classifier.look()
+    here.classifier.refresh()
     return here.labels.summary()
 
 
@@ -263,9 +263,9 @@ def undo(here: Here) -> a.LabelsAnswer:
 def export(
     here: Here, what: Literal["labels", "predictions"] = "labels", format: Literal["csv", "parquet"] = "csv"
 ) -> Response:
-    """Columns item, label, as `salience predict` reads them; or item, predicted, confidence, as it writes them.
+    """Export the columns item, label, which `salience predict` reads; or item, predicted, confidence, which it writes.
 
-    In CSV, a cell that a spreadsheet would run as a formula begins with an apostrophe, which `predict` takes away.
+    In CSV, a cell that a spreadsheet would run as a formula starts with an apostrophe, which `predict` removes.
     """
     table = pd.DataFrame(here.labels.table() if what == "labels" else here.prediction_table())
     if format == "csv":
@@ -280,71 +280,71 @@ def export(
 
 @router.get("/classifier")
 def classifier(here: Here) -> a.ClassifierAnswer:
-    """The live classifier: how good it is, and what to label next. Ask again until `version` is the labels'."""
+    """Describe the live classifier: its accuracy, and items to label next. Repeat until `version` is the labels'."""
     return here.classifier.answer()
 
 
 @router.get("/jobs")
 def jobs(here: Here) -> list[a.Job]:
-    """What runs in the background, and how far it is."""
+    """List the background jobs and their progress."""
     return here.jobs.all()
 
 
 @router.post("/jobs/umap")
 def umap(here: Here) -> a.Job:
-    """Make the map `umap`, and keep it in the store."""
+    """Compute the map `umap` and write it to the store."""
     return here.jobs.umap()
 
 
 @router.post("/jobs/cluster")
 def cluster(here: Here, body: a.ClusterBody) -> a.Job:
-    """Cluster the items; leaves the column `cluster`."""
+    """Cluster the items and write the column `cluster`."""
     return here.jobs.cluster(body.method, body.k)
 
 
 @router.post("/jobs/anomalies")
 def anomalies(here: Here) -> a.Job:
-    """Rate how strange each item is; leaves the column `anomaly`."""
+    """Compute the anomaly score of each item and write the column `anomaly`."""
     return here.jobs.anomalies()
 
 
 @router.post("/jobs/duplicates")
 def duplicates(here: Here) -> a.Job:
-    """Find items that are nearly the same; leaves the column `duplicate_of`."""
+    """Find near-duplicates and write the column `duplicate_of`."""
     return here.jobs.duplicates()
 
 
 @router.get("/clusters")
 def clusters(here: Here) -> a.Clusters:
-    """Sizes, typical items and the most common label of each cluster."""
+    """Return the size, typical items and most common label of each cluster."""
     return here.clusters()
 
 
 @router.get("/oddities")
 def oddities(here: Here) -> a.Oddities:
-    """The strangest items and the nearest duplicates."""
+    """Return the items with the highest anomaly scores, and the nearest pairs of duplicates."""
     return here.oddities()
 
 
 @router.get("/runs")
 def runs(here: Here) -> a.Runs:
-    """Runs to compare: health, figures, cost."""
+    """List the runs: health, metrics, cost."""
     return a.Runs(runs=here.runs.all())
 
 
 @router.get("/runs/curves")
 def curves(here: Here, name: str) -> a.Curves:
-    """The training curves of a run, by its name in /runs."""
+    """Return the training curves of a run, by its name in /runs."""
     return a.Curves(curves=here.runs.curves(name))
 
 
 @router.get("/reconstruct")
 def reconstruct(here: Here, rows: Annotated[str, Query(pattern=r"^\d{1,15}(,\d{1,15})*$")]) -> a.ImagePairs:
-    """Items beside what comes back from their embeddings.  rows: 1,2,3"""
+    """Reconstruct items from their embeddings.  rows: 1,2,3"""
     wanted = [int(row) for row in rows.split(",")]
     if len(wanted) > MOST_SHOWN:
-        raise UserError(f"rows: {len(wanted)} images; ask for at most {MOST_SHOWN}")
-    return a.ImagePairs(images=here.model.rebuilt(here.items.require(wanted)))
+        raise UserError(f"rows: expected at most {MOST_SHOWN} images, got {len(wanted)}; request fewer")
+    return a.ImagePairs(images=here.model.reconstruct(here.items.require(wanted)))
 
 
 @router.get("/sample")
@@ -353,8 +353,8 @@ def sample(
     n: Annotated[int, Query(ge=1, le=MOST_SHOWN)] = 16,
     seed: Annotated[int, Query(ge=0, lt=2**31)] = 0,
 ) -> a.Images:
-    """New items that the run draws."""
-    return a.Images(images=here.model.sampled(n, seed))
+    """Generate new items with the run."""
+    return a.Images(images=here.model.sample(n, seed))
 
 
 @router.get("/walk")
@@ -364,6 +364,6 @@ def walk(
     to: a.Row,
     steps: Annotated[int, Query(ge=3, le=MOST_SHOWN)] = 9,
 ) -> a.Images:
-    """What lies between two items' embeddings, both ends among them."""
+    """Interpolate between the embeddings of two items; the result includes both ends."""
     first, last = here.items.require([start, to])
-    return a.Images(images=here.model.walked(int(first), int(last), steps))
+    return a.Images(images=here.model.interpolate(int(first), int(last), steps))

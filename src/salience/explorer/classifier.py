@@ -1,4 +1,4 @@
-"""The live classifier: a thread that always learns from the newest labels, and keeps what it says in the store."""
+"""The live classifier: a thread that trains on the latest labels and writes its predictions to the store."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import torch
 
 from salience.explorer.answers import ClassifierAnswer, CurvePoint
 from salience.explorer.labelling import Labels
-from salience.explorer.learning import Learner, Learnt, curve_with
+from salience.explorer.learning import Learner, TrainingResult, extend_curve
 from salience.explorer.refusals import NotYet
 from salience.store import Store
 
 REST = 15.0  # seconds between two writes of the predictions
-PATIENCE = 10.0  # seconds that a request waits for the training under way, which takes about one
-CLOSING = 0.5  # seconds that the end of the server waits for it; what it would have learnt can be learnt again
-THREADS = 1  # small products on several threads that others want too can take twenty times as long
+PATIENCE = 10.0  # seconds that a request waits for the current training, which takes about one
+CLOSING = 0.5  # seconds that the server waits for the current training when it stops; the training can be repeated
+THREADS = 1  # on busy cores, small matrix products take up to 20 times as long with several threads
 State = Literal["absent", "training", "ready"]
 COLUMNS = ("predicted", "confidence")
 log = logging.getLogger(__name__)
 
 
 class Classifier:
-    """Labels that come while it trains are learnt from together, next; no request starts a training of its own."""
+    """Trains in one thread. The next training uses all labels that arrive during the current one."""
 
     def __init__(self, store: Store, labels: Labels, learner: Learner):
         self.store = store
@@ -35,7 +35,7 @@ class Classifier:
         self.learnt = learner.nothing(0)
         self._curve: dict[int, CurvePoint] = {}
         self._wanted = labels.version
-        self._written = 0 if not set(COLUMNS) & set(store.columns) else -1  # the version the store's columns are of
+        self._written = 0 if not set(COLUMNS) & set(store.columns) else -1  # version of the columns
         self._wrote_at = time.monotonic()
         self._closing = False
         self._changed = threading.Condition()
@@ -43,8 +43,8 @@ class Classifier:
         self._thread = threading.Thread(target=self._run, name="classifier", daemon=True)
         self._thread.start()
 
-    def look(self) -> None:
-        """There may be other labels than before."""
+    def refresh(self) -> None:
+        """Check for new labels and wake the thread if there are any."""
         version = self.labels.version
         with self._changed:
             if version != self._wanted:
@@ -52,7 +52,7 @@ class Classifier:
                 self._changed.notify_all()
 
     def answer(self) -> ClassifierAnswer:
-        self.look()
+        self.refresh()
         with self._changed:
             learnt, wanted, curve = self.learnt, self._wanted, self._curve
         trained: State = "ready" if learnt.head is not None else "absent"
@@ -66,21 +66,21 @@ class Classifier:
             confused=learnt.confused,
         )
 
-    def newest(self) -> Learnt:
-        """What was learnt from the labels as they are now; waits for it. Raises NotYet without two classes."""
-        self.look()
+    def wait_for_newest(self) -> TrainingResult:
+        """Wait for the classifier of the current labels and return it. Raises NotYet with fewer than two classes."""
+        self.refresh()
         with self._changed:
             wanted = self._wanted
             self._changed.wait_for(lambda: self.learnt.version >= wanted or self._closing, PATIENCE)
             learnt = self.learnt
         if learnt.version < wanted:
-            raise NotYet("labels: the classifier is still learning from them; ask again")
+            raise NotYet("labels: the classifier is still training; repeat the request later")
         if learnt.head is None:
-            raise NotYet("labels: items of two classes or more are needed; label some first")
+            raise NotYet("labels: the classifier needs labelled items of at least two classes; label some first")
         return learnt
 
-    def keep(self) -> None:
-        """Write the predictions to the store, if they are not there."""
+    def save(self) -> None:
+        """Write the predictions to the store, unless it already has them."""
         with self._writing:
             learnt = self.learnt
             if learnt.version == self._written:
@@ -89,21 +89,21 @@ class Classifier:
             codes = np.where(learnt.predicted < len(learnt.classes), learnt.predicted, len(learnt.classes))
             try:
                 self.store.write_columns(dict(zip(COLUMNS, (names[codes], learnt.confidence), strict=True)))
-            except (ValueError, OSError) as problem:  # items were added meanwhile, or the disk is full
-                log.warning("predictions are not kept: %s", problem)
+            except (ValueError, OSError) as problem:  # items were added in the meantime, or the disk is full
+                log.warning("the predictions were not saved: %s", problem)
             self._written, self._wrote_at = learnt.version, time.monotonic()
 
     def close(self) -> None:
-        """End the thread and keep the predictions. A training under way is left behind: the process ends soon."""
+        """Stop the thread and save the predictions. A running training is abandoned, because the process ends soon."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         self._thread.join(CLOSING)
         if not self._thread.is_alive():
-            self.keep()
+            self.save()
 
     def _run(self) -> None:
-        torch.set_num_threads(THREADS)  # of this thread
+        torch.set_num_threads(THREADS)  # applies to this thread
         while not self._closing:
             if self.learnt.version != self._wanted:
                 self._train()
@@ -113,17 +113,17 @@ class Classifier:
                     self._changed.wait_for(lambda: self._closing or self.learnt.version != self._wanted, due)
                 write = self.learnt.version != self._written and time.monotonic() >= self._wrote_at + REST
             if write and not self._closing:
-                self.keep()
+                self.save()
 
     def _train(self) -> None:
         wanted = self._wanted
         try:
             known, classes, codes = self.labels.codes()
             learnt = self.learner.learn(known.version, classes, codes)
-        except Exception:  # the thread outlives it, and learns from the next labels
-            log.exception("the classifier could not be trained")
+        except Exception:  # the thread continues with the next labels
+            log.exception("the training of the classifier failed")
             learnt = self.learner.nothing(wanted)
         with self._changed:
-            self.learnt, self._curve = learnt, curve_with(self._curve, learnt)
+            self.learnt, self._curve = learnt, extend_curve(self._curve, learnt)
             self._wanted = max(self._wanted, learnt.version)
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""The interface as a page, written from its OpenAPI document: nothing is fetched from elsewhere, no script is run."""
+"""The HTTP API as an HTML page, generated from its OpenAPI document. The page loads nothing and runs no script."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ METHODS = ("get", "post")
 Document = Mapping[str, Any]
 
 
-def as_page(document: Document) -> str:
-    """One HTML page of an OpenAPI document."""
+def render_page(document: Document) -> str:
+    """Convert an OpenAPI document to an HTML page."""
     info = document["info"]
     routes = [
         (method, path, operation)
@@ -42,7 +42,7 @@ def as_page(document: Document) -> str:
         f'<title>{escape(info["title"])}</title><link rel="icon" href="data:,">'
         '<link rel="stylesheet" href="/docs/style.css">'
     )
-    said = f"{escape(info['description'])} The same for machines: <a href='/openapi.json'>openapi.json</a>."
+    said = f"{escape(info['description'])} Machine-readable version: <a href='/openapi.json'>openapi.json</a>."
     title = f"<h1>{escape(info['title'])} {escape(info['version'])}</h1>"
     return (
         f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{title}\n<p class="soft">{said} '
@@ -51,8 +51,8 @@ def as_page(document: Document) -> str:
     )
 
 
-def marked(text: str) -> str:
-    """What is between `backticks` is code."""
+def mark_code(text: str) -> str:
+    """Escape a text and mark what is between `backticks` as code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
@@ -62,9 +62,9 @@ def anchor(method: str, path: str) -> str:
 
 def route(method: str, path: str, operation: Document, document: Document) -> str:
     parts = [f'<h2 id="{anchor(method, path)}"><b>{method.upper()}</b> {escape(path)}</h2>']
-    parts.append(f"<p>{marked(operation.get('description', ''))}</p>")
+    parts.append(f"<p>{mark_code(operation.get('description', ''))}</p>")
     parameters = [
-        (f"{one['name']} ({one['in']})", shape(one["schema"], document), one.get("description", ""))
+        (f"{one['name']} ({one['in']})", describe_type(one["schema"], document), one.get("description", ""))
         for one in operation.get("parameters", [])
     ]
     parts.append(section("Parameters", parameters))
@@ -74,7 +74,7 @@ def route(method: str, path: str, operation: Document, document: Document) -> st
     for media, content in answer.get("content", {}).items():
         schema = content.get("schema", {})
         what = list(fields(schema, document)) if media == "application/json" else [("", answer["description"], "")]
-        parts.append(section(f"Answer, {media}", what))
+        parts.append(section(f"Response, {media}", what))
     return "\n".join(part for part in parts if part)
 
 
@@ -83,44 +83,44 @@ def section(title: str, rows: list[tuple[str, str, str]]) -> str:
         return ""
     told = "".join(
         f"<dt><code>{escape(name)}</code></dt><dd><code>{escape(kind)}</code> "
-        f'<span class="soft">{marked(text)}</span></dd>'
+        f'<span class="soft">{mark_code(text)}</span></dd>'
         for name, kind, text in rows
     )
     return f"<h3>{escape(title)}</h3><dl>{told}</dl>"
 
 
 def fields(schema: Document, document: Document, depth: int = 0) -> Iterator[tuple[str, str, str]]:
-    """(name, type, description) of an object's fields, those of inner objects indented below; else of the value."""
-    found = resolved(schema, document)
-    inner = resolved(found["items"], document) if found.get("type") == "array" else found
+    """List (name, type, description) of the fields of an object, with nested fields indented; or of a plain value."""
+    found = resolve_schema(schema, document)
+    inner = resolve_schema(found["items"], document) if found.get("type") == "array" else found
     if "properties" not in inner:
         if not depth:
-            yield "", shape(schema, document), found.get("description", "")
+            yield "", describe_type(schema, document), found.get("description", "")
         return
     for name, one in inner["properties"].items():
-        yield "\u00a0\u00a0" * depth + name, shape(one, document), one.get("description", "")
+        yield "\u00a0\u00a0" * depth + name, describe_type(one, document), one.get("description", "")
         for choice in one.get("anyOf", [one]):
             yield from fields(choice, document, depth + 1)
 
 
-def resolved(schema: Document, document: Document) -> Document:
+def resolve_schema(schema: Document, document: Document) -> Document:
     name = schema.get("$ref", "").rpartition("/")[2]
     return document["components"]["schemas"][name] if name else schema
 
 
-def shape(schema: Document, document: Document) -> str:
-    """A schema in a few words: "array of integer", "string or null"."""
+def describe_type(schema: Document, document: Document) -> str:
+    """Describe a schema in a few words: "array of integer", "string or null"."""
     if "$ref" in schema:
-        return shape(resolved(schema, document), document)
+        return describe_type(resolve_schema(schema, document), document)
     if "anyOf" in schema:
-        return " or ".join(shape(one, document) for one in schema["anyOf"])
+        return " or ".join(describe_type(one, document) for one in schema["anyOf"])
     if "enum" in schema:
         return " | ".join(map(str, schema["enum"]))
     kind = "the bytes of a file" if schema.get("format") == "binary" else str(schema.get("type", "any"))
     if kind == "array":
-        return f"array of {shape(schema['items'], document)}" if "items" in schema else kind
+        return f"array of {describe_type(schema['items'], document)}" if "items" in schema else kind
     if kind == "object" and isinstance(schema.get("additionalProperties"), Mapping):
-        return f"object of {shape(schema['additionalProperties'], document)}"
+        return f"object of {describe_type(schema['additionalProperties'], document)}"
     bounds = [f"{sign} {schema[key]:g}" for key, sign in BOUNDS.items() if key in schema]
     return ", ".join([kind, *bounds])
 

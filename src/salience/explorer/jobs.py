@@ -1,4 +1,4 @@
-"""What takes longer than a request: a job runs once at a time, tells how far it is, leaves columns in the store."""
+"""Background jobs: each runs once at a time, reports its progress, and writes columns to the store."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Report = Callable[[float, str], None]
 
 
 class Jobs:
-    """written: is told the names of columns when they have been written"""
+    """written: called with the names of columns that have been written"""
 
     def __init__(self, store: Store, written: Callable[[Iterable[str]], None]):
         self.store = store
@@ -46,7 +46,7 @@ class Jobs:
         from importlib.util import find_spec
 
         if find_spec("umap") is None:
-            raise MissingPackage("umap: needs the package umap-learn; install it with: pip install 'salience[explore]'")
+            raise MissingPackage("umap: requires package umap-learn; install it with: pip install 'salience[explore]'")
         return self._start("umap", self._umap)
 
     def cluster(self, method: str, k: int | None) -> Job:
@@ -74,23 +74,23 @@ class Jobs:
         return self._start("duplicates", lambda report: work())
 
     def close(self) -> None:
-        """Ends the processes; what runs in threads ends with this one."""
+        """End the processes of jobs. Threads end with this process."""
         with self._lock:
             self._closed = True
             for process in self._processes:
                 process.kill()
 
     def _start(self, name: str, work: Callable[[Report], None]) -> Job:
-        """Where it is running already, it is not started again."""
+        """Start a job, unless it is already running."""
         with self._lock:
             job = self._jobs[name]
             if job.state != "running":
                 job = self._jobs[name] = Job(name=name, state="running", said="starting")  # type: ignore[arg-type]
                 threading.Thread(target=self._run, args=(name, work), name=name, daemon=True).start()
-            return job  # as it was started: it may have ended since
+            return job  # in its state at the start: it may have ended since
 
     def _run(self, name: str, work: Callable[[Report], None]) -> None:
-        torch.set_num_threads(cores())  # a new thread takes the number that was set last, be it the classifier's
+        torch.set_num_threads(cores())  # otherwise a new thread takes the last value set, possibly the classifier's
         begun = time.monotonic()
 
         def report(share: float, said: str) -> None:
@@ -104,13 +104,13 @@ class Jobs:
             ended: dict[str, Any] = {"state": "done", "share": 1.0, "said": f"took {took}"}
         except (UserError, ImportError) as problem:
             ended = {"state": "failed", "said": " ".join(str(problem).split())}
-        except Exception as problem:  # it must not stay "running"
+        except Exception as problem:  # the state must not stay "running"
             log.exception("%s failed", name)
             ended = {"state": "failed", "said": f"failed: {type(problem).__name__}"}
         self._jobs[name] = Job(name=name, **ended)  # type: ignore[arg-type]
 
     def _umap(self, report: Report) -> None:
-        """In a process of its own: importing numba takes many seconds, and it can be ended at any moment."""
+        """Run UMAP in a separate process: importing numba takes seconds, and a process can be stopped at any time."""
         report(0.0, "starting UMAP")
         command = [sys.executable, "-m", "salience.explorer.umap_process", self.store.uri]
         with self._lock:
@@ -132,7 +132,7 @@ class Jobs:
 
 
 def follow(process: subprocess.Popen[bytes], report: Report, n: int) -> np.ndarray:
-    """Passes on what the process says until it gives the points, [n 2] float32."""
+    """Report the progress of the process until it returns the points, [n 2] float32."""
     assert process.stdout is not None
     for line in process.stdout:
         told = json.loads(line)
@@ -141,13 +141,13 @@ def follow(process: subprocess.Popen[bytes], report: Report, n: int) -> np.ndarr
         if "points" in told:
             found = process.stdout.read(8 * told["points"])
             if told["points"] != n:
-                raise UserError(f"umap: the store has {counted(told['points'], 'item')} now; restart to see them")
+                raise UserError(f"umap: the store has {counted(told['points'], 'item')} now; restart salience explore")
             if len(found) < 8 * n:
                 break
             return np.frombuffer(found, "<f4").reshape(-1, 2)
         report(told["share"], told["said"])
     process.wait()
-    raise UserError("umap: the process ended before it was done; is there enough memory?")
+    raise UserError("umap: the process ended too early; check that there is enough memory")
 
 
 def _found(there: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Labels given by hand, as rows of a store: saved when `mark` returns."""
+"""Labels given by hand, as marks of a store. They are saved when `mark` returns."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from salience.explorer.points import Encoded, encode_codes
 from salience.explorer.refusals import NotYet
 from salience.store.marks import Marks
 
-LONGEST = 100  # letters of a label
+LONGEST = 100  # maximum length of a label
 
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """version: counts every change;  labels: id -> label"""
+    """version: number of changes;  labels: id -> label"""
 
     version: int
     labels: Mapping[str, str]
 
 
 class Labels:
-    """The marks of a store. Another process may mark items at the same time; what is asked here is what is true now."""
+    """The marks of a store. Other processes may mark items too, so every call reads the current state."""
 
     def __init__(self, marks: Marks, items: Items):
         self.marks = marks
         self.items = items
         self._known = Known(*marks.snapshot())
-        self._lock = threading.Lock()  # writers wait here in turn, rather than ask the file again and again
+        self._lock = threading.Lock()  # writers wait here instead of polling the file
 
     @property
     def version(self) -> int:
@@ -48,26 +48,26 @@ class Labels:
         return known
 
     def mark(self, rows: Sequence[int] | None, ids: Sequence[str] | None, label: str | None) -> None:
-        """Raises UserError for a label that is none, Unknown for items that are not there."""
+        """Label items. Raises UserError for an invalid label, Unknown for items that do not exist."""
         if (rows is None) == (ids is None):
-            raise UserError("rows, ids: give one of the two")
-        label = None if label is None else checked(label)
+            raise UserError("rows, ids: expected exactly one of them; give rows or ids")
+        label = None if label is None else check_label(label)
         if ids is None:
             ids = self.items.ids_of(self.items.require(rows or []))
         else:
             self.items.rows_of(ids)
         if not ids:
-            raise UserError("rows: none given; name at least one item")
+            raise UserError("rows: expected at least one item, got none")
         with self._lock:
             before = self._known
             self.marks.mark(ids, label)
-            # where nobody else has marked since, this is what there is now; else the version says that it is not
-            self._known = Known(before.version + 1, changed(before.labels, ids, label))
+            # correct unless another process has marked items since; then the version differs
+            self._known = Known(before.version + 1, change_labels(before.labels, ids, label))
 
     def undo(self) -> None:
         with self._lock:
             if self.marks.last() is None:
-                raise NotYet("labels: there is nothing to undo")
+                raise NotYet("labels: there is no labelling to undo")
             self.marks.undo()
 
     def summary(self) -> LabelsAnswer:
@@ -81,34 +81,34 @@ class Labels:
         )
 
     def codes(self) -> tuple[Known, list[str], np.ndarray]:
-        """What is known, the classes, and each item's, -1 where it has none.  [n] int64"""
+        """Return the known labels, the classes, and the class of each item, -1 if it has none.  [n] int64"""
         known = self.now()
         classes = sorted(set(known.labels.values()))
         number = {name: at for at, name in enumerate(classes)}
         of = np.array([*(number[label] for label in known.labels.values()), -1], np.int64)
-        return known, classes, of[self.items.places_in(known.labels)]
+        return known, classes, of[self.items.positions_in(known.labels)]
 
     def encoded(self) -> Encoded:
         _, classes, codes = self.codes()
         return encode_codes(codes, classes)
 
     def table(self) -> dict[str, list[Any]]:
-        """item and label, in the order of the items, as `predict` reads them."""
+        """Return items and labels in the order of the items, in the format that `predict` reads."""
         _, classes, codes = self.codes()
         rows = np.flatnonzero(codes >= 0)
         if not len(rows):
-            raise NotYet("labels: none yet; label some items first")
+            raise NotYet("labels: there are none yet; label some items first")
         return {"item": self.items.ids_of(rows), "label": [classes[code] for code in codes[rows]]}
 
 
-def checked(label: str) -> str:
+def check_label(label: str) -> str:
     label = label.strip()
     if not label or len(label) > LONGEST or not label.isprintable():
-        raise UserError(f"label: a name of 1 to {LONGEST} visible letters is needed")
+        raise UserError(f"label: expected 1 to {LONGEST} characters with a visible one")
     return label
 
 
-def changed(labels: Mapping[str, str], ids: Sequence[str], label: str | None) -> dict[str, str]:
+def change_labels(labels: Mapping[str, str], ids: Sequence[str], label: str | None) -> dict[str, str]:
     if label is not None:
         return {**labels, **dict.fromkeys(ids, label)}
     gone = set(ids)

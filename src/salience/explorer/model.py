@@ -1,4 +1,4 @@
-"""The run behind a store, loaded when it is first needed: embeds what is new, rebuilds, draws, walks."""
+"""The run that made the store, loaded at its first use: embeds new items, reconstructs, samples, interpolates."""
 
 from __future__ import annotations
 
@@ -31,35 +31,35 @@ CAN = {"decodes": "decode", "samples": "sample"}
 
 
 class Model:
-    """run: where it is, if not where it was when the store was written"""
+    """run: folder of the run, if it has moved since the store was written"""
 
     def __init__(self, store: Store, run: Path | None):
         self.store = store
         self.given = run
         self._rep: Representation | None = None
         self._refused = False
-        self._lock = threading.RLock()  # one forward pass at a time: the processor is not shared among requests
+        self._lock = threading.RLock()  # one forward pass at a time, so that requests do not compete for the processor
 
     @property
     def folder(self) -> Path | None:
-        """Where the run is; None where it is not to be found."""
+        """Return the folder of the run; None if it cannot be found."""
         return next((place for place in places_of_run(self.store, self.given) if place.is_dir()), None)
 
     @property
     def can(self) -> list[str]:
-        """ "embed", "decode", "sample"; nothing where there is no run, or another one."""
+        """Return the capabilities "embed", "decode", "sample"; none without the run that made the store."""
         folder = self.folder
         if folder is None or self._refused:
             return []
         try:
-            if not find(str(self.store.about.get("modality"))).pictured:  # what is decoded is shown as pictures
+            if not find(str(self.store.about.get("modality"))).pictured:  # the page can only show decoded pictures
                 return ["embed"]
             return ["embed", *able(Run(folder).config)]
-        except UserError:  # a method of another version, or a damaged folder
+        except UserError:  # the method of another version, or a damaged folder
             return []
 
-    def loaded(self) -> Representation:
-        """Raises NotYet where the run is not there, or did not make this store."""
+    def load(self) -> Representation:
+        """Load the run. Raises NotYet if it cannot be found, or if it did not make this store."""
         with self._lock:
             if self._rep is None:
                 try:
@@ -71,44 +71,44 @@ class Model:
             return self._rep
 
     def embed_image(self, data: bytes) -> np.ndarray:
-        """[1 d]"""
+        """Embed an image file.  -> [1 d]"""
         with self._lock:
-            rep = self.loaded()
-            return np.asarray(rep.embed(pictures.opened(data, rep)), np.float32)
+            rep = self.load()
+            return np.asarray(rep.embed(pictures.open_image(data, rep)), np.float32)
 
     def embed_rows(self, rows: Sequence[Sequence[Any]]) -> np.ndarray:
-        """[m d] of rows of a table, in the order of its columns."""
+        """Embed rows of a table, whose values are in the order of its columns.  -> [m d]"""
         with self._lock:
-            rep = self.loaded()
+            rep = self.load()
             names = rep.spec.modality.columns(rep.spec)
             if not names:
                 raise UserError(
                     f"rows: {rep.method_name} was trained on {rep.spec.modality.name} data; send one item of it"
                 )
             if not rows or any(len(row) != len(names) for row in rows):
-                raise UserError(f"rows: give at least one, each of {counted(len(names), 'value')}: {', '.join(names)}")
+                raise UserError(f"rows: expected one row or more of {counted(len(names), 'value')}: {', '.join(names)}")
             frame = pd.DataFrame([list(row) for row in rows], columns=names)
             with naming("rows", "source"):
                 return np.asarray(rep.embed(rep.open(frame, progress=False)), np.float32)
 
-    def rebuilt(self, rows: np.ndarray) -> list[list[str]]:
-        """Each item's picture, and what its embedding decodes to, as PNG in base64."""
+    def reconstruct(self, rows: np.ndarray) -> list[list[str]]:
+        """Return the thumbnail and the reconstruction of each item, as PNG in base64."""
         rep = self._images_of("decode", "reconstruct")
         originals = self.store.thumbnails(rows)
         if None in originals:
-            raise NotYet("rows: not all of these items have a picture in the store")
+            raise NotYet("rows: not all of these items have a thumbnail in the store; choose items with one")
         with self._lock:
             made = within(torch.from_numpy(rep.decode(torch.tensor(self.store.vectors(rows)))), rep.spec)
         pairs = zip(originals, pictures.as_png(made), strict=True)
         return [[pictures.in_base64(original), made] for original, made in pairs if original is not None]
 
-    def sampled(self, n: int, seed: int) -> list[str]:
+    def sample(self, n: int, seed: int) -> list[str]:
         rep = self._images_of("sample", "sample")
         with self._lock:
             return pictures.as_png(within(torch.from_numpy(rep.sample(n, seed)), rep.spec))
 
-    def walked(self, first: int, last: int, steps: int) -> list[str]:
-        """Straight from one item's code to the other's, both among them."""
+    def interpolate(self, first: int, last: int, steps: int) -> list[str]:
+        """Decode the linear interpolation between the codes of two items, including both ends."""
         rep = self._images_of("decode", "interpolate")
         ends = torch.tensor(self.store.vectors([first, last]))
         path = lerp(ends[:1], ends[1:], torch.linspace(0, 1, steps))[0]
@@ -116,7 +116,7 @@ class Model:
             return pictures.as_png(within(torch.from_numpy(rep.decode(path)), rep.spec))
 
     def _images_of(self, function: str, verb: str) -> Representation:
-        rep = self.loaded()
+        rep = self.load()
         try:
             rep.require(function, verb)
         except UserError as problem:
@@ -127,9 +127,9 @@ class Model:
 
 
 def able(config: Config) -> list[str]:
-    """ "decode", "sample", as far as the run's method can and its options left it.
+    """Return which of "decode", "sample" the method of a run supports with the run's options.
 
-    config: of the run.  Errors: UserError where this version knows no such method.
+    config: the run's.  Raises: UserError if this version does not have the method.
     """
     withheld = config.model.withheld
     capabilities = catalogue.find(config.model.method).capabilities

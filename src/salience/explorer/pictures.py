@@ -1,4 +1,4 @@
-"""Images from outside, looked at before they are decoded; and images to show."""
+"""Images that users send, checked before they are decoded; and images for the page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from salience.data import Dataset
 from salience.data.cache import cache_folder
 from salience.data.prepare import prepare
 from salience.errors import UserError, naming
-from salience.fields.built import Options
+from salience.fields.build_options import Options
 from salience.fields.content import Encoded, Found
 from salience.fields.source import Source
 from salience.modalities.image.decode import UnreadableError, probe
@@ -22,14 +22,14 @@ from salience.reading import DEFAULT_ASPECT
 from salience.representation import Representation
 from salience.verbs.pictures import pictures
 
-MOST_PIXELS = 50_000_000  # of a JPEG, as cameras make them: it is shrunk while it is decoded
-MOST_WHOLE = 12_500_000  # of any other kind, which is decoded whole: some forty bytes a pixel with transparency
-JPEG = b"\xff\xd8"  # how such a file begins
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")  # what cameras and browsers make
+MOST_PIXELS = 50_000_000  # limit for a JPEG, which is reduced while it is decoded
+MOST_WHOLE = 12_500_000  # limit for other formats, decoded completely: about 40 bytes per pixel with transparency
+JPEG = b"\xff\xd8"  # first bytes of a JPEG file
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")  # formats of cameras and browsers
 
 
 def verify(data: bytes) -> None:
-    """Raises UserError for what is no image, damaged, or of more pixels than are decoded. Decodes nothing."""
+    """Check an image without decoding it. Raises UserError if it is not an image, damaged or too large."""
     try:
         most = MOST_PIXELS if data.startswith(JPEG) else MOST_WHOLE
         header = probe(data)
@@ -42,19 +42,19 @@ def verify(data: bytes) -> None:
         raise
     except UnreadableError as problem:
         raise UserError(f"image: {problem}; send JPEG or PNG") from None
-    except Exception as problem:  # PIL's readers raise anything from SyntaxError to struct.error
+    except Exception as problem:  # PIL's readers raise many types, from SyntaxError to struct.error
         unknown = isinstance(problem, Image.UnidentifiedImageError)
-        said = "not an image, or of a kind that is not read" if unknown else f"damaged ({type(problem).__name__})"
+        said = "not an image of a supported format" if unknown else f"damaged ({type(problem).__name__})"
         raise UserError(f"image: {said}; send JPEG or PNG") from None
 
 
 def _require_size(width: int, height: int, most: int) -> None:
     if width * height > most:
-        raise UserError(f"image: {width}x{height} pixels are more than {most:,}; send a smaller one")
+        raise UserError(f"image: expected at most {most:,} pixels, got {width}x{height}; send a smaller image")
 
 
-def opened(data: bytes, rep: Representation) -> Dataset:
-    """One image as the run expects it. Raises UserError where it cannot be read, or the run takes no images."""
+def open_image(data: bytes, rep: Representation) -> Dataset:
+    """Open one image as input of the run. Raises UserError if it cannot be read, or the run does not take images."""
     if not rep.spec.modality.pictured:
         raise UserError(f"image: {rep.method_name} was trained on {rep.spec.modality.name} data; send rows")
     verify(data)
@@ -65,7 +65,7 @@ def opened(data: bytes, rep: Representation) -> Dataset:
 
 
 def as_png(x: np.ndarray | Tensor) -> list[str]:
-    """[n c h w] on the unit scale -> PNG files in base64"""
+    """Encode images as PNG files in base64.  [n c h w] on the unit scale -> n texts"""
     levels = np.rint(pictures(torch.as_tensor(x)) * 255).astype(np.uint8)
     return [in_base64(encoded(Image.fromarray(one))) for one in levels]
 
@@ -81,5 +81,5 @@ def in_base64(file: bytes) -> str:
 
 
 def media_type(file: bytes) -> str:
-    """Of a thumbnail."""
+    """Return the media type of a thumbnail."""
     return "image/jpeg" if file.startswith(JPEG) else "image/png"

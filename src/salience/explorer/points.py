@@ -1,4 +1,4 @@
-"""Maps and columns as the page draws them: arrays of plain numbers, made once for each version of a column."""
+"""Maps and columns in the form that the page draws: numeric arrays, computed once per version of a column."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from salience.explorer.refusals import Unknown
 from salience.store import Store
 from salience.units import printable
 
-MISSING = 65535  # the code of a missing category
-MOST_CLASSES = 256  # beyond, the rarest are one class, "other"
-FEW_NUMBERS = 64  # distinct whole numbers that are read as categories
+MISSING = 65535  # code of a missing category
+MOST_CLASSES = 256  # above this number, the rarest classes are merged into "other"
+FEW_NUMBERS = 64  # up to this number of distinct values, whole numbers are categories
 OTHER = "other"
 Kind = Literal["category", "number", "text"]
 
@@ -27,9 +27,9 @@ Kind = Literal["category", "number", "text"]
 class Encoded:
     """One column.
 
-    values: [n] uint16 codes of `classes`, MISSING where there is none; or [n] float32, NaN where missing
-    counts: of each class;  low, high: the range of numbers, None where there are none
-    names: whether it tells items apart rather than into groups, as ids do
+    values: [n] uint16 codes of `classes`, MISSING if there is no value; or [n] float32, NaN if missing
+    counts: number of items of each class;  low, high: range of the numbers, None without numbers
+    names: whether the values are (nearly) unique per item, like ids
     """
 
     kind: Literal["category", "number"]
@@ -43,7 +43,7 @@ class Encoded:
 
 
 def encode(values: np.ndarray) -> Encoded:
-    """values: [n] float64 with NaN, or object with None"""
+    """Encode a column.  values: [n] float64 with NaN, or object with None"""
     if values.dtype == object:
         codes, classes = pd.factorize(values, use_na_sentinel=True)
         return encode_codes(codes, [str(name) for name in classes])
@@ -59,7 +59,7 @@ def encode(values: np.ndarray) -> Encoded:
 
 
 def encode_codes(codes: np.ndarray, classes: list[str], *, in_order: bool = False) -> Encoded:
-    """codes: [n] positions in `classes`, -1 where missing. Classes are sorted unless they are in order."""
+    """Encode codes of classes.  codes: [n] positions in `classes`, -1 if missing. Sorts classes unless `in_order`."""
     counts = np.bincount(codes[codes >= 0], minlength=len(classes))
     kept = np.arange(len(classes))
     names = len(classes) > MOST_CLASSES and len(classes) > counts.sum() / 2
@@ -68,7 +68,7 @@ def encode_codes(codes: np.ndarray, classes: list[str], *, in_order: bool = Fals
     if not in_order:
         kept = np.array(sorted(kept, key=lambda at: classes[at]), np.int64)
     shown = [classes[at] for at in kept] + ([OTHER] if len(kept) < len(classes) else [])
-    place = np.full(len(classes) + 1, len(kept), np.int64)  # the rest are OTHER
+    place = np.full(len(classes) + 1, len(kept), np.int64)  # all others are OTHER
     place[kept], place[-1] = np.arange(len(kept)), MISSING
     values = place[codes].astype(np.uint16)
     found = np.bincount(values[values != MISSING], minlength=len(shown))
@@ -77,7 +77,7 @@ def encode_codes(codes: np.ndarray, classes: list[str], *, in_order: bool = Fals
 
 @dataclass(frozen=True)
 class Live:
-    """A column that is made here rather than read.  version: changes when the values do;  read: -> values"""
+    """A column that the server computes.  version: changes with the values;  read: -> values"""
 
     kind: Kind
     version: Callable[[], int]
@@ -85,7 +85,7 @@ class Live:
 
 
 class Columns:
-    """The columns of a store and the live ones, encoded when they are first asked for."""
+    """The columns of a store and the live columns, encoded at their first use."""
 
     def __init__(self, store: Store, live: Mapping[str, Live]):
         self.store = store
@@ -96,11 +96,11 @@ class Columns:
         self._lock = threading.Lock()
 
     def changed(self, names: Iterable[str]) -> None:
-        """They were written anew."""
+        """Forget the encoding of columns that have been rewritten."""
         self._versions.update(names)
 
     def listed(self) -> dict[str, Kind]:
-        """name -> kind, of those that can be shown; the source's labels first, then the live ones."""
+        """Return name -> kind of the columns that can be shown; first the source's labels, then the live columns."""
         own = [name for name in self.store.columns if name not in COORDINATES and name not in self.live]
         first = [name for name in own if name == "label"]
         return {name: self._kind(name) for name in [*first, *self.live, *(n for n in own if n != "label")]}
@@ -109,9 +109,9 @@ class Columns:
         return self.live[name].version() if name in self.live else self._versions[name]
 
     def column(self, name: str) -> tuple[int, Encoded]:
-        """Its version, and its values. Raises Unknown where there is none."""
+        """Return the version and the values of a column. Raises Unknown if there is no such column."""
         if name not in self.live and (name not in self.store.columns or name in COORDINATES):
-            raise Unknown(f"name: there is no column '{printable(name)}'; there are: {', '.join(self.listed())}")
+            raise Unknown(f"name: there is no column '{printable(name)}'; columns: {', '.join(self.listed())}")
         with self._lock:
             version = self.version(name)
             kept = self._encoded.get(name)
@@ -122,15 +122,15 @@ class Columns:
             return kept
 
     def maps(self) -> list[str]:
-        """Those that are ready."""
+        """Return the maps that are ready."""
         return [name for name in MAPS if self._map(name)[1] is not None]
 
     def points(self, name: str) -> tuple[int, np.ndarray]:
-        """Its version, and [n 2] float32 within [-1, 1], both axes on one scale. Raises Unknown without it."""
+        """Return the version and the points of a map, [n 2] float32 in [-1, 1]. Raises Unknown without such a map."""
         version, points = self._map(name) if name in MAPS else (0, None)
         if points is None:
             ready = ", ".join(self.maps()) or "none"
-            raise Unknown(f"map: '{printable(name)}' is not there, or not yet; ready are: {ready}")
+            raise Unknown(f"map: '{printable(name)}' does not exist or is not ready; ready: {ready}")
         return version, points
 
     def _map(self, name: str) -> tuple[int, np.ndarray | None]:
@@ -146,7 +146,7 @@ class Columns:
         if not {x, y} <= set(self.store.columns):
             return None
         points = np.stack([self.store.column(x), self.store.column(y)], axis=1)
-        return scaled(points) if np.isfinite(points).all() else None  # items were added since
+        return scale_points(points) if np.isfinite(points).all() else None  # items without a position were added
 
     def _kind(self, name: str) -> Kind:
         if name in self.live:
@@ -157,8 +157,8 @@ class Columns:
         return "text" if encoded.names else encoded.kind
 
 
-def scaled(points: np.ndarray) -> np.ndarray:
-    """[n 2] -> [n 2] float32 within [-1, 1], with the proportions they had"""
+def scale_points(points: np.ndarray) -> np.ndarray:
+    """Scale points to [-1, 1] and keep their proportions.  [n 2] -> [n 2] float32"""
     if not len(points):
         return np.empty((0, 2), np.float32)
     low, high = points.min(axis=0), points.max(axis=0)

@@ -1,4 +1,4 @@
-"""Why the server declines, each with its status. What is a plain UserError is answered with 400."""
+"""Errors of the server, each with its HTTP status. A plain UserError has status 400."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from salience.errors import UserError
 
 
 class Unknown(UserError):  # noqa: N818 - says what is wrong
-    """There is no such row, item, column or run."""
+    """The requested row, item, column or run does not exist."""
 
     status = 404
 
 
 class NotYet(UserError):  # noqa: N818
-    """What is needed first is not there: labels, a job's result, the run that made the store."""
+    """A prerequisite is missing: labels, the result of a job, or the run that made the store."""
 
     status = 409
 

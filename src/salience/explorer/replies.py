@@ -1,4 +1,4 @@
-"""Answers that are not JSON, and errors as one plain line."""
+"""Responses that are not JSON, and errors as one plain line."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ log = logging.getLogger(__name__)
 
 
 def binary(request: Request, values: np.ndarray, tag: str) -> Response:
-    """Numbers as they are, little-endian; nothing where the browser has this version already."""
+    """Return numbers as little-endian bytes; an empty response if the browser has this version."""
 
     def content() -> bytes:
         return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
 
     if request.headers.get("if-none-match") == f'"{tag}"':
-        return Response(status_code=304, headers=kept(tag))
-    return Response(content(), media_type=BINARY, headers=kept(tag))
+        return Response(status_code=304, headers=cacheable(tag))
+    return Response(content(), media_type=BINARY, headers=cacheable(tag))
 
 
 def file(request: Request, content: bytes, media_type: str) -> Response:
     tag = f"{zlib.crc32(content):08x}-{len(content)}"
     if request.headers.get("if-none-match") == f'"{tag}"':
-        return Response(status_code=304, headers=kept(tag))
-    return Response(content, media_type=media_type, headers=kept(tag))
+        return Response(status_code=304, headers=cacheable(tag))
+    return Response(content, media_type=media_type, headers=cacheable(tag))
 
 
-def kept(tag: str) -> dict[str, str]:
-    """For the browser's cache, which asks each time: another server may have this address tomorrow."""
+def cacheable(tag: str) -> dict[str, str]:
+    """Return a response that the browser caches and revalidates: another server may use this address later."""
     return {"Cache-Control": "private, no-cache", "ETag": f'"{tag}"'}
 
 
@@ -49,8 +49,8 @@ def problem(status: int, message: str) -> JSONResponse:
     return JSONResponse({"error": " ".join(message.split())}, status)
 
 
-def plainly(errors: Sequence[Any]) -> str:
-    """What does not fit, as "where: what": "body.k: Input should be greater than or equal to 1"."""
+def describe_errors(errors: Sequence[Any]) -> str:
+    """Describe a validation error as "where: what": "body.k: Input should be greater than or equal to 1"."""
     told = []
     for error in errors[:3]:
         place = ".".join(str(part) for part in error["loc"] if part not in ("body", "query", "path"))
@@ -61,7 +61,7 @@ def plainly(errors: Sequence[Any]) -> str:
 
 
 def handle_problems(app: FastAPI) -> None:
-    """Every error is {"error": "one plain line"}; a mistake of ours keeps its traceback in the server's log."""
+    """Return every error as {"error": "one plain line"}; write the traceback of an internal error to the log."""
 
     @app.exception_handler(UserError)
     def user_error(request: Request, found: UserError) -> Response:
@@ -69,11 +69,11 @@ def handle_problems(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, found: RequestValidationError) -> Response:
-        return problem(422, plainly(found.errors()))
+        return problem(422, describe_errors(found.errors()))
 
     @app.exception_handler(ValidationError)
     def invalid_body(request: Request, found: ValidationError) -> Response:
-        return problem(422, plainly(found.errors()))
+        return problem(422, describe_errors(found.errors()))
 
     @app.exception_handler(HTTPException)
     def http(request: Request, found: HTTPException) -> Response:
@@ -82,5 +82,5 @@ def handle_problems(app: FastAPI) -> None:
         return answer
 
     @app.exception_handler(Exception)
-    def ours(request: Request, found: Exception) -> Response:
-        return problem(500, "internal error; the server's log says more")
+    def internal(request: Request, found: Exception) -> Response:
+        return problem(500, "internal error; see the server's log")

@@ -1,6 +1,7 @@
-"""Runs to look at beside the store: training curves, health, what was measured.
+"""Runs that are shown with the store: training curves, health, metrics.
 
-The folder of runs may hold anything. What cannot be read is listed with the reason; it does not hide the others.
+The folder of runs can contain anything. A run that cannot be read is listed with the reason; the others are not
+affected.
 """
 
 from __future__ import annotations
@@ -27,34 +28,34 @@ from salience.verbs.doctor import doctor
 T = TypeVar("T")
 Health = tuple[str | None, list[Finding]]  # verdict, findings
 Figures = dict[str, list[float | None]]  # name -> value, low, high
-POINTS = 500  # of a curve, at most
-MOST_FIGURES = 100  # of a report
+POINTS = 500  # maximum number of points of a curve
+MOST_FIGURES = 100  # maximum number of metrics of a report
 FOLDER = Path("runs")
-UNREADABLE = "unreadable"  # in the place of a verdict
-REMEDY = "restore the file, or move the folder elsewhere"
+UNREADABLE = "unreadable"  # shown instead of a verdict
+REMEDY = "restore the file, or move the folder away"
 log = logging.getLogger(__name__)
 
 
 class Runs:
-    """folder: runs are its folders; None where there is none;  this: the run that made the store"""
+    """folder: its subfolders are the runs; None without such a folder;  this: the run that made the store"""
 
     def __init__(self, folder: Path | None, this: Path | None):
         self.folder = folder
         self.this = this
 
     def all(self) -> list[RunAnswer]:
-        """The store's own first. A folder without a config.yaml is passed over; a damaged run is told as such."""
-        return [listed(name, path, self._is_this(path)) for name, path in self._folders().items()]
+        """Return all runs, first the store's. Skip folders without a config.yaml; list damaged runs as unreadable."""
+        return [describe_run(name, path, self._is_this(path)) for name, path in self._folders().items()]
 
     def curves(self, name: str) -> dict[str, Curve]:
-        """Raises Unknown where there is no such run: a name is looked up, never opened."""
+        """Return the curves of a run. Raises Unknown if the name is not listed; a name is never used as a path."""
         path = self._folders().get(name)
         if path is None:
-            raise Unknown(f"name: there is no run '{printable(name)[:80]}'; ask for the runs")
+            raise Unknown(f"name: there is no run '{printable(name)[:80]}'; see /runs for the names")
         return curves_of(Run(path).metrics)
 
     def _folders(self) -> dict[str, Path]:
-        """name -> folder, as they are on the disk now."""
+        """Return name -> folder of the runs that are on the disk now."""
         folders = [] if self.this is None else [self.this]
         if self.folder is not None and self.folder.is_dir():
             inside = sorted(path for path in self.folder.iterdir() if is_candidate(path))
@@ -66,20 +67,20 @@ class Runs:
 
 
 def is_candidate(path: Path) -> bool:
-    """Whether a folder presents itself as a run. One that may not be looked into does: it is listed with the reason."""
+    """Test whether a folder looks like a run. A folder without read permission does; it is listed with the reason."""
     try:
         return path.is_dir() and (path / "config.yaml").exists()
     except OSError:
         return True
 
 
-def listed(name: str, path: Path, this: bool) -> RunAnswer:
-    """A run; what cannot be read of it is told in the place of its health."""
+def describe_run(name: str, path: Path, this: bool) -> RunAnswer:
+    """Describe a run. Files that cannot be read are reported in place of its health."""
     try:
-        return described(name, Run(path), this)
+        return read_run(name, Run(path), this)
     except UserError as problem:
         return unreadable(name, str(problem), this)
-    except Exception as problem:  # one bad folder must not hide the others, whatever is wrong with it
+    except Exception as problem:  # one bad folder must not hide the others
         log.exception("the run %s could not be read", name)
         return unreadable(name, f"run: it cannot be read ({type(problem).__name__})", this)
 
@@ -99,8 +100,8 @@ def unreadable(name: str, why: str, this: bool) -> RunAnswer:
     )
 
 
-def described(name: str, run: Run, this: bool) -> RunAnswer:
-    """What its files tell. One that is damaged is named among the findings; the others are told all the same."""
+def read_run(name: str, run: Run, this: bool) -> RunAnswer:
+    """Describe a run from its files. A damaged file becomes a finding; the other files are still used."""
     damaged: list[Finding] = []
 
     def read(part: Callable[[], T], otherwise: T) -> T:
@@ -128,7 +129,7 @@ def described(name: str, run: Run, this: bool) -> RunAnswer:
 
 
 def abilities(run: Run) -> list[str]:
-    """Nothing, of a method that this version does not know."""
+    """Return the capabilities of a run; none if this version does not have its method."""
     try:
         return able(run.config)
     except UserError:
@@ -136,7 +137,7 @@ def abilities(run: Run) -> list[str]:
 
 
 def health_of(run: Run) -> Health:
-    """None where nothing was watched, as with a closed form. Raises UserError where the record is damaged."""
+    """Return the health of a run; None if it was not recorded (closed forms). Raises UserError if it is damaged."""
     if run.health is None:
         return None, []
     found = doctor(run.path)
@@ -147,9 +148,9 @@ def health_of(run: Run) -> Health:
 
 
 def figures_of(report: Path) -> Figures:
-    """name -> value, low, high, as report.json has them; empty where the run was not evaluated.
+    """Return name -> value, low, high from report.json; empty if the run was not evaluated.
 
-    Errors: UserError where the report is damaged.
+    Raises: UserError if the report is damaged.
     """
     if not report.exists():
         return {}
@@ -160,37 +161,37 @@ def figures_of(report: Path) -> Figures:
             for family, metrics in measures.items()
             for key, inner in metrics.items()
         ]
-        found = dict(figure for name, key, inner in named[:MOST_FIGURES] for figure in flat(name, key, inner))
+        found = dict(figure for name, key, inner in named[:MOST_FIGURES] for figure in flatten_figure(name, key, inner))
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"run: {report} is damaged; write it anew: salience evaluate {report.parent}") from None
+        raise UserError(f"run: {report} is damaged; create it again: salience evaluate {report.parent}") from None
     return found
 
 
-def flat(name: str, key: str, inner: Mapping[str, Any]) -> list[tuple[str, list[float | None]]]:
-    """A figure; of a few-label curve the accuracy with each number of labels."""
+def flatten_figure(name: str, key: str, inner: Mapping[str, Any]) -> list[tuple[str, list[float | None]]]:
+    """Return a metric; for a few-label curve, the accuracy with each number of labels."""
     if "value" in inner:
         return [(name, figure(inner))]
     return [(f"{key} label{'s' * (key != '1')} per class", figure(inner["accuracy"]))]
 
 
 def figure(metric: Mapping[str, Any]) -> list[float | None]:
-    """value, low, high. Raises TypeError or ValueError where one is neither a finite number nor null."""
+    """Return value, low, high. Raises TypeError or ValueError if one is neither a finite number nor null."""
     low, high = metric["interval"]
     found = [metric["value"], low, high]
     if not all(one is None or (isinstance(one, int | float) and math.isfinite(one)) for one in found):
-        raise ValueError("numbers are needed")
+        raise ValueError("expected numbers")
     return found
 
 
 def curves_of(metrics: Path) -> dict[str, Curve]:
-    """Every column of a metrics.csv over steps, with at most POINTS points; empty where there is none.
+    """Return every column of a metrics.csv over steps, with at most POINTS points; empty without such a file.
 
-    Errors: UserError where the file is damaged.
+    Raises: UserError if the file is damaged.
     """
     try:
         columns = read_numbers(metrics)
     except Damaged as problem:
-        raise UserError(f"run: {metrics} is damaged ({problem}); delete it, nothing else needs it") from None
+        raise UserError(f"run: {metrics} is damaged ({problem}); delete it, no other command needs it") from None
     found = {}
     for name, values in columns.items():
         known = np.flatnonzero(np.isfinite(values))

@@ -1,7 +1,8 @@
-"""Who is let in, and with how much. Stands before everything else, static files and documentation too.
+"""Access control and size limits. It handles every request first, including static files and documentation.
 
-Without a token the server listens on this machine alone; then what must be kept out is other pages open in the user's
-browser: by the name they call us (DNS rebinding) and by where a POST comes from (cross-site requests).
+Without a token the server accepts connections from this machine only. It then has to block other pages in the user's
+browser. It checks the host name of each request (against DNS rebinding) and the origin of each POST (against cross-site
+requests).
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MOST_BYTES = 32 * 2**20  # of a request's body
-MOST_DIGITS = 20  # of a length; more cannot be a number of bytes
+MOST_BYTES = 32 * 2**20  # maximum size of a request body
+MOST_DIGITS = 20  # maximum number of digits of a content length
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-EVERYWHERE = ("0.0.0.0", "::", "[::]")  # reached by names nobody can list here; the token keeps others out
+EVERYWHERE = ("0.0.0.0", "::", "[::]")  # reachable by any host name; access requires the token
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; style-src 'self'; object-src 'none'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -32,7 +33,7 @@ READING = ("GET", "HEAD")
 
 
 def allowed_hosts(host: str | None) -> frozenset[str] | None:
-    """The names a request may call this server; None where it listens everywhere, and any will do."""
+    """Return the host names that requests may use; None, meaning any, if the server listens everywhere."""
     if host in EVERYWHERE:
         return None
     given = () if host is None else (f"[{host}]" if ":" in host and host[0] != "[" else host,)
@@ -40,10 +41,10 @@ def allowed_hosts(host: str | None) -> frozenset[str] | None:
 
 
 class Guard:
-    """Around an application.
+    """Middleware that controls access to an application.
 
-    token: what every request must bring, as `Authorization: Bearer`, cookie, or ?token= of the page; None: nothing
-    hosts: as allowed_hosts gives them
+    token: required in every request, as `Authorization: Bearer`, cookie, or ?token= of the page; None: not required
+    hosts: the result of allowed_hosts
     """
 
     def __init__(self, app: ASGIApp, *, token: str | None, hosts: frozenset[str] | None, most_bytes: int = MOST_BYTES):
@@ -51,7 +52,7 @@ class Guard:
         self.token = token
         self.hosts = hosts
         self.most_bytes = most_bytes
-        self.cookie = f"salience-{hashlib.sha256((token or '').encode()).hexdigest()[:8]}"  # one for each server
+        self.cookie = f"salience-{hashlib.sha256((token or '').encode()).hexdigest()[:8]}"  # one cookie per server
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -74,21 +75,21 @@ class Guard:
         elif request.method in READING:
             await self.app(scope, receive, sending)
         elif (body := await self._body(request, receive)) is None:
-            too_large = f"body: more than {self.most_bytes // 2**20} MB; send less at once"
+            too_large = f"body: expected at most {self.most_bytes // 2**20} MB; send less at once"
             await refused(413, too_large)(scope, receive, sending)
         else:
-            await self.app(scope, replayed(body, receive), sending)
+            await self.app(scope, replay_body(body, receive), sending)
 
     def _refusal(self, request: Request) -> Response | None:
         host = request.headers.get("host", "")
         if self.hosts is not None and name_of(host) not in self.hosts:
-            return refused(400, f"host: this server is not called '{host[:80]}'; open it as printed")
+            return refused(400, f"host: '{host[:80]}' is not a name of this server; open the printed address")
         if self.token is not None and not any(self._is_token(given) for given in self._given(request)):
-            return refused(401, "token: none, or not this server's; open the address that was printed with its token")
+            return refused(401, "token: missing or wrong; open the printed address, with its token")
         origin = request.headers.get("origin")
-        own = (f"http://{host}".lower(), f"https://{host}".lower())  # compared whole: what is not parsed cannot mislead
+        own = (f"http://{host}".lower(), f"https://{host}".lower())  # compared whole: no parser to mislead
         if request.method not in READING and origin is not None and origin.lower() not in own:
-            return refused(403, f"origin: a request from {origin[:80]} changes nothing here")
+            return refused(403, f"origin: requests from {origin[:80]} cannot change this server; use its own page")
         return None
 
     def _given(self, request: Request) -> Iterable[str]:
@@ -103,7 +104,7 @@ class Guard:
         return self.token is not None and secrets.compare_digest(given.encode(), self.token.encode())
 
     def _welcome(self, request: Request) -> Response | None:
-        """Keeps the token of the printed address as a cookie, and takes it out of the address."""
+        """Store the token of the printed address as a cookie, and remove it from the address."""
         if self.token is None or not self._is_entrance(request) or not self._is_token(request.query_params["token"]):
             return None
         answer = RedirectResponse("/", 303)
@@ -115,7 +116,7 @@ class Guard:
         return request.method == "GET" and request.url.path == "/" and "token" in request.query_params
 
     async def _body(self, request: Request, receive: Receive) -> bytes | None:
-        """All of it; None where it is too large, whatever it said of its length."""
+        """Read the complete body; None if it is too large, regardless of the stated length."""
         length = request.headers.get("content-length", "0")
         if not length.isdecimal() or len(length) > MOST_DIGITS or int(length) > self.most_bytes:
             return None
@@ -129,8 +130,8 @@ class Guard:
         return bytes(body)
 
 
-def replayed(body: bytes, receive: Receive) -> Receive:
-    """What an application receives whose body was read before it."""
+def replay_body(body: bytes, receive: Receive) -> Receive:
+    """Return a receive function that replays a body that has been read."""
     waiting: list[MutableMapping[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receiving() -> Message:
@@ -140,7 +141,7 @@ def replayed(body: bytes, receive: Receive) -> Receive:
 
 
 def name_of(host: str) -> str:
-    """A Host header without the port."""
+    """Return a Host header without the port."""
     name, colon, port = host.rpartition(":")
     return (name if colon and port.isdecimal() else host).lower()
 

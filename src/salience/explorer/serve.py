@@ -1,4 +1,4 @@
-"""From a store or a run to a server that listens, until Ctrl-C or another signal, unless it was ignored before."""
+"""Start the server for a store or a run, and stop it at Ctrl-C or another signal that is not ignored."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from salience.store import open_store
 from salience.store_names import require_store
 
 FIRST_PORT, PORTS = 8300, 100
-GRACE = 1  # seconds that requests have to end in, after Ctrl-C or SIGTERM
-LATEST = 1.6  # seconds after which the process ends with whatever still runs
+GRACE = 1  # seconds that running requests get after Ctrl-C or SIGTERM
+LATEST = 1.6  # seconds after which the process ends, even if requests or jobs still run
 LOOPBACK = "127.0.0.1"
 SIGNALS = [getattr(signal, name) for name in WORDS if hasattr(signal, name)]
 EMBEDDINGS = "embeddings.lance"
@@ -36,15 +36,15 @@ def serve(
     runs: Path | str | None = None,
     ends_process: bool = False,
 ) -> None:
-    """See salience.explore.
+    """Serve the page; see salience.explore.
 
-    ends_process: whether nothing else runs in this process, so that a signal may end it with all that runs
+    ends_process: whether a signal may end this process, because nothing else runs in it
     """
     require_packages()
-    uri = store_at(target)
+    uri = get_or_embed_store(target)
     if runs is not None and not Path(runs).is_dir():
-        raise UserError(f"runs: {runs} is no folder; give the one your runs are in")
-    with listening(host, port) as listener:
+        raise UserError(f"runs: {runs} is not a folder; give the folder that contains your runs")
+    with open_listener(host, port) as listener:
         import uvicorn
 
         from salience.explorer.app import make_app
@@ -64,29 +64,29 @@ def serve(
 
         class Server(uvicorn.Server):
             def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-                if sig in ignored:  # as of a job that a script runs in the background; uvicorn would heed it
+                if sig in ignored:  # for example in a background job of a script; uvicorn would not ignore it
                     return
                 came.append(sig)
                 if ends_process:
-                    end_soon(sig)
+                    exit_later(sig)
                 super().handle_exit(sig, frame)
 
-        told(uri, listener, host, token)
+        print_address(uri, listener, host, token)
         server = Server(config)
         try:
-            with hung_up(server.handle_exit, ends_process):
+            with stop_on_hangup(server.handle_exit, ends_process):
                 server.run(sockets=[listener])
         except KeyboardInterrupt as interrupt:
             if ends_process:
-                leave(came[0] if came else getattr(interrupt, "number", signal.SIGINT))
+                exit_now(came[0] if came else getattr(interrupt, "number", signal.SIGINT))
             raise
         if ends_process and came:
-            leave(came[0])
+            exit_now(came[0])
 
 
 @contextmanager
-def hung_up(heed: Callable[[int, FrameType | None], None], ends_process: bool) -> Iterator[None]:
-    """While it lasts, SIGHUP ends the server as SIGTERM does, which uvicorn leaves to others."""
+def stop_on_hangup(heed: Callable[[int, FrameType | None], None], ends_process: bool) -> Iterator[None]:
+    """Make SIGHUP stop the server as SIGTERM does; uvicorn does not handle it."""
     number = getattr(signal, "SIGHUP", None)
     if not ends_process or number is None or threading.current_thread() is not threading.main_thread():
         yield
@@ -98,24 +98,24 @@ def hung_up(heed: Callable[[int, FrameType | None], None], ends_process: bool) -
         signal.signal(number, before)
 
 
-def leave(number: int) -> None:
-    """End the process at once, after this signal. An ordinary end would wait for requests that still run."""
-    with suppress(OSError):  # of a terminal that has hung up
+def exit_now(number: int) -> None:
+    """End the process at once, after this signal. A normal exit would wait for running requests."""
+    with suppress(OSError):  # the terminal may be closed
         print(WORDS.get(signal.Signals(number).name, "stopped"), file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(128 + number)
 
 
-def end_soon(number: int) -> None:
-    """End the process LATEST seconds after a signal, whatever runs in it: requests and jobs cannot be interrupted.
+def exit_later(number: int) -> None:
+    """End the process LATEST seconds after a signal, because requests and jobs cannot be interrupted.
 
-    What was answered is saved by then, and what is written appears whole or not at all.
+    Answered changes are already saved, and files are written atomically.
     """
     timer = threading.Timer(LATEST, os._exit, [128 + number])
     timer.daemon = True
     timer.start()
-    if hasattr(signal, "setitimer"):  # by the system, for a library that lets no other thread run
+    if hasattr(signal, "setitimer"):  # the system's timer also works while a library blocks all threads
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, LATEST + 0.3)
 
@@ -126,14 +126,14 @@ def require_packages() -> None:
         import uvicorn  # noqa: F401
     except ImportError as problem:
         raise MissingPackage(
-            f"explore: the page needs the package {problem.name}; install it with: pip install 'salience[explore]'"
+            f"explore: the page requires the package {problem.name}; install it with: pip install 'salience[explore]'"
         ) from None
 
 
-def store_at(target: Path | str) -> str:
-    """The store itself; of a run its own source's embeddings, made where they are not there.
+def get_or_embed_store(target: Path | str) -> str:
+    """Return the store; for a run, the embeddings of its training source, which are created if necessary.
 
-    Errors: UserError where it is neither.
+    Raises: UserError if the target is neither a store nor a run.
     """
     path = Path(target)
     if not (path / "config.yaml").is_file():
@@ -145,36 +145,36 @@ def store_at(target: Path | str) -> str:
     if not store.exists():
         run = Run(path)
         if run.config.data.source is None:
-            raise UserError(f"target: {path} does not say what it was fitted to; embed a source: salience embed {path}")
+            raise UserError(f"target: {path} does not record its source; run salience embed {path} SOURCE --out STORE")
         source = run.config.data.require_source()
         print(f"embedding {source} into {store}", file=sys.stderr)
         embed_to(path, source, store)
     return str(store)
 
 
-def listening(host: str | None, port: int | None) -> socket.socket:
-    """A socket that browsers can connect to from now on; by default at the first port that is free.
+def open_listener(host: str | None, port: int | None) -> socket.socket:
+    """Open a listening socket; by default at the first free port.
 
-    Errors: UserError where the port is taken, or `host` is no address of this machine.
+    Raises: UserError if the port is in use, or if `host` is not an address of this machine.
     """
     address = host or LOOPBACK
     if port is not None and not 0 <= port <= 65535:
-        raise UserError(f"port: {port} is none; take one from 1024 to 65535, or 0 for any that is free")
+        raise UserError(f"port: expected 0 (any free port) or 1024 to 65535, got {port}")
     candidates = range(FIRST_PORT, FIRST_PORT + PORTS) if port is None else [port]
     for number in candidates:
         try:
-            return bound(address, number)
+            return bind_socket(address, number)
         except PermissionError:
-            raise UserError(f"port: {number} is for the system; take one from 1024 on") from None
+            raise UserError(f"port: {number} is reserved for the system; use a port from 1024 to 65535") from None
         except OSError as problem:
             if problem.errno == errno.EADDRINUSE:
                 continue
             raise UserError(f"host: cannot listen at {address}, port {number} ({problem})") from None
-    taken = f"{port} is" if port is not None else f"{FIRST_PORT} to {FIRST_PORT + PORTS - 1} are"
-    raise UserError(f"port: {taken} in use; name another one with --port")
+    taken = f"{port} is" if port is not None else f"{FIRST_PORT} to {FIRST_PORT + PORTS - 1} are all"
+    raise UserError(f"port: {taken} in use; choose another one with --port")
 
 
-def bound(address: str, port: int) -> socket.socket:
+def bind_socket(address: str, port: int) -> socket.socket:
     family, kind, protocol, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, kind, protocol)
     try:
@@ -188,14 +188,14 @@ def bound(address: str, port: int) -> socket.socket:
     return listener
 
 
-def told(uri: str, listener: socket.socket, host: str | None, token: str | None) -> None:
-    """Prints where the page is."""
+def print_address(uri: str, listener: socket.socket, host: str | None, token: str | None) -> None:
+    """Print the address of the page."""
     from salience.explorer.security import EVERYWHERE
 
     port = listener.getsockname()[1]
     name = socket.gethostname() if host in EVERYWHERE else host or LOOPBACK
     name = f"[{name}]" if ":" in name and not name.startswith("[") else name
     place = f"http://{name}:{port}/" + (f"?token={token}" if token is not None else "")
-    print(f"{uri}: {place}\nCtrl-C ends it", flush=True)
+    print(f"{uri}: {place}\npress Ctrl-C to stop", flush=True)
     if token is not None:
-        print("whoever has this address can see and label the items; programs send the token as a Bearer", flush=True)
+        print("anyone with this address can view and label items; programs send the token as Bearer", flush=True)

@@ -1,4 +1,4 @@
-"""What the server knows: a store and everything around it, put together once."""
+"""The state of the server: a store and the objects that work on it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from salience.explorer.answers import (
 )
 from salience.explorer.answers import ColumnName as Column
 from salience.explorer.classifier import COLUMNS, Classifier
-from salience.explorer.items import COORDINATES, Items, plain
+from salience.explorer.items import COORDINATES, Items, to_json
 from salience.explorer.jobs import Jobs
 from salience.explorer.labelling import Labels
 from salience.explorer.learning import Learner
@@ -41,10 +41,10 @@ CONDITION = re.compile(r"[=<>]|\s(in|like|is|between|and|or|not)\s", re.IGNORECA
 
 
 class Explorer:
-    """A store that is being explored.
+    """A store with the objects that answer requests.
 
-    run: where the run is, if not where it was when the store was written;  runs: a folder of runs to show
-    Close it: that keeps the predictions and ends what runs in the background.
+    run: folder of the run, if it has moved since the store was written;  runs: folder of runs to show
+    `close` saves the predictions and stops the background jobs.
     """
 
     def __init__(self, store: Store, *, run: Path | None = None, runs: Path | None = None):
@@ -61,7 +61,7 @@ class Explorer:
         self.jobs = Jobs(store, self._written)
         self.model = Model(store, run)
         self.runs = Runs(runs or (FOLDER if FOLDER.is_dir() else None), self.model.folder)
-        self.mark = secrets.token_hex(4)  # versions count from 0 in every process
+        self.mark = secrets.token_hex(4)  # identifies this process, because versions start at 0 in every process
         self._clusters: tuple[int, Clusters] | None = None
         self._oddities: tuple[tuple[int, int], Oddities] | None = None
 
@@ -69,13 +69,13 @@ class Explorer:
         self.jobs.close()
         self.classifier.close()
 
-    def look(self) -> None:
-        """Sees what another process has written to the columns. Items it has added are seen after a restart."""
+    def refresh(self) -> None:
+        """Read columns that another process has written. Items that it has added appear after a restart."""
         if self.store.refresh_columns():
             self.columns.changed(list(self.store.columns))
 
     def about(self) -> StoreAnswer:
-        self.look()
+        self.refresh()
         about = self.store.about
         listed = [Column(name=name, kind=kind) for name, kind in self.columns.listed().items()]
         return StoreAnswer(
@@ -98,24 +98,24 @@ class Explorer:
         live = {
             "marked": self.labels.now().labels.get(id),
             "predicted": None if code == MISSING else learnt.classes[code],
-            "confidence": plain(learnt.confidence[row]),
+            "confidence": to_json(learnt.confidence[row]),
         }
         own = [name for name in self.store.columns if name not in {"id", *COORDINATES, *live}]
         image = self.store.thumbnails([row])[0] is not None
-        return Item(row=row, id=id, image=image, columns={**self.items.shown(row, own), **live})
+        return Item(row=row, id=id, image=image, columns={**self.items.columns_of(row, own), **live})
 
     def neighbours(self, row: int, k: int, where: str | None = None) -> list[Hit]:
-        """The items nearest to one, without it."""
+        """Return the nearest neighbours of an item, without the item itself."""
         row = int(self.items.require([row])[0])
         found = self.store.search(self.store.vectors([row])[0], k + 1, where=where).without(row)
         return self.items.hits(Hits(found.rows[:k], found.distances[:k]))
 
     def search(self, body: SearchBody) -> Found:
         if body.text is not None:
-            body = self.understood(body)
+            body = self.interpret(body)
         given = [name for name in ("row", "id", "vector") if getattr(body, name) is not None]
         if len(given) > 1:
-            raise UserError(f"{', '.join(given)}: search by one of them")
+            raise UserError(f"{', '.join(given)}: expected one of them, got {len(given)}; search by one")
         matching = None if body.where is None else self.where(body.where)
         row: int | None = None
         if body.vector is not None:
@@ -128,10 +128,10 @@ class Explorer:
             hits = self.items.plain_hits(rows[: body.k])
         return Found(hits=hits, matching=None if matching is None else len(matching), row=row)
 
-    def understood(self, body: SearchBody) -> SearchBody:
-        """What a text asks for: an item's id before anything else, then numbers in brackets, a row, a condition."""
+    def interpret(self, body: SearchBody) -> SearchBody:
+        """Interpret a search text: first as an id, then as numbers in brackets, a row, a condition."""
         if body.row is not None or body.id is not None or body.vector is not None:
-            raise UserError("text: search by it or by row, id or vector")
+            raise UserError("text: cannot be combined with row, id or vector; search by one of them")
         text = (body.text or "").strip()
         near: dict[str, object] = {"text": None}
         if self.store.find(text) is not None:
@@ -151,19 +151,19 @@ class Explorer:
         return self.items.hits(self.store.search(vector, k, where=where))
 
     def where(self, expression: str) -> np.ndarray:
-        """[m] rows that satisfy a condition on columns, the live ones too."""
+        """Return the rows [m] that satisfy a condition on columns, including live columns."""
         self._keep_for(expression)
         return self.store.where(expression)
 
     def _keep_for(self, expression: str) -> None:
         if any(name in expression.lower() for name in COLUMNS):
-            self.classifier.keep()
+            self.classifier.save()
 
     def predictions(self, x: np.ndarray) -> list[Prediction]:
-        """What the live classifier says of embeddings.  [m d]"""
+        """Predict classes of embeddings [m d] with the live classifier."""
         import torch
 
-        learnt = self.classifier.newest()
+        learnt = self.classifier.wait_for_newest()
         assert learnt.head is not None
         found = []
         for one in learnt.head.probabilities(torch.tensor(np.asarray(x, np.float32))).numpy():
@@ -175,8 +175,8 @@ class Explorer:
         return found
 
     def prediction_table(self) -> dict[str, Any]:
-        """id, predicted and confidence of all items, of the labels as they are now."""
-        learnt = self.classifier.newest()
+        """Return id, predicted and confidence of all items, from the current labels."""
+        learnt = self.classifier.wait_for_newest()
         names = np.array(learnt.classes, object)
         ids = self.items.ids_of(np.arange(self.items.n))
         return {"item": ids, "predicted": names[learnt.predicted], "confidence": learnt.confidence}

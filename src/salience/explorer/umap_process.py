@@ -2,9 +2,9 @@
 
     python -m salience.explorer.umap_process STORE
 
-Writes lines of JSON to standard output, {"share": 0.4, "said": "200 of 500 epochs, 12 s left"}, and at the end
-{"points": n} followed by n pairs of little-endian float32. Ends when standard input does: with the process that
-started it, whatever happens to that.
+The process writes lines of JSON to standard output, {"share": 0.4, "said": "200 of 500 epochs, 12 s left"}. At the end
+it writes {"points": n} and n pairs of little-endian float32. It exits when standard input closes, so it always ends
+with its parent process.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ import numpy as np
 from salience.store import Store, open_store
 from salience.units import format_duration
 
-FITTED = 100_000  # items a map is fitted to; where there are more, the others are placed among them
-SEEDED = 50_000  # up to so many items the map is the same each time, which takes one thread
-TRANSFORMED = 20_000  # placed at a time
-EPOCHS = ((10_000, 500), (FITTED, 200))  # as umap-learn chooses itself
-FITTING = 0.7  # the share of the work that fitting is, where others are placed afterwards
+FITTED = 100_000  # maximum number of items to fit; further items are transformed afterwards
+SEEDED = 50_000  # up to this number the map is deterministic, which requires one thread
+TRANSFORMED = 20_000  # items per transform
+EPOCHS = ((10_000, 500), (FITTED, 200))  # defaults of umap-learn
+FITTING = 0.7  # share of the work that the fit takes if items are transformed afterwards
 
 
-class Teller(io.TextIOBase):
-    """What umap-learn's progress bar writes to, "12/200", becomes a line of ours.
+class ProgressReader(io.TextIOBase):
+    """The file that umap-learn's progress bar, "12/200", writes to. It reports the progress as JSON.
 
-    share: what its part is of the whole
+    share: share of the fit in the whole work
     """
 
     def __init__(self, out: BinaryIO, share: float):
@@ -44,19 +44,19 @@ class Teller(io.TextIOBase):
     def write(self, text: str) -> int:
         done, slash, total = text.strip().partition("/")
         if slash and done.isdecimal() and total.isdecimal():
-            self.told(int(done), int(total), time.monotonic())
+            self.report(int(done), int(total), time.monotonic())
         return len(text)
 
-    def told(self, done: int, total: int, now: float) -> None:
-        """The first epoch compiles the others, and tells nothing of how long they take."""
+    def report(self, done: int, total: int, now: float) -> None:
+        """Report the progress. The first epoch includes compilation, so it does not count for the time left."""
         if done <= 1:
             self.begun = now
         seconds = (now - self.begun) / max(done - 1, 1) * (total - done)
         left = f", {format_duration(seconds)} left" if done > 1 else ""
-        say(self.out, share=round(self.share * done / total, 4), said=f"{done} of {total} epochs{left}")
+        send(self.out, share=round(self.share * done / total, 4), said=f"{done} of {total} epochs{left}")
 
 
-def say(out: BinaryIO, **told: Any) -> None:
+def send(out: BinaryIO, **told: Any) -> None:
     out.write(json.dumps(told).encode() + b"\n")
     out.flush()
 
@@ -65,25 +65,25 @@ def main(uri: str, out: BinaryIO) -> None:
     try:
         store = open_store(uri)
         points = make_map(store, out)
-        say(out, points=len(points))
+        send(out, points=len(points))
         out.write(np.ascontiguousarray(points, "<f4").tobytes())
         out.flush()
-    except Exception as problem:  # told to the one who waits, in one line
-        say(out, failed=" ".join(f"{type(problem).__name__}: {problem}".split())[:300])
+    except Exception as problem:  # reported to the parent, in one line
+        send(out, failed=" ".join(f"{type(problem).__name__}: {problem}".split())[:300])
 
 
 def make_map(store: Store, out: BinaryIO) -> np.ndarray:
-    """[n 2]"""
+    """Compute the map.  -> [n 2]"""
     n = len(store)
     if n < 5:
-        raise ValueError(f"{n} items make no map")
-    say(out, share=0.0, said="loading UMAP, some seconds")
+        raise ValueError(f"expected at least 5 items, got {n}")
+    send(out, share=0.0, said="loading UMAP (takes some seconds)")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from umap import UMAP
 
         rows = np.arange(n) if n <= FITTED else np.sort(np.random.default_rng(0).choice(n, FITTED, replace=False))
-        teller = Teller(out, 1.0 if n <= FITTED else FITTING)
+        teller = ProgressReader(out, 1.0 if n <= FITTED else FITTING)
         bar = {"file": teller, "bar_format": "{n_fmt}/{total_fmt}", "mininterval": 0.3, "leave": False}
         mapper = UMAP(
             metric="cosine",
@@ -95,15 +95,15 @@ def make_map(store: Store, out: BinaryIO) -> np.ndarray:
             verbose=False,
             tqdm_kwds={**bar, "disable": False},
         )
-        say(out, share=0.0, said="finding neighbours")
+        send(out, share=0.0, said="finding neighbours")
         fitted = mapper.fit_transform(store.vectors(rows))
         if len(rows) == n:
             return fitted
-        return placed(store, mapper, rows, fitted, out)
+        return transform_others(store, mapper, rows, fitted, out)
 
 
-def placed(store: Store, mapper: Any, rows: np.ndarray, fitted: np.ndarray, out: BinaryIO) -> np.ndarray:
-    """All items: the fitted ones where they are, the others among them.  rows: [m], fitted: [m 2] -> [n 2]"""
+def transform_others(store: Store, mapper: Any, rows: np.ndarray, fitted: np.ndarray, out: BinaryIO) -> np.ndarray:
+    """Return the fitted items and transform all others.  rows: [m], fitted: [m 2] -> [n 2]"""
     n = len(store)
     points, others = np.empty((n, 2), np.float32), np.setdiff1d(np.arange(n), rows)
     points[rows], begun = fitted, time.monotonic()
@@ -114,7 +114,7 @@ def placed(store: Store, mapper: Any, rows: np.ndarray, fitted: np.ndarray, out:
         share = (first + len(some)) / len(others)
         left = format_duration((time.monotonic() - begun) * (1 - share) / share)
         said = f"{first + len(some):,} of {len(others):,} more items placed, {left} left"
-        say(out, share=round(FITTING + (1 - FITTING) * share, 4), said=said)
+        send(out, share=round(FITTING + (1 - FITTING) * share, 4), said=said)
     return points
 
 
@@ -129,6 +129,6 @@ def end_with_parent() -> None:
 if __name__ == "__main__":
     end_with_parent()
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints does not mix with the answers
+    os.dup2(2, 1)  # the output of libraries must not mix with the answers
     main(sys.argv[1], answers)
-    os._exit(0)  # the thread that waits for the parent holds standard input
+    os._exit(0)  # the waiting thread holds standard input, so a normal exit would hang

@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from salience.errors import UserError
-from salience.fields.rows import BLOCK_BYTES, Scan, store
+from salience.fields.row_writer import BLOCK_BYTES, Scan, store
 from salience.progress import progress_bar
 
 LARGEST_FLOAT32 = 1e37  # most networks compute in float32, whose largest is 3.4e38
 
 
-def can_be_used_as_is(content: np.ndarray, *, in_memory: bool) -> bool:
+def can_use_in_place(content: np.ndarray, *, in_memory: bool) -> bool:
     """Whether an array may be used where it lies, if nothing has to change: in memory, or mapped from its own file."""
     return in_memory or isinstance(content, np.memmap)
 
 
-def converted(
+def convert_blocks(
     array: np.ndarray,
     convert: Callable[[np.ndarray], np.ndarray],
     progress: bool,
@@ -53,14 +53,14 @@ def refuse_not_finite(block: np.ndarray, first_row: int, stored: np.dtype | None
         f"column {at[1]}" if len(at) == 2 else f"position {tuple(map(int, at[1:]))}"
     )
     if np.isfinite(value):
-        raise UserError(f"source: the array holds {value!s} at {where}, beyond {limit:.3g}; rescale the values")
+        raise UserError(f"source: the array contains {value!s} at {where}, beyond {limit:.3g}; rescale the values")
     raise UserError(
-        f"source: the array holds {value} at {where}; remove or replace such values "
-        "(missing values belong to DataFrames and CSV files, as empty cells, and to masked arrays)"
+        f"source: the array contains {value} at {where}; remove or replace such values "
+        "(missing values are supported in DataFrames, in masked arrays, and as empty cells of CSV files)"
     )
 
 
-def keep(
+def keep_rows(
     array: np.ndarray,
     blocks: Iterable[np.ndarray],
     shape: tuple[int, ...],

@@ -51,6 +51,7 @@ class Found:
     labels: [n] int64, -1 where unknown
     groups: [n] int64
     views: the view policy that suits the data, where the source knows
+    splits: names of all splits, where a column of the source tells them apart
     reading: what was found out of how it is read, and a run has to know to read new data alike
     """
 
@@ -62,3 +63,4 @@ class Found:
     views: str | None = None
     notes: tuple[str, ...] = ()
     reading: Reading = AS_FOUND
+    splits: tuple[str, ...] = ()

@@ -23,6 +23,7 @@ class Source:
     """Something that can be opened.
 
     mark: changes whenever the content does; found without reading it. None for what lives in memory
+    splits: names of all splits that it has, where it has several
     location: what stays the same when the content changes, so that what was prepared before is replaced
     """
 
@@ -31,6 +32,7 @@ class Source:
     read: Callable[[], Found]
     mark: str | None = None
     location: str = ""
+    splits: tuple[str, ...] = ()
 
 
 def mark_of(parts: Iterable[object]) -> str:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from salience.errors import UserError
 
-REMEDY = "free some, or set SALIENCE_CACHE to a folder on another disk"
+REMEDY = "free some space, or set SALIENCE_CACHE to a folder on another disk"
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
     """Raises UserError where `folder`'s disk has not `needed` bytes free."""
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise UserError(f"{what} needs {gigabytes(needed)} at {folder}, and {gigabytes(free)} are free; {REMEDY}")
+        raise UserError(f"{what} needs {gigabytes(needed)} at {folder}, but only {gigabytes(free)} are free; {REMEDY}")
 
 
 def require_memory(needed: int, what: str) -> None:
@@ -26,8 +26,8 @@ def require_memory(needed: int, what: str) -> None:
         return
     if needed > there:
         raise UserError(
-            f"{what} takes {gigabytes(needed)} of memory, and this machine has {gigabytes(there)}; "
-            "save it as an uncompressed .npy file, which is read where it lies"
+            f"{what} needs {gigabytes(needed)} of memory, but this machine has {gigabytes(there)}; "
+            "save it as an uncompressed .npy file, which is memory-mapped"
         )
 
 

@@ -10,14 +10,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import lightning as L
 from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
-from salience.errors import UserError
-from salience.methods.base import Method
+from salience.methods.contract import Method
 from salience.nets import Encoder
 
 
@@ -46,28 +44,9 @@ class Adversarial(Method):
         """Of the player whose turn it is."""
         return self.turn_loss(self.turn, batch, at)
 
-    def losses(self, batch: Batch, at: Progress) -> Iterator[Tensor]:
-        for turn in self.turns:
-            with self.playing(turn):
-                yield self.loss(batch, at)["loss"]
-
     def yardstick(self, batch: Batch, at: Progress) -> Tensor | None:
         """None: a player's loss falls when the other gets worse."""
         return None
-
-    def on_fit_start(self) -> None:
-        several = self.trainer.accumulate_grad_batches
-        if several > 1:  # the gradients of earlier batches would be those of the first player alone
-            raise UserError(
-                f"accumulate_grad_batches: {several} was given, but both players step with every batch; take 1"
-            )
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        at = self.progress()
-        for turn in self.turns:
-            with self.playing(turn):
-                L.LightningModule.optimizer_step(self, *args, **kwargs)
-        self.after_step(at)
 
     @contextmanager
     def playing(self, turn: str) -> Iterator[None]:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from salience.distributed import gather, rank_and_world
-from salience.methods.base import full_precision
+from salience.methods.precision import full_precision
 
 UNKNOWN = -1
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from salience.batch import Batch, Progress
-from salience.methods.base import Method, warm_up_cosine
+from salience.methods.contract import Method
+from salience.methods.schedules import warm_up_cosine
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,27 @@
-"""The contract of a kind of data: what the rest of the package asks of images, tables, and whatever is added.
+"""The contract of a kind of data: the functions that the rest of the package calls for images, tables and others.
 
-A kind of data is one object, `Modality`, in a folder of its own; `Spec` says what the items of one source are. No other
-part of the package compares names of kinds or looks at the rank of an array: it calls the functions below through
-`spec.modality`. What has a usual answer has a default here: items that are single vectors of numbers need the abstract
-functions alone.
+A kind of data is one `Modality` object in its own folder; a `Spec` describes the items of one source. No other part of
+the package compares names of kinds or checks the rank of an array: it calls the functions below through
+`spec.modality`. Most functions have a default. A kind of data whose items are vectors of numbers implements only the
+abstract functions.
 
-Four representations of an item:
-    raw        as a source gives it: an encoded image, a row of a DataFrame, an array
-    stored     as it is kept in the cache, [*spec.shape] of spec.dtype; of ragged data [t *spec.shape]
-    unit       float32 on the unit scale, where views are drawn and losses compare: x [n ...]
-    flat       [n width], the unit scale as one vector an item, for closed forms and dense layers
+An item has four representations:
+    raw        as in the source: an encoded image, a row of a DataFrame, an array
+    stored     as in the cache, [*spec.shape] of spec.dtype; ragged data [t *spec.shape]
+    unit       float32 on the unit scale, on which views are drawn and losses computed: x [n ...]
+    flat       [n width], the unit scale as one vector per item, for closed forms and dense layers
 
 Importing this module loads neither torch nor pandas; the functions of a kind of data import what they need.
 """
 
 from __future__ import annotations
 
-import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from salience.errors import UserError
+from salience.modalities.spec import Spec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,92 +30,21 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor, dtype, nn
 
-    from salience.fields.built import Built, Options
+    from salience.fields.build_options import Built, Options
     from salience.fields.content import Found
     from salience.fields.source import Source
-    from salience.fields.stored import Stored
+    from salience.fields.stored_items import Stored
     from salience.modalities.patches import Patches
     from salience.nets.adversaries import Strongest
     from salience.nets.encoder import Encoder
     from salience.nets.inputs import Input
     from salience.views.policy import Policy
 
-DTYPES = ("uint8", "uint16", "int64", "float32", "float64")  # that items are stored as
-
-
-@dataclass(frozen=True)
-class Spec(ABC):
-    """What one stored item is, and the statistics that bring it to a network's scale. Kept in every run.
-
-    shape: of one stored item; of ragged data, of one token
-    dtype: as stored, one of DTYPES
-    views: the view policy that suits the data, where its source or a test of the data tells ("glyphs" for digits)
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    views: str | None = field(default=None, kw_only=True)
-
-    @property
-    @abstractmethod
-    def modality(self) -> Modality[Any]:
-        """The kind of data."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain lists, numbers and strings, for YAML and JSON."""
-        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return {"modality": self.modality.name, **plain}
-
-    @staticmethod
-    def from_dict(plain: Mapping[str, Any]) -> Spec:
-        """What `to_dict` gave, of any kind of data, by any version.
-
-        Raises ValueError, TypeError, KeyError or UserError where a file that holds it was damaged.
-        """
-        spec = find(plain["modality"]).spec.from_plain(plain)
-        spec.check()
-        return spec
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """The same of this kind. What is none of its fields is left out: version 0.1 wrote those of all kinds."""
-        mine: dict[str, Any] = {one.name: plain[one.name] for one in fields(cls) if one.name in plain}
-        known: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in mine.items()}
-        return cls(**known)
-
-    def check(self) -> None:
-        """Raises ValueError for the first value that is none of this kind."""
-        for name, fits in self.checks():
-            if not fits:
-                raise ValueError(f"spec: {name} is not what it must be")
-
-    def checks(self) -> Iterable[tuple[str, bool]]:
-        """(field, whether its value may be)"""
-        yield "dtype", self.dtype in DTYPES
-        yield "shape", all(isinstance(side, int) and side > 0 for side in self.shape)
-        yield "views", self.views is None or isinstance(self.views, str)
-
-    @property
-    def unit_form(self) -> tuple[Any, ...]:
-        """What must agree for a unit-scale item of one source to be one of another."""
-        return self.modality.name, self.shape
-
-    @property
-    def form(self) -> tuple[Any, ...]:
-        """What must agree between two sources whose items one network can take; statistics do not matter."""
-        return self.modality.name, self.shape
-
-
-def are_numbers(values: Iterable[Any]) -> bool:
-    """Whether all of them are numbers, as a spec's statistics must be."""
-    return all(isinstance(value, int | float) for value in values)
-
-
 S = TypeVar("S", bound=Spec)
 
 
 class Items(Protocol):
-    """What is needed of a dataset to show one item."""
+    """The part of a dataset that is needed to show one item."""
 
     @property
     def spec(self) -> Any: ...
@@ -127,15 +55,16 @@ class Items(Protocol):
 class Modality(ABC, Generic[S]):
     """A kind of data.
 
-    name: what it is called, in runs and in the command line
-    plural: what its items are called: "images", "table rows"
-    spec: the class of its specs
-    extensions: endings of files that `source` reads, such as ".wav"
-    default_encoder: by name
-    offers: what a method may need beyond views and an encoder, see `Method.needs`: "vectors", items are all of one
-        shape, so that they can be decoded and taken by dense layers; "colours", "sizes", "raster" of images
-    pictured: items are pictures, best drawn side by side; other items are drawn as rows of values
-    takes: which of the options of `open_data` change how its items are stored: "resolution"
+    Attributes:
+        name: Name in runs and on the command line.
+        plural: Name of its items: "images", "table rows".
+        spec: The class of its specs.
+        extensions: Extensions of the files that `source` reads, such as ".wav".
+        default_encoder: Name of the default encoder.
+        offers: Properties that a method may require, see `Method.needs`: "vectors" if all items have one shape, so
+            that dense layers can read and decode them; images also offer "colours", "sizes" and "raster".
+        pictured: Whether items are drawn as pictures side by side; other items are drawn as rows of values.
+        takes: Options of `open_data` that change how items are stored: "resolution".
     """
 
     name: ClassVar[str]
@@ -150,290 +79,277 @@ class Modality(ABC, Generic[S]):
     # --- from a source to stored items ---------------------------------------------------------------------------
 
     def source(self, given: Any, query: Any) -> Source | None:
-        """A source that only this kind of data reads, such as a file with one of `extensions`; None for any other.
+        """Return a source that only this kind of data reads, such as a file with one of `extensions`.
 
-        query: what the user said of it: `split`, `labels`, `groups`
+        Args:
+            given: The source as the user gave it.
+            query: The options of the user: `split`, `labels`, `groups`.
+
+        Returns:
+            The source; None for any other kind of source.
         """
         return None
 
     @abstractmethod
     def claims(self, content: Any) -> bool:
-        """Whether what a source holds are items of this kind."""
+        """Return whether the content of a source consists of items of this kind."""
 
     @abstractmethod
     def build(self, found: Found, options: Options) -> Built:
-        """Stores the items of a source, once.
+        """Convert the items of a source to stored items. A bad item is left out, with the reason in `Built.bad`.
 
-        Raises UserError where nothing can be read, or the items do not fit `options.spec`. A bad item is left out, with
-        its reason in `Built.bad`.
+        Raises:
+            UserError: No item can be read, or the items do not fit `options.spec`.
         """
 
     def in_place(self, content: Any) -> np.ndarray:
-        """The items of a source whose file is mapped as it is, where `build` said so."""
+        """Return the items of a source whose file `build` uses without a copy."""
         return content
 
     def collate(self, stored: Stored, rows: np.ndarray, spec: S) -> tuple[Any, np.ndarray | None]:
-        """The items of these rows as a batch: x, an array or named arrays, and a mask [n t] of real tokens, or None."""
-        from salience.fields.stored import take
+        """Return the items of these rows: x, an array or named arrays, and the mask [n t] of real tokens, or None."""
+        from salience.fields.stored_items import take
 
         return take(stored, rows)
 
     def describe(self, shape: Sequence[int], dtype: str, count: int) -> str:
-        """ "1,797 images, grey, 8x8, uint8": for `salience data`."""
+        """Describe the items for `salience data`: "1,797 images, grey, 8x8, uint8"."""
         return f"{count:,} {self.plural} of {'×'.join(map(str, shape))}, {dtype}"
 
     def columns(self, spec: S) -> list[str]:
-        """Names of the values of a stored item, where they have names."""
+        """Return the names of the values of a stored item; an empty list if they have no names."""
         return []
 
     def describe_columns(self, data: Any) -> list[dict[str, Any]]:
-        """Name, kind, missing values and categories of each of `columns`."""
+        """Return the name, kind, number of missing values and number of categories of each of `columns`."""
         return []
 
     def missing(self, x: Any) -> int:
-        """How many values of a batch are missing."""
+        """Count the missing values of a batch."""
         return 0
 
     def resolution(self, spec: S) -> int | None:
-        """What `--resolution` sets, where this kind of data takes it."""
+        """Return the resolution of the items in pixels; None if this kind of data has none."""
         return None
 
     def from_array(self, x: np.ndarray, spec: S) -> np.ndarray:
-        """Items in an array as a user has them -> stored as `spec` says, for the estimators of scikit-learn."""
+        """Convert an array of items from a user to stored items, for the scikit-learn estimators."""
         return x.astype(spec.dtype, copy=False)
 
     def to_array(self, unit: Tensor, spec: S, shape: Sequence[int]) -> np.ndarray:
-        """The way back: unit scale -> on the scale and in the shape [n *shape] that `from_array` was given."""
+        """Convert items on the unit scale to the scale and shape [n *shape] of the input of `from_array`."""
         return unit.numpy()
 
     # --- the unit scale ------------------------------------------------------------------------------------------
 
     @abstractmethod
     def unit(self, x: Any, spec: S) -> Any:
-        """Stored values of a batch -> float32 on the unit scale."""
+        """Convert the stored values of a batch to float32 on the unit scale."""
 
     @abstractmethod
     def width(self, spec: S) -> int:
-        """Values of one item in its flat form."""
+        """Return the number of values of one flat item."""
 
     def flat(self, x: Any, spec: S, dtype: dtype, mask: Tensor | None = None) -> Tensor:
-        """Stored values of a batch -> [n width] in this precision."""
+        """Convert the stored values of a batch to flat items [n width] of this dtype."""
         return self.unit(x, spec).flatten(1).to(dtype)
 
     def shaped(self, flat: Tensor, spec: S) -> Tensor:
-        """[n width] -> items on the unit scale."""
+        """Reshape flat items [n width] to items on the unit scale."""
         return flat
 
     def blank(self, spec: S) -> Tensor:
-        """One item of zeros on the unit scale, [1 ...]."""
+        """Return one item of zeros on the unit scale, [1 ...]."""
         import torch
 
         return torch.zeros(1, self.width(spec))
 
     def within(self, x: Tensor) -> Tensor:
-        """Values that are made, such as decoded ones, brought into the range of real ones."""
+        """Clip generated values, such as decoded ones, to the range of the unit scale."""
         return x
 
     def limits(self, spec: S) -> tuple[Tensor, Tensor]:
-        """The least and greatest values on the unit scale, as far as corruption goes: [] or of an item's shape."""
+        """Return the minimum and maximum on the unit scale that corruption uses: [] or the shape of an item."""
         import torch
 
         return torch.tensor(-2.0), torch.tensor(2.0)
 
     def variance(self, spec: S) -> float:
-        """Of a unit-scale value over the training data, around its channel's mean; the mean over channels."""
+        """Return the variance of unit-scale values over the training data, averaged over channels."""
         return 1.0
 
     def mean(self, spec: S) -> Tensor | None:
-        """[width] means of flat items over the training data; None where they are 0."""
+        """Return the mean [width] of flat items over the training data; None if it is 0."""
         return None
 
     def spread(self, spec: S) -> float:
-        """A typical standard deviation of a unit-scale value over the training data."""
+        """Return a typical standard deviation of a unit-scale value over the training data."""
         return 1.0
 
     def restored(self, x: Tensor, spec: S) -> np.ndarray | None:
-        """Unit scale -> as stored; None where that cannot be told."""
+        """Convert items on the unit scale to stored items; None if that is not possible."""
         return None
 
     def precise(self, spec: S) -> bool:
-        """Whether closed forms compute in float64."""
+        """Return whether closed forms compute in float64."""
         return spec.dtype == "float64"
 
     # --- views, networks, likelihoods ----------------------------------------------------------------------------
 
     policies: ClassVar[Mapping[str, str]] = {}
-    """View policies by name, and what they vary. Every kind of data has "identity" as well."""
+    """View policies by name, with a description of what they vary. Every kind of data also has "identity"."""
 
     def policy(self, name: str) -> Policy:
-        """The function of a policy: (x on the unit scale, keys, shape) -> x."""
+        """Return the function of a policy: (x on the unit scale, keys, shape) -> x."""
         raise UserError(f"views: {self.plural} have no policy {name!r}")
 
     def default_policy(self, spec: S) -> tuple[str, str]:
-        """The policy that suits the data, and why in a few words."""
+        """Return the name of the policy that suits the data, and the reason in a few words."""
         return "identity", f"no views are known for {self.plural}"
 
     def refuse_policy(self, name: str, spec: S) -> None:
-        """Raises UserError where a policy of this kind does not fit these items."""
-        del name, spec  # all fit
+        """Raise UserError if a policy of this kind of data does not fit these items."""
+        del name, spec  # all policies fit
 
     def in_variant(self, policy: str, spec: S) -> str:
-        """A policy that a method names, in the variant that suits the data."""
+        """Return the variant of a policy that suits the data."""
         return policy
 
     def suited_policy(self, data: Any, policy: str) -> tuple[str, str] | None:
-        """The variant of a policy that a test of the data finds, and why; None where there is nothing to find out."""
+        """Test the data, and return the variant of a policy that suits them and the reason; None without a test."""
         return None
 
     def make_input(self, spec: S) -> Input:
-        """The first layer: `unit(x)` brings stored values to the unit scale, a call brings those to a network's."""
+        """Make the input layer: `unit(x)` converts stored values to the unit scale, a call standardises them."""
         from salience.nets.inputs import Input
 
         return Input(spec)
 
     def make_encoder(self, name: str, spec: S, *, dim: int | None, fetch: bool) -> Encoder:
-        """An encoder by name. Raises UserError for a name that this kind of data does not know."""
+        """Make an encoder by name. Raises UserError for a name that this kind of data does not support."""
         from salience.nets.make import dense_by_name
 
         return dense_by_name(name, spec, dim)
 
     def make_decoder(self, encoder: str, spec: S, dim: int) -> nn.Module:
-        """The decoder that mirrors an encoder.  [n dim] -> items on the unit scale"""
+        """Make the decoder that mirrors an encoder: [n dim] -> items on the unit scale."""
         from salience.nets.decoder import dense_decoder
 
         return dense_decoder(spec, dim, (256, 256))
 
     def patches(self, spec: S, side: int | None = None) -> Patches:
-        """How items are cut into tokens.  side: of a patch; None takes what suits the items
+        """Make the patches that split items into tokens.
 
-        Raises UserError where this kind of data has no tokens.
+        Args:
+            spec: The spec of the items.
+            side: Side of a patch in pixels. Default: a side that suits the items.
+
+        Raises:
+            UserError: This kind of data has no tokens.
         """
-        raise UserError(f"source: {self.plural} are not cut into tokens")
+        raise UserError(f"source: {self.plural} cannot be split into tokens; use a method without masked tokens")
 
     def make_judge(
         self, name: str, spec: S, *, channels: int, strides: int | None, fetch: bool
     ) -> tuple[Encoder, Strongest]:
-        """What a discriminator sees, for GANs: by default the encoder of that name."""
+        """Make the discriminator of a GAN. Default: the encoder with this name."""
         from salience.nets.adversaries import Strongest
 
         encoder = self.make_encoder(name, spec, dim=None, fetch=fetch)
         return encoder, Strongest(encoder.dim)
 
     def make_generator(self, spec: S, *, dim: int, channels: int) -> nn.Sequential:
-        """Noise [n dim] -> items on the unit scale, for GANs."""
+        """Make the generator of a GAN: noise [n dim] -> items on the unit scale."""
         from salience.nets.adversaries import dense_generator
 
         return dense_generator(spec, dim=dim, channels=channels)
 
     def squash(self, x: Tensor, spec: S) -> Tensor:
-        """Any numbers [n width] or of an item's shape -> items within the range of the unit scale."""
+        """Map any numbers, [n width] or of the shape of items, to items within the range of the unit scale."""
         return self.shaped(x, spec)
 
     def prepare_network(self, network: nn.Module) -> None:
-        """Brings the network into the memory layout that suits the data."""
-        del network  # any will do
+        """Convert the network to the memory layout that suits the data."""
+        del network  # no particular layout
 
     def likelihood(self, spec: S) -> str:
-        """ "bernoulli" or "gaussian": the usual one for a value given a code."""
+        """Return the default likelihood of a value given a code: "bernoulli" or "gaussian"."""
         return "gaussian"
 
     def refuse_bernoulli(self, spec: S, option: str) -> None:
-        """Raises UserError where values on the unit scale cannot be taken for probabilities."""
+        """Raise UserError if values on the unit scale are not probabilities."""
         raise UserError(
-            f"{option}: 'bernoulli' is for values between 0 and 1, {self.plural} have others; take 'gaussian'"
+            f"{option}: 'bernoulli' requires values between 0 and 1, {self.plural} have others; use 'gaussian'"
         )
 
     def in_logits(self, spec: S) -> S:
-        """The spec with logits of its means, where values are probabilities: what a decoder of logits begins at."""
+        """Return the spec with the logits of its means, if values are probabilities: the start of a decoder's bias."""
         return spec
 
     def make_raster(self, spec: S) -> nn.Module:
-        """What corrects a decoder's values by those before them, for kinds that offer "raster"."""
-        raise UserError(f"autoregressive: the values of {self.plural} have no order; leave it out, or give images")
+        """Make the autoregressive layer after a decoder, for kinds of data that offer "raster"."""
+        raise UserError(f"autoregressive: {self.plural} have no order of values; leave this option out, or give images")
 
     def visible_input(self, spec: S, likelihood: str) -> Input:
-        """The input layer of a Boltzmann machine whose visible units have this likelihood."""
+        """Make the input layer of a Boltzmann machine whose visible units have this likelihood."""
         return self.make_input(spec)
 
     # --- evaluation and show -------------------------------------------------------------------------------------
 
     def raw_features(self, x: Any, spec: S, mask: Tensor | None = None) -> Tensor:
-        """Stored values of a batch -> [n d] float32: what a representation is compared with."""
+        """Convert the stored values of a batch to the raw-input baseline, [n d] float32."""
         import torch
 
         return self.flat(x, spec, torch.float32, mask)
 
     def raw_note(self, spec: S) -> str | None:
-        """What raw features leave out, in a few words."""
+        """Describe what raw features leave out; None if they contain everything."""
         return None
 
     def compare(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """How near reconstructions are to their items, by measure ("mse", ...): [n] float64 each.  x, y: unit scale"""
+        """Compare reconstructions with items, both on the unit scale: name of a measure ("mse") -> [n] float64."""
         return {"mse": (x.double() - y.double()).square().flatten(1).mean(dim=1)}
 
     def has_near_duplicates(self, spec: S) -> bool:
-        """Whether `near_signature` tells anything."""
+        """Return whether `near_signature` is supported for these items."""
         return False
 
     def near_signature(self, x: Any, spec: S) -> Tensor:
-        """Stored values of a batch -> [n d] unit vectors that are close for nearly equal items."""
+        """Convert the stored values of a batch to unit vectors [n d], which are close for near-duplicates."""
         raise NotImplementedError
 
     def picture(self, data: Items, row: int) -> Image.Image:
-        """One item, drawn: for stores and for the page. By default its text."""
-        from salience.drawing import text_picture
+        """Draw one item, for stores and for the page. Default: its text."""
+        from salience.drawing import draw_text
 
-        return text_picture(self.text(data, row))
+        return draw_text(self.text(data, row))
 
     def text(self, data: Items, row: int) -> str:
-        """One item in a few lines."""
+        """Describe one item in a few lines of text."""
         values = data.item(row).ravel()
         return " ".join(f"{value:.3g}" for value in values[:16]) + (" ..." if len(values) > 16 else "")
 
     def frame(self, x: np.ndarray, spec: S) -> pd.DataFrame:
-        """Items on the unit scale as rows of a table, for CSV files: by default their values, numbered."""
+        """Convert items on the unit scale to rows of a table, for CSV files. Default: numbered columns of values."""
         import pandas as pd
 
         return pd.DataFrame(x.reshape(len(x), -1)).rename(columns=str)
 
     def value_names(self, spec: S) -> list[str]:
-        """A name for each unit-scale value of a flat item, for pictures of them."""
+        """Return a name for each value of a flat item, for figures."""
         return [str(position) for position in range(self.width(spec))]
 
     def store_columns(self, data: Any) -> dict[str, pa.Array]:
-        """Columns of a store beside vectors and labels: what to show and to filter by. Named as `store_names` says."""
+        """Return further columns for a store, to show and to filter by. Their names are `store_names`."""
         return {}
 
     def store_names(self, spec: S) -> list[str]:
+        """Return the names of `store_columns`."""
         return []
 
     def thumbnails(self, data: Any) -> pa.Array | None:
-        """A small PNG file of every item, as bytes; None where a picture shows no more than its text."""
+        """Return a small PNG file of every item, as bytes; None if its text shows as much as a picture."""
         return None
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
-
-
-_BUILT_IN = {"image": "salience.modalities.image", "table": "salience.modalities.table"}
-_added: dict[str, Modality[Any]] = {}
-
-
-def register(modality: Modality[Any]) -> None:
-    """Makes a kind of data known by its name, and to `open_data`. One of the same name takes the place of another."""
-    _added[modality.name] = modality
-
-
-def known() -> tuple[Modality[Any], ...]:
-    """All kinds of data, those that were added first."""
-    return (*_added.values(), *(find(name) for name in _BUILT_IN if name not in _added))
-
-
-def find(name: str) -> Modality[Any]:
-    """The kind of data of that name. Raises UserError with those that are known."""
-    if name in _added:
-        return _added[name]
-    if name not in _BUILT_IN:
-        names = ", ".join([*_BUILT_IN, *_added])
-        raise UserError(f"modality: expected one of {names}; got {str(name)[:80]!r}")
-    return importlib.import_module(_BUILT_IN[name]).MODALITY

@@ -1,4 +1,4 @@
-"""How items are cut into tokens and joined again: what masked modelling needs to know of a kind of data."""
+"""The base class of patches, which split items into tokens and join them again, for masked modelling."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 
 class Patches(ABC):
-    """Tokens of the items of one spec.
+    """Conversion between the items of one spec and their tokens.
 
-    width: values of one token
+    Attributes:
+        width: Number of values of one token.
     """
 
     def __init__(self, width: int) -> None:
@@ -19,20 +20,20 @@ class Patches(ABC):
 
     @abstractmethod
     def cut(self, x: Any) -> Tensor:
-        """Items on the unit scale -> tokens [n t width]."""
+        """Split items on the unit scale into tokens [n t width]."""
 
     @abstractmethod
     def join(self, tokens: Tensor) -> Any:
-        """The way back.  [n t width] -> items on the unit scale"""
+        """Join tokens [n t width] into items on the unit scale."""
 
     @abstractmethod
     def positions(self, x: Any) -> Tensor:
-        """Where each token of a batch is: coordinates [t p], or [n t p] where items differ. Neighbours are 1 apart."""
+        """Return the coordinates of each token: [t p], or [n t p] if items differ. Neighbours have distance 1."""
 
     def embedding(self, dim: int) -> nn.Module:
-        """[n t width] -> [n t dim]: by default a linear map, as in a vision transformer."""
+        """Make the embedding of tokens, [n t width] -> [n t dim]. Default: a linear map, as in a vision transformer."""
         return nn.Linear(self.width, dim)
 
     def error(self, prediction: Tensor, tokens: Tensor) -> Tensor:
-        """How far a prediction is from each token: by default the mean squared error.  [n t width] twice -> [n t]"""
+        """Return the error of a prediction per token, [n t width] twice -> [n t]. Default: the mean squared error."""
         return (prediction - tokens).square().mean(dim=-1)

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from salience.nets.dense import dense_layers
 from salience.nets.encoder import Encoder
 from salience.nets.inputs import input_width, make_input
 from salience.nets.make import DENSE
 
 if TYPE_CHECKING:
-    from salience.modalities import Spec
+    from salience.modalities.spec import Spec
 
 SLOPE = 0.2
 GRID = 2  # parts a side of an image of which the judge's strongest answers are kept
@@ -74,8 +75,7 @@ def make_generator(name: str | None, spec: Spec, *, dim: int, channels: int) -> 
 def dense_generator(spec: Spec, *, dim: int, channels: int) -> nn.Sequential:
     """Two hidden layers of 4 * channels."""
     width = 4 * channels
-    hidden = [*_dense(dim, width), *_dense(width, width)]
-    return nn.Sequential(*hidden, nn.Linear(width, input_width(spec)), UnitScale(spec))
+    return nn.Sequential(*dense_layers(dim, width, width), nn.Linear(width, input_width(spec)), UnitScale(spec))
 
 
 class UnitScale(nn.Module):
@@ -88,7 +88,3 @@ class UnitScale(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(torch.promote_types(x.dtype, torch.float32))  # in bf16 the steps between values would show
         return self.spec.modality.squash(x, self.spec)
-
-
-def _dense(before: int, after: int) -> list[nn.Module]:
-    return [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU(inplace=True)]

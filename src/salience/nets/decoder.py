@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from salience.nets.dense import dense_layers
 from salience.nets.inputs import input_width
 
 if TYPE_CHECKING:
-    from salience.modalities import Spec
+    from salience.modalities.spec import Spec
 
 
 class Dictionary(nn.Module):
@@ -70,8 +70,8 @@ def make_decoder(encoder_name: str | None, spec: Spec, code_dim: int) -> nn.Modu
 
 def dense_decoder(spec: Spec, code_dim: int, hidden: tuple[int, ...]) -> nn.Sequential:
     """Dense layers with batch norm and ReLU through these widths, then a linear one to the item's values."""
-    layers = [layer for widths in pairwise((code_dim, *hidden)) for layer in _dense(*widths)]
-    return _shaped([*layers, nn.Linear((code_dim, *hidden)[-1], input_width(spec))], spec)
+    widths = (code_dim, *hidden)
+    return _shaped([*dense_layers(*widths), nn.Linear(widths[-1], input_width(spec))], spec)
 
 
 def _shaped(layers: list[nn.Module], spec: Spec) -> nn.Sequential:
@@ -88,7 +88,3 @@ def start_at(layer: nn.Module, mean: Tensor) -> None:
     assert layer.bias is not None
     with torch.no_grad():
         layer.bias.copy_(mean)
-
-
-def _dense(before: int, after: int) -> list[nn.Module]:
-    return [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU(inplace=True)]

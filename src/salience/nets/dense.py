@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from torch import nn
 
 from salience.errors import UserError
-from salience.nets.encoder import Encoder, mlp
+from salience.nets.encoder import Encoder
 from salience.nets.inputs import input_width, make_input
 
 if TYPE_CHECKING:
-    from salience.modalities import Spec
+    from salience.modalities.spec import Spec
 
 _PLAIN_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
@@ -19,6 +20,24 @@ _PLAIN_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 def halving(first: int, depth: int, least: int = 1) -> tuple[int, ...]:
     """`depth` widths, each half of the one before and none below `least`: 1000, 500, 250."""
     return tuple(max(least, first >> level) for level in range(depth))
+
+
+def dense_layers(*widths: int) -> list[nn.Module]:
+    """Linear layers through these widths, each followed by batch norm, which has the bias, and ReLU."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU(inplace=True)]
+    return layers
+
+
+def mlp(width: int, hidden: tuple[int, ...] = (256, 256)) -> tuple[nn.Sequential, int]:
+    """Dense layers with batch norm and ReLU; images are flattened.  [n ...] -> [n hidden[-1]]"""
+    return nn.Sequential(nn.Flatten(), *dense_layers(width, *hidden)), hidden[-1]
+
+
+def linear(width: int, dim: int) -> tuple[nn.Sequential, int]:
+    """One linear map of the flattened item.  [n ...] -> [n dim]"""
+    return nn.Sequential(nn.Flatten(), nn.Linear(width, dim)), dim
 
 
 def dense_encoder(spec: Spec, dim: int, hidden: tuple[int, ...]) -> Encoder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +12,7 @@ from salience.batch import Batch
 from salience.nets.inputs import Input
 
 if TYPE_CHECKING:
-    from salience.modalities import Spec
+    from salience.modalities.spec import Spec
 
 # Pixels a side of a local crop: smaller ones shrink to a single pixel before a network's last stride, where bf16
 # convolutions of torch 2.14 on CPUs leave weight gradients in memory that nobody has written.
@@ -61,16 +60,3 @@ def encode_together(encoder: nn.Module, views: Sequence[Batch]) -> Tensor:
     if any(view.mask is not None or not isinstance(view.x, Tensor) for view in views):
         return torch.cat([encoder(view.x, view.mask) for view in views])
     return encoder(torch.cat([view.x for view in views]))
-
-
-def mlp(width: int, hidden: tuple[int, ...] = (256, 256)) -> tuple[nn.Sequential, int]:
-    """Dense layers with batch norm and ReLU; images are flattened.  [n ...] -> [n hidden[-1]]"""
-    layers: list[nn.Module] = [nn.Flatten()]
-    for before, after in pairwise((width, *hidden)):
-        layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers), hidden[-1]
-
-
-def linear(width: int, dim: int) -> tuple[nn.Sequential, int]:
-    """One linear map of the flattened item.  [n ...] -> [n dim]"""
-    return nn.Sequential(nn.Flatten(), nn.Linear(width, dim)), dim

@@ -33,7 +33,9 @@ class Features(nn.Module):
         """Stays as it is in use: what its batch norms remember is part of what it compares by."""
         return super().train(False)
 
-    @torch.compiler.disable
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Does nothing: what listens to the layers cannot be compiled."""
+
     def forward(self, x: Tensor) -> list[Tensor]:
         seen = _activations(self.body, self.input(x), self.names)
         return [seen[name] for name in self.names]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from torch import nn
+
+from salience.nets.dense import dense_layers
 
 
 def head(*widths: int, last_norm: bool = False) -> nn.Sequential:
@@ -12,9 +12,6 @@ def head(*widths: int, last_norm: bool = False) -> nn.Sequential:
 
     last_norm: a batch norm without weights after the last layer as well
     """
-    *before, last = pairwise(widths)
-    layers: list[nn.Module] = []
-    for width, out in before:
-        layers += [nn.Linear(width, out, bias=False), nn.BatchNorm1d(out), nn.ReLU(inplace=True)]
-    layers.append(nn.Linear(*last, bias=not last_norm))
-    return nn.Sequential(*layers, *([nn.BatchNorm1d(last[1], affine=False)] if last_norm else []))
+    layers = dense_layers(*widths[:-1])
+    layers.append(nn.Linear(widths[-2], widths[-1], bias=not last_norm))
+    return nn.Sequential(*layers, *([nn.BatchNorm1d(widths[-1], affine=False)] if last_norm else []))

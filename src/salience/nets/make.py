@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from salience.errors import UserError
-from salience.nets.encoder import Encoder, linear, mlp
+from salience.nets.dense import linear, mlp
+from salience.nets.encoder import Encoder
 from salience.nets.inputs import input_width, make_input
 
 if TYPE_CHECKING:
-    from salience.modalities import Spec
+    from salience.modalities.spec import Spec
 
 DENSE = ("mlp", "linear")
 

@@ -12,28 +12,25 @@ its own. KEY is the plan's: a process never takes the parts of another plan for 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from safetensors.torch import save
 
 from salience.data import Dataset
-from salience.data.duplicates import content_hashes
+from salience.data.equal_items import content_hashes
 from salience.errors import UserError, naming
 from salience.locks import hold
 from salience.progress import progress_bar
 from salience.representation import Representation, load
-from salience.store.lance_store import ABOUT, FORMAT, LanceStore, lance_package
+from salience.store.opening import class_of, open_store
 from salience.store.parts import Incoming, Parts, remove_leftover, remove_parts, stored_names
 from salience.store.store import Store
-from salience.store_names import CLUSTERS, SUFFIX, require_store
+from salience.store_names import CLUSTERS, SUFFIX, kind_named
 from salience.units import counted, printable
 
 INDEXED = 100_000  # items from which an index is built; below it, looking at all of them takes milliseconds
@@ -86,8 +83,9 @@ def embed_into(
     with hold(lock):
         left = ended(rep, parts, hashes, path, weights)
         if not left:
-            finish(LanceStore(path), progress)
-    renamed = {old: new for old, new in stored_names(data.spec.modality.store_names(data.spec)).items() if old != new}
+            finish(open_store(path), progress)
+    names = stored_names(data.spec.modality.store_names(data.spec), parts.kind)
+    renamed = {old: new for old, new in names.items() if old != new}
     return Added(path, len(parts.batch.rows), left, renamed)
 
 
@@ -96,7 +94,7 @@ def begun(rep: Representation, data: Dataset, hashes: np.ndarray, path: Path, we
     store, folder = existing(path, weights), path.with_name(f".{path.name}.parts")
     remove_leftover(folder, store)
     batch = Incoming.of(data, hashes, store)
-    parts = Parts(folder, batch.plan(rep, weights), batch)
+    parts = Parts(folder, batch.plan(rep, weights), batch, kind_to_write(path))
     if parts.count:
         parts.begin()
     return parts
@@ -162,19 +160,25 @@ def representation_of(store: Store, run: Path | str | None = None) -> Representa
     return rep
 
 
-def existing(path: Path, weights: str) -> LanceStore | None:
-    """The store at `path`, None where there is none. Raises UserError where it cannot be added to."""
+def kind_to_write(path: Path) -> type[Store]:
+    """The kind of store that the name of a new one stands for. Raises UserError where it is none."""
     if str(path).startswith(CLUSTERS):
         raise UserError(
             f"out: {path} is on a server, which this version cannot write to yet; name a folder NAME{SUFFIX}"
         )
-    if path.suffix != SUFFIX:
+    kind = kind_named(path)
+    if kind is None:
         raise UserError(f"out: '{path}' is no store; name it NAME{SUFFIX}")
-    if not path.exists() or (path.is_dir() and {entry.name for entry in path.iterdir()} <= {"data", "_transactions"}):
-        return None  # or what a process left that was killed while it wrote the first version
+    return class_of(kind)
+
+
+def existing(path: Path, weights: str) -> Store | None:
+    """The store at `path`, None where there is none. Raises UserError where it cannot be added to."""
+    kind = kind_to_write(path)
+    if not path.exists() or kind.is_unfinished(path):
+        return None
     with naming("out", "store"):
-        require_store(path)
-        store = LanceStore(path)
+        store = open_store(path)
     if store.about["weights"] != weights:
         was = f"{store.about['method']} ({store.about['run'] or 'no run folder'})"
         raise UserError(
@@ -186,7 +190,6 @@ def existing(path: Path, weights: str) -> LanceStore | None:
 def about_data(rep: Representation, data: Dataset, weights: str) -> dict[str, Any]:
     source = {"name": data.name, "split": data.split, "fingerprint": data.fingerprint, "rows": len(data)}
     return {
-        "format": FORMAT,
         "method": rep.method_name,
         "run": None if rep.run is None else str(rep.run),
         "weights": weights,
@@ -197,47 +200,29 @@ def about_data(rep: Representation, data: Dataset, weights: str) -> dict[str, An
     }
 
 
-def bring_in(path: Path, store: LanceStore | None, parts: Parts, about: dict[str, Any]) -> None:
+def bring_in(path: Path, store: Store | None, parts: Parts, about: dict[str, Any]) -> None:
     """All parts into the store, at once."""
-    lance = lance_package()
-    tables = parts.tables()
-    first = next(tables)
     if store is None:
-        schema = first.schema.with_metadata({ABOUT: json.dumps({**about, "id": uuid.uuid4().hex})})
-        lance.write_dataset(batches(first, tables), str(path), schema=schema)
-        return
-    with store.writing() as table:
-        reader = pa.RecordBatchReader.from_batches(first.schema, batches(first, tables))
-        if parts.batch.replaced:
-            table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(reader)
-        else:
-            lance.write_dataset(reader, str(path), mode="append")
-        tell_sources(path, store, [*store.about["sources"], *about["sources"]])
+        parts.kind.create(path, parts.tables(), about)
+    else:
+        sources = named_once([*store.about["sources"], *about["sources"]])
+        store.append(parts.tables(), sources, replace=parts.batch.replaced)
 
 
-def add_sources(store: LanceStore, sources: list[dict[str, Any]]) -> None:
+def add_sources(store: Store, sources: list[dict[str, Any]]) -> None:
     """Names those sources of the store's items that it does not name, after a kill between the items and their name."""
     known = {(one["name"], one["split"]) for one in store.about["sources"]}
     fresh = [one for one in sources if (one["name"], one["split"]) not in known]
     if fresh:
-        with store.writing():
-            tell_sources(store.path, store, [*store.about["sources"], *fresh])
+        store.write_sources(named_once([*store.about["sources"], *fresh]))
 
 
-def tell_sources(path: Path, store: LanceStore, sources: list[dict[str, Any]]) -> None:
-    """Writes what the items of a store are from; of a source that is named twice the last counts."""
-    known = {(one["name"], one["split"]): one for one in sources}
-    grown = {**store.about, "sources": list(known.values())}
-    lance_package().dataset(str(path)).update_schema_metadata({ABOUT.decode(): json.dumps(grown)})
+def named_once(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of a source that is named twice the last counts."""
+    return list({(one["name"], one["split"]): one for one in sources}.values())
 
 
-def batches(first: pa.Table, rest: Iterator[pa.Table]) -> Iterator[pa.RecordBatch]:
-    yield from first.to_batches()
-    for table in rest:
-        yield from table.to_batches()
-
-
-def finish(store: LanceStore, progress: bool) -> None:
+def finish(store: Store, progress: bool) -> None:
     """The first map, and for many items the index, where they are missing or old."""
     if "x" not in store.columns or np.isnan(store.column("x")).any():
         store.write_columns(coordinates(store))

@@ -5,11 +5,9 @@ The table is read as it is on the disk; nothing of it is kept in memory but what
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import re
 import threading
+import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -19,24 +17,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from salience.errors import MissingPackage, UserError
+from salience.errors import UserError
 from salience.locks import hold
-from salience.store.condition import EXAMPLE, parse
+from salience.store.condition import parse
+from salience.store.lance_table import ABOUT, FORMAT, about_of, lance_package, opened, plainly, saying_what_is_full
 from salience.store.marks import Marks
-from salience.store.store import Hits
+from salience.store.store import HIDDEN, MARKED, Hits, nearest_of
 from salience.store_names import require_store
 from salience.units import check_whole, counted, printable
 
 if TYPE_CHECKING:
     import lance
 
-FORMAT = 1
-ABOUT = b"salience"  # the key of what a store is about, in the table's metadata
 LASTING = ("id", "method", "weights")  # what does not change as a store grows; earlier versions wrote no id
-ESSENTIAL = {"method", "run", "weights", "modality", "sources"}
-OF_A_CONDITION = "Invalid user input"  # where Lance objects to a filter, and not to the files
-MARKED = "marked"
-HIDDEN = ("vector", "thumbnail", "content")
 MARKS = "marks.sqlite"
 KEPT = timedelta(hours=1)  # versions that another process may still be reading
 LOCK = ".writing"
@@ -47,7 +40,6 @@ METRIC = "cosine"
 INDEX = "IVF_SQ"
 LISTS_OF = 512  # items in each of the lists, on average
 PROBES, REFINE = 20, 10  # lists looked into at least, and how many times k are compared exactly
-CACHE = 16 * 2**20  # bytes of the index kept in memory, however many items there are; the rest is the system's to keep
 FEW = 5_000  # items that satisfy a condition, up to which those alone are read and compared
 MOST = 0.9  # of all items; where fewer satisfy a condition, the index is not asked
 
@@ -62,6 +54,47 @@ class LanceStore:
         self.about = about_of(self._table, path)
         self.marks = Marks(path / MARKS)
         self._folded = -1  # the version of the marks that the column holds
+
+    @classmethod
+    def open(cls, path: Path) -> LanceStore:
+        return cls(path)
+
+    @classmethod
+    def create(cls, path: Path, tables: Iterator[pa.Table], about: Mapping[str, Any]) -> None:
+        known = {"format": FORMAT, **about, "id": uuid.uuid4().hex}
+        first = next(tables)
+        schema = first.schema.with_metadata({ABOUT: json.dumps(known)})
+        lance_package().write_dataset(batches(first, tables), str(path), schema=schema)
+
+    @staticmethod
+    def is_unfinished(path: Path) -> bool:
+        return path.is_dir() and {entry.name for entry in path.iterdir()} <= {"data", "_transactions"}
+
+    @staticmethod
+    def column_name(name: str, taken: Collection[str] = ()) -> str:
+        """Lance reads a dot as a part of a column, and keeps names that begin with _row; ours are those of unfinished
+        columns."""
+        free = name.replace(".", "_").replace("`", "_") or "_"
+        while free in taken or free.startswith("_row") or free.endswith((FRESH, OLD)):
+            free = f"column{free}" if free.startswith("_row") else f"{free}_"
+        return free
+
+    def append(self, tables: Iterator[pa.Table], sources: Sequence[Mapping[str, Any]], *, replace: bool) -> None:
+        with self.writing() as table:
+            first = next(tables)
+            reader = pa.RecordBatchReader.from_batches(first.schema, batches(first, tables))
+            if replace:
+                table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(reader)
+            else:
+                lance_package().write_dataset(reader, str(self.path), mode="append")
+            self._write_about({**self.about, "sources": list(sources)})
+
+    def write_sources(self, sources: Sequence[Mapping[str, Any]]) -> None:
+        with self.writing():
+            self._write_about({**self.about, "sources": list(sources)})
+
+    def _write_about(self, about: Mapping[str, Any]) -> None:
+        lance_package().dataset(str(self.path)).update_schema_metadata({ABOUT.decode(): json.dumps(about)})
 
     @property
     def uri(self) -> str:
@@ -162,9 +195,9 @@ class LanceStore:
         for name in arrays:
             if name in (*HIDDEN, "id"):
                 raise UserError(f"columns: '{name}' is a column that is not replaced; choose another name")
-            if name != free_name(name):
+            if name != self.column_name(name):
                 raise UserError(
-                    f"columns: a store cannot have a column '{printable(name)}'; name it '{free_name(name)}'"
+                    f"columns: a store cannot have a column '{printable(name)}'; name it '{self.column_name(name)}'"
                 )
         with self.writing() as table:
             rows = table.count_rows()  # of the newest table: another process may have added items
@@ -261,91 +294,10 @@ def drop(table: lance.LanceDataset, names: list[str]) -> None:
         table.drop_columns(names)
 
 
-def nearest_of(query: np.ndarray, k: int, rows: np.ndarray, vectors: np.ndarray) -> Hits:
-    """Of these rows, by comparing with each.  query: [d], rows: [m], vectors: [m d]"""
-    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
-    distances = 1 - vectors @ query / np.maximum(lengths, np.finfo(np.float32).tiny)
-    order = np.argsort(distances, kind="stable")[:k]
-    return Hits(rows[order], distances[order].astype(np.float32).clip(0, 2))
-
-
-def opened(path: Path) -> lance.LanceDataset:
-    lance = lance_package()
-    with plainly(path):
-        return lance.dataset(str(path), index_cache_size_bytes=CACHE, metadata_cache_size_bytes=CACHE)
-
-
-def about_of(table: lance.LanceDataset, path: Path) -> dict[str, Any]:
-    text = (table.schema.metadata or {}).get(ABOUT)
-    if text is None or {"id", "vector"} - set(table.schema.names):
-        raise UserError(f"store: {path} was not written by salience; write one with: salience embed RUN SOURCE --out")
-    try:
-        about = json.loads(text)
-        if not isinstance(about["format"], int) or ESSENTIAL - set(about):
-            raise ValueError("what it says of itself is incomplete")
-    except (ValueError, TypeError, KeyError) as problem:
-        raise damaged(path, problem) from None
-    if about["format"] > FORMAT:
-        raise UserError(
-            f"store: {path} has format {about['format']}, this version reads up to {FORMAT}; upgrade salience"
-        )
-    return about
-
-
-def lance_package() -> Any:
-    try:
-        import lance
-    except ImportError:
-        raise MissingPackage(
-            "store: stores need the package pylance; install it with: pip install 'salience[store]'"
-        ) from None
-    return lance
-
-
-@contextmanager
-def plainly(path: Path, where: str | None = None) -> Iterator[None]:
-    """What Lance objects to, as one line: the condition, or files that are damaged or gone."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (OSError, ValueError) as problem:
-        if where is not None and OF_A_CONDITION in str(problem):
-            # without the engine's words: they quote the query that was made of the condition
-            raise UserError(f"where: '{printable(where)}' cannot be evaluated on these columns; {EXAMPLE}") from None
-        raise damaged(path, problem) from None
-
-
-@contextmanager
-def saying_what_is_full(path: Path) -> Iterator[None]:
-    """A full disk, which Lance tells in a message alone."""
-    try:
-        yield
-    except OSError as problem:
-        if problem.errno is None and "No space left" in str(problem):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
-        raise
-
-
-def damaged(path: Path, problem: BaseException) -> UserError:
-    return UserError(f"store: {path} is damaged ({first_line(problem)}); restore it or embed again")
-
-
-def first_line(problem: BaseException) -> str:
-    """Of a message of Lance, without the place in its source, and without its names for rows."""
-    text = str(problem).splitlines()[0].partition(", /")[0].removeprefix("Invalid user input: ")
-    return re.sub(r", _row\w+", "", text)[:300]
-
-
-def free_name(name: str, taken: Collection[str] = ()) -> str:
-    """The name itself where a store can have such a column and it is not taken, else one like it.
-
-    Lance reads a dot as a part of a column, and keeps names that begin with _row; ours are those of unfinished columns.
-    """
-    free = name.replace(".", "_").replace("`", "_") or "_"
-    while free in taken or free.startswith("_row") or free.endswith((FRESH, OLD)):
-        free = f"column{free}" if free.startswith("_row") else f"{free}_"
-    return free
+def batches(first: pa.Table, rest: Iterator[pa.Table]) -> Iterator[pa.RecordBatch]:
+    yield from first.to_batches()
+    for table in rest:
+        yield from table.to_batches()
 
 
 def as_array(values: pa.ChunkedArray) -> np.ndarray:

@@ -23,7 +23,7 @@ from salience.files import atomic, remove_leftovers, write_text
 from salience.locks import hold
 from salience.progress import progress_bar
 from salience.representation import Representation
-from salience.store.lance_store import HIDDEN, MARKED, LanceStore, free_name
+from salience.store.store import HIDDEN, MARKED, Store
 
 PLAN = "plan.json"
 IDENTITY = ("weights", "items", "labels", "rows", "part")  # of a plan; its other values are for people to read
@@ -49,7 +49,7 @@ class Incoming:
     replaced: bool
 
     @classmethod
-    def of(cls, data: Dataset, hashes: np.ndarray, store: LanceStore | None) -> Incoming:
+    def of(cls, data: Dataset, hashes: np.ndarray, store: Store | None) -> Incoming:
         """Those of `data` that the store does not hold.  hashes: [n] uint64, of the content of each"""
         prefix = "" if store is None or is_first(store, data) else f"{data.name}:{data.split}/"
         # a file name that is no text keeps its place with a mark where a character was
@@ -85,13 +85,13 @@ class Incoming:
         }
 
 
-def is_first(store: LanceStore, data: Dataset) -> bool:
+def is_first(store: Store, data: Dataset) -> bool:
     """Whether these items are of the source the store began with, whose ids are kept as they are."""
     first = store.about["sources"][0]
     return (first["name"], first["split"]) == (data.name, data.split)
 
 
-def remove_leftover(folder: Path, store: LanceStore | None) -> None:
+def remove_leftover(folder: Path, store: Store | None) -> None:
     """Deletes the parts of a process that was killed after it had brought them into the store."""
     plan = read_plan(folder)
     first = None if plan is None else next(iter(sorted(folder.glob(part_name("*", plan)))), None)
@@ -118,10 +118,11 @@ def part_name(number: int | str, plan: dict[str, Any]) -> str:
 class Parts:
     """The parts of one embedding, in a folder beside the store.
 
-    plan: what they belong to;  batch: their items
+    plan: what they belong to;  batch: their items;  kind: of the store they are for
     """
 
-    def __init__(self, folder: Path, plan: dict[str, Any], batch: Incoming):
+    def __init__(self, folder: Path, plan: dict[str, Any], batch: Incoming, kind: type[Store]):
+        self.kind = kind
         self.folder = folder
         self.plan = plan
         self.batch = batch
@@ -206,7 +207,7 @@ class Parts:
     def _write(self, number: int, rep: Representation) -> None:
         here = self._slice(number)
         data = self.batch.data.subset(self.batch.rows[here])
-        table = as_table(data, self.batch.ids[here], self.batch.contents[here], rep.embed(data))
+        table = as_table(data, self.batch.ids[here], self.batch.contents[here], rep.embed(data), self.kind)
         with atomic(self.path(number)) as temporary, pa.ipc.new_file(str(temporary), table.schema) as file:
             file.write_table(table)
 
@@ -238,7 +239,7 @@ def remove_parts(folder: Path) -> None:
     remove_leftovers(folder.parent, leftovers)
 
 
-def as_table(data: Dataset, ids: list[str], contents: np.ndarray, vectors: np.ndarray) -> pa.Table:
+def as_table(data: Dataset, ids: list[str], contents: np.ndarray, vectors: np.ndarray, kind: type[Store]) -> pa.Table:
     """One row an item.  vectors: [n d]"""
     flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).ravel())
     labels = np.full(len(data), None)
@@ -253,19 +254,19 @@ def as_table(data: Dataset, ids: list[str], contents: np.ndarray, vectors: np.nd
     modality = data.spec.modality
     if (pictures := modality.thumbnails(data)) is not None:
         columns["thumbnail"] = pictures
-    return pa.table(columns | renamed(modality.store_columns(data)))
+    return pa.table(columns | renamed(modality.store_columns(data), kind))
 
 
-def renamed(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
-    """Columns of the items under their own names, unless we or Lance use a name for something else."""
-    names = stored_names(list(columns))
+def renamed(columns: Mapping[str, pa.Array], kind: type[Store]) -> dict[str, pa.Array]:
+    """Columns of the items under their own names, unless we or the store use a name for something else."""
+    names = stored_names(list(columns), kind)
     return {names[name]: values for name, values in columns.items()}
 
 
-def stored_names(columns: Sequence[str]) -> dict[str, str]:
+def stored_names(columns: Sequence[str], kind: type[Store]) -> dict[str, str]:
     """What each of the items' own columns is called in a store."""
     names: dict[str, str] = {}
     for column in columns:
         taken = {*OURS, *names.values(), *(set(columns) - {column})}
-        names[column] = free_name(column, taken)
+        names[column] = kind.column_name(column, taken)
     return names

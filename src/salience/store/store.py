@@ -6,17 +6,20 @@ is an item's position, 0 to n - 1; appending leaves the rows there are in place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from salience.store_names import require_store
-
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from salience.store.marks import Marks
+
+MARKED = "marked"  # the column of labels given by hand
+HIDDEN = ("vector", "thumbnail", "content")  # columns that are read by functions of their own
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +41,54 @@ class Hits:
         return Hits(self.rows[others], self.distances[others])
 
 
+def nearest_of(query: np.ndarray, k: int, rows: np.ndarray, vectors: np.ndarray) -> Hits:
+    """Of these rows, by comparing with each.  query: [d], rows: [m], vectors: [m d]"""
+    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
+    distances = 1 - vectors @ query / np.maximum(lengths, np.finfo(np.float32).tiny)
+    order = np.argsort(distances, kind="stable")[:k]
+    return Hits(rows[order], distances[order].astype(np.float32).clip(0, 2))
+
+
 class Store(Protocol):
-    """about: where it comes from: method, run, weights, dim, modality, spec, sources;  marks: labels given by hand"""
+    """What a store can do; a kind of store is a class that does it, named in `store_names.KINDS`.
+
+    about: where it comes from: method, run, weights, dim, modality, spec, sources;  marks: labels given by hand
+
+    New items come as tables with the columns id (text), label (text or null), vector (a list of float32, [d]), content
+    (uint64, a hash of the item), thumbnail (PNG, not in every store), and columns of the items' own.
+    """
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """The store at `path`.
+
+        Errors: UserError where what is there is none of this kind, is damaged, or of a newer version.
+        """
+
+    @classmethod
+    def create(cls, path: Path, tables: Iterator[pa.Table], about: Mapping[str, Any]) -> None:
+        """Makes a store of these items. A killed process leaves nothing at `path`, or what `is_unfinished` tells."""
+
+    @staticmethod
+    def is_unfinished(path: Path) -> bool:
+        """Whether what is at `path` was left by a process that was killed in `create`, which may write over it."""
+
+    @staticmethod
+    def column_name(name: str, taken: Collection[str] = ()) -> str:
+        """The name itself where a store can have such a column and it is not taken, else one like it."""
+
+    def append(self, tables: Iterator[pa.Table], sources: Sequence[Mapping[str, Any]], *, replace: bool) -> None:
+        """Adds items behind those there are, all at once, and then writes what all items are from.
+
+        sources: the new value of about["sources"]
+        replace: where an item's id is there already, it takes that item's row
+        """
+
+    def write_sources(self, sources: Sequence[Mapping[str, Any]]) -> None:
+        """Writes what the items are from, the new value of about["sources"]."""
+
+    def identities(self) -> tuple[list[str], list[int]]:
+        """Every item's id, and the hash of its content."""
 
     @property
     def about(self) -> Mapping[str, Any]: ...
@@ -99,14 +148,3 @@ class Store(Protocol):
     @property
     def indexed(self) -> int:
         """How many items the index covers; 0 where there is none."""
-
-
-def open_store(uri: Path | str) -> Store:
-    """The store at a URI: a folder NAME.lance.
-
-    Errors: UserError where there is none, it is damaged, of a newer version, or of a kind this version cannot open.
-    """
-    require_store(uri)
-    from salience.store.lance_store import LanceStore
-
-    return LanceStore(Path(uri))

@@ -6,7 +6,6 @@ end where it would have.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,14 +16,12 @@ from salience.batch import Progress
 from salience.config import TrainingPlan
 from salience.data import Dataset, Loader
 from salience.errors import UserError
+from salience.health.probe import SIZE, Probe
 from salience.methods import Method
 from salience.methods.adamw import AdamW
-from salience.training import engine
-from salience.training.health import PROBES, asks_neighbours
-from salience.training.probe import SIZE, Probe
+from salience.training import timing
 from salience.units import format_duration
 
-clock = time.monotonic  # looked up at every call: a test puts another one here
 TRAINING_SHARE = 0.85  # of the time left when all is measured: the rest is for saving, and for what a step leaves out
 MEASURING_SHARE = 0.1  # of the time left when measuring begins, for steps; and as much for looks at its health
 WATCHING_SHARE = 0.25  # of the time left, for looks at the health of the run while it trains
@@ -42,7 +39,7 @@ class Time:
 
     @property
     def passed(self) -> float:
-        return clock() - self.started
+        return timing.clock() - self.started
 
     @property
     def left(self) -> float:
@@ -58,6 +55,8 @@ class Look:
 
     def seconds(self, probes: int) -> float:
         """Of all looks of a training: one before it, and `probes` during it."""
+        from salience.health.record import asks_neighbours  # here: closed forms, too, load this module
+
         asked = sum(asks_neighbours(number, probes) for number in range(probes + 1))
         return (probes + 1) * self.plain + asked * max(0.0, self.knn - self.plain)
 
@@ -67,6 +66,8 @@ def steps_within(time: Time, method: Method, dataset: Dataset, plan: TrainingPla
 
     Errors: UserError where the budget is over before a step could end.
     """
+    from salience.training import engine
+
     started_up = time.passed
     if time.left <= 0:
         raise UserError(
@@ -92,6 +93,8 @@ def steps_within(time: Time, method: Method, dataset: Dataset, plan: TrainingPla
 
 def most_probes(look: Look, most: float) -> int:
     """As many as take `most` seconds; one, at the end, in any case."""
+    from salience.health.record import PROBES
+
     return max([1, *(probes for probes in range(2, PROBES + 1) if look.seconds(probes) <= most)])
 
 
@@ -136,10 +139,10 @@ def _timed(step: Callable[[int], None], most: float, *, compiles: bool) -> float
 
 def _steps_in(most: float, step: Callable[[int], None]) -> tuple[int, float]:
     """At least one, at most MEASURED_STEPS; none is begun after `most` seconds.  -> how many, and how long they took"""
-    started, taken, count = clock(), 0.0, 0
+    started, taken, count = timing.clock(), 0.0, 0
     while count < MEASURED_STEPS and (count == 0 or taken < most):
         step(count)
-        count, taken = count + 1, clock() - started
+        count, taken = count + 1, timing.clock() - started
     return count, taken
 
 
@@ -161,6 +164,6 @@ def seconds_of_look(method: Method, dataset: Dataset, plan: TrainingPlan, each: 
 
 
 def _look_taken(probe: Probe, method: Method, *, knn: bool) -> float:
-    started = clock()
+    started = timing.clock()
     probe.look(method, 0, knn=knn)
-    return clock() - started
+    return timing.clock() - started

@@ -11,18 +11,15 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import lightning as L
 import torch
-import torch.distributed as dist
 from lightning.fabric.plugins import CheckpointIO
 
-from salience.errors import Stopped
+from salience.distributed import agree
 from salience.files import atomic
 from salience.run import Run
 from salience.training.processes import is_helper
@@ -31,23 +28,6 @@ Handlers = dict[int, Any]
 
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-
-
-class Interrupted(Stopped):
-    """Training was stopped by the user or a signal; what was done is in the run's checkpoint."""
-
-
-@contextmanager
-def training_alone(run: Run) -> Iterator[None]:
-    """While it lasts, this process and its helpers train the run and no others do.
-
-    Errors: UserError where another process trains it.
-    """
-    if is_helper():  # the first process holds the lock for all
-        yield
-        return
-    with run.hold():
-        yield
 
 
 class Owner(L.Callback):
@@ -148,13 +128,3 @@ class Checkpointer(L.Callback):
 def _hung_up(number: int) -> bool:
     """Whether it is a SIGHUP that is ignored, as nohup asks."""
     return number != signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN
-
-
-def agree(wishes: list[bool]) -> list[bool]:
-    """What any of the processes wishes, the same on all of them."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return wishes
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    said = torch.tensor(wishes, dtype=torch.int32, device=device)
-    dist.all_reduce(said, dist.ReduceOp.MAX)
-    return [bool(wish) for wish in said.tolist()]

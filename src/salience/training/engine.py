@@ -24,17 +24,18 @@ from salience.config import TrainingPlan
 from salience.data import Dataset
 from salience.errors import MissingPackage, UserError
 from salience.files import remove_leftovers
+from salience.health.probe import Probe
+from salience.health.record import Health
 from salience.methods import Method
-from salience.methods.base import Plan
+from salience.methods.lightning import LightningMethod, Plan
 from salience.run import Run
 from salience.training import machine
-from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Interrupted, Owner
+from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Owner
 from salience.training.cost import CostMeter
-from salience.training.health import Health
 from salience.training.metrics import MetricsCSV
-from salience.training.probe import Probe
 from salience.training.processes import is_helper, several_processes
 from salience.training.progress import ProgressBar
+from salience.training.sittings import Interrupted
 from salience.training.steps import Steps
 from salience.units import parse_duration
 from salience.views import Views
@@ -53,7 +54,6 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None
     Errors: Interrupted after Ctrl-C, SIGTERM or SIGHUP, when the checkpoint is written.
     """
     plan = run.config.plan
-    method.plan = schedule_of(plan)
     prepare(method, plan)
     if not is_helper():
         run.checkpoint.parent.mkdir(exist_ok=True)
@@ -77,7 +77,7 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None
         last = str(run.checkpoint) if run.checkpoint.exists() else None
         try:
             with ctrl_c_kept():
-                trainer.fit(method, steps, ckpt_path=last, weights_only=True)
+                trainer.fit(LightningMethod(method, schedule_of(plan)), steps, ckpt_path=last, weights_only=True)
         except SystemExit as ended:  # Lightning's answer to a Ctrl-C that our handler does not see
             number = getattr(ended.__context__, "number", signal.SIGINT)
             raise Interrupted(f"continue with: salience fit --resume {run.path}", number=number) from None

@@ -1,72 +1,44 @@
-"""fit: a method and a source in, a run folder and a Representation out."""
+"""fit and resume: a method and a source in, a run folder and a Representation out.
+
+Nothing here loads torch: the options are checked and the source is opened first, so that most of what is refused is
+refused at once, and Lightning is loaded for trainings alone.
+"""
 
 from __future__ import annotations
 
-import csv
-import functools
 import inspect
-import io
 import os
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from salience import catalogue
 from salience.allocator import keep_freed_memory
 from salience.config import OPTIONS, Config, DataConfig, ModelConfig, TrainingConfig, asked, check_options
-from salience.csv_text import is_formula, safe, tell
-from salience.data import Dataset, open_data
-from salience.errors import UserError, naming
-from salience.methods import ClosedForm, Method, method_class
-from salience.processors import at_most_all, free_cores, limited
-from salience.progress import progress_bar
+from salience.data import Dataset
+from salience.errors import UserError
+from salience.processors import cap_threads
 from salience.reading import AS_FOUND, Reading
-from salience.representation import Representation, load, make_method, options_of
-from salience.run import Run, next_free, refuse_existing
-from salience.run_weights import DamagedWeights, load_checkpoint, save_weights, weights_match
-from salience.training import budget as budgets
-from salience.training.checkpoints import Interrupted, training_alone
-from salience.training.closed_form import Rows
-from salience.training.engine import train
-from salience.training.plan import check_machine, make_plan
-from salience.training.processes import is_helper, was_started_here
-from salience.training.recipe import describe_data
-from salience.training.suit import suited
-from salience.units import format_duration
+from salience.run import Run, refuse_existing
+from salience.training import timing
+from salience.training.processes import is_helper
+from salience.training.source import open_for_method
 
-Say = Callable[[str], None]
+if TYPE_CHECKING:
+    from salience.representation import Representation
+
 P = ParamSpec("P")
 R = TypeVar("R")
-WAIT = 60.0  # seconds a process waits for the first one to make the run folder
-
-
-def keeps_randomness(function: Callable[P, R]) -> Callable[P, R]:
-    """The caller's torch generator is as it was when the function has ended."""
-
-    @functools.wraps(function)
-    def kept(*args: P.args, **kwargs: P.kwargs) -> R:
-        with torch.random.fork_rng(devices=[]):
-            return function(*args, **kwargs)
-
-    return kept
 
 
 def lists_options(function: Callable[P, R]) -> Callable[P, R]:
     """Adds the options of `fit` to the docstring, from where they are declared."""
-    lines = []
-    for name, option in OPTIONS.items():
-        choices = f" One of {', '.join(option.choices)}." if option.choices else ""
-        lines.append(f"    {name}: {option.describe()}{choices}")
+    lines = (f"    {name}: {option.describe()}" for name, option in OPTIONS.items())
     function.__doc__ = "\n".join([inspect.cleandoc(function.__doc__ or ""), "", "Options:", *lines])
     return function
 
 
-@keeps_randomness
 @lists_options
 def fit(
     method: str,
@@ -99,14 +71,14 @@ def fit(
     """Learns a representation and keeps it in a run folder.
 
     method: a file name under methods: "pca", "kmeans", "autoencoder", "simclr"
-    source: anything `open_data` takes, or a Dataset
+    source: anything `open_data` takes, or a Dataset; several sources by name are joined by id, or row by row
     reading: how the source is read, as in `open_data`; kept in the run
     progress: show bars on a terminal, and say what was decided
     options: the method's hyper-parameters
     Errors: UserError for whatever the user can mend. Ctrl-C raises Interrupted; what was done is kept.
     """
     given = {name: value for name, value in locals().items() if name in OPTIONS}
-    started = budgets.clock()
+    started = timing.clock()
     keep_freed_memory()
     entry = catalogue.find(method)
     hyper_parameters = entry.check(options)
@@ -115,71 +87,44 @@ def fit(
     check_machine(training)
     if out is not None and not is_helper():
         refuse_existing(Path(out))
-    dataset = _open(
+    dataset = open_for_method(
         source, entry, checked["without"], resolution=checked["resolution"], labels=labels, reading=reading,
         progress=progress and not is_helper(),
     )  # fmt: skip
-    if training.devices > 1 and not isinstance(source, str | os.PathLike):
+    if training.devices > 1 and _lasting_name(source) is None:
         raise UserError(f"devices: {training.devices} processes cannot share data in memory; save it, and fit the file")
-    labelled = _whether_labelled(checked["use_labels"], method, dataset)
     config = Config(
         salience=version("salience"),
         data=_describe(source, dataset, labels, reading, checked["without"]),
-        model=asked(ModelConfig, checked | {"use_labels": labelled}, method=method, options=hyper_parameters),
+        model=asked(ModelConfig, checked, method=method, options=hyper_parameters),
         training=training,
     )
-    return _fit(config, dataset, out, started, progress)
+    from salience.training.opened import fit_opened  # here: what is refused until now, is so without torch
+
+    return fit_opened(config, dataset, out, started, progress)
 
 
-def _fit(config: Config, dataset: Dataset, out: Path | str | None, started: float, progress: bool) -> Representation:
-    """Builds the method, decides what was left open, and trains or solves."""
-    say = _printer(progress)
-    for line in _about(config.model.method, dataset):
-        say(line)
-    config, module, dataset, why_views = _build(config, dataset, say)
-    if isinstance(module, ClosedForm):
-        run = _create(out, config, dataset)
-        with training_alone(run):
-            return _solve(run, module, dataset, progress, config.training.threads)
-    initialise(module, config.training.init)
-    if config.training.budget is not None:
-        say("  measuring how long a step takes")
-    config, lines = make_plan(module, dataset, config, started=started, why_views=why_views)
-    for line in lines:
-        say(line)
-    run = _create(out, config, dataset)
-    say(f"  in {run.path}")
-    with training_alone(run):
-        return _finish(run, module, dataset, progress, say)
+def check_machine(training: TrainingConfig) -> None:
+    """Raises UserError for what this machine or this installation cannot do."""
+    if training.logger is not None:
+        from salience.training import engine  # here: it loads Lightning, which closed forms do without
 
+        engine.logger_class(training.logger)
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started > 1 and training.devices == 1:
+        raise UserError(f"devices: 1, but a launcher has started {started} processes; give --devices for them")
+    if training.devices > 1:
+        from salience.training import machine
 
-def _build(config: Config, dataset: Dataset, say: Say) -> tuple[Config, Method | ClosedForm, Dataset, str | None]:
-    """The method with fresh weights, on data whose views suit it.
-
-    -> the configuration with all hyper-parameters, the method, the data, and why other views were chosen
-    """
-    entry, asked_for = catalogue.find(config.model.method), config.model.options
-    torch.manual_seed(config.training.seed)
-    module = make_method(config, dataset.spec)
-    dataset, why_views = suited(dataset, module, config.model.views)
-    if dataset.spec.views != config.data.spec["views"]:  # other views: built again, as if they had been given
-        config = config.but(spec=dataset.spec.to_dict())
-        torch.manual_seed(config.training.seed)
-        module = make_method(config, dataset.spec)
-    found = options_of(module, entry.name)
-    withheld = tuple(sorted(module.withheld)) if isinstance(module, Method) else ()
-    for option in entry.options:
-        if option.default == catalogue.AUTO and asked_for.get(option.name, option.default) == catalogue.AUTO:
-            say(f"  {option.name:<14} {found[option.name]!s:<12} from the data and what else was chosen")
-    return config.but(options=found, withheld=withheld), module, dataset, why_views
+        if training.devices > machine.devices():
+            raise UserError(f"devices: {training.devices} is more than this machine has; at most {machine.devices()}")
 
 
 def _threads(asked_for: int | None) -> dict[str, Any]:
     """The threads asked for, not more than the machine has."""
-    return {} if asked_for is None else {"threads": at_most_all(asked_for)}
+    return {} if asked_for is None else {"threads": cap_threads(asked_for)}
 
 
-@keeps_randomness
 def resume(run: Path | str, source: Any = None, *, progress: bool = True) -> Representation:
     """Continues a fit that was stopped, to exactly the weights it would have had. Does nothing to a finished one.
 
@@ -187,84 +132,17 @@ def resume(run: Path | str, source: Any = None, *, progress: bool = True) -> Rep
     source: needed only where the run was fitted to data in memory
     Errors: UserError where the data is gone or no longer what the run began with, or another process trains the run.
     """
-    keep_freed_memory()
-    folder, say = Run(run), _printer(progress)
-    finished, said = _finished(folder)
-    if finished is None:
-        with training_alone(folder):
-            finished, said = _finished(folder)  # another process may have ended it meanwhile
-            if finished is None:
-                return _resume(folder, source, progress, say, said)
-    say(said)
-    return finished
+    folder = Run(run)
+    from salience.training.opened import resume_run
 
-
-def _finished(run: Run) -> tuple[Representation | None, str]:
-    """The representation of a finished run, None where its weights are missing or damaged; and what to tell of it."""
-    if not run.finished:
-        return None, ""
-    try:
-        rep = load(run.path)
-    except DamagedWeights as damage:
-        return None, f"{damage.reason}; they are made again"
-    if not weights_match(run):
-        return None, f"the weights in {run.path} are not those of its last checkpoint; they are made again"
-    return rep, f"{run.path} is finished; nothing to do"
-
-
-def _resume(folder: Run, source: Any, progress: bool, say: Say, said: str) -> Representation:
-    """said: why weights that are there are made again"""
-    config = folder.config
-    data = config.data
-    if source is None and data.source is None:
-        raise UserError(f"run: {folder.path} was fitted to data in memory; resume it in Python: resume(run, source)")
-    where = data.source if source is None else source
-    dataset = _open(
-        where, catalogue.find(config.model.method), data.without, resolution=data.resolution, labels=data.labels,
-        reading=data.reading, progress=progress and not is_helper(),
-    )  # fmt: skip
-    if dataset.fingerprint != data.fingerprint:
-        raise UserError(f"source: {where} has changed since {folder.path} was begun; fit again")
-    if said and not is_helper():
-        say(said)
-        folder.weights.unlink()  # helpers wait for the new ones
-    torch.manual_seed(config.training.seed)
-    begun = folder.checkpoint.exists()
-    method = make_method(config, dataset.spec, fetch=not begun)
-    if isinstance(method, ClosedForm):
-        return _solve(folder, method, dataset, progress)
-    initialise(method, None if begun else config.plan.init)
-    if begun:
-        load_checkpoint(method, folder)
-    if progress and not is_helper():
-        print(f"resumed at step {folder.step} of {config.plan.steps}", flush=True)
-    return _finish(folder, method, dataset, progress, say)
-
-
-def _open(source: Any, entry: catalogue.Entry, without: str | None, **options: Any) -> Dataset:
-    dataset = source if isinstance(source, Dataset) else open_data(source, **options)
-    if without is not None:
-        dataset = dataset.without(without)
-    entry.refuse_unfit(dataset.name, dataset.spec.modality)
-    if options.get("resolution") is not None and dataset.spec.modality.resolution(dataset.spec) is None:
-        raise UserError(f"resolution: {options['resolution']} was given, but {dataset.name} holds no images")
-    if len(dataset) < 2:
-        raise UserError(f"source: {dataset.name} has {len(dataset)} row, and nothing can be learnt from fewer than two")
-    return dataset
-
-
-def _whether_labelled(wished: bool, method: str, dataset: Dataset) -> bool:
-    """Whether the method sees labels: where the user says so, or has chosen a method that learns from them."""
-    needed = getattr(method_class(method), "needs_labels", False)
-    if wished or needed:
-        dataset.require_labels(method if needed else "use_labels")
-    return wished or needed
+    return resume_run(folder, source, progress)
 
 
 def _describe(source: Any, dataset: Dataset, labels: Any, reading: Reading, without: str | None) -> DataConfig:
     """What the run keeps of its source."""
     return DataConfig(
         source=_lasting_name(source),
+        sources=_lasting_names(source),
         split=dataset.split,
         fingerprint=dataset.fingerprint,
         rows=len(dataset),
@@ -277,8 +155,18 @@ def _describe(source: Any, dataset: Dataset, labels: Any, reading: Reading, with
     )
 
 
+def _lasting_names(source: Any) -> dict[str, Any] | None:
+    """The same of each of several sources; none of them where one is in memory. None for a single source."""
+    if not isinstance(source, Mapping):
+        return None
+    names = {str(name): _lasting_name(one) for name, one in source.items()}
+    return {} if None in names.values() else names
+
+
 def _lasting_name(source: Any) -> str | None:
-    """A name of the source that is right in every folder; None for data in memory."""
+    """A name of the source that is right in every folder, of several the first's; None for data in memory."""
+    if isinstance(source, Mapping):
+        return next(iter((_lasting_names(source) or {}).values()), None)
     if not isinstance(source, str | os.PathLike):
         return None
     name = str(source)
@@ -286,94 +174,3 @@ def _lasting_name(source: Any) -> str | None:
     if Path(name).exists():
         return str(Path(name).resolve())
     return f"{Path(base).resolve()}:{split}" if colon and Path(base).exists() else name
-
-
-def _about(method: str, dataset: Dataset) -> list[str]:
-    return [f"{method} on {dataset.name}: {describe_data(dataset.spec, len(dataset))}"] + [
-        f"  note: {note}" for note in dataset.notes
-    ]
-
-
-def initialise(method: Method, init: Path | str | None) -> None:
-    if init is None:
-        return
-    with naming("init", "run"):
-        before = load(init).method
-    if isinstance(before, ClosedForm):
-        raise UserError(f"init: {init} is a closed form and has no encoder; give a run that was trained")
-    try:
-        method.encoder.load_state_dict(before.encoder.state_dict())
-    except RuntimeError:
-        raise UserError(f"init: the encoder in {init} is of another shape; use the same --encoder and data") from None
-
-
-def _create(out: Path | str | None, config: Config, dataset: Dataset) -> Run:
-    """The run folder. All processes but the first take the one the first has made."""
-    stem = f"{config.model.method}-{Path(config.data.source or 'memory').name.replace(':', '-')}"
-    path = next_free(Path("runs"), stem) if out is None else Path(out)
-    if is_helper():
-        _await(path)
-        return Run(path)
-    bad, cells = io.StringIO(), [text for item in dataset.bad for text in (item.id, item.reason)]
-    csv.writer(bad).writerows([("item", "reason"), *((safe(item.id), safe(item.reason)) for item in dataset.bad)])
-    while True:
-        try:
-            run = Run.create(path, config, {"bad_items.csv": bad.getvalue()})
-            break
-        except UserError:
-            if out is not None:
-                raise
-            path = next_free(path.parent, stem)  # another fit was quicker
-    tell(sum(map(is_formula, cells)), str(run.path / "bad_items.csv"))
-    return run
-
-
-def _finish(run: Run, method: Method, dataset: Dataset, progress: bool, say: Say) -> Representation:
-    try:
-        train(run, method, dataset, progress=progress and not is_helper())
-    except (Interrupted, UserError):
-        if was_started_here():
-            sys.exit(1)  # the first process says it
-        raise
-    if was_started_here():
-        sys.exit(0)
-    if is_helper():
-        _await(run.weights)
-        return load(run.path)
-    run.require_held()
-    save_weights(method, run.weights)
-    say(f"done: {run.path}")
-    return load(run.path)
-
-
-def _solve(
-    run: Run, method: ClosedForm, dataset: Dataset, progress: bool, threads: int | None = None
-) -> Representation:
-    rows, free, say = Rows(dataset, method), free_cores(), _printer(progress)
-    say(f"  {rows.describe()}")
-    if threads is None and free.cores < free.of:
-        say(f"  threads        {free.cores:<12} {free}")
-    started = time.monotonic()
-    count = threads or min(free.cores, torch.get_num_threads())
-    with limited(count), progress_bar(None, "solving", progress and not is_helper(), ""):
-        method.fit_rows(rows, seed=run.config.training.seed)
-    seconds = time.monotonic() - started
-    run.require_held()
-    run.write_json("cost.json", {"flops": None, "seconds": round(seconds, 3), "items_seen": len(dataset)})
-    save_weights(method, run.weights)
-    say(f"done in {format_duration(seconds)}: {run.path}")
-    return load(run.path)
-
-
-def _await(path: Path) -> None:
-    """Until the first process has made `path`."""
-    for _ in range(round(WAIT / 0.1)):
-        if path.exists():
-            return
-        time.sleep(0.1)
-    raise UserError(f"out: {path} was not made by the first process; give all processes the same --out")
-
-
-def _printer(progress: bool) -> Say:
-    heard = progress and not is_helper()
-    return (lambda line: print(line, file=sys.stderr, flush=True)) if heard else (lambda line: None)

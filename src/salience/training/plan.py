@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,23 +14,11 @@ from salience.config import Config, ModelConfig, TrainingConfig, TrainingPlan
 from salience.data import Dataset
 from salience.errors import UserError
 from salience.methods import Method
-from salience.training import budget, engine, machine, recipe
-from salience.training.cost import step_flops
-from salience.training.health import PROBES
+from salience.training import budget, machine, recipe
+from salience.training.flops import step_flops
 from salience.training.suit import views_of
 from salience.units import counted, format_duration, parse_duration
 from salience.views import default_policy
-
-
-def check_machine(training: TrainingConfig) -> None:
-    """Raises UserError for what this machine or this installation cannot do."""
-    if training.logger is not None:
-        engine.logger_class(training.logger)
-    started = int(os.environ.get("WORLD_SIZE", "1"))
-    if started > 1 and training.devices == 1:
-        raise UserError(f"devices: 1, but a launcher has started {started} processes; give --devices for them")
-    if training.devices > machine.devices():
-        raise UserError(f"devices: {training.devices} is more than this machine has; at most {machine.devices()}")
 
 
 def make_plan(
@@ -128,6 +115,8 @@ def _within(
     choices: recipe.Choices, method: Method, dataset: Dataset, plan: TrainingPlan, started: float
 ) -> TrainingPlan:
     """As many steps as the time allows, and fewer looks at the run's health where it is short."""
+    from salience.health.record import PROBES
+
     seconds = parse_duration(plan.budget or 0)
     steps, probes, each = budget.steps_within(budget.Time(seconds, started), method, dataset, plan)
     choices.decide("steps", steps, f"{each * 1000:.0f} ms each, within {format_duration(seconds)}")

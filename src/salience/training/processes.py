@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch.distributed as dist
-
 from salience.errors import UserError
 
 RANK = "LOCAL_RANK"
@@ -60,6 +58,8 @@ def several_processes(run: Path, count: int) -> Iterator[None]:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 helper.wait(PATIENCE)
     finally:
+        import torch.distributed as dist  # here: whether this process is a helper is asked before torch is loaded
+
         for helper in helpers:
             helper.kill()
             helper.wait()

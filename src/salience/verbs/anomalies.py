@@ -13,13 +13,12 @@ import torch
 from annotated_types import Ge
 
 from salience.data import Dataset
-from salience.data.duplicates import content_hashes
+from salience.data.equal_items import content_hashes
 from salience.errors import UserError, naming
 from salience.evaluation.detection import auroc
-from salience.evaluation.protocol import open_for
-from salience.modalities.image.fidelity import squared_error
+from salience.modalities.image.similarity import squared_error
 from salience.reading import AS_FOUND, Reading
-from salience.representation import Representation, source_or_own
+from salience.representation import Representation, open_for, source_or_own
 from salience.source_names import with_split
 from salience.store import Store, open_store
 from salience.store_names import names_store

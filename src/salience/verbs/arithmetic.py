@@ -15,10 +15,10 @@ from torch import Tensor
 
 from salience.data import Dataset
 from salience.errors import UserError
-from salience.evaluation import intervals
-from salience.evaluation.intervals import Metric
-from salience.evaluation.rows import labels_of
+from salience.evaluation.row_choice import labels_of
 from salience.evaluation.split import sample
+from salience.measures import intervals
+from salience.measures.intervals import Metric
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, source_or_own
 from salience.units import check_seed

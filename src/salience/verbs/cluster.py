@@ -22,7 +22,7 @@ import torch
 from salience.drawing import drawable
 from salience.errors import UserError
 from salience.evaluation.clustering import clustering_metrics
-from salience.evaluation.threads import threads_for
+from salience.evaluation.thread_limit import threads_for
 from salience.progress import progress_bar
 from salience.store import Store
 from salience.units import are, check_seed, check_whole, counted

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from salience.data import Dataset
 from salience.errors import UserError
-from salience.evaluation import intervals
 from salience.evaluation.denoisers import Projection, Wiener, fit_projection, fit_wiener
-from salience.evaluation.fidelity import SHOWN, fidelity, means
-from salience.evaluation.intervals import Metric
+from salience.evaluation.reconstruction import SHOWN, fidelity, means
 from salience.evaluation.report import listing
-from salience.evaluation.rows import labels_of
+from salience.evaluation.row_choice import labels_of
 from salience.evaluation.split import held_out, sample
+from salience.measures import intervals
+from salience.measures.intervals import Metric
 from salience.methods.autoencoders.denoising_autoencoder import LEVELS
 from salience.nets import input_width
 from salience.reading import AS_FOUND, Reading

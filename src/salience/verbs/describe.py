@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from salience.data import Dataset, open_data
-from salience.data.duplicates import MOST_PAIRS, content_hashes, equal_groups, near_pairs
+from salience.data.equal_items import content_hashes, equal_groups
 from salience.data.target import guess_target
 from salience.errors import naming
 from salience.modalities import Spec, find
@@ -126,6 +126,8 @@ class Description:
         if near.searched < self.items:
             limits = f" (among {near.searched:,} items drawn at random)"
         if not near.complete:
+            from salience.data.near_duplicates import MOST_PAIRS
+
             limits += f" (the search stopped at {MOST_PAIRS:,} pairs)"
         if not near.pairs:
             return [f"near duplicates: none{limits}"]
@@ -217,6 +219,8 @@ def _conflicting(dataset: Dataset, groups: Sequence[np.ndarray]) -> int:
 def _near(dataset: Dataset) -> Near | None:
     if not _has_near_duplicates(dataset.spec) or len(dataset) < 2:
         return None
+    from salience.data.near_duplicates import near_pairs
+
     pairs = near_pairs(dataset)
     closest = zip(pairs.first[:LISTED], pairs.second[:LISTED], pairs.similarity[:LISTED], strict=True)
     return Near(
@@ -239,6 +243,8 @@ def _leakage(dataset: Dataset, hashes: np.ndarray, test: Dataset) -> Leakage:
     equal = {row: first_row[item] for row, item in enumerate(tested) if item in first_row}
     near: dict[int, tuple[int, float]] = {}
     if _has_near_duplicates(dataset.spec):
+        from salience.data.near_duplicates import near_pairs
+
         pairs = near_pairs(dataset, test)  # the most alike first
         for ours, theirs, cosine in zip(pairs.second, pairs.first, pairs.similarity, strict=True):
             if int(ours) not in equal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from salience.errors import UserError
-from salience.evaluation.diagnosis import Diagnosis, diagnose_run
+from salience.health.diagnosis import Diagnosis, diagnose_run
 from salience.run import Run
 from salience.run_metrics import note_damage
 

@@ -14,13 +14,12 @@ import pyarrow.parquet as pq
 
 from salience.data import Dataset
 from salience.errors import UserError
-from salience.evaluation.protocol import open_for
 from salience.files import atomic, require_free
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
-from salience.representation import Representation, load, source_or_own
+from salience.representation import Representation, load, open_for, source_or_own
 from salience.store.embedding import embed_into, parse_shard
-from salience.store_names import CLUSTERS, SUFFIX
+from salience.store_names import SUFFIX, is_called_store
 
 ROWS = 8192  # embedded and written at a time; memory stays flat as the data grows
 
@@ -51,7 +50,7 @@ def embed_to(
     if out is None:
         raise UserError(f"out: none was given; name a store, NAME{SUFFIX}, or a file, FILE.parquet")
     out = Path(out)
-    if out.suffix == SUFFIX or str(out).startswith(CLUSTERS):
+    if is_called_store(out):
         rep = load(run) if isinstance(run, str | Path) else run
         data = open_for(rep, source_or_own(rep, source), None, reading)
         tell_notes(data, progress)

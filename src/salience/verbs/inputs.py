@@ -13,7 +13,7 @@ from torch import Tensor
 from salience.batch import Batch
 from salience.data import Dataset
 from salience.errors import UserError
-from salience.evaluation.rows import labels_of, seen_in_training
+from salience.evaluation.row_choice import labels_of, seen_in_training
 from salience.label_files import MOST_DIGITS, are_numbers, remedy
 from salience.modalities import Spec
 from salience.progress import progress_bar

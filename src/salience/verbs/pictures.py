@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from salience.drawing import any_letters, drawable
+from salience.drawing import drawable, ignore_missing_glyphs
 from salience.files import atomic
 from salience.modalities import Spec
 
@@ -129,7 +129,7 @@ def set_title(figure: Figure, title: str) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    with atomic(path) as temporary, any_letters():
+    with atomic(path) as temporary, ignore_missing_glyphs():
         figure.savefig(temporary, format=path.suffix[1:], dpi=DPI)
 
 
@@ -186,7 +186,7 @@ def _framed(canvas: np.ndarray, names: Sequence[str], title: str) -> tuple[Figur
 
 def _pixels(text: Text, *, remove: bool = False) -> tuple[int, int]:
     """Width and height of a text as drawn."""
-    with any_letters():
+    with ignore_missing_glyphs():
         extent = text.get_window_extent()
     if remove:
         text.remove()

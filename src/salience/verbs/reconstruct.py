@@ -10,7 +10,7 @@ import pandas as pd
 from annotated_types import Ge
 
 from salience.data import Dataset
-from salience.evaluation.fidelity import SHOWN, fidelity, means
+from salience.evaluation.reconstruction import SHOWN, fidelity, means
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, source_or_own
 from salience.units import check_seed, counted

@@ -15,9 +15,8 @@ import pandas as pd
 from salience.csv_text import write_csv
 from salience.data import Dataset
 from salience.errors import noting_failure
-from salience.evaluation.intervals import Metric
-from salience.evaluation.report import plain
 from salience.files import atomic, new_folder, write_text
+from salience.measures.intervals import Metric, plain
 from salience.modalities import Spec
 from salience.progress import progress_bar
 from salience.representation import Representation

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from salience.data import Dataset
 from salience.errors import UserError
-from salience.evaluation import intervals
 from salience.evaluation.frechet import frechet_distance
-from salience.evaluation.intervals import Metric
+from salience.measures import intervals
+from salience.measures.intervals import Metric
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.representation import FIXED, Representation

@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from salience.data import Dataset
 from salience.data.originals import Originals, open_originals, originals_in
 from salience.errors import UserError
-from salience.evaluation import intervals
-from salience.evaluation.fidelity import SHOWN, fidelity, means
-from salience.evaluation.intervals import Metric
+from salience.evaluation.reconstruction import SHOWN, fidelity, means
+from salience.measures import intervals
+from salience.measures.intervals import Metric
 from salience.modalities.image.spec import ImageSpec
 from salience.modalities.image.unit import unit_images
 from salience.progress import progress_bar

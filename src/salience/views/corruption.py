@@ -13,7 +13,7 @@ from torch import Tensor
 from salience.views.random import Keys
 
 if TYPE_CHECKING:
-    from salience.modalities import Spec
+    from salience.modalities.spec import Spec
 
 
 def masking(x: Tensor, keys: Keys, level: float) -> Tensor:

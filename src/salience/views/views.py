@@ -16,7 +16,7 @@ from salience.views.policy import Policy, Shape, identity
 from salience.views.random import Keys
 
 if TYPE_CHECKING:
-    from salience.modalities import Spec
+    from salience.modalities.spec import Spec
 
 IDENTITY = "identity"
 ANY = {IDENTITY: "the item as it is"}  # policies of every kind of data
@@ -135,10 +135,10 @@ def _policy_of(name: str, spec: Spec) -> Policy:
         return identity
     if name not in modality.policies:
         near = difflib.get_close_matches(name, modality.policies, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else f"take {default_policy(spec)[0]!r}, or another: "
+        hint = f"did you mean {near[0]!r}? " if near else f"use {default_policy(spec)[0]!r} or another policy; "
         raise UserError(
-            f"views: {name!r} is no policy for {modality.name} data; "
-            f"{hint}there are {', '.join([*modality.policies, *ANY])}"
+            f"views: {name!r} is not a policy of {modality.name} data; "
+            f"{hint}the policies are {', '.join([*modality.policies, *ANY])}"
         )
     modality.refuse_policy(name, spec)
     return modality.policy(name)

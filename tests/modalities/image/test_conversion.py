@@ -197,10 +197,10 @@ def test_a_thumbnail_shows_the_unit_scale():
 def test_a_run_says_which_images_it_brings_to_its_channels_and_size():
     grey = ImageSpec((1, 8, 8), "uint8", 0, 255)
     sizes = np.array([[8, 8], [8, 8], [8, 8]])
-    assert image.reading_notes(sizes, np.array([1, 1, 1]), grey, "crop") == ()
-    assert image.reading_notes(sizes, np.array([3, 1, 3]), grey, "crop") == (
-        "2 images brought to grey, as the run was trained",
+    assert image.describe_conversion(sizes, np.array([1, 1, 1]), grey, "crop") == ()
+    assert image.describe_conversion(sizes, np.array([3, 1, 3]), grey, "crop") == (
+        "2 images converted to grey, as in training",
     )
-    resized, brought = image.reading_notes(2 * sizes, np.array([3, 3, 3]), grey, "crop")
+    resized, brought = image.describe_conversion(2 * sizes, np.array([3, 3, 3]), grey, "crop")
     assert resized.startswith("resized to 8x8: all are 16x16")
-    assert brought == "all brought to grey, as the run was trained"
+    assert brought == "all converted to grey, as in training"

@@ -13,10 +13,10 @@ from salience.modalities.image.decode import (
     UnreadableError,
     decode,
     decode_whole,
-    opaque_light,
+    measure_opacity,
     probe,
 )
-from salience.modalities.image.headers import without_warnings
+from salience.modalities.image.headers import ignore_pil_warnings
 
 RGB8, GREY8, GREY16 = Target(3, 8), Target(1, 8), Target(1, 8, deep=True)
 
@@ -106,11 +106,11 @@ def test_half_transparent_pixels_are_mixed_with_the_ground():
 def test_how_light_the_opaque_part_is():
     pixels = np.zeros((8, 8, 4), np.uint8)
     pixels[:4] = 255
-    light, opacity = opaque_light(encoded(Image.fromarray(pixels)))
+    light, opacity = measure_opacity(encoded(Image.fromarray(pixels)))
     np.testing.assert_array_equal(light[opacity > 0], 1)
     assert opacity.mean() == 0.5
-    assert opaque_light(encoded(Image.new("RGBA", (8, 8), (1, 2, 3, 255)))) is None
-    assert opaque_light(encoded(gradient())) is None
+    assert measure_opacity(encoded(Image.new("RGBA", (8, 8), (1, 2, 3, 255)))) is None
+    assert measure_opacity(encoded(gradient())) is None
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_damaged_exif_loses_no_picture(kind, side):
     rng = np.random.default_rng(0)
     plain = decode(encoded(gradient(size=24), kind), Target(3, side)).astype(int)
     turned = set()
-    with without_warnings():
+    with ignore_pil_warnings():
         for _ in range(200):
             data = with_exif(mutated(exif, 0, len(exif), rng), kind)
             found = decode(data, Target(3, side)).astype(int)
@@ -222,7 +222,7 @@ def test_damaged_details_of_a_tiff_lose_no_picture(side):
     details = Image.open(io.BytesIO(data)).tag_v2[0x8769]
     expected = decode(encoded(gradient(size=24)), Target(3, side))[:, ::-1, ::-1]
     rng = np.random.default_rng(0)
-    with without_warnings():
+    with ignore_pil_warnings():
         for _ in range(200):
             damaged = mutated(data, details, details + 50, rng)
             assert probe(damaged).orientation == 3
@@ -232,7 +232,7 @@ def test_damaged_details_of_a_tiff_lose_no_picture(side):
 @pytest.mark.parametrize("damage", [b"", b"MM", b"MM\0*\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff", b"x" * 99])
 @pytest.mark.parametrize("side", [24, 8])
 def test_exif_that_is_no_exif_leaves_the_image_upright(damage, side):
-    with without_warnings():
+    with ignore_pil_warnings():
         found = decode(with_exif(damage), Target(3, side)).astype(int)
     plain = decode(encoded(gradient(size=24), "JPEG"), Target(3, side)).astype(int)
     np.testing.assert_array_equal(found, plain)
@@ -314,7 +314,7 @@ def test_a_jpeg_header_behind_a_large_profile_is_found():
         (b"", "empty"),
         (None, "empty"),
         (b"this is a text, whatever its name says", "not an image"),
-        (png_of_size(40_000, 40_000), "more than the limit"),
+        (png_of_size(40_000, 40_000), "exceed the limit"),
         (png_of_size(0, 7), "no pixels"),
         ("/no/such/file.png", "missing"),
     ],
@@ -339,12 +339,12 @@ def test_a_damaged_file_is_read_or_refused_with_one_short_reason(kind):
     several = {} if kind in ("JPEG", "BMP") else {"save_all": True, "append_images": frames[1:]}
     data = encoded(frames[0], kind, **several)
     reasons = []
-    with without_warnings():
+    with ignore_pil_warnings():
         for _ in range(150):
             damaged = mutated(data, 2, len(data), rng)
             try:
                 probe(damaged)
-                opaque_light(damaged)
+                measure_opacity(damaged)
                 assert decode(damaged, RGB8).shape == (3, 8, 8)
             except UnreadableError as unreadable:
                 reasons.append(str(unreadable))
@@ -361,7 +361,7 @@ def test_whatever_a_decoder_raises_becomes_a_reason(error, monkeypatch):
 
     data = encoded(gradient(), "BMP")
     monkeypatch.setattr(Image, "open", fails)
-    for read in (probe, lambda blob: decode(blob, RGB8), opaque_light):
+    for read in (probe, lambda blob: decode(blob, RGB8), measure_opacity):
         with pytest.raises(UnreadableError) as refused:
             read(data)
         assert str(refused.value)

@@ -12,7 +12,7 @@ import salience
 from salience.config import Config
 from salience.data import open_data
 from salience.errors import UserError
-from salience.explorer.pictures import opened
+from salience.explorer.pictures import open_image
 from salience.reading import Reading
 
 
@@ -106,7 +106,7 @@ def test_a_run_keeps_its_aspect_for_other_data_and_for_one_image(aspect, tmp_pat
     )
     rep = salience.load(tmp_path / "run")
     array = rep.open(np.asarray(bands())[None], progress=False).x[0]
-    dropped = opened(png(bands()), rep).x[0]
+    dropped = open_image(png(bands()), rep).x[0]
     frame = rep.open(pd.DataFrame({"image": [png(bands())]}), progress=False).x[0]
     for found in (array, dropped, frame):
         assert colours(found[:, 4:-4, 4:-4]) == ("g" if aspect == "crop" else "rgb")
@@ -121,7 +121,7 @@ def test_a_run_of_before_stretches_one_image_too(tmp_path):
     values = rep.config.to_dict()
     del values["reading"]
     rep.config = Config.from_dict(values)
-    assert colours(opened(png(bands()), rep).x[0]) == "rgb"
+    assert colours(open_image(png(bands()), rep).x[0]) == "rgb"
 
 
 def test_square_images_are_the_same_under_every_aspect(tmp_path):
@@ -179,7 +179,7 @@ def test_what_vanishes_all_the_same_is_listed(tmp_path):
     inks = [WHITE, BLACK, (128, 128, 128)] * 2 + [WHITE]
     data = open_data(in_a_folder([drawing(ink) for ink in inks], tmp_path / "x"), progress=False)
     assert data.spec.ground == "black"
-    assert data.notes[1].startswith("2 images cannot be told from the black behind: 1.png, 4.png;")
+    assert data.notes[1].startswith("2 images cannot be seen on the black background: 1.png, 4.png;")
 
 
 def test_images_without_transparent_pixels_get_no_note(tmp_path):
@@ -192,7 +192,7 @@ def test_the_ground_belongs_to_the_run(tmp_path):
     light = open_data(in_a_folder([drawing(WHITE)] * 4, tmp_path / "x"), progress=False)
     dark = open_data(in_a_folder([drawing(BLACK)] * 4, tmp_path / "y"), spec=light.spec, progress=False)
     assert (dark.x == 0).all()
-    assert dark.notes[1].startswith("4 images cannot be told from the black behind: 0.png, 1.png, 2.png, …;")
+    assert dark.notes[1].startswith("4 images cannot be seen on the black background: 0.png, 1.png, 2.png, …;")
     kept = type(light.spec).from_dict(light.spec.to_dict())
     assert kept.ground == "black"
     assert "ground" not in open_data(np.zeros((3, 8, 8), np.uint8), progress=False).spec.to_dict()
@@ -207,8 +207,8 @@ def test_further_pages_and_frames_are_named(tmp_path):
     data = open_data(str(tmp_path / "x"), progress=False)
     assert [colours(image) for image in data.x] == ["r"] * 5
     assert data.notes == (
-        "4 images have several pages or frames, such as a.gif: only the first is read; save the others as files of "
-        "their own to read them too",
+        "4 images have several pages or frames, such as a.gif: only the first is read; save the others as "
+        "separate files to read them too",
     )
 
 

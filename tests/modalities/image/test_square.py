@@ -8,10 +8,10 @@ from PIL import Image
 
 from salience.modalities.image.square import (
     central_square,
+    describe_squaring,
     resize,
     square_arrays,
     square_picture,
-    squaring_notes,
 )
 
 SIZES = [(20, 30), (30, 20), (21, 30), (8, 31), (5, 9), (64, 64)]  # heights and widths
@@ -151,29 +151,29 @@ def test_the_central_square_of_odd_sizes():
             64,
             "crop",
             "resized to 64x64: the shorter side to 64, the centre cropped (all are 200x100; 50% of an image is kept); "
-            "--aspect pad keeps the whole",
+            "use --aspect pad to keep all of it",
         ),
         (
             [[200, 100], [100, 100]],
             64,
             "crop",
             "resized to 64x64: the shorter side to 64, the centre cropped (median size 150x100; 75% of an image is "
-            "kept); --aspect pad keeps the whole",
+            "kept); use --aspect pad to keep all of it",
         ),
         (
             [[200, 100]],
             64,
             "pad",
-            "resized to 64x64: the longer side to 64, the rest filled with the median of each image's border "
-            "(all are 200x100); --aspect crop fills the square",
+            "resized to 64x64: the longer side to 64, the rest padded with the median of each image's border "
+            "(all are 200x100); use --aspect crop to fill the square",
         ),
         (
             [[200, 100]],
             64,
             "stretch",
-            "resized to 64x64: stretched, so shapes change (all are 200x100); --aspect crop or pad keeps them",
+            "resized to 64x64: stretched, so shapes change (all are 200x100); use --aspect crop or pad to keep them",
         ),
     ],
 )
 def test_a_note_says_what_was_done_and_how_to_say_otherwise(sizes, side, aspect, note):
-    assert squaring_notes(np.array(sizes), side, aspect) == (() if note is None else (note,))
+    assert describe_squaring(np.array(sizes), side, aspect) == (() if note is None else (note,))

@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 
 from salience.data import open_data
 from salience.modalities.image import symmetry
-from salience.modalities.image.symmetry import HARMLESS, LEAST_ROWS, detectability, mirrored, suited_variant, turned
+from salience.modalities.image.symmetry import HARMLESS, LEAST_ROWS, choose_variant, detectability, mirrored, turned
 
 
 def textures(n, seed=0):
@@ -36,7 +36,7 @@ def pictures(kind, n=400):
     ],
 )
 def test_the_variant_follows_the_symmetry_of_the_data(kind, variant, told):
-    found = suited_variant(open_data(pictures(kind), progress=False), "grey")
+    found = choose_variant(open_data(pictures(kind), progress=False), "grey")
     assert found.variant == variant
     assert found.reason.startswith(told + ":")
     assert "AUC " in found.reason
@@ -45,30 +45,30 @@ def test_the_variant_follows_the_symmetry_of_the_data(kind, variant, told):
 
 def test_a_digit_cannot_be_mirrored_unnoticed():
     images = load_digits().images.astype(np.uint8)
-    found = suited_variant(open_data(images, progress=False), "grey")
+    found = choose_variant(open_data(images, progress=False), "grey")
     assert found.variant == "-noflip"
     assert "AUC 0.99" in found.reason
     assert "--views glyphs" in found.reason
 
 
 def test_what_the_test_cannot_see_is_said():
-    assert "where classes mirror each other" in suited_variant(open_data(pictures("with an up")), "grey").reason
+    assert "if classes mirror each other" in choose_variant(open_data(pictures("with an up")), "grey").reason
 
 
 def test_equal_data_give_an_equal_answer():
     data = open_data(pictures("with an up"), progress=False)
-    assert suited_variant(data, "grey") == suited_variant(data, "grey")
+    assert choose_variant(data, "grey") == choose_variant(data, "grey")
 
 
 def test_few_images_are_not_tested(monkeypatch):
     monkeypatch.setattr(symmetry, "detectability", lambda *rows: pytest.fail("tested"))
-    found = suited_variant(open_data(pictures("with a left", LEAST_ROWS - 1), progress=False), "grey")
+    found = choose_variant(open_data(pictures("with a left", LEAST_ROWS - 1), progress=False), "grey")
     assert found.variant == ""
     assert "199 images are too few" in found.reason
 
 
 def test_200_images_are_enough_to_be_tested():
-    found = suited_variant(open_data(pictures("with a left", LEAST_ROWS), progress=False), "grey")
+    found = choose_variant(open_data(pictures("with a left", LEAST_ROWS), progress=False), "grey")
     assert LEAST_ROWS == 200
     assert "AUC " in found.reason
 
@@ -78,7 +78,7 @@ def test_many_images_are_sampled(monkeypatch):
     monkeypatch.setattr(symmetry, "detectability", lambda *rows: seen.append(rows) or 0.5)
     monkeypatch.setattr(symmetry, "MOST_ROWS", 100)
     x = np.arange(240, dtype=np.uint8)[:, None, None].repeat(8, 1).repeat(8, 2)
-    suited_variant(open_data(x, progress=False), "grey")
+    choose_variant(open_data(x, progress=False), "grey")
     for plain, changed in seen:
         assert len(plain) == len(changed) == 50
         assert not set(plain[:, 0]) & set(changed[:, 0])  # different items
@@ -90,7 +90,7 @@ def test_many_images_are_sampled(monkeypatch):
 def test_the_threshold(flip, turn, variant, monkeypatch):
     figures = iter([flip, turn])
     monkeypatch.setattr(symmetry, "detectability", lambda *rows: next(figures))
-    assert suited_variant(open_data(pictures("with an up"), progress=False), "grey").variant == variant
+    assert choose_variant(open_data(pictures("with an up"), progress=False), "grey").variant == variant
     assert HARMLESS == 0.6
 
 

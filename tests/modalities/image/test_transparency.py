@@ -39,7 +39,7 @@ def test_of_many_images_some_from_the_whole_source_are_looked_at(monkeypatch):
     seen = survey(np.arange(101), pieces([f"{row}" for row in range(101)], 10), lambda some: [BLACK] * len(some))
     assert (seen.looked, seen.of) == (5, 101)
     assert seen.rows.tolist() == [0, 25, 50, 75, 100]
-    assert seen.notes("white", str)[0] == "transparent parts of 5 images of 5 looked at show white"
+    assert seen.notes("white", str)[0] == "transparent parts of 5 images of 5 examined show white"
 
 
 def test_without_a_candidate_nothing_is_read():
@@ -57,4 +57,4 @@ def test_one_in_a_hundred_may_vanish_on_white(white, of, ground):
 @pytest.mark.parametrize(("lost", "shown"), [(3, "0, 1, 2"), (4, "0, 1, 2, …")])
 def test_a_list_of_images_that_goes_on_says_so(lost, shown):
     seen = Transparency(9, 9, np.arange(9), {"white": np.arange(9) < lost})
-    assert f"cannot be told from the white behind: {shown}; save" in seen.notes("white", str)[1]
+    assert f"cannot be seen on the white background: {shown}; save" in seen.notes("white", str)[1]

@@ -11,7 +11,7 @@ import pytest
 from salience.modalities.table import cells
 from salience.modalities.table import survey as module
 from salience.modalities.table.cells import Rules
-from salience.modalities.table.rows import RowCoder
+from salience.modalities.table.row_coder import RowCoder
 from salience.modalities.table.spec import Column
 from salience.reading import Reading
 from salience.units import printable
@@ -60,9 +60,9 @@ def test_numbers_that_a_program_made_texts_stay_texts_as_far_as_they_can():
     few, many = pd.DataFrame({"a": ["1", "2.5"]}), pd.DataFrame({"a": [str(n) for n in range(50)]})
     assert columns_of(few) == ((Column("a", "category", ("1", "2.5")),), ())
     assert columns_of(many)[0] == (Column("a"),)
-    assert "column 'a' holds texts that are numbers and is read as numbers" in columns_of(many)[1][0]
+    assert "column 'a' contains numbers stored as text and is read as numbers" in columns_of(many)[1][0]
     coded = pd.DataFrame({"a": [f"{n:03}" for n in range(50)]})
-    assert "50 different texts in 50 rows name the rows" in columns_of(coded)[1][0]
+    assert "50 distinct texts in 50 rows look like row names" in columns_of(coded)[1][0]
     assert columns_of(coded, texts=True)[0] == (Column("a"),)
 
 
@@ -76,8 +76,9 @@ def test_an_odd_cell_among_numbers_is_missing_and_told_with_its_row(odd, texts):
     columns, notes = columns_of(*frames, texts=texts)
     assert columns[0] == Column("hp")
     assert (
-        f"'hp' holds numbers, but '{odd}' in row 3; this cell is read as missing; "
-        f"--missing {shlex.quote(odd)} confirms it, --categorical hp keeps them all as categories" in str(notes)
+        f"'hp' is numeric, but '{odd}' in row 3 is not a number; this cell is read as missing; "
+        f"use --missing {shlex.quote(odd)} to confirm this, or --categorical hp to keep all cells as categories"
+        in str(notes)
     )
     assert not any("'b'" in note for note in notes)
     coder = RowCoder(columns[:1], "float64")
@@ -95,7 +96,7 @@ def test_many_different_words_among_numbers_are_texts():
     typos = [str(n) for n in range(46)] + ["1l", "2O", "3.4.5", "12-"]
     columns, notes = columns_of(pd.DataFrame({"x": typos}), texts=True)
     assert columns == (Column("x"),)
-    assert "'1l' in row 46; 4 such cells are read as missing" in notes[0]
+    assert "'1l' in row 46 is not a number; 4 such cells are read as missing" in notes[0]
 
 
 def test_words_for_missing_values_are_missing_among_numbers_only():
@@ -103,7 +104,7 @@ def test_words_for_missing_values_are_missing_among_numbers_only():
     for texts in (True, False):
         columns, notes = columns_of(frame, texts=texts)
         assert [column.categories for column in columns] == [(), ("NA", "f", "m"), ("a", "b")]
-        told = "column 'sex' has 'NA' in 2 cells, kept as a category; --missing NA makes it a missing value"
+        told = "column 'sex' contains 'NA' in 2 cells, kept as a category; use --missing NA to read it as missing"
         assert told in notes
         assert not any("'ok'" in note or ("'n'" in note and "row" in note) for note in notes)
         columns, notes = columns_of(frame, texts=texts, reading=Reading(missing=("NA",)))
@@ -113,9 +114,9 @@ def test_words_for_missing_values_are_missing_among_numbers_only():
 
 def test_several_words_for_missing_values_are_all_named():
     _, notes = columns_of(pd.DataFrame({"a": ["x", "None", "NA", "None"]}), texts=True)
-    assert "--missing None --missing NA makes" in notes[0]
+    assert "--missing None --missing NA to read" in notes[0]
     assert "'None' in 2 cells" in notes[0]
-    assert "(and likewise 'NA')" in notes[0]
+    assert "(also 'NA')" in notes[0]
 
 
 def test_a_named_word_may_be_a_number():
@@ -139,9 +140,9 @@ def test_decimal_commas_are_found_and_told():
     assert values == [[1, 1.5, 0.25], [1250, 2000, 3], [1.25, 7, 8]]
     assert notes[0] == (
         "numbers are read with a decimal comma, such as '1,5' in row 1 of column 'a'; "
-        "--decimal . reads them with a decimal point"
+        "use --decimal . to read them with a decimal point"
     )
-    assert "column 'b' has '1.250' in row 0, read as 1250" in notes
+    assert "column 'b' contains '1.250' in row 0, read as 1250" in notes
     assert len(notes) == 2
 
 
@@ -149,8 +150,8 @@ def test_a_comma_beside_decimal_points_separates_thousands_and_is_told():
     values, notes = decimals(pd.DataFrame({"a": ["1.5", "2.25", "3"], "c": ["1,250", "7", "1,234,567.5"]}))
     assert values == [[1.5, 2.25, 3], [1250, 7, 1234567.5]]
     assert notes == (
-        "column 'c' has '1,250' in row 0, read as 1250",
-        "column 'c' has '1,234,567.5' in row 2, read as 1234567.5",
+        "column 'c' contains '1,250' in row 0, read as 1250",
+        "column 'c' contains '1,234,567.5' in row 2, read as 1234567.5",
     )
 
 
@@ -183,15 +184,15 @@ def test_commas_in_texts_say_nothing_about_numbers():
 def test_percentages_are_fractions_and_told():
     values, notes = decimals(pd.DataFrame({"a": ["0.5", "12%", "7.5 %"]}))
     assert values == [[0.5, 0.12, 0.075]]
-    assert notes == ("column 'a' has '12%' in row 1, read as 0.12",)
+    assert notes == ("column 'a' contains '12%' in row 1, read as 0.12",)
 
 
 def test_findings_of_one_kind_are_one_note():
     frame = pd.DataFrame({f"c{i}": ["1", "2", "?"] for i in range(8)})
     _, notes = columns_of(frame, texts=True)
     assert len(notes) == 1
-    assert notes[0].startswith("column 'c0' holds numbers, but '?' in row 2")
-    assert notes[0].endswith("; likewise 7 more columns: 'c1', 'c2', 'c3', 'c4', 'c5', ...")
+    assert notes[0].startswith("column 'c0' is numeric, but '?' in row 2 is not a number")
+    assert notes[0].endswith("; the same holds for 7 more columns: 'c1', 'c2', 'c3', 'c4', 'c5', ...")
 
 
 def test_names_and_cells_in_notes_stay_in_their_line():
@@ -202,7 +203,7 @@ def test_names_and_cells_in_notes_stay_in_their_line():
 def test_an_empty_column_is_left_out_and_told():
     columns, notes = columns_of(pd.DataFrame({"a": [1, 2], "b": [None, None], "c": [np.nan, np.nan]}))
     assert columns == (Column("a"),)
-    assert notes == ("column 'b' is left out: all its cells are missing; likewise 1 more column: 'c'",)
+    assert notes == ("column 'b' is left out: all its cells are missing; the same holds for 1 more column: 'c'",)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,7 @@ def test_a_column_without_a_name_is_left_out_only_if_it_numbers_the_rows(cells, 
         frames = [frame[:2], frame[2:]]
         columns, notes = columns_of(*frames)
         assert [column.name for column in columns] == ([frame.columns[0], "a"] if kept else ["a"])
-        assert notes == (() if kept else (f"column '{frame.columns[0]}' is left out: it numbers the rows",))
+        assert notes == (() if kept else (f"column '{frame.columns[0]}' is left out: it contains row numbers",))
         assert len(columns_of(*(part.astype(str) for part in frames), texts=True)[0]) == len(columns)
 
 
@@ -289,12 +290,12 @@ def test_every_type_of_pandas_is_read(kind):
 def test_parts_that_hold_different_things_are_left_out():
     columns, notes = columns_of(pd.DataFrame({"a": [1.0]}), pd.DataFrame({"a": [pd.Timestamp(0)]}))
     assert columns == ()
-    assert notes == ("column 'a' is left out: it holds a date and a number",)
+    assert notes == ("column 'a' is left out: it mixes types: date and number",)
 
 
 def test_a_wide_table_is_looked_through_in_linear_time(monkeypatch):
     calls = Counter()
-    for name in ("kind_of", "plain", "texts_of", "numbers_in"):
+    for name in ("kind_of", "plain", "texts_of", "parse_numbers"):
         own = getattr(cells, name)
         monkeypatch.setattr(cells, name, lambda *given, own=own, name=name: calls.update([name]) or own(*given))
     counts = []
@@ -318,7 +319,7 @@ def test_names_of_rows_and_unusable_columns_are_left_out_and_said():
     assert [column.name for column in columns] == ["x"]
     assert len(notes) == 2
     assert "'id'" in notes[0]
-    assert "50 different texts in 50 rows" in notes[0]
+    assert "50 distinct texts in 50 rows" in notes[0]
     assert "list" in notes[1]
 
 
@@ -342,10 +343,8 @@ def test_numbers_among_more_texts_than_a_few_are_told(rows, odd, kept):
     columns, notes = columns_of(pd.DataFrame({"b": cells, "a": [0.5 * row for row in range(rows)]}), texts=True)
     assert ("b" in [column.name for column in columns]) == kept
     how = "is read as categories" if kept else "is left out"
-    others = f"and {odd - 1} other cells not"
-    assert (
-        f"column 'b' {how}: most of its cells are numbers, but '(0.5)' in row 0 {others}; --missing '(0.5)'" in notes[0]
-    )
+    others = f"and {odd - 1} other cells are not"
+    assert f"column 'b' {how}: most cells are numbers, but '(0.5)' in row 0 {others}; use --missing '(0.5)'" in notes[0]
     missing = tuple(f"({value}.5)" for value in range(odd))
     reading = Reading(missing=missing)
     read, _ = module.survey([pd.DataFrame({"b": cells})], texts=True, reading=reading).columns()
@@ -367,7 +366,8 @@ def test_several_points_are_a_number_beside_decimal_commas_and_told():
     values, notes = decimals(frames)
     assert values == [[1234567, 2345678], [0.5, 1.5]]
     assert (
-        "column 'n' has '1.234.567' in row 0, read as 1234567; --categorical n keeps the texts as categories" in notes
+        "column 'n' contains '1.234.567' in row 0, read as 1234567; use --categorical n to keep the cells as categories"
+        in notes
     )
     assert decimals(frames[["n"]], reading=Reading(decimal=","))[0] == [[1234567, 2345678]]
 
@@ -376,14 +376,14 @@ def test_several_points_are_a_number_beside_decimal_commas_and_told():
 def test_spaces_between_digits_are_told_with_the_remedy(text):
     values, notes = decimals(pd.DataFrame({"my column": [text, "1", "2"]}))
     assert values == [[100200, 1, 2]]
-    told = f"column 'my column' has '{printable(text)}' in row 0, read as 100200; --categorical 'my column' keeps"
+    told = f"'{printable(text)}' in row 0, read as 100200; use --categorical 'my column' to keep"
     assert told in notes[0]
 
 
 def test_zeros_before_numbers_are_told_and_exponents_are_not():
     _, notes = decimals(pd.DataFrame({"zip": ["01234", "20500"], "x": ["1e-3", "−2e-3"]}))
     assert notes == (
-        "column 'zip' has '01234' in row 0, read as 1234; --categorical zip keeps the texts as categories",
+        "column 'zip' contains '01234' in row 0, read as 1234; use --categorical zip to keep the cells as categories",
     )
 
 
@@ -401,8 +401,8 @@ def test_whole_numbers_that_a_float_rounds_are_told(column, texts):
     columns, notes = columns_of(pd.DataFrame({"a": [1, 2**53, 3]}), pd.DataFrame({"a": column}), texts=texts)
     assert columns == (Column("a"),)
     assert notes == (
-        "column 'a' holds whole numbers beyond 2^53, such as 9007199254740993 in row 4, which are rounded; "
-        "if they name something, --categorical a keeps them apart as categories",
+        "column 'a' contains integers beyond 2^53, such as 9007199254740993 in row 4, which are rounded; "
+        "if they are identifiers, use --categorical a to keep them as categories",
     )
 
 
@@ -414,9 +414,7 @@ def test_a_decimal_sign_that_most_numbers_do_not_have_is_told():
     for rows in (10, 40):
         frame = pd.DataFrame({"a": [f"{row},5" for row in range(rows)]})
         notes = columns_of(frame, texts=True, reading=Reading(decimal="."))[1]
-        told = (
-            "most of its cells are numbers with the decimal sign ',', such as '0,5' in row 0, and --decimal . is given"
-        )
+        told = "most cells are numbers with the decimal sign ',', such as '0,5' in row 0, but --decimal . is given"
         assert told in notes[0]
         assert columns_of(frame, texts=True)[0] == (Column("a"),)
 
@@ -424,10 +422,10 @@ def test_a_decimal_sign_that_most_numbers_do_not_have_is_told():
 def test_texts_that_differ_in_blanks_alone_stay_apart_and_are_told():
     columns, notes = columns_of(pd.DataFrame({"a": ["u", " u", "v"]}), texts=True)
     assert columns[0].categories == (" u", "u", "v")
-    assert notes[0].startswith("column 'a' holds ' u' and 'u', which differ in blanks alone and stay apart")
+    assert notes[0].startswith("column 'a' contains ' u' and 'u', which differ only in spaces and are kept apart")
 
 
 def test_a_column_left_out_as_names_of_rows_can_be_kept():
     frame = pd.DataFrame({"id": [f"row {i}" for i in range(50)], "x": np.arange(50.0)})
-    assert "name the rows; --categorical id keeps it" in columns_of(frame)[1][0]
+    assert "look like row names; use --categorical id to keep it" in columns_of(frame)[1][0]
     assert len(columns_of(frame, reading=Reading(categorical="id"))[0][0].categories) == 50

@@ -1,4 +1,4 @@
-"""One small file per kind of source; this one tells the kinds apart."""
+"""Kinds of sources, one module each. This module detects the kind of a source."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from salience.errors import UserError
 from salience.fields.source import Source
 from salience.modalities import known
 from salience.modalities.image.headers import EXTENSIONS
-from salience.source_names import require_there, without_split
+from salience.source_names import require_source, without_split
 
-ARRAYS = {".npy": arrays.npy, ".npz": arrays.npz}
+ARRAYS = {".npy": arrays.open_npy, ".npz": arrays.open_npz}
 TABLES = {
-    ".parquet": ("columnar", "parquet"),
-    ".arrow": ("columnar", "arrow"),
-    ".feather": ("columnar", "arrow"),
-    ".csv": ("delimited", "csv"),
-    ".tsv": ("delimited", "csv"),
+    ".parquet": ("columnar", "open_parquet"),
+    ".arrow": ("columnar", "open_arrow"),
+    ".feather": ("columnar", "open_arrow"),
+    ".csv": ("delimited", "open_csv"),
+    ".tsv": ("delimited", "open_csv"),
 }
 
 
-# The options of `Reading` that each kind of source knows; labels that are given beside it may have missing values.
+# The options of `Reading` that each kind of source supports; separate labels also support `missing`.
 KNOWN = {
     "a CSV file": ("separator", "decimal", "header", "missing", "categorical"),
     "a table": ("aspect", "missing", "categorical"),
@@ -37,13 +37,13 @@ KNOWN = {
 
 
 def refuse_unused(source: Any, query: Query) -> None:
-    """Raises UserError for an option of the reading that says nothing about a source of this kind."""
+    """Raise UserError for an option of `query.reading` that this kind of source does not support."""
     kind = _kind(source)
     options = {*KNOWN.get(kind, ()), *(["missing"] if query.labels is not None else [])}
     for name in query.reading.to_dict():
         if name not in options:
             takers = [other for other, taken in KNOWN.items() if name in taken]
-            raise UserError(f"{name}: it is for {' and '.join(takers)}, and the source is {kind}; leave it out")
+            raise UserError(f"{name}: expected {' or '.join(takers)} as the source, got {kind}; leave this option out")
 
 
 def _kind(source: Any) -> str:
@@ -67,7 +67,7 @@ def _kind(source: Any) -> str:
 
 
 def find_source(source: Any, query: Query) -> Source:
-    """What `source` is. Raises UserError where it is nothing we can open."""
+    """Return the source that a user's argument stands for. Raises UserError if it cannot be opened."""
     for modality in known():
         if (found := modality.source(source, query)) is not None:
             return found
@@ -77,24 +77,24 @@ def find_source(source: Any, query: Query) -> Source:
     if kind == "datasets":
         from salience.data.sources import hub
 
-        return hub.dataset(source, query)
+        return hub.open_dataset(source, query)
     if kind == "pandas":
         from salience.data.sources import tabular
 
-        return tabular.frame(source, query)
-    return arrays.memory(source, query)
+        return tabular.open_frame(source, query)
+    return arrays.open_memory(source, query)
 
 
 def _named(text: str, query: Query) -> Source:
-    require_there(text)
+    require_source(text)
     name, split = without_split(text)
     if split and query.split and split != query.split:
-        raise UserError(f"split: {query.split} was asked for, but the source says {split}")
+        raise UserError(f"split: the option is {query.split}, but the source names {split}; give only one of them")
     query = replace(query, split=split or query.split)
     if name.startswith("hf://"):
         from salience.data.sources import hub
 
-        return hub.named(name.removeprefix("hf://"), query)
+        return hub.open_named(name.removeprefix("hf://"), query)
     if name in builtin.NAMES and not Path(name).exists():
         return builtin.NAMES[name](query)
     return _path(Path(name).expanduser(), query)
@@ -104,7 +104,7 @@ def _path(path: Path, query: Query) -> Source:
     if path.is_dir():
         return _folder(path, query)
     if not path.is_file():
-        raise UserError(f"source: {path} is a pipe or a device, not a regular file; save what it gives to a file first")
+        raise UserError(f"source: {path} is a pipe or a device, not a regular file; save its content to a file first")
     if array := ARRAYS.get(path.suffix.lower()):
         return array(path, query)
     if table := TABLES.get(path.suffix.lower()):
@@ -112,17 +112,17 @@ def _path(path: Path, query: Query) -> Source:
         source: Source = getattr(import_module(f"salience.data.sources.{module}"), reader)(path, query)
         return source
     if path.suffix.lower() in EXTENSIONS:
-        return folder.one_image(path, query)
+        return folder.open_image(path, query)
     if idx.is_idx(path):
-        return idx.file(path, query)
-    raise UserError(f"source: {path} is of no kind we read; give images, {' '.join([*ARRAYS, *TABLES])}, or IDX")
+        return idx.open_file(path, query)
+    raise UserError(f"source: {path}: unsupported file type; give an image, {' '.join([*ARRAYS, *TABLES])} or IDX file")
 
 
 def _folder(path: Path, query: Query) -> Source:
     if idx.holds_idx(path):
-        return idx.folder(path, query)
+        return idx.open_folder(path, query)
     if next(path.glob("*.parquet"), None):
         from salience.data.sources import columnar
 
-        return columnar.parquet_folder(path, query)
-    return folder.images(path, query)
+        return columnar.open_parquet_folder(path, query)
+    return folder.open_folder(path, query)

@@ -1,4 +1,4 @@
-"""Arrays: in memory, or in .npy and .npz files. Nothing pickled is ever loaded."""
+"""Arrays in memory and in .npy and .npz files. Pickled objects are never loaded."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from salience.data.labels import encode_groups, encode_known, labelled, never_held
-from salience.data.sources.query import SPLITS, Query, choose_split, only_train
+from salience.data.labels import encode_class_numbers, encode_groups, encode_labels_with_notes, note_unused_words
+from salience.data.sources.query import SPLITS, Query, choose_split, require_train_split
 from salience.errors import UserError
 from salience.fields.content import Found, Frames
 from salience.fields.source import Source, mark_of, mark_of_files, mark_of_values
@@ -25,40 +25,40 @@ if TYPE_CHECKING:
 NUMBERS = "biuf"
 LABELS = "biufSUOMm"  # kinds of types
 REMEDIES = {
-    "c": "give real and imaginary parts as columns of their own",
+    "c": "give the real and imaginary parts as separate columns",
     "O": "convert it with .astype(float), or give a DataFrame for texts and missing values",
-    "M": "give a DataFrame, which has columns of dates",
-    "m": "give a DataFrame, which has columns of durations",
-    "V": "give pandas.DataFrame(array), which has columns of several types",
+    "M": "give a DataFrame, which supports columns of dates",
+    "m": "give a DataFrame, which supports columns of durations",
+    "V": "give pandas.DataFrame(array), which supports columns of different types",
 }
 SHOWN = 20  # names in a message
 FRAME_ROWS = 65536
-LABEL_FORMAT = 2  # how labels are read; another number where it changes, so that what was prepared before is not used
+LABEL_FORMAT = 2  # version of the reading of labels; increase it to invalidate prepared data
 X_NAMES = ("x", "X", "images", "data", "arr_0")
 Y_NAMES = ("y", "Y", "labels", "label", "target")
 
 
-def memory(source: Any, query: Query) -> Source:
-    """An array, a tensor, or nested lists of numbers."""
+def open_memory(source: Any, query: Query) -> Source:
+    """Open an array, a tensor, or nested lists of numbers."""
     array = _as_array(source)
-    only_train(query, "an array")
-    return Source("array", query.split or "train", lambda: found_array(array, query))
+    require_train_split(query, "an array")
+    return Source("array", query.split or "train", lambda: read_array(array, query))
 
 
-def npy(path: Path, query: Query) -> Source:
-    """A .npy file, mapped where it lies."""
-    only_train(query, str(path))
+def open_npy(path: Path, query: Query) -> Source:
+    """Open a .npy file, memory-mapped."""
+    require_train_split(query, str(path))
     return Source(
         path.stem,
         "train",
-        lambda: found_array(_checked(load_npy(path, "source", mapped=True), str(path)), query),
-        mark_of([mark_of_files([path]), side_mark(query)]),
+        lambda: read_array(_checked(load_npy(path, "source", mapped=True), str(path)), query),
+        mark_of([mark_of_files([path]), make_side_mark(query)]),
         str(path.resolve()),
     )
 
 
-def npz(path: Path, query: Query) -> Source:
-    """A .npz file with an array x (or images, data), labels y if there are any, or both for each split."""
+def open_npz(path: Path, query: Query) -> Source:
+    """Open a .npz file with an array x (or images, data) and optional labels y, or with both for each split."""
     names = _names_in(path)
     splits = {split: pair for split in SPLITS if (pair := _pair(names, split))}
     if not splits:
@@ -69,14 +69,15 @@ def npz(path: Path, query: Query) -> Source:
     def read() -> Found:
         x = _checked(_member(path, x_name), f"{path}, array {printable(x_name)}")
         y = _member(path, y_name) if y_name and query.labels is None else None
-        return found_array(x, query, y)
+        return read_array(x, query, y)
 
-    mark = mark_of([mark_of_files([path]), side_mark(query)])
-    return Source(path.stem, split, read, mark, str(path.resolve()))
+    mark = mark_of([mark_of_files([path]), make_side_mark(query)])
+    several = tuple(splits) if len(splits) > 1 else ()
+    return Source(path.stem, split, read, mark, str(path.resolve()), several)
 
 
-def values_for(given: Any, count: int, argument: str) -> np.ndarray | pd.Series | None:
-    """[count] labels or groups, given as values or as a .npy file of them; None where not given.
+def read_values(given: Any, count: int, argument: str) -> np.ndarray | pd.Series | None:
+    """Return labels or groups [count], given as values or as a .npy file; None if not given.
 
     Masked values are missing.
     """
@@ -86,15 +87,15 @@ def values_for(given: Any, count: int, argument: str) -> np.ndarray | pd.Series 
         path = Path(given).expanduser()
         if path.suffix != ".npy" or not path.is_file():
             raise UserError(
-                f"{argument}: an array has no column '{given}'; give the values [n], or a .npy file of them"
+                f"{argument}: an array has no column '{given}'; give the values [n], or a .npy file with the values"
             )
         given = load_npy(path, argument)
     values = _as_numpy(given, argument).reshape(-1)
     if values.dtype.kind not in LABELS or values.dtype in ("M8", "m8"):  # times without a unit
-        raise UserError(f"{argument}: these hold {_short(values.dtype)}; give numbers, texts or dates")
+        raise UserError(f"{argument}: expected numbers, texts or dates, got {_short(values.dtype)}; convert the values")
     if len(values) != count:
         raise UserError(
-            f"{argument}: {counted(len(values), 'value')} for {counted(count, 'item')}; one for each is needed"
+            f"{argument}: expected one value per item, got {counted(len(values), 'value')} for {counted(count, 'item')}"
         )
     if np.ma.is_masked(values):
         return _with_missing(values)
@@ -102,13 +103,13 @@ def values_for(given: Any, count: int, argument: str) -> np.ndarray | pd.Series 
 
 
 def _with_missing(values: np.ndarray) -> pd.Series:
-    """Masked values as pandas has missing ones; whole numbers stay whole."""
+    """Convert masked values to missing values of pandas; integers stay integers."""
     import pandas as pd
 
     return pd.Series(values.data, dtype=object).mask(np.ma.getmaskarray(values)).convert_dtypes()
 
 
-def found_array(
+def read_array(
     x: np.ndarray,
     query: Query,
     y: np.ndarray | None = None,
@@ -116,33 +117,35 @@ def found_array(
     classes: tuple[str, ...] = (),
     views: str | None = None,
 ) -> Found:
-    """An array with its labels: as the user gave them, else `y`; where `classes` are known, y are numbers of them."""
-    groups = values_for(query.groups, len(x), "groups")
+    """Return an array with its labels: those of the user, otherwise `y`. With `classes`, `y` are class numbers."""
+    groups = read_values(query.groups, len(x), "groups")
     group_codes = None if groups is None else encode_groups(groups)
-    given = values_for(query.labels, len(x), "labels")
+    given = read_values(query.labels, len(x), "labels")
     if given is None and y is not None:
-        given = values_for(y, len(x), "labels")
+        given = read_values(y, len(x), "labels")
         if classes:
-            return Found(x, None, encode_known(given, classes, "labels"), classes, group_codes, views=views)
+            return Found(x, None, encode_class_numbers(given, classes, "labels"), classes, group_codes, views=views)
     if given is None:
         return Found(_content(x), None, None, (), group_codes, views=views)
     by_user = query.labels is not None
-    labels, names, notes = labelled(given, "the label array", query.reading.missing or (), measurements=by_user)
-    if not query.of_run and not np.ma.is_masked(x):  # masked values of a table may be what was named
-        notes += never_held(given, query.reading.missing or ())
+    labels, names, notes = encode_labels_with_notes(
+        given, "the label array", query.reading.missing or (), measurements=by_user
+    )
+    if not query.of_run and not np.ma.is_masked(x):  # in a table, --missing may refer to masked values
+        notes += note_unused_words(given, query.reading.missing or ())
     return Found(_content(x), None, labels, names, group_codes, views=views, notes=notes)
 
 
 def _content(x: np.ndarray) -> np.ndarray | Frames:
-    """The array; of a table with masked values, a table with missing ones. Raises UserError for masked pixels."""
+    """Return the array, or a table with missing values if it is masked. Raises UserError for masked pixels."""
     if not np.ma.is_masked(x):
         return np.asarray(x) if isinstance(x, np.ma.MaskedArray) else x
     assert isinstance(x, np.ma.MaskedArray)
     if x.ndim > 2:
         at = tuple(map(int, np.argwhere(np.ma.getmaskarray(x))[0]))
         raise UserError(
-            f"source: the value at row {at[0]}, position {at[1:]} is masked, and images have no missing values; "
-            "replace masked values with .filled(VALUE), or leave out their rows"
+            f"source: the value at row {at[0]}, position {at[1:]} is masked, but images cannot have missing values; "
+            "replace masked values with .filled(VALUE), or remove these rows"
         )
     return Frames(lambda: _frames(x))
 
@@ -163,17 +166,17 @@ def _as_array(source: Any) -> np.ndarray:
     if isinstance(source, np.ndarray):
         return _checked(_as_numpy(source, "source"), "the array")
     if hasattr(source, "toarray"):
-        raise UserError("source: a sparse matrix is not read; make it dense with .toarray()")
+        raise UserError("source: sparse matrices are not supported; convert it with .toarray()")
     if not isinstance(source, (list, tuple)) and not hasattr(source, "__array__"):
         raise UserError(
-            f"source: {type(source).__name__} is of no kind we read; "
+            f"source: unsupported type {type(source).__name__}; "
             "give a path, an array, a tensor, a DataFrame or a Hugging Face Dataset"
         )
     return _checked(_as_numpy(source, "source"), type(source).__name__)
 
 
 def _as_numpy(values: Any, argument: str) -> np.ndarray:
-    """An array without the ways of its subclass, except for what is masked."""
+    """Convert values to a plain array, or to a masked array if values are masked."""
     torch = sys.modules.get("torch")
     try:
         if torch is not None and isinstance(values, (list, tuple)) and values and isinstance(values[0], torch.Tensor):
@@ -187,78 +190,84 @@ def _as_numpy(values: Any, argument: str) -> np.ndarray:
         return np.asarray(values)
     except UserError:
         raise
-    except Exception as error:  # what converts itself raises what it likes
-        raise UserError(f"{argument}: {type(values).__name__} makes no array: {_one_line(error)}") from error
+    except Exception as error:  # `__array__` of a foreign type can raise anything
+        raise UserError(
+            f"{argument}: cannot convert {type(values).__name__} to an array: {_one_line(error)}"
+        ) from error
 
 
 def _of_tensor(tensor: Any, argument: str) -> np.ndarray:
     import torch
 
     if tensor.layout != torch.strided:
-        raise UserError(f"{argument}: a sparse tensor is not read; make it dense with .to_dense()")
+        raise UserError(f"{argument}: sparse tensors are not supported; convert it with .to_dense()")
     try:
         tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
         if tensor.is_quantized:
             tensor = tensor.dequantize()
         if tensor.is_floating_point() and tensor.dtype not in (torch.float16, torch.float32, torch.float64):
-            tensor = tensor.float()  # bfloat16 and types of 8 bits, which NumPy has not
+            tensor = tensor.float()  # bfloat16 and 8-bit floats, which NumPy does not support
         values: np.ndarray = tensor.numpy()
         return values
-    except (RuntimeError, TypeError, NotImplementedError) as error:  # of a device without data, of tensors in tensors
-        raise UserError(f"{argument}: a {type(tensor).__name__} makes no array: {_one_line(error)}") from error
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # tensors on the meta device, nested tensors
+        raise UserError(
+            f"{argument}: cannot convert {type(tensor).__name__} to an array: {_one_line(error)}"
+        ) from error
 
 
 def _checked(array: np.ndarray, what: str) -> np.ndarray:
     if array.dtype.kind not in NUMBERS:
         remedy = REMEDIES.get(array.dtype.kind, "for texts and categories give a DataFrame")
-        raise UserError(f"source: {what} holds {_short(array.dtype)}, not numbers; {remedy}")
+        raise UserError(f"source: {what} must contain numbers, got {_short(array.dtype)}; {remedy}")
     if not 2 <= array.ndim <= 4:
         raise UserError(
-            f"source: {what} has shape {array.shape}; give [n h w], [n c h w] or [n h w c] for images, "
-            "[n columns] for a table (one item alone: x[None])"
+            f"source: {what} must have 2 to 4 axes, got shape {array.shape}; give [n h w], [n c h w] or [n h w c] for "
+            "images, [n columns] for a table (for a single item, give x[None])"
         )
     return array
 
 
 def load_npy(path: Path, argument: str, *, mapped: bool = False) -> np.ndarray:
-    """The array in a .npy file. Raises UserError where it is damaged, or pickled: that would run code from the file."""
+    """Load the array of a .npy file. Raises UserError if it is damaged or pickled, since pickles can run code."""
     try:
         with path.open("rb") as file:
             if file.read(2) == b"PK":
-                raise ValueError("it is a .npz file of several arrays; rename it")
+                raise ValueError("it is a .npz archive of arrays; rename it to .npz")
             file.seek(0)
             _require_whole(file, path.stat().st_size, f"{argument}: {path}", mapped=mapped)
         array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except UserError:
         raise
-    except Exception as error:  # numpy raises whatever the damage provokes
+    except Exception as error:  # numpy can raise any exception for a damaged file
         raise UserError(f"{argument}: {path} cannot be read as .npy: {_one_line(error)}") from error
     return _require_text(array, f"{argument}: {path}")
 
 
 def _require_whole(file: IO[bytes], size: int, what: str, *, mapped: bool = False) -> None:
-    """Reads the header of a .npy file of `size` bytes. Raises ValueError where it promises more than follows.
+    """Check the header of a .npy file of `size` bytes.
 
-    Raises UserError where the array does not fit into memory, unless it is `mapped` from where it lies.
+    Raises:
+        ValueError: The header declares more bytes than follow.
+        UserError: The array does not fit into memory and is not memory-mapped.
     """
     version = np.lib.format.read_magic(file)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read_header(file)
     if dtype.hasobject:
-        raise ValueError("it holds Python objects; they are never unpickled, since that would run code from the file")
+        raise ValueError("it contains Python objects, which are never unpickled: that could run code from the file")
     needed, there = math.prod(shape) * dtype.itemsize, size - file.tell()
     if min(shape, default=0) < 0 or needed > there:
-        raise ValueError(f"its header promises {needed:,} bytes of values, and {there:,} follow")
+        raise ValueError(f"its header declares {needed:,} bytes of values, but {there:,} follow")
     if not mapped:
         require_memory(needed, what)
 
 
 def _require_text(array: np.ndarray, what: str) -> np.ndarray:
-    """Raises UserError for characters that Unicode does not have."""
+    """Raise UserError for invalid Unicode characters."""
     if array.dtype.kind == "U" and array.size and array.dtype.itemsize:
         codes = np.ascontiguousarray(array).view(array.dtype.byteorder.replace("|", "=") + "u4")
         if codes.max() > sys.maxunicode:
-            raise UserError(f"{what} is damaged: it holds characters that do not exist")
+            raise UserError(f"{what} is damaged: it contains invalid Unicode characters")
     return array
 
 
@@ -294,7 +303,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _pair(names: list[str], split: str) -> tuple[str, str | None] | None:
-    """The names of a split's array and labels: x_train and y_train, or train_images and train_labels."""
+    """Return the names of the array and labels of a split: x_train and y_train, or train_images and train_labels."""
 
     def first(stems: tuple[str, ...]) -> str | None:
         return next((name for stem in stems for name in (f"{stem}_{split}", f"{split}_{stem}") if name in names), None)
@@ -311,8 +320,8 @@ def _only_pair(names: list[str], path: Path) -> tuple[str, str | None]:
     return x, next((name for name in Y_NAMES if name in names), None)
 
 
-def side_mark(query: Query) -> str:
-    """Of labels and groups that are given beside an array: as values, or as files; and of how labels are read."""
+def make_side_mark(query: Query) -> str:
+    """Hash the labels and groups given with an array, as values or files, and how labels are read."""
     marks = [f"labels {LABEL_FORMAT} {query.reading.missing}"]
     for side in (query.labels, query.groups):
         if isinstance(side, (str, Path)):

@@ -1,4 +1,4 @@
-"""Columns of bytes that are texts in UTF-8, as some programs write them to Parquet: read as texts, and told."""
+"""Columns of bytes that are text in UTF-8, as some programs write them to Parquet."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pandas as pd
 from salience.units import printable
 
 if TYPE_CHECKING:
-    from salience.data.sources.tabular import Table
+    from salience.data.sources.raw_table import Table
 
-LOOKED_AT = 20  # cells, to tell whether a column holds texts
-SHOWN = 5  # columns that are named
+LOOKED_AT = 20  # number of cells that are examined to detect text
+SHOWN = 5  # number of columns named in a note
 
 
-def with_texts(table: Table) -> Table:
-    """The table, its columns of bytes read as texts where the first cells are."""
+def decode_byte_columns(table: Table) -> Table:
+    """Return the table with byte columns decoded to text if their first cells are UTF-8, and add a note."""
     names = [name for name in table.binary if name != table.image and _holds_texts(table, name)]
     if not names:
         return table
@@ -30,7 +30,7 @@ def with_texts(table: Table) -> Table:
             yield frame.assign(**texts)
 
     shown = ", ".join(f"'{printable(name)}'" for name in names[:SHOWN]) + ", ..." * (len(names) > SHOWN)
-    note = f"bytes that are texts in UTF-8 are read as texts: column{'s' * (len(names) > 1)} {shown}"
+    note = f"bytes in UTF-8 are read as text in column{'s' * (len(names) > 1)} {shown}"
     return replace(table, frames=frames, notes=(*table.notes, note))
 
 
@@ -41,7 +41,7 @@ def _holds_texts(table: Table, name: str) -> bool:
 
 
 def _decoded(cell: Any) -> Any:
-    """The text that bytes are; anything else as it is."""
+    """Decode a cell of UTF-8 bytes to text; return any other cell unchanged."""
     if not isinstance(cell, bytes):
         return cell
     try:

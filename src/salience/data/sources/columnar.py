@@ -1,4 +1,4 @@
-"""Parquet, Arrow and Feather files, read batch by batch, never whole, and not in this process."""
+"""Parquet, Arrow and Feather files, read in batches by a separate process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from pandas.api.extensions import ExtensionDtype
 
 from salience.data.sources.columnar_process import Reader
 from salience.data.sources.query import Query, choose_split, split_of
-from salience.data.sources.tabular import BATCH_ROWS, CHUNK_ROWS, Table, from_file, image_column, one_line
+from salience.data.sources.raw_table import Table
+from salience.data.sources.split_column import get_requested_split
+from salience.data.sources.tabular import BATCH_ROWS, CHUNK_ROWS, from_file, image_column, one_line
 from salience.errors import UserError
 from salience.fields.source import Source, mark_of_files
 
@@ -31,28 +34,32 @@ NULLABLE: dict[str, ExtensionDtype] = {
 }
 
 
-def parquet(path: Path, query: Query) -> Source:
-    """A Parquet file."""
-    choose_split(query.split, ["train"], str(path))
-    return parquet_files([path], path.stem, "train", query)
+def open_parquet(path: Path, query: Query) -> Source:
+    """Open a Parquet file."""
+    return open_parquet_files([path], path.stem, get_requested_split(query), query)
 
 
-def arrow(path: Path, query: Query) -> Source:
-    """An Arrow file or stream, or a Feather file."""
-    choose_split(query.split, ["train"], str(path))
+def open_arrow(path: Path, query: Query) -> Source:
+    """Open an Arrow file or stream, or a Feather file."""
     return from_file(
-        path.stem, "train", str(path.resolve()), mark_of_files([path]), lambda: _table([path], "arrow"), query
+        path.stem,
+        get_requested_split(query),
+        str(path.resolve()),
+        mark_of_files([path]),
+        lambda: _table([path], "arrow"),
+        query,
     )
 
 
-def parquet_folder(path: Path, query: Query) -> Source:
-    """A folder of Parquet files named by split, such as train-00000-of-00002.parquet; others are all train."""
+def open_parquet_folder(path: Path, query: Query) -> Source:
+    """Open a folder of Parquet files named by split, such as train-00000-of-00002.parquet; others belong to train."""
     splits = _parquet_splits(path)
     split = choose_split(query.split, splits, str(path))
-    return parquet_files(splits[split], path.resolve().name, split, query)
+    source = open_parquet_files(splits[split], path.resolve().name, split, replace(query, split=None))
+    return replace(source, splits=tuple(splits) if len(splits) > 1 else ())
 
 
-def parquet_files(paths: Sequence[Path], name: str, split: str, query: Query) -> Source:
+def open_parquet_files(paths: Sequence[Path], name: str, split: str, query: Query) -> Source:
     location = f"{paths[0].resolve()} {len(paths)}"
     return from_file(name, split, location, mark_of_files(paths), lambda: _table(paths, "parquet"), query)
 
@@ -60,7 +67,7 @@ def parquet_files(paths: Sequence[Path], name: str, split: str, query: Query) ->
 def arrow_image_column(
     schema: pa.Schema, features: dict[str, Any], frames: Callable[[list[str]], Iterator[pd.DataFrame]]
 ) -> str | None:
-    """The column that Hugging Face calls an image, else the first one of bytes, or of structs with bytes, that are."""
+    """Find the image column: the one declared by Hugging Face, otherwise the first whose bytes are images."""
     names: list[str] = [column.name for column in schema]
     described = (name for name in names if features.get(name, {}).get("_type") == "Image")
     return next(described, None) or image_column([column.name for column in schema if _has_bytes(column.type)], frames)
@@ -77,7 +84,7 @@ def _has_bytes(kind: pa.DataType) -> bool:
 
 
 def arrow_features(schema: pa.Schema) -> dict[str, Any]:
-    """What Hugging Face's metadata say of the columns; of a damaged part, nothing."""
+    """Return Hugging Face's description of the columns from the metadata; empty if the metadata are damaged."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
         return {name: feature for name, feature in features.items() if _is_feature(feature)}
@@ -87,13 +94,13 @@ def arrow_features(schema: pa.Schema) -> dict[str, Any]:
 
 def _is_feature(feature: Any) -> bool:
     if not isinstance(feature, dict):
-        return False  # a list is of a column of lists
+        return False  # a list describes a column of lists
     names = feature.get("names")
     return names is None or (isinstance(names, list) and all(isinstance(name, str) for name in names))
 
 
 def _table(paths: Sequence[Path], form: str) -> Table:
-    """Files of the same columns, one after another.  form: "parquet" or "arrow" """
+    """Make a table of files with the same columns, in order. `form`: "parquet" or "arrow"."""
     reader = Reader(form, rows=CHUNK_ROWS, wide_rows=BATCH_ROWS)
     schema = reader.schema(paths[0])
     names, features = _names(schema, paths[0]), arrow_features(schema)
@@ -119,11 +126,11 @@ def _names(schema: pa.Schema, path: Path) -> list[str]:
     try:
         return list(schema.names)
     except UnicodeDecodeError as error:
-        raise UserError(f"source: {path} is damaged: a column's name is no text: {one_line(error)}") from error
+        raise UserError(f"source: {path} is damaged: a column name is not valid text: {one_line(error)}") from error
 
 
 def _named_index(schema: pa.Schema) -> tuple[str, ...]:
-    """Columns with a name of their own that were the index of the DataFrame that pandas wrote."""
+    """Return the named columns that were the index of the DataFrame saved by pandas."""
     try:
         columns = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
         return tuple(name for name in columns if isinstance(name, str) and not name.startswith("__index_level_"))
@@ -132,12 +139,12 @@ def _named_index(schema: pa.Schema) -> tuple[str, ...]:
 
 
 def _to_pandas(batch: pa.RecordBatch, path: Path) -> pd.DataFrame:
-    """Whole numbers stay whole where some are missing."""
+    """Convert a batch to pandas; integer columns with missing values stay integers."""
     incomplete = {column.type for column in batch.columns if column.null_count and pa.types.is_integer(column.type)}
     try:
         return batch.to_pandas(types_mapper=lambda kind: NULLABLE[str(kind)] if kind in incomplete else None)
-    except Exception as error:  # pyarrow and pandas raise whatever a value beyond their range provokes
-        raise UserError(f"source: {path} holds values that pandas cannot hold: {one_line(error)}") from error
+    except Exception as error:  # pyarrow and pandas can raise any exception for a value out of range
+        raise UserError(f"source: {path} contains values that pandas cannot represent: {one_line(error)}") from error
 
 
 def _parquet_splits(folder: Path) -> dict[str, list[Path]]:

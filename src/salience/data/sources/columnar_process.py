@@ -1,6 +1,6 @@
-"""A Parquet or Arrow file, read by a process of its own (`columnar_worker`), which a damaged file may end.
+"""Reading of Parquet and Arrow files in a separate process (`columnar_worker`), which a damaged file can crash.
 
-What comes back is validated again here: a reader whose memory was overwritten could send anything.
+The answers are validated again here, because a reader with overwritten memory could send anything.
 """
 
 from __future__ import annotations
@@ -21,35 +21,41 @@ import pyarrow as pa
 from salience.errors import UserError
 
 WORKER = Path(__file__).with_name("columnar_worker.py")
-LEAST_MEMORY = 4 << 30  # bytes a reader may always take; it may take half of the machine's, so that others live
+LEAST_MEMORY = 4 << 30  # bytes; a reader may use this much, or half of the machine's memory if that is more
 
 
 class Reader:
-    """The batches of files of one format, "parquet" or "arrow".
+    """Reader of the batches of files of one format, "parquet" or "arrow".
 
-    A process is started with the first request and kept for the next, since a start takes a tenth of a second. It
-    ends with this object, and with the process that made it.
+    A process is started with the first request and kept for the next one, because a start takes 0.1 s. It ends with
+    this object and with the parent process.
     """
 
     def __init__(self, form: str, *, rows: int, wide_rows: int) -> None:
-        """rows, wide_rows: of a batch, without and with columns of bytes or nested values"""
+        """Make a reader.
+
+        Args:
+            form: "parquet" or "arrow".
+            rows: Number of rows of a batch.
+            wide_rows: Number of rows of a batch with columns of bytes or nested values.
+        """
         self.form, self.rows, self.wide_rows = form, rows, wide_rows
         self._idle: list[subprocess.Popen[bytes]] = []
         weakref.finalize(self, _end_all, self._idle)
 
     def schema(self, path: Path) -> pa.Schema:
-        """The columns of a file. Raises UserError where it is damaged."""
+        """Return the schema of a file. Raises UserError if it is damaged."""
         schema, *_ = self._answer(path, None)
         return schema
 
     def batches(self, path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """These columns of a file. Raises UserError where it is damaged."""
+        """Iterate over the batches of these columns. Raises UserError if the file is damaged."""
         answer = self._answer(path, list(columns))
         next(answer)
         yield from answer
 
     def _answer(self, path: Path, columns: list[str] | None) -> Iterator[Any]:
-        """The schema, then the batches."""
+        """Yield the schema, then the batches."""
         process = self._idle.pop() if self._idle else _start()
         whole = False
         try:
@@ -93,7 +99,7 @@ def _received(process: subprocess.Popen[bytes], path: Path) -> Iterator[Any]:
 
 
 def _require_fine(process: subprocess.Popen[bytes], path: Path) -> None:
-    """Raises UserError where the reader tells of an error, or has ended."""
+    """Raise UserError if the reader reports an error or has ended."""
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line.endswith(b"\n"):
@@ -107,12 +113,12 @@ def _reason_of(process: subprocess.Popen[bytes], error: Exception | None) -> str
         process.wait(timeout=1 if error is None else 0.1)
     code = process.returncode
     if code is not None and code < 0:
-        return f"reading it ended the process that read it ({signal.Signals(-code).name})"
-    return str(error) if error is not None else f"the process that read it ended (exit code {code})"
+        return f"the reader process was killed by {signal.Signals(-code).name}"
+    return str(error) if error is not None else f"the reader process ended with exit code {code}"
 
 
 def _damaged(path: Path, reason: str) -> str:
-    return f"source: {path} cannot be read; it is damaged, or of another format: {' '.join(reason.split())[:200]}"
+    return f"source: {path} cannot be read; it is damaged or in another format: {' '.join(reason.split())[:200]}"
 
 
 def _start() -> subprocess.Popen[bytes]:

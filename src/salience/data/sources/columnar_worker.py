@@ -1,11 +1,11 @@
-"""Read Parquet and Arrow files in a process of its own. Run as a script by `columnar_process`; needs pyarrow alone.
+"""The process that reads Parquet and Arrow files. `columnar_process` runs it as a script; it needs only pyarrow.
 
-A damaged file can make pyarrow read outside its memory, which ends the process. Here that is this process.
+A damaged file can make pyarrow read outside its memory, which crashes the process. This process isolates the crash.
 
-stdin holds one request a line, in JSON:
+Each line of stdin is one request in JSON:
     {"format": "parquet" or "arrow", "path", "columns": [names] or null for the schema alone, "rows", "wide_rows"}
-stdout answers each with a line {"error": null or a text}; where that is null, with an Arrow stream of validated
-batches, and a second such line.
+The answer on stdout is a line {"error": null or a text}. If it is null, an Arrow stream of validated batches and a
+second such line follow.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 Batches = Iterable[pa.RecordBatch]
-# the schema, and what gives the batches of chosen columns in so many rows
+# the schema, and a function (columns, rows per batch) -> batches
 Opened = tuple[pa.Schema, Callable[[list[str], int], Batches]]
 
 
@@ -56,7 +56,7 @@ def _say(output: BinaryIO, error: Exception | None) -> None:
 
 
 def _stream(schema: pa.Schema, batches: Batches, output: BinaryIO) -> Exception | None:
-    """Write every batch; give the error that ended them, or None."""
+    """Write every batch. Return the error that stopped the stream, or None."""
     with pa.ipc.new_stream(output, schema) as writer:
         try:
             for batch in batches:
@@ -70,7 +70,7 @@ def _stream(schema: pa.Schema, batches: Batches, output: BinaryIO) -> Exception 
 
 @contextlib.contextmanager
 def _opened(request: dict[str, Any]) -> Iterator[tuple[pa.Schema, Batches]]:
-    """The schema of the chosen columns, and an iterator of their batches."""
+    """Open the file of a request. Yield the schema of the chosen columns and an iterator of their batches."""
     opened = _parquet if request["format"] == "parquet" else _arrow
     with opened(request["path"]) as (schema, batches_of):
         columns = request["columns"]
@@ -112,7 +112,7 @@ def _arrow(path: str) -> Iterator[Opened]:
 
 
 def _checked(batches: Batches, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """Of these columns only. Raises pyarrow.ArrowInvalid where a value lies outside the file or is no text."""
+    """Select these columns. Raises pyarrow.ArrowInvalid if a value lies outside the file or is not valid text."""
     for batch in batches:
         chosen = batch.select(columns)
         chosen.validate(full=True)

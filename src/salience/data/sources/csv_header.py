@@ -1,7 +1,7 @@
-"""Whether the first line of a CSV file names the columns, and what they are called.
+"""Detection of the header of a CSV file and of the column names.
 
-As pandas has it: a name that is there already gets a number, `a.1`, and where the first line is one cell shorter than
-the others, as R writes it, the first cell of each row names the row.
+As in pandas, a repeated name gets a number, `a.1`. If the first line is one cell shorter than the others, as in files
+written by R, the first cell of each row is the name of the row.
 """
 
 from __future__ import annotations
@@ -15,18 +15,21 @@ from salience.modalities.table.survey import NAMELESS
 from salience.reading import AS_FOUND, Reading
 from salience.units import counted, printable
 
-ROWS = 200  # that are looked at
-SHOWN = 60  # characters of a line
+ROWS = 200  # number of rows that are examined
+SHOWN = 60  # characters of a line in a message
 MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
 class Header:
-    """What the columns are called.
+    """The header of a CSV file.
 
-    names: of the columns, and of the one that names the rows;  there: whether the first line holds them
-    row_names: whether the first cell of each row names it
-    found: whether there is a header, where that was found out and a run has to know it;  notes: on what was found out
+    Attributes:
+        names: Names of the columns, including the column of row names.
+        there: Whether the first line contains the names.
+        row_names: Whether the first cell of each row is the name of the row.
+        found: The inferred option `header`, if a run needs it to read new data in the same way.
+        notes: Notes on what was inferred.
     """
 
     names: list[str]
@@ -37,17 +40,23 @@ class Header:
 
 
 def find_header(rows: Sequence[Sequence[str]], first: str, above: Sequence[str], said: bool | None) -> Header:
-    """What the first row of a table is.
+    """Decide whether the first row of a table is a header.
 
-    rows: the first ones of the file, cut into cells;  first: its first line;  above: cells of the comment above it
-    said: whether the user says that it is a header, None where the user says nothing
+    Args:
+        rows: The first rows of the file, split into cells.
+        first: The first line.
+        above: Cells of the comment above the table.
+        said: Whether it is a header according to the user; None if the user does not say.
+
+    Returns:
+        The header, with notes on what was inferred.
     """
-    row_names = are_one_longer(rows)
+    row_names = have_row_names(rows)
     below = [row[row_names:] for row in rows[1:]]
     names_columns = is_header(rows[0], below)
     there = names_columns if said is None else said
     if not there and said is None and len(above) == len(rows[0]) > 1:
-        told = "the last line of comment names the columns; --no-header or --header say otherwise"
+        told = "the last comment line is read as the column names; use --header or --no-header to change this"
         names, notes = _named(above)
         return Header(names, False, notes=(told, *notes))
     if not there:
@@ -58,24 +67,24 @@ def find_header(rows: Sequence[Sequence[str]], first: str, above: Sequence[str],
     if not row_names:
         return Header(names, True, notes=notes)
     told = (
-        f"the first line has one cell less than the rows, so the first cell of each row ('{_shown(rows[1][0])}') names "
-        "the row, and is no column; write a name before the others to make it one"
+        f"the first line has one cell fewer than the rows, so the first cell of each row ('{_shown(rows[1][0])}') is "
+        "read as the name of the row; to read it as a column, add its name at the start of the first line"
     )
     return Header([_free("row names", names), *names], True, True, notes=(told, *notes))
 
 
-def are_one_longer(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether all rows have one cell more than the first one, and not just a separator at their end."""
+def have_row_names(rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether all rows have one cell more than the first one, not only a separator at the end."""
     width = len(rows[0])
     longer = len(rows) > 1 and width > 1 and all(len(row) == width + 1 for row in rows[1:])
     return longer and any(row[-1].strip() for row in rows[1:])
 
 
 def is_header(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
-    """Whether a row names the columns: where a column holds numbers, its first cell is none.
+    """Return whether a row contains column names: a cell above a column of numbers is not a number.
 
-    Whole numbers that count on by one are names too, such as 0, 1, 2 and 2019, 2020, 2021. Where columns of numbers
-    have no name, a text that its own column does not hold is one.
+    Consecutive integers, such as 0, 1, 2 and 2019, 2020, 2021, are also names. If no column of numbers has a name, a
+    text that does not occur in its own column is a name.
     """
     numeric = [position for position in range(len(first)) if _holds_numbers(below, position)]
     heads = [first[position].strip() for position in numeric if first[position].strip()]
@@ -102,21 +111,21 @@ def _cells(rows: Sequence[Sequence[str]], position: int) -> list[str]:
 
 
 def _on_missing(row: Sequence[str], below: Sequence[Sequence[str]], first: str, said: bool | None) -> tuple[str, ...]:
-    """On a first line that is a row, because nobody says otherwise, or although it looks like names."""
+    """Note that the first line is read as a row, by inference or although it looks like column names."""
     line = f"'{_shown(first)}'"
     if said is None:
         return (
-            f"the first line holds values ({line}) and is read as a row; the columns are named 0, 1, ...; "
-            "--header takes it as their names",
+            f"the first line ({line}) contains values and is read as a row; the columns are named 0, 1, ...; "
+            "use --header to read it as column names",
         )
     numeric = [position for position in range(len(row)) if _holds_numbers(below, position)]
     if numeric and all(row[position].strip() and not is_number(row[position]) for position in numeric):
-        return (f"the first line ({line}) looks like names of columns, and is read as a row without a header",)
+        return (f"the first line ({line}) looks like column names, but is read as a row, as requested",)
     return ()
 
 
 def _named(cells: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """A name for each cell, all different, and a note on those that would not be."""
+    """Return a unique name for each cell, and a note on renamed ones."""
     given = [" ".join(cell.split()) or f"{NAMELESS[0]}{position}" for position, cell in enumerate(cells)]
     names: list[str] = []
     renamed = []
@@ -128,12 +137,12 @@ def _named(cells: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     if not renamed:
         return names, ()
     shown = ", ".join(f"'{printable(new)}'" for _, new in renamed[:MOST_NAMED]) + ", ..." * (len(renamed) > MOST_NAMED)
-    columns = counted(len(renamed), "column")
-    return names, (f"{columns} with a name that is there already, such as '{_shown(renamed[0][0])}': now {shown}",)
+    columns, repeat = counted(len(renamed), "column"), "repeats" if len(renamed) == 1 else "repeat"
+    return names, (f"{columns} {repeat} an earlier name, such as '{_shown(renamed[0][0])}': renamed to {shown}",)
 
 
 def _free(name: str, taken: Sequence[str]) -> str:
-    """The name, with a number where it is taken."""
+    """Return the name, with a number if it is taken."""
     known, number, new = set(taken), 0, name
     while new in known:
         number += 1

@@ -1,4 +1,4 @@
-"""CSV and TSV files, read in chunks, never whole. Every cell stays a text until its column's kind is known."""
+"""CSV and TSV files, read in chunks. Cells stay text until the kind of their column is known."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ from typing import TextIO, cast
 
 import pandas as pd
 
-from salience.data.sources.dialect import COMMENT, SPACE, Dialect, find_dialect, numbered
-from salience.data.sources.query import Query, choose_split
-from salience.data.sources.tabular import CHUNK_ROWS, Table, from_file, one_line
+from salience.data.sources.dialect import COMMENT, SPACE, Dialect, find_dialect, read_numbered_rows
+from salience.data.sources.query import Query
+from salience.data.sources.raw_table import Table
+from salience.data.sources.split_column import get_requested_split
+from salience.data.sources.tabular import CHUNK_ROWS, from_file, one_line
 from salience.errors import UserError
 from salience.fields.source import Source, mark_of_files
 from salience.reading import Reading
 from salience.units import counted
 
 READ_AT_ONCE = 1 << 18  # characters
-EMPTY = [" " * count for count in range(33)]  # cells that hold blanks alone are empty
+EMPTY = [" " * count for count in range(33)]  # cells of spaces alone are empty
 
 
-def csv(path: Path, query: Query) -> Source:
-    """A CSV or TSV file."""
-    choose_split(query.split, ["train"], str(path))
+def open_csv(path: Path, query: Query) -> Source:
+    """Open a CSV or TSV file."""
     location, mark = str(path.resolve()), mark_of_files([path])
-    return from_file(path.stem, "train", location, mark, lambda: _csv_table(path, query.reading), query)
+    return from_file(
+        path.stem, get_requested_split(query), location, mark, lambda: _csv_table(path, query.reading), query
+    )
 
 
 def _csv_table(path: Path, reading: Reading) -> Table:
@@ -41,7 +44,7 @@ def _csv_table(path: Path, reading: Reading) -> Table:
 
 @dataclass
 class _File:
-    """maybe_short: the last cell of some row is missing, so that the row may be shorter than the others"""
+    """A CSV file with its dialect. `maybe_short`: a last cell is missing, so a row may have fewer cells."""
 
     path: Path
     dialect: Dialect
@@ -49,7 +52,7 @@ class _File:
 
     @property
     def names(self) -> list[str]:
-        """Of all cells of a row."""
+        """Names of all cells of a row, including the row name."""
         return self.dialect.header.names
 
     @property
@@ -57,7 +60,7 @@ class _File:
         return self.names[self.dialect.header.row_names :]
 
     def frames(self, columns: list[str]) -> Iterator[pd.DataFrame]:
-        """Cells as texts; only empty ones are missing. A row longer than the header is an error, never cut."""
+        """Iterate over chunks of cells as text; empty cells are missing. A row longer than the header is an error."""
         try:
             with _table_in(self.path, self.dialect) as file, _reader(file, self.dialect) as reader:
                 while (chunk := _next(reader)) is not None:
@@ -71,7 +74,7 @@ class _File:
             raise UserError(f"source: {self.path} cannot be read as CSV: {one_line(error)}") from error
 
     def notes(self) -> tuple[str, ...]:
-        """On rows with fewer cells than there are columns."""
+        """Return a note on rows with fewer cells than columns."""
         if not self.maybe_short:
             return ()
         width = len(self.names)
@@ -81,7 +84,7 @@ class _File:
         have = "has" if len(short) == 1 else "have"
         return (
             f"{counted(len(short), 'row')} {have} fewer cells than the {width} columns, the first is row {short[0]}; "
-            "the cells at the end are read as missing",
+            "missing cells at the end are missing values",
         )
 
     def _refuse_long_rows(self) -> None:
@@ -95,9 +98,9 @@ class _File:
                 )
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
-        """(line, cells) of every row below the header."""
+        """Iterate over (line number, cells) of every row below the header."""
         with _table_in(self.path, self.dialect) as file:
-            rows = numbered(file, self.dialect.separator, self.path, blanks=self.dialect.blanks)
+            rows = read_numbered_rows(file, self.dialect.separator, self.path, blanks=self.dialect.blanks)
             if self.dialect.header.there:
                 next(rows, None)
             yield from ((line + self.dialect.skip, cells) for line, cells in rows)
@@ -118,7 +121,7 @@ def _next(reader: pd.io.parsers.TextFileReader) -> pd.DataFrame | None:
 
 
 def _table_in(path: Path, dialect: Dialect) -> TextIO:
-    """The file, open where its table begins."""
+    """Open the file at the start of its table."""
     file = path.open(encoding=dialect.encoding, newline="")
     for _ in range(dialect.skip):
         file.readline()
@@ -126,7 +129,7 @@ def _table_in(path: Path, dialect: Dialect) -> TextIO:
 
 
 class _WithoutComments(io.TextIOBase):
-    """A text without the lines that begin with #."""
+    """A text file without the lines that begin with #."""
 
     def __init__(self, file: TextIO) -> None:
         self.file = file

@@ -1,4 +1,4 @@
-"""A folder of images, flat or by class, perhaps in split folders. Listed by us: nothing is dropped silently."""
+"""Folders of images: flat, by class, or by split. Every skipped file is reported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from salience.data.labels import encode_groups, labelled, never_held
+from salience.data.labels import encode_groups, encode_labels_with_notes, note_unused_words
 from salience.data.sources.folder_layout import Layout, find_layout
 from salience.data.sources.folder_tree import Listing, list_images
 from salience.data.sources.query import Query, choose_split
@@ -17,19 +17,19 @@ from salience.fields.content import Encoded, Found
 from salience.fields.ids import Ids
 from salience.fields.source import Source, mark_of, mark_of_files
 from salience.label_files import Matched, match_items, read_label_file
-from salience.modalities.image.decode import Blob
+from salience.modalities.image.headers import Blob
 from salience.units import counted, printable
 
 CHUNK_FILES = 1024
 
 
-def images(path: Path, query: Query) -> Source:
-    """Raises UserError where there is no image, or not the split."""
+def open_folder(path: Path, query: Query) -> Source:
+    """Open a folder of images. Raises UserError if it contains no image or not the requested split."""
     layout = find_layout(path, query)
     listing = list_images(layout.root)
     if not listing.paths:
-        seen = f"; it has {counted(len(listing.ignored), 'other file')}" if listing.ignored else ""
-        endings = "images end in .jpg, .png, .tif, .bmp, .webp and the like"
+        seen = f", only {counted(len(listing.ignored), 'other file')}" if listing.ignored else ""
+        endings = "image files end in .jpg, .png, .tif, .bmp, .webp or similar"
         raise UserError(f"source: no image in {layout.root}{seen}; {endings}")
     side = _label_file(query)
     asked = [query.groups, mark_of_files([side] if side else []), query.reading]
@@ -39,11 +39,12 @@ def images(path: Path, query: Query) -> Source:
         lambda: _found(layout, listing, query),
         mark_of([*listing.paths, *listing.marks, *layout.classes, *layout.notes, *asked]),
         f"{layout.root.resolve()} labels {query.labels} groups {query.groups} {query.reading}",
+        layout.splits,
     )
 
 
-def one_image(path: Path, query: Query) -> Source:
-    """A single file as a set of one."""
+def open_image(path: Path, query: Query) -> Source:
+    """Open a single image file as a source of one item."""
     choose_split(query.split, ["train"], str(path))
     listing = Listing([path.name])
     return Source(
@@ -63,10 +64,10 @@ def _found(layout: Layout, listing: Listing, query: Query) -> Found:
     elif classes:
         number = {name: code for code, name in enumerate(classes)}
         labels = np.array([number.get(layout.class_of(path) or "", -1) for path in listing.paths], dtype=np.int64)
-        if (labels < 0).all():  # as of a test split without class folders
+        if (labels < 0).all():  # for example a test split without class folders
             labels, classes = None, ()
         elif outside := int((labels < 0).sum()):
-            notes += (f"{counted(outside, 'image')} in no class folder: without a label",)
+            notes += (f"{counted(outside, 'image')} outside the class folders: without a label",)
     return Found(
         Encoded(len(listing.paths), lambda: _chunks(layout.root, listing.paths)),
         Ids.of(listing.paths),
@@ -88,10 +89,10 @@ def _groups(paths: list[str], pattern: object) -> np.ndarray | None:
     try:
         expression = re.compile(str(pattern))
     except re.error as error:
-        raise UserError(f"groups: {pattern!r} is no regular expression: {error}") from error
+        raise UserError(f"groups: {pattern!r} is not a valid regular expression: {error}") from error
     matches = [expression.search(path) for path in paths]
     if not any(matches):
-        raise UserError(f"groups: {pattern!r} is found in none of the paths, such as {printable(paths[0])}")
+        raise UserError(f"groups: {pattern!r} matches none of the paths, such as {printable(paths[0])}")
     return encode_groups([m and (m[1] if expression.groups else m[0]) for m in matches])
 
 
@@ -100,23 +101,25 @@ def _label_file(query: Query) -> Path | None:
         return None
     path = Path(str(query.labels)).expanduser()
     if path.suffix.lower() != ".csv" or not path.is_file():
-        raise UserError(f"labels: for a folder of images give a CSV file with columns item,label, not {query.labels!r}")
+        raise UserError(
+            f"labels: expected a CSV file with the columns item,label for a folder of images, got {query.labels!r}"
+        )
     return path
 
 
 def _labels_from_file(paths: list[str], query: Query) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
-    """Class numbers, names of the classes, and notes."""
+    """Read labels from a file. Return class numbers, names of the classes, and notes."""
     file = Path(str(query.labels)).expanduser()
     lines = read_label_file(file, empty=True)
     found = match_items(lines, paths, file, name="the folder", strangers=True)
     if not found.label_of:
         example = printable(paths[0])
-        raise UserError(f"labels: no item of {query.labels} is in the folder; items are paths such as {example}")
+        raise UserError(f"labels: no item of {query.labels} is in the folder; expected paths such as {example}")
     given = [found.label_of.get(row) for row in range(len(paths))]
     missing = query.reading.missing or ()
-    labels, classes, notes = labelled(given, "the labels file", missing, texts=True, measurements=True)
+    labels, classes, notes = encode_labels_with_notes(given, "the labels file", missing, texts=True, measurements=True)
     if not query.of_run:
-        notes += never_held(given, missing)
+        notes += note_unused_words(given, missing)
     return labels, classes, (*_stranger_notes(found, query), *notes)
 
 
@@ -124,8 +127,8 @@ def _stranger_notes(found: Matched, query: Query) -> tuple[str, ...]:
     if not found.strangers:
         return ()
     first, count = found.strangers[0], len(found.strangers)
-    name = "names" if count == 1 else "name"
+    name = "names an item that is" if count == 1 else "name items that are"
     return (
-        f"{counted(count, 'line')} of {query.labels} {name} no item of the folder, "
+        f"{counted(count, 'line')} of {query.labels} {name} not in the folder; "
         f"the first is line {first.number}: '{printable(first.item)}'",
     )

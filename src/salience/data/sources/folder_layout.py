@@ -1,8 +1,8 @@
-"""What the folders in a folder of images are: splits, classes, or nothing. Found out by their names, and said.
+"""Detection of the layout of a folder of images: whether subfolders are splits, classes, or ignored.
 
 photos/cat photos/dog                     classes
 photos/Training/cat photos/Testing/cat    splits, and classes in them
-archive/photos/cat archive/photos/dog     classes: a folder that only wraps others is passed through
+archive/photos/cat archive/photos/dog     classes: a folder that contains only one folder is skipped
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Layout:
-    """How a folder is read.
+    """The layout of a folder of images.
 
-    root: what is listed; items are named relative to it
-    split: its name
-    classes: names of the class folders of all splits, so that a label means the same in each; empty where none are
-    inside: where in `root` the class folders lie, "" or "photos/"
-    notes: what was found, and how to say otherwise
+    Attributes:
+        root: The folder that is listed; ids of items are relative to it.
+        split: Name of the split.
+        classes: Names of the class folders of all splits, so that a label is the same in each; empty without classes.
+        inside: Path from `root` to the class folders, "" or "photos/".
+        notes: What was inferred, and how to change it.
+        splits: Names of all splits, if there are several.
     """
 
     root: Path
@@ -34,17 +36,19 @@ class Layout:
     classes: tuple[str, ...] = ()
     inside: str = ""
     notes: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
 
     def class_of(self, path: str) -> str | None:
-        """The class folder that a path relative to `root` lies in."""
+        """Return the class folder of a path relative to `root`; None if there is none."""
         first, below, _ = path.removeprefix(self.inside).partition("/")
         return first if below and path.startswith(self.inside) else None
 
 
 def find_layout(path: Path, query: Query) -> Layout:
-    """How the folder at `path` is read: as `query.reading` says, otherwise by the names of its folders.
+    """Return the layout of the folder at `path`: as given by `query.reading`, otherwise inferred from folder names.
 
-    Raises UserError where the split that is asked for is not there, or the folder cannot be listed.
+    Raises:
+        UserError: The requested split does not exist, or the folder cannot be listed.
     """
     said = query.reading.folders
     if said == "flat":
@@ -53,7 +57,7 @@ def find_layout(path: Path, query: Query) -> Layout:
     names = folders_with_images(top)
     splits = {} if said == "classes" else _splits(names, everything=said == "splits")
     if said == "splits" and not splits:
-        raise UserError(f"source: {path} has no folder of images that could be a split; leave out --folders splits")
+        raise UserError(f"source: {path} has no subfolder of images to read as a split; leave out --folders splits")
     if splits:
         return _of_split(top, splits, names, query)
     split = choose_split(query.split, ["train"], str(path))
@@ -63,9 +67,12 @@ def find_layout(path: Path, query: Query) -> Layout:
 
 
 def _unwrapped(folder: Path, *, within_split: bool = False) -> Path:
-    """The folder itself; where it holds nothing but one folder of folders, that one, and so on.
+    """Descend through folders that contain only one folder of folders, and return the last one.
 
-    within_split: the folder is a split already, so that one in it of such a name wraps too (train/train/cat)
+    Args:
+        folder: The folder to start from.
+        within_split: Whether it is a split already, so that a folder with the name of a split is skipped too
+            (train/train/cat).
     """
     while True:
         names = folders_with_images(folder)
@@ -80,10 +87,12 @@ def _unwrapped(folder: Path, *, within_split: bool = False) -> Path:
 
 
 def _splits(names: list[str], *, everything: bool) -> dict[str, str]:
-    """The folder of each split. Empty where the folders are no splits.
+    """Return the folder of each split; empty if the folders are not splits.
 
-    They are where all have the name of a split, or the names of two splits are among them.
-    Raises UserError where two folders are of one split.
+    Folders are splits if all of them, or at least two, have the name of a split.
+
+    Raises:
+        UserError: Two folders have names of the same split.
     """
     found: dict[str, str] = {}
     for name in names:
@@ -92,7 +101,9 @@ def _splits(names: list[str], *, everything: bool) -> dict[str, str]:
             continue
         if split in found:
             both = f"{printable(found[split])} and {printable(name)}"
-            raise UserError(f"source: {both} are both called {split}; rename one, or give --folders classes or flat")
+            raise UserError(
+                f"source: {both} both name the split {split}; rename one, or give --folders classes or flat"
+            )
         found[split] = name
     return found if len(found) == len(names) or len(found) > 1 else {}
 
@@ -103,13 +114,13 @@ def _of_split(top: Path, splits: dict[str, str], names: list[str], query: Query)
     classes = sorted({name for holder in holders.values() for name in folders_with_images(holder)})
     root, holder = top / splits[split], holders[split]
     inside = "" if holder == root else f"{holder.relative_to(root).as_posix()}/"
-    layout = Layout(root, split, tuple(classes), inside)
+    layout = Layout(root, split, tuple(classes), inside, splits=tuple(splits) if len(splits) > 1 else ())
     shown = ", ".join(name if name == folder else f"{name} ({printable(folder)})" for name, folder in splits.items())
-    notes = [f"folders are read as splits: {shown}; this is {split}; for other readings: --folders classes or flat"]
+    notes = [f"folders are read as splits: {shown}; this is {split}; use --folders classes or flat to change this"]
     if others := [name for name in names if name not in splits.values()]:
-        notes.append(f"{counted(len(others), 'folder')} beside the splits passed over: {_some(others)}")
+        notes.append(f"{counted(len(others), 'folder')} outside the splits skipped: {_format_names(others)}")
     if beside := images_directly_in(top):
-        notes.append(f"{counted(beside, 'image')} beside the folders of the splits passed over")
+        notes.append(f"{counted(beside, 'image')} outside the folders of the splits skipped")
     return replace(layout, notes=(*notes, *_class_notes(layout, query)))
 
 
@@ -118,7 +129,7 @@ def _class_notes(layout: Layout, query: Query) -> tuple[str, ...]:
         return ()
     where = f" in {printable(layout.inside)}" if layout.inside else ""
     found = counted(len(layout.classes), "class", "classes")
-    return (f"folders{where} are read as {found}: {_some(layout.classes)}; for none: --folders flat",)
+    return (f"folders{where} are read as {found}: {_format_names(layout.classes)}; use --folders flat to ignore them",)
 
 
 def _split_warnings(top: Path, classes: list[str], query: Query) -> tuple[str, ...]:
@@ -127,20 +138,20 @@ def _split_warnings(top: Path, classes: list[str], query: Query) -> tuple[str, .
     named = [name for name in classes if split_of(name)]
     if not named:
         return _splits_in_classes(top, classes)
-    is_one = f"class {printable(named[0])} has the name of a split"
-    return (f"{is_one}; if it is one, give --folders splits",)
+    is_one = f"the class folder {printable(named[0])} has the name of a split"
+    return (f"{is_one}; use --folders splits to read it as one",)
 
 
 def _splits_in_classes(top: Path, classes: list[str]) -> tuple[str, ...]:
-    """cats/train, cats/test, dogs/train, ...: splits within each class, which are read together."""
+    """Return a note if each class folder contains splits (cats/train, cats/test), which are read together."""
     inside = {name for one in classes[:SHOWN] for name in folders_with_images(top / one)}
     if not inside or not all(map(split_of, inside)):
         return ()
     return (
-        f"the folders in each class have names of splits ({_some(sorted(inside))}) and are read together; "
-        "to keep them apart, put the classes into folders of the splits: train/cat, test/cat",
+        f"the subfolders of each class have names of splits ({_format_names(sorted(inside))}) and are read together; "
+        "to read them as splits, put the classes into one folder per split: train/cat, test/cat",
     )
 
 
-def _some(names: list[str] | tuple[str, ...]) -> str:
+def _format_names(names: list[str] | tuple[str, ...]) -> str:
     return ", ".join(map(printable, names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")

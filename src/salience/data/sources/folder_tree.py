@@ -1,4 +1,4 @@
-"""The images below a folder. Everything that is passed over is kept by name, so that nothing is dropped in silence."""
+"""Listing of the images below a folder. The names of all skipped files and folders are kept for notes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from salience.errors import UserError
 from salience.fields.source import mark_of_stat
-from salience.modalities.image.decode import EXTENSIONS
+from salience.modalities.image.headers import EXTENSIONS
 from salience.units import counted, printable
 
 SHOWN = 3
@@ -17,11 +17,14 @@ SHOWN = 3
 
 @dataclass
 class Listing:
-    """What is below a folder. Paths are relative to it, with / in them, and sorted.
+    """The content of a folder. Paths are sorted, relative to the folder, and use / as separator.
 
-    paths: of the images;  marks: what changes when an image does, one for each path
-    ignored: files that are no images;  repeated: folders that are links to one that was listed already
-    closed: folders that cannot be listed, with the reason
+    Attributes:
+        paths: Paths of the images.
+        marks: State of each image on the disk, which changes when the image does.
+        ignored: Files that are not images.
+        repeated: Links to folders that were listed already.
+        closed: Folders that cannot be listed, with the reason.
     """
 
     paths: list[str] = field(default_factory=list)
@@ -31,31 +34,30 @@ class Listing:
     closed: list[tuple[str, str]] = field(default_factory=list)
 
     def notes(self) -> tuple[str, ...]:
-        """What was passed over, a sentence each."""
+        """Return one note for each kind of skipped files and folders."""
         found = []
         if self.ignored:
-            were = "is no image and was" if len(self.ignored) == 1 else "are no images and were"
-            found.append(f"{counted(len(self.ignored), 'file')} {were} passed over: {_some(self.ignored)}")
+            were = "is not an image and was" if len(self.ignored) == 1 else "are not images and were"
+            found.append(f"{counted(len(self.ignored), 'file')} {were} skipped: {_format_names(self.ignored)}")
         if self.repeated:
-            links = "folder leads" if len(self.repeated) == 1 else "folders lead"
-            found.append(
-                f"{len(self.repeated):,} {links} to a place that was listed already, and is passed over: "
-                f"{_some(self.repeated)}"
-            )
+            links = "folder link leads" if len(self.repeated) == 1 else "folder links lead"
+            names = _format_names(self.repeated)
+            found.append(f"{len(self.repeated):,} {links} to a folder that was listed already, skipped: {names}")
         for name, reason in self.closed[:SHOWN]:
-            found.append(f"folder {printable(name)} cannot be listed ({reason}) and is passed over")
+            found.append(f"folder {printable(name)} cannot be listed ({reason}) and is skipped")
         if len(self.closed) > SHOWN:
             found.append(f"{len(self.closed) - SHOWN:,} more folders cannot be listed")
         return tuple(found)
 
 
 def list_images(root: Path) -> Listing:
-    """Every image below `root`, links followed, each folder once. Hidden files and folders are left out.
+    """List every image below `root`. Links are followed, each folder is listed once, hidden names are skipped.
 
-    Raises UserError where `root` itself cannot be listed.
+    Raises:
+        UserError: `root` itself cannot be listed.
     """
     listing, images, visited = Listing(), list[tuple[str, str]](), set[tuple[int, int]]()
-    waiting = [(root, "")]  # a stack, and no recursion: folders may be nested a thousand deep
+    waiting = [(root, "")]  # a stack instead of recursion, because folders may be nested a thousand deep
     while waiting:
         folder, prefix = waiting.pop()
         try:
@@ -79,25 +81,26 @@ def list_images(root: Path) -> Listing:
 
 
 def _entries(folder: Path, prefix: str, listing: Listing, visited: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
-    """What is in a folder, by name: of two that lead to one place, the same is listed on every machine."""
+    """List a folder by name, so that of two links to one folder, every machine lists the same one."""
     state = folder.stat()
     if (state.st_dev, state.st_ino) in visited:
         listing.repeated.append(prefix.rstrip("/"))
         return []
     visited.add((state.st_dev, state.st_ino))
     shown = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
-    return sorted(shown, key=lambda entry: entry.name, reverse=True)  # a stack gives them back in order
+    return sorted(shown, key=lambda entry: entry.name, reverse=True)  # the stack restores the order
 
 
 def is_image(name: str) -> bool:
-    """By the ending of its name."""
+    """Return whether a file is an image, by its extension."""
     return "." + name.rpartition(".")[2].lower() in EXTENSIONS
 
 
 def folders_with_images(folder: Path) -> list[str]:
-    """The names of the folders directly in `folder` that hold an image at any depth, sorted.
+    """Return the sorted names of the folders directly in `folder` that contain an image at any depth.
 
-    Raises UserError where `folder` cannot be listed.
+    Raises:
+        UserError: `folder` cannot be listed.
     """
     try:
         names = sorted(entry.name for entry in os.scandir(folder) if _is_folder(entry) and entry.name[0] != ".")
@@ -107,12 +110,12 @@ def folders_with_images(folder: Path) -> list[str]:
 
 
 def images_directly_in(folder: Path) -> int:
-    """How many images lie in `folder` itself."""
+    """Count the images directly in `folder`."""
     return sum(is_image(entry.name) and not _is_folder(entry) for entry in _visible(folder))
 
 
 def _holds_image(folder: Path) -> bool:
-    """Whether there is an image at any depth. Stops at the first one."""
+    """Return whether there is an image at any depth. Stops at the first one."""
     waiting, visited = [folder], set[tuple[int, int]]()
     while waiting:
         here = waiting.pop()
@@ -137,16 +140,16 @@ def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself: reading it gives the reason
+    except OSError:  # a link to itself: reading it reports the reason
         return False
 
 
 def _mark(entry: os.DirEntry[str]) -> str:
     try:
-        return mark_of_stat(entry.stat())  # waits for a file that has just changed; all older ones are settled by then
-    except OSError:  # a broken link: reading it gives the reason
+        return mark_of_stat(entry.stat())  # waits only for a file that has just changed
+    except OSError:  # a broken link: reading it reports the reason
         return "gone"
 
 
-def _some(names: list[str]) -> str:
+def _format_names(names: list[str]) -> str:
     return ", ".join(map(printable, names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")

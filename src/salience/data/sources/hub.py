@@ -1,38 +1,40 @@
-"""Hugging Face: Dataset objects, and hf://owner/name, fetched by the datasets library. Nothing else goes through it."""
+"""Hugging Face: Dataset objects, and hf://owner/name, downloaded with the datasets library."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from salience.data.sources.columnar import arrow_image_column, binary_columns
 from salience.data.sources.query import Query, choose_split
-from salience.data.sources.tabular import BATCH_ROWS, CELLS, Table, found_in
+from salience.data.sources.raw_table import Table
+from salience.data.sources.tabular import BATCH_ROWS, CELLS, read_items
 from salience.errors import MissingPackage, UserError
 from salience.fields.source import Source, mark_of
 
 
-def dataset(data: Any, query: Query) -> Source:
-    """A Dataset, or one split of a DatasetDict."""
+def open_dataset(data: Any, query: Query) -> Source:
+    """Open a Dataset, or one split of a DatasetDict."""
     kind = type(data).__name__
     if kind == "DatasetDict":
         split = choose_split(query.split, data.keys(), "the DatasetDict")
-        return _source(data[split], "dataset", split, query)
+        return replace(_source(data[split], "dataset", split, query), splits=tuple(data))
     if kind != "Dataset":
-        raise UserError(f"source: a Hugging Face {kind} is not read; give a Dataset (load it without streaming)")
+        raise UserError(f"source: unsupported Hugging Face type {kind}; give a Dataset (load it without streaming)")
     split = str(data.split or "train")
     choose_split(query.split, [split], "the Dataset")
     return _source(data, data.info.dataset_name or "dataset", split, query)
 
 
-def named(name: str, query: Query) -> Source:
-    """owner/name or owner/name/configuration, downloaded to Hugging Face's own cache."""
+def open_named(name: str, query: Query) -> Source:
+    """Open owner/name or owner/name/configuration, downloaded to Hugging Face's cache."""
     parts = name.strip("/").split("/")
     if len(parts) not in (2, 3) or not all(parts):
-        raise UserError(f"source: hf://{name} is not of the form hf://owner/name or hf://owner/name/configuration")
+        raise UserError(f"source: expected hf://owner/name or hf://owner/name/configuration, got hf://{name}")
     datasets = _library()
     identity = "/".join(parts[:2])
     try:
@@ -41,14 +43,14 @@ def named(name: str, query: Query) -> Source:
         data = datasets.load_dataset(identity, *parts[2:], split=split)
     except UserError:
         raise
-    except Exception as error:  # the library raises its own and many others' errors for what it cannot reach
+    except Exception as error:  # the library can raise any exception for what it cannot download
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"source: hf://{name} cannot be opened: {reason}; check the name and the network") from error
-    return _source(data, parts[1], split, query)
+    return replace(_source(data, parts[1], split, query), splits=tuple(there))
 
 
 def _library() -> Any:
-    os.environ["HF_UPDATE_DOWNLOAD_COUNTS"] = "0"  # opening data must tell nobody
+    os.environ["HF_UPDATE_DOWNLOAD_COUNTS"] = "0"  # opening data must not be reported to a server
     try:
         import datasets
     except ImportError as error:
@@ -75,4 +77,6 @@ def _source(data: Any, name: str, split: str, query: Query) -> Source:
     )
     options = [split, query.labels, query.groups, query.reading]
     mark = mark_of([data._fingerprint, CELLS, *options])
-    return Source(name, split, lambda: found_in(table, query), mark, mark_of([name, *options]))
+    return Source(
+        name, split, lambda: read_items(table, replace(query, split=None), name), mark, mark_of([name, *options])
+    )

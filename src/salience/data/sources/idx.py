@@ -1,4 +1,4 @@
-"""IDX, the format of MNIST: two zero bytes, a type, the number of axes, their lengths, the values; often gzipped."""
+"""IDX files, the format of MNIST: two zero bytes, a type, the number of axes, their lengths, then the values."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import os
 import re
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
 
-from salience.data.sources.arrays import found_array, side_mark
+from salience.data.sources.arrays import make_side_mark, read_array
 from salience.data.sources.query import Query, choose_split
 from salience.errors import UserError
 from salience.fields.content import Found
@@ -48,25 +49,25 @@ def holds_idx(folder: Path) -> bool:
     return bool(_splits(folder))
 
 
-def folder(path: Path, query: Query) -> Source:
-    """A folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-..., gzipped or not."""
+def open_folder(path: Path, query: Query) -> Source:
+    """Open a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-..., gzipped or not."""
     splits = _splits(path)
     split = choose_split(query.split, splits, str(path))
-    return source_of(splits[split], path.resolve().name, split, query)
+    return replace(make_source(splits[split], path.resolve().name, split, query), splits=tuple(splits))
 
 
-def file(path: Path, query: Query) -> Source:
-    """One file of images; its labels are those beside it, with "labels" for "images" in the name."""
+def open_file(path: Path, query: Query) -> Source:
+    """Open one file of images. Its labels are in the file with "labels" instead of "images" in the name."""
     match = IMAGES.fullmatch(path.name)
     split = SPLIT_OF[match[1]] if match else "train"
     choose_split(query.split, [split], str(path))
-    return source_of(path, path.name.split(".")[0], split, query)
+    return make_source(path, path.name.split(".")[0], split, query)
 
 
-def source_of(
+def make_source(
     images: Path, name: str, split: str, query: Query, *, classes: tuple[str, ...] = (), views: str | None = None
 ) -> Source:
-    """classes: names of the labels, where they are known"""
+    """Make the source of a file of images. `classes`: names of the labels, if known."""
     labels = _labels_beside(images) if query.labels is None else None
 
     def read() -> Found:
@@ -74,21 +75,22 @@ def source_of(
         y = None if labels is None else read_idx(labels)
         if y is not None and len(y) != len(x):
             raise UserError(
-                f"source: {labels} has {counted(len(y), 'label')} for the {counted(len(x), 'item')} of {images}"
+                f"source: expected one label per item, got {counted(len(y), 'label')} in {labels} for "
+                f"{counted(len(x), 'item')} in {images}"
             )
-        return found_array(x, query, y, classes=classes, views=views)
+        return read_array(x, query, y, classes=classes, views=views)
 
     files = [images, *([labels] if labels else [])]
-    return Source(name, split, read, mark_of([mark_of_files(files), side_mark(query)]), str(images.resolve()))
+    return Source(name, split, read, mark_of([mark_of_files(files), make_side_mark(query)]), str(images.resolve()))
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The array of an IDX file; mapped where it lies if it is neither compressed nor of several bytes a value."""
+    """Read the array of an IDX file; memory-mapped if it is uncompressed and has one byte per value."""
     try:
         with _open(path) as file:
             zeros, kind, axes = struct.unpack(">HBB", file.read(4))
             if zeros or kind not in TYPES or not 1 <= axes <= MOST_AXES:
-                raise UserError(f"source: {path} is no IDX file")
+                raise UserError(f"source: {path} is not an IDX file")
             shape, dtype = struct.unpack(f">{axes}I", file.read(4 * axes)), np.dtype(TYPES[kind])
             needed = math.prod(shape) * dtype.itemsize
             if path.suffix != ".gz" and dtype.itemsize == 1:
@@ -105,13 +107,13 @@ def read_idx(path: Path) -> np.ndarray:
 
 def _require_size(there: int, needed: int, shape: tuple[int, ...], path: Path) -> None:
     if there != needed:
-        found = f"{there:,} bytes follow" if there < needed else "more follows"
-        wrong = "is cut short" if there < needed else "is damaged"
-        raise UserError(f"source: {path} {wrong}: its header says {list(shape)}, {needed:,} bytes, and {found}")
+        found = f"{there:,} bytes follow" if there < needed else "more follow"
+        wrong = "is truncated" if there < needed else "is damaged"
+        raise UserError(f"source: {path} {wrong}: its header declares {list(shape)}, {needed:,} bytes, but {found}")
 
 
 def _read_up_to(file: BinaryIO, most: int, path: Path) -> bytearray:
-    """At most so many bytes; memory grows with what is there, not with what a header promises."""
+    """Read at most this many bytes. Memory grows with the actual content, not with the size in the header."""
     require_memory(most, f"source: {path}")
     data = bytearray()
     while len(data) < most and (piece := file.read(min(PIECE, most - len(data)))):

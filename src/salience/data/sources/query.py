@@ -1,4 +1,4 @@
-"""What the user asked of a source, and the splits it may have."""
+"""The request of a user for a source, and the names of splits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from salience.reading import AS_FOUND, Reading
 SPLITS = ("train", "val", "valid", "validation", "test")
 VALIDATION = ("val", "valid", "validation", "dev")
 LONGER = {"training": "train", "testing": "test"}
-# Train, training_set, val2017, test-images: names that folders of data sets in use have
+# Train, training_set, val2017, test-images: common names of folders
 SPLIT_NAME = re.compile(
     r"(?:[a-z]+[-_])?(training|train|validation|valid|val|dev|testing|test)"
     r"(?:[-_ ]?(?:set|data|images?|imgs?|\d{1,4}))?",
@@ -24,11 +24,13 @@ SPLIT_NAME = re.compile(
 
 @dataclass(frozen=True)
 class Query:
-    """What was asked.
+    """The options of `open_data` for one source.
 
-    split, labels, groups, reading: as given to `open_data`;  cache: where downloads go;  progress: show a bar
-
-    of_run: the reading may be that of a run, and meant for other data than these
+    Attributes:
+        split, labels, groups, reading: As given to `open_data`.
+        cache: Folder for downloads.
+        progress: Whether to show a progress bar.
+        of_run: Whether the reading comes from a run, so that it may not apply to this source.
     """
 
     split: str | None = None
@@ -41,23 +43,28 @@ class Query:
 
 
 def split_of(name: str) -> str | None:
-    """The split that a folder of this name is: "train" of "Training", "val" of "val2017"; None where it is none."""
+    """Return the split that a name stands for: "train" for "Training", "val" for "val2017"; None for other names."""
     match = SPLIT_NAME.fullmatch(name)
     return match and LONGER.get(match[1].lower(), match[1].lower())
 
 
 def choose_split(asked: str | None, there: Iterable[str], name: str) -> str:
-    """The name that the source has for the split asked for: "valid" for "val", "train" for "Training".
+    """Return the source's name of the requested split: "valid" for "val", "train" for "Training".
 
-    Where none is asked for it is train, or the only one there is. Raises UserError where there is no such split, or
-    none was asked for and there are several without train.
+    Args:
+        asked: The requested split. Default: train, or the only split.
+        there: The splits of the source.
+        name: Name of the source, for errors.
+
+    Raises:
+        UserError: The split does not exist, or none is requested and there are several without train.
     """
     there = list(there)
     if asked is None:
         if "train" in there or len(there) == 1:
             return "train" if "train" in there else there[0]
         has = f"it has: {', '.join(there)}"
-        raise UserError(f"source: {name} has no split train; {has}; name one, as in SOURCE:{there[0]}")
+        raise UserError(f"source: {name} has no split train; {has}; choose one, as in SOURCE:{there[0]}")
     for wanted in (asked, split_of(asked)):
         if wanted in there:
             return str(wanted)
@@ -66,13 +73,13 @@ def choose_split(asked: str | None, there: Iterable[str], name: str) -> str:
     raise UserError(f"source: {name} has no split '{asked}'; it has: {', '.join(there)}")
 
 
-def no_labels(query: Query, name: str) -> None:
-    """Raises UserError where labels or groups are given for a source that has its own."""
+def refuse_labels(query: Query, name: str) -> None:
+    """Raise UserError if labels or groups are given for a source with built-in labels."""
     for argument in ("labels", "groups"):
         if getattr(query, argument) is not None:
-            raise UserError(f"{argument}: {name} takes none; its labels are built in")
+            raise UserError(f"{argument}: {name} has built-in labels; leave this option out")
 
 
-def only_train(query: Query, name: str) -> None:
-    """Raises UserError where a split other than train is asked of a source that has none."""
+def require_train_split(query: Query, name: str) -> None:
+    """Raise UserError if another split than train is requested from a source without splits."""
     choose_split(query.split, ["train"], name)

@@ -1,122 +1,103 @@
-"""A table from anywhere: rows of numbers and categories, or a column of encoded images; its labels and groups.
+"""Tables as sources: rows of numbers and categories, or a column of encoded images, with labels and groups.
 
-Files are read by `columnar` and `delimited`.
+`columnar` and `delimited` read the files.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from salience.data.labels import encode_groups, encode_known, labelled
-from salience.data.sources.arrays import values_for
-from salience.data.sources.binary_texts import with_texts
-from salience.data.sources.query import Query, choose_split
+from salience.data.labels import encode_class_numbers, encode_groups, encode_labels_with_notes
+from salience.data.sources.arrays import read_values
+from salience.data.sources.binary_texts import decode_byte_columns
+from salience.data.sources.query import Query
+from salience.data.sources.raw_table import Table
+from salience.data.sources.split_column import get_requested_split, select_split
 from salience.errors import UserError
 from salience.fields.content import Encoded, Found, Frames
 from salience.fields.source import Source, mark_of
-from salience.modalities.image.decode import EXTENSIONS, Blob, Refused
-from salience.modalities.table.cells import Rules, held, parse, plain
+from salience.modalities.image.headers import EXTENSIONS, Blob, Refused
+from salience.modalities.table.cells import Rules, find_words, parse, plain
 from salience.modalities.table.survey import survey
-from salience.reading import AS_FOUND, Reading
 from salience.units import printable
 
 BATCH_ROWS = 1024
-LOOKED_AT = 20  # cells, to tell whether a column holds images
+LOOKED_AT = 20  # number of cells that are examined to detect images
 CHUNK_ROWS = 65536
-CELLS = 3  # how cells are read; another number where it changes, so that what was prepared before is not used
+CELLS = 3  # version of the reading of cells; increase it to invalidate prepared data
 IMAGE_MAGIC = (
     *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"\0\0\1\0"),
     *(b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
 )
 
 
-@dataclass(frozen=True)
-class Table:
-    """Rows and columns from anywhere.
-
-    names: of the columns;  rows: how many
-    frames: DataFrames of these columns, in order
-    features: Hugging Face's description of the columns, empty where there is none
-    image: the column that holds encoded images, None where none does
-    texts: every cell is a text as it stood in a file;  comma: of texts, 1,234 has a decimal comma if nothing else tells
-    folder: of the data file; image paths are relative to it and may not leave it. None for what a program built
-    index: columns that were the index of the DataFrame that was saved; they are used as labels or groups only
-    binary: columns that may hold bytes
-    found: how it is read, where a run has to know what was found out
-    notes: on how it is read;  late_notes: the same, known once the frames were read
-    """
-
-    names: list[str]
-    frames: Callable[[list[str]], Iterator[pd.DataFrame]]
-    features: dict[str, Any]
-    image: str | None
-    texts: bool = False
-    comma: bool = False
-    folder: Path | None = None
-    index: tuple[str, ...] = ()
-    binary: tuple[str, ...] = ()
-    found: Reading = AS_FOUND
-    notes: tuple[str, ...] = ()
-    late_notes: Callable[[], tuple[str, ...]] = tuple
-
-
-def frame(data: Any, query: Query) -> Source:
-    """A DataFrame in memory."""
+def open_frame(data: Any, query: Query) -> Source:
+    """Open a DataFrame."""
     if not isinstance(data, pd.DataFrame):
-        raise UserError(f"source: a pandas {type(data).__name__} is not read; give a DataFrame")
-    choose_split(query.split, ["train"], "a DataFrame")
-    return Source("dataframe", "train", lambda: found_in(_frame_table(data), query))
+        raise UserError(f"source: unsupported pandas type {type(data).__name__}; give a DataFrame")
+    return Source("dataframe", get_requested_split(query), lambda: read_items(_frame_table(data), query, "a DataFrame"))
 
 
 def from_file(name: str, split: str, location: str, mark: str, table: Callable[[], Table], query: Query) -> Source:
     def read() -> Found:
-        return found_in(table(), query)
+        return read_items(table(), query, name)
 
     options = f"cells {CELLS} labels {_short(query.labels)} groups {_short(query.groups)} {query.reading}"
     return Source(name, split, read, mark_of([mark, options]), f"{location} {options}")
 
 
-def found_in(table: Table, query: Query) -> Found:
-    """Images or rows of a table, with the label and group columns taken out."""
+def read_items(table: Table, query: Query, name: str) -> Found:
+    """Read the images or rows of a table, without the columns of labels, groups and splits.
+
+    Args:
+        table: The table.
+        query: The options of the user.
+        name: Name of the source, for errors.
+    """
     if repeated := [name for name, count in Counter(table.names).items() if count > 1]:
-        raise UserError(f"source: more than one column is named '{min(repeated)}'; name them apart")
-    table = with_texts(table)
+        raise UserError(f"source: more than one column is named '{min(repeated)}'; rename all but one")
+    chosen = select_split(decode_byte_columns(table), query, name)
+    table = chosen.table
     label = _label_column(table, query)
     group = _column(table, query.groups, "groups") if isinstance(query.groups, str) else None
     labels, classes, notes = _labels(table, label, query)
     groups = _groups(table, group, query)
     if table.image is not None and query.reading.categorical:
         raise UserError(
-            f"categorical: the items are the images in column '{printable(table.image)}', which has no categories; "
-            "leave it out"
+            f"categorical: the items are the images in column '{printable(table.image)}', which have no categories; "
+            "leave this option out"
         )
     if table.image is not None:
         rows, chunks = _image_chunks(table, table.image)
         if others := [name for name in table.names if name not in (label, group, table.image)]:
             shown = ", ".join(map(printable, others[:5])) + (", ..." if len(others) > 5 else "")
-            notes += (f"the items are the images in column '{printable(table.image)}'; left out: {shown}",)
-        return Found(Encoded(rows, chunks), None, labels, classes, groups, notes=table.notes + notes)
+            notes += (f"the items are the images in column '{printable(table.image)}'; other columns ignored: {shown}",)
+        return Found(
+            Encoded(rows, chunks), chosen.ids, labels, classes, groups, notes=table.notes + notes, splits=chosen.splits
+        )
     names = [name for name in table.names if name not in (label, group)]
     if was_index := [name for name in names if name in table.index]:
-        notes += (f"column '{was_index[0]}' is left out: it was the index of the DataFrame that was saved",)
+        notes += (f"column '{was_index[0]}' is left out: it was the index of the saved DataFrame",)
         names = [name for name in names if name not in was_index]
     taken = [name for name in (label, group) if name is not None]
     content = Frames(
-        lambda: table.frames(names), table.texts, query.reading, table.comma, _held(table, taken, query),
+        lambda: table.frames(names), table.texts, query.reading, table.comma, _find_named_words(table, taken, query),
         table.late_notes,
     )  # fmt: skip
-    return Found(content, None, labels, classes, groups, notes=table.notes + notes, reading=table.found)
+    return Found(
+        content, chosen.ids, labels, classes, groups, notes=table.notes + notes, reading=table.found,
+        splits=chosen.splits,
+    )  # fmt: skip
 
 
 def _label_column(table: Table, query: Query) -> str | None:
-    """The label column: as named, else the one named label, else Hugging Face's only ClassLabel."""
+    """Return the label column: as given, otherwise the one named label or the only ClassLabel of Hugging Face."""
     if isinstance(query.labels, str):
         return _column(table, query.labels, "labels")
     if query.labels is not None:
@@ -128,31 +109,37 @@ def _label_column(table: Table, query: Query) -> str | None:
 
 def _column(table: Table, name: str, argument: str) -> str:
     if name not in table.names:
-        raise UserError(f"{argument}: there is no column '{name}'; there are: {', '.join(table.names[:20])}")
+        raise UserError(f"{argument}: no column '{name}'; the columns are: {', '.join(table.names[:20])}")
     return name
 
 
 def _labels(table: Table, column: str | None, query: Query) -> tuple[Any, tuple[str, ...], tuple[str, ...]]:
     missing = query.reading.missing or ()
     if column is None:
-        given = None if query.labels is None else values_for(query.labels, _count(table), "labels")
-        return (None, (), ()) if given is None else labelled(given, "the label array", missing, measurements=True)
+        given = None if query.labels is None else read_values(query.labels, _count(table), "labels")
+        return (
+            (None, (), ())
+            if given is None
+            else encode_labels_with_notes(given, "the label array", missing, measurements=True)
+        )
     values = _values(table.frames, column)
     if names := _class_names(table, column):
-        return encode_known(values, names, f"labels: column '{column}'"), tuple(names), ()
-    named = isinstance(query.labels, str)  # by the user, who may want a regression target
+        return encode_class_numbers(values, names, f"labels: column '{column}'"), tuple(names), ()
+    named = isinstance(query.labels, str)  # named by the user, who may want a regression target
     try:
         rules = _rules(table, values, query)
-        return labelled(values, f"column '{column}'", missing, texts=table.texts, measurements=named, rules=rules)
+        return encode_labels_with_notes(
+            values, f"column '{column}'", missing, texts=table.texts, measurements=named, rules=rules
+        )
     except UserError:
         if named:
             raise
-        told = f"column '{column}' is left out: it holds measurements, not classes; name it with --labels to predict it"
+        told = f"column '{column}' is left out: it contains measurements, not classes; use --labels to predict it"
         return None, (), (told,)
 
 
 def _rules(table: Table, values: pd.Series, query: Query) -> Rules | None:
-    """How numbers are written in a text file, found from the whole table where a label leaves it open."""
+    """Return the format of numbers in a text file, inferred from the whole table if the labels are ambiguous."""
     if not table.texts:
         return None
     strict = Rules(",", strict=True)
@@ -165,18 +152,18 @@ def _groups(table: Table, column: str | None, query: Query) -> Any:
     if column is not None:
         values = _values(table.frames, column)
         return encode_groups(values.mask(values.isin(query.reading.missing or ())))
-    given = None if query.groups is None else values_for(query.groups, _count(table), "groups")
+    given = None if query.groups is None else read_values(query.groups, _count(table), "groups")
     return None if given is None else encode_groups(given)
 
 
-def _held(table: Table, columns: list[str], query: Query) -> frozenset[str]:
-    """Words that the user named for a missing value, and that labels or groups hold."""
+def _find_named_words(table: Table, columns: list[str], query: Query) -> frozenset[str]:
+    """Return the words given with --missing that occur in labels or groups."""
     given = [values for values in (query.labels, query.groups) if values is not None and not isinstance(values, str)]
     words = query.reading.missing or ()
     if not words:
         return frozenset()
     series = [*(_values(table.frames, name) for name in columns), *(pd.Series(values) for values in given)]
-    return frozenset().union(*(held(plain(values), words) for values in series))
+    return frozenset().union(*(find_words(plain(values), words) for values in series))
 
 
 def _values(frames: Callable[[list[str]], Iterator[pd.DataFrame]], column: str) -> pd.Series:
@@ -191,7 +178,7 @@ def _count(table: Table) -> int:
 
 
 def _image_chunks(table: Table, column: str) -> tuple[int, Callable[[], Iterator[list[Blob]]]]:
-    """How many images there are, and their bytes or paths."""
+    """Return the number of images, and a function that iterates over their bytes or paths."""
 
     folder = table.folder and table.folder.resolve()
 
@@ -206,7 +193,7 @@ def _image_chunks(table: Table, column: str) -> tuple[int, Callable[[], Iterator
 
 
 def _blob(cell: Any, folder: Path | None) -> Blob:
-    """An encoded image out of a cell: bytes, a path, or {"bytes": ..., "path": ...}."""
+    """Return the encoded image of a cell: bytes, a path, or {"bytes": ..., "path": ...}."""
     if isinstance(cell, dict):
         cell = cell.get("bytes") if cell.get("bytes") is not None else cell.get("path")
     if isinstance(cell, str):
@@ -215,12 +202,12 @@ def _blob(cell: Any, folder: Path | None) -> Blob:
 
 
 def _path_within(folder: Path, name: str) -> str | Refused:
-    """Data from elsewhere must not name the user's other files: what is shown of them could be passed on."""
+    """Return a path inside the folder, or a refusal. Foreign data must not make the user's other files visible."""
     try:
         path = (folder / name).resolve()
     except (OSError, ValueError, RuntimeError):  # too long, a zero byte, a loop of links
-        return Refused("its path is no path")
-    return str(path) if path.is_relative_to(folder) else Refused("its path leads out of the data file's folder")
+        return Refused("its path is not valid")
+    return str(path) if path.is_relative_to(folder) else Refused("its path is outside the folder of the data file")
 
 
 def _class_names(table: Table, column: str) -> list[str]:
@@ -232,7 +219,7 @@ def _frame_table(data: pd.DataFrame) -> Table:
     notes: tuple[str, ...] = ()
     if isinstance(data.columns, pd.MultiIndex):
         names = ["_".join(str(part) for part in parts if str(part)) for parts in data.columns]
-        notes = (f"columns of several levels are named by all of them, such as '{names[0]}'",) if names else ()
+        notes = (f"multi-level column names are joined by '_', such as '{names[0]}'",) if names else ()
         data = data.set_axis(names, axis=1)
     data = data.rename(columns=str)
 
@@ -245,7 +232,7 @@ def _frame_table(data: pd.DataFrame) -> Table:
 
 
 def image_column(candidates: Iterable[str], frames: Callable[[list[str]], Iterator[pd.DataFrame]]) -> str | None:
-    """The first of these columns whose first cells are mostly encoded images, by their bytes or names."""
+    """Return the first of these columns whose first cells are mostly encoded images, by their bytes or names."""
     return next((name for name in candidates if _holds_images(next(frames([name]), None), name)), None)
 
 

@@ -1,11 +1,11 @@
-"""Under-complete autoencoder: squeeze an item through a narrow code and rebuild it.
+"""Under-complete autoencoder: encode an item into a narrow code and reconstruct it from the code.
 
 Hinton & Salakhutdinov 2006, https://doi.org/10.1126/science.1127647. With encoder f: R^w -> R^d, d < w, and decoder g:
 
     minimise  mean over items and values of (x - g(f(x)))^2
 
 With linear f and g the optimum spans PCA's subspace (Baldi & Hornik 1989).
-Differs from the paper: trained at once by AdamW, without layer-wise pre-training by Boltzmann machines.
+Differs from the paper: AdamW trains all layers at once, without layer-wise pre-training by Boltzmann machines.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
 from salience.errors import UserError
-from salience.methods.base import Context, Method, full_precision
+from salience.methods.contract import Context, Method
+from salience.methods.precision import full_precision
 from salience.nets import Encoder, make_decoder
 
 
 @full_precision
 def reconstruction_error(rebuilt: Tensor, original: Tensor) -> Tensor:
-    """Mean squared error over items and values.  [n ...], [n ...] -> []"""
+    """Compute the mean squared error over items and values.  [n ...], [n ...] -> []"""
     return F.mse_loss(rebuilt, original)
 
 
 class Autoencoder(Method):
     """Under-complete autoencoder.
 
-    dim: width of the code, less than the number of values of an item
+    dim: width of the code, below the number of values of an item
     """
 
     needs = ("vectors",)
@@ -55,5 +56,5 @@ class Autoencoder(Method):
         return {"loss": reconstruction_error(self.decode(self.encoder(original)), original)}
 
     def decode(self, codes: Tensor) -> Tensor:
-        """[n d] -> [n ...] on the unit scale."""
+        """Reconstruct items from codes.  [n d] -> [n ...] on the unit scale"""
         return self.decoder(codes)

@@ -1,12 +1,12 @@
-"""Deep autoencoder: squeeze an item through ever narrower dense layers into a code, and rebuild it by their mirror.
+"""Deep autoencoder: encode an item through dense layers of decreasing width, and reconstruct it through their mirror.
 
 Hinton & Salakhutdinov 2006, https://doi.org/10.1126/science.1127647. With an encoder f through layers of 1000, 500 and
 250 units to d values, and a decoder g through 250, 500 and 1000:
 
     minimise  mean over items and values of (x - g(f(x)))^2
 
-Differs from the paper: trained at once by AdamW, with batch norm and ReLU in place of logistic units, so that no
-layer-wise pre-training by Boltzmann machines is needed; squared error in place of cross-entropy.
+Differs from the paper: AdamW trains all layers at once; batch norm and ReLU replace logistic units, so that no
+layer-wise pre-training by Boltzmann machines is needed; squared error replaces cross-entropy.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.errors import UserError
 from salience.methods.autoencoders.autoencoder import reconstruction_error
-from salience.methods.base import Context, Method
+from salience.methods.contract import Context, Method
 from salience.nets import Encoder, dense_decoder, dense_encoder, halving, require_dense
 
 
 class DeepAutoencoder(Method):
     """Deep autoencoder.
 
-    dim: width of the code, less than the number of values of an item; the paper's is 30
-    hidden: width of the first layer; each further one has half as many units, but none fewer than the code
-    depth: how many layers there are before the code, and after it
+    dim: width of the code, below the number of values of an item; 30 in the paper
+    hidden: width of the first layer; each further layer is half as wide, but not narrower than the code
+    depth: number of hidden layers of the encoder, and of the decoder
     """
 
     needs = ("vectors",)
@@ -67,5 +67,5 @@ class DeepAutoencoder(Method):
         return {"loss": reconstruction_error(self.decode(self.encoder(original)), original)}
 
     def decode(self, codes: Tensor) -> Tensor:
-        """[n d] -> [n ...] on the unit scale."""
+        """Reconstruct items from codes.  [n d] -> [n ...] on the unit scale"""
         return self.decoder(codes)

@@ -1,15 +1,15 @@
-"""Denoising autoencoder: rebuild the clean item from a corrupted one.
+"""Denoising autoencoder: reconstruct the clean item from a corrupted one.
 
 Vincent et al. 2008, https://doi.org/10.1145/1390156.1390294, and 2010, https://www.jmlr.org/papers/v11/vincent10a.html.
-With encoder f, decoder g and a corruption of each value on its own, by masking (0 in its place), Gaussian noise, or
-salt and pepper (the least or greatest possible value in its place):
+With encoder f, decoder g and an independent corruption of each value, by masking (set to 0), Gaussian noise, or salt
+and pepper (set to the lowest or highest possible value):
 
     minimise  mean over items and values of (x - g(f(corrupted(x))))^2
 
-With linear f and g of full width and Gaussian noise of deviation s the optimum is the Wiener filter
-C (C + s^2 I)^-1 around the mean, C the covariance of x.
-Differs from the papers: any encoder, AdamW; squared error for all data. Numbers of a table, which have no least and
-greatest value, are salted at two standard deviations.
+With linear f and g of full width and Gaussian noise of deviation s, the optimum is the Wiener filter
+C (C + s^2 I)^-1 around the mean, where C is the covariance of x.
+Differs from the papers: any encoder; AdamW; squared error for all data. The numeric columns of a table have no lowest
+and highest value, so salt and pepper sets them to two standard deviations from the mean.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.errors import UserError
 from salience.methods.autoencoders.autoencoder import reconstruction_error
-from salience.methods.base import Auto, Context, Method, settled
+from salience.methods.contract import Auto, Context, Method, settled
 from salience.nets import Encoder, make_decoder
 from salience.views.corruption import corrupted
 from salience.views.random import Keys
@@ -33,13 +33,14 @@ LEVELS = {"masking": 0.25, "gaussian": 0.3, "salt-and-pepper": 0.1}
 class DenoisingAutoencoder(Method):
     """Denoising autoencoder.
 
-    dim: width of the code; it may be more than an item has values, as the noise forbids to copy
-    noise: "masking" sets values to 0, "gaussian" adds to them, "salt-and-pepper" sets them to the extremes
-    level: the share of values that are set, or the noise's standard deviation on the unit scale; by default 0.25 for
-        masking, 0.3 for gaussian, 0.1 for salt-and-pepper
+    dim: width of the code; it may exceed the number of values of an item, because the noise prevents copying
+    noise: corruption: "masking" sets values to 0, "gaussian" adds noise, "salt-and-pepper" sets values to extremes
+    level: share of the values that are replaced, or standard deviation of the Gaussian noise on the unit scale;
+        default: 0.25 for masking, 0.3 for gaussian, 0.1 for salt-and-pepper
     """
 
     needs = ("vectors",)
+    constrains_codes = "--level"
 
     def __init__(
         self,
@@ -71,5 +72,5 @@ class DenoisingAutoencoder(Method):
         return {"loss": reconstruction_error(self.decode(self.encoder(noisy)), clean)}
 
     def decode(self, codes: Tensor) -> Tensor:
-        """[n d] -> [n ...] on the unit scale."""
+        """Reconstruct items from codes.  [n d] -> [n ...] on the unit scale"""
         return self.decoder(codes)

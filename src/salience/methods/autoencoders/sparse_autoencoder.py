@@ -1,4 +1,4 @@
-"""Sparse autoencoder: rebuild an item from a code of many units, few of which are active at a time.
+"""Sparse autoencoder: reconstruct an item from a code of many units, of which only a few are active for each item.
 
 Olshausen & Field 1996, https://doi.org/10.1038/381607a0 (l1), and Ng 2011, CS294A lecture notes,
 https://web.stanford.edu/class/cs294a/sparseAutoencoder.pdf (kl). With v the variance of the data's values:
@@ -6,14 +6,16 @@ https://web.stanford.edu/class/cs294a/sparseAutoencoder.pdf (kl). With v the var
     l1   error + weight v  mean over items of sum_j |h_j|,                           h = relu(f(x))
     kl   error + weight v  sum_j  r log(r / m_j) + (1 - r) log((1 - r) / (1 - m_j)),  h = sigmoid(f(x))
 
-error is the mean over items and values of (x - g(h))^2, m_j the mean of h_j over the items of all processes, and r the
-sparsity wanted. By v the same weight suits faint images and tables.
+error is the mean over items and values of (x - g(h))^2, m_j is the mean of h_j over the items of all processes, and r
+is the target sparsity. The factor v makes the same weight suitable for low-contrast images and for tables.
 
-Small codes would cost nothing if a later layer could enlarge them, as any layer, free or followed by a batch norm, can.
-So g(h) is linear, and its columns have one length after every step: a typical item's distance from the mean.
-Differs from the texts: the encoder is any network; Ng bounds the weights by their decay. AdamW. The penalty comes to
-its weight over the first 30 % of the steps, as atoms that point nowhere yet are not worth it; and zeros of relu have a
-share of softplus's gradient that falls to 0 over the training, or most units of a large net fall silent at the start.
+The penalty alone has a trivial solution: the encoder makes the code small, and a later layer enlarges it again.
+Therefore g(h) is linear, and after every step all its columns have the same length, the mean distance of an item from
+the mean item.
+Differs from the texts: the encoder is any network; Ng limits the weights by weight decay; AdamW. The weight of the
+penalty rises from 0 over the first 30 % of the steps, because untrained columns of g would not be worth the penalty.
+The zeros of relu get a share of softplus's gradient, which falls to 0 during training; without it, most units of a
+large network stay inactive from the start.
 """
 
 from __future__ import annotations
@@ -28,24 +30,26 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.distributed import gather
 from salience.methods.autoencoders.autoencoder import reconstruction_error
-from salience.methods.base import Auto, Context, Method, full_precision, settled
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
 from salience.nets import Dictionary, Encoder, followed_by, last_layer
+from salience.warning_signs import Sign
 
-ACTIVE = {"l1": 0.0, "kl": 0.1}  # above it a unit says something; a sigmoid is never 0
+ACTIVE = {"l1": 0.0, "kl": 0.1}  # a unit above this value is active; a sigmoid is never 0
 EPSILON = 1e-6
-RISE = 0.3  # share of the steps over which the penalty comes to its weight
+RISE = 0.3  # share of the steps over which the weight of the penalty rises from 0
 
 
 @full_precision
 def l1_penalty(code: Tensor) -> Tensor:
-    """Sum of the absolute values of an item's code, mean over items.  [n d] -> []"""
+    """Compute the sum of the absolute values of a code, mean over items.  [n d] -> []"""
     return code.abs().sum(dim=1).mean()
 
 
 @full_precision
 def kl_penalty(mean: Tensor, *, sparsity: float) -> Tensor:
-    """How far units that are on with probability `mean` are from ones with `sparsity`, in nats, summed.  [d] -> []"""
-    mean = EPSILON + (1 - 2 * EPSILON) * mean  # a unit that is never on still has a gradient
+    """Compute the KL divergence of activity `mean` from the target `sparsity`, in nats, sum over units.  [d] -> []"""
+    mean = EPSILON + (1 - 2 * EPSILON) * mean  # gives a unit that is never active a gradient
     on, off = sparsity * (sparsity / mean).log(), (1 - sparsity) * ((1 - sparsity) / (1 - mean)).log()
     return (on + off).sum()
 
@@ -63,9 +67,9 @@ class _Rectified(torch.autograd.Function):
 
 
 class Rectifier(nn.Module):
-    """relu, whose zeros have a gradient too as long as `leak` is not 0: so much of a softplus's.
+    """relu whose zeros receive `leak` times the gradient of a softplus.
 
-    Steps of one size per weight move a whole layer at once; a unit they silence for all items would stay silent.
+    Adam's first steps can make a unit inactive for all items. Without a gradient it would stay inactive.
     """
 
     leak: Tensor
@@ -81,13 +85,25 @@ class Rectifier(nn.Module):
 class SparseAutoencoder(Method):
     """Sparse autoencoder.
 
-    dim: units of the code, which may be more than an item has values; twice as many, at most 512
-    penalty: "l1" keeps the sum of an item's activations small, "kl" each unit's mean over items near the sparsity
-    weight: of the penalty, against an error as large as the data's variance
-    sparsity: the mean activation that is wanted of a unit, for "kl"
+    dim: number of units of the code, which may exceed the number of values of an item; default: twice that number, at
+        most 512
+    penalty: "l1" penalises the sum of an item's activations; "kl" keeps each unit's mean activation near `sparsity`
+    weight: weight of the penalty, relative to the variance of the data
+    sparsity: target mean activation of a unit, for "kl"
     """
 
     needs = ("vectors",)
+    signs = (
+        Sign(
+            ("dead_units",),
+            "most units are dead",
+            "{dead_units:.0%} of the code's units are never active",
+            "a smaller --weight, or a lower --learning-rate",
+            "units",
+            above=0.5,
+        ),
+    )
+    constrains_codes = "--weight"
 
     def __init__(
         self,
@@ -129,7 +145,7 @@ class SparseAutoencoder(Method):
                 layer.leak.fill_(1.0 - at.fraction)
 
     def _kl(self, code: Tensor) -> Tensor:
-        """Of the mean over everyone's items: a process has as many as any other."""
+        """Compute the penalty of the mean over all processes, which have equally many items."""
         mean = code.to(torch.promote_types(code.dtype, torch.float32)).mean(dim=0, keepdim=True)
         return kl_penalty(gather(mean)[0].mean(dim=0), sparsity=self.sparsity)
 
@@ -137,18 +153,18 @@ class SparseAutoencoder(Method):
         self.decoder.project()
 
     def decode(self, codes: Tensor) -> Tensor:
-        """[n d] -> [n ...] on the unit scale."""
+        """Reconstruct items from codes.  [n d] -> [n ...] on the unit scale"""
         return self.decoder(codes)
 
     def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        """dead_units: the share of the code's that no item makes active;  active: the share of units an item does."""
+        """dead_units: share of units that are active for no item;  active: mean share of units active for an item."""
         active = self.embed(batch) > ACTIVE[self.penalty]
         return {"dead_units": (~active.any(dim=0)).float().mean(), "active": active.float().mean()}
 
 
 @torch.no_grad()
 def start_small(layer: nn.Linear, penalty: str, sparsity: float) -> None:
-    """A first code with a sum of the size that is wanted: hundreds of atoms as long as an item would bury it."""
+    """Initialise the last layer so that the sum of a code is small; the columns of g are as long as an item."""
     if penalty == "l1":
         layer.weight.mul_(layer.out_features**-0.5)
     assert layer.bias is not None

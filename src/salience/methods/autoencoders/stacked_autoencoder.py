@@ -1,4 +1,4 @@
-"""Stacked autoencoder: train dense layers one by one, each to denoise the code of those below, then all together.
+"""Stacked autoencoder: train dense layers one by one to denoise the output of the layer below, then fine-tune them all.
 
 Bengio et al. 2007, "Greedy Layer-Wise Training of Deep Networks",
 https://papers.nips.cc/paper/3048-greedy-layer-wise-training-of-deep-networks; denoising: Vincent et al. 2010,
@@ -6,13 +6,13 @@ https://www.jmlr.org/papers/v11/vincent10a.html. With h_0 = x, h_l = f_l(h_{l-1}
 
     minimise over f_l, g_l  mean over items and values of (h_{l-1} - g_l(f_l(masked(h_{l-1}))))^2
 
-where the layers below stand still. Then, over all layers at once,
+while the layers below are frozen. Then, over all layers at once,
 
     rebuild   mean over items and values of (x - g_1(relu(g_2(... relu(g_depth(h_depth))))))^2
-    labels    -log softmax(W h_depth + b)[label], mean over the items whose label is known
+    labels    -log softmax(W h_depth + b)[label], mean over the items with a label
 
-Differs from the papers: f_l has rectified linear units, g_l is linear and its weights are not tied to those of f_l;
-squared error, AdamW; stages have a number of steps, not one of epochs.
+Differs from the papers: f_l has rectified linear units; g_l is linear, and its weights are not tied to those of f_l;
+squared error; AdamW; the length of a stage is a number of steps, not of epochs.
 """
 
 from __future__ import annotations
@@ -29,26 +29,38 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.errors import UserError
 from salience.methods.autoencoders.autoencoder import reconstruction_error
-from salience.methods.base import Auto, Context, settled
+from salience.methods.contract import Auto, Context, settled
 from salience.methods.fine_tuning import label_loss, withheld_by
 from salience.methods.staged import Stage, Staged
 from salience.nets import Encoder, make_decoder, require_dense
 from salience.views.corruption import masking
 from salience.views.random import Keys
+from salience.warning_signs import Sign
 
 
 class StackedAutoencoder(Staged):
     """Stacked autoencoder.
 
     dim: width of the top layer, the code
-    hidden: width of the layers below it
-    depth: how many layers there are, the code's among them
-    level: the share of a layer's inputs that are masked while it is trained
-    fine_tune: what all layers learn together in the end, in half of all steps: "rebuild" the item, or name its class by
-        "labels"; by default labels where the training sees some; "none" leaves the layers as they are
+    hidden: width of the layers below the top layer
+    depth: number of layers, including the top layer
+    level: share of a layer's inputs that are masked while the layer is trained
+    fine_tune: objective of the last half of all steps, in which all layers train together: "rebuild" reconstructs the
+        item, "labels" predicts its class, "none" skips fine-tuning; default: labels if there are any, else rebuild
     """
 
     needs = ("vectors",)
+    signs = (
+        Sign(
+            ("dead_units",),
+            "most units are dead",
+            "{dead_units:.0%} of the code's units are never active",
+            "a lower --learning-rate",
+            "units",
+            above=0.5,
+        ),
+    )
+    constrains_codes = "--level"
 
     default_encoder = "mlp"
     learning_rate = 1e-3
@@ -107,12 +119,12 @@ class StackedAutoencoder(Staged):
         return {"loss": reconstruction_error(self.decoders[stage](self.layer(stage, masked)), below)}
 
     def layer(self, level: int, h: Tensor) -> Tensor:
-        """One layer of the stack.  level 0: unit-scale items [n ...], else [n hidden] -> [n hidden] or [n dim]"""
+        """Apply one layer of the stack.  level 0: unit-scale items [n ...], else [n hidden] -> [n hidden] or [n dim]"""
         assert isinstance(self.encoder.body, nn.Sequential)
         return self.encoder.body[level](self.encoder.input(h) if level == 0 else h)
 
     def yardstick(self, batch: Batch, at: Progress) -> Tensor | None:
-        """Of all layers together, in every stage: a layer's own loss starts anew with each."""
+        """Compute the loss of all layers together, which is comparable between stages; the loss of one layer is not."""
         return self._together(batch)
 
     def _together(self, batch: Batch) -> Tensor:
@@ -129,16 +141,16 @@ class StackedAutoencoder(Staged):
         return withheld_by(self.fine_tune)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """[n d] -> [n ...] on the unit scale."""
+        """Reconstruct items from codes.  [n d] -> [n ...] on the unit scale"""
         for decoder in reversed(self.decoders[1:]):
             codes = F.relu(decoder(codes))
         return self.decoders[0](codes)
 
     def predict(self, batch: Batch) -> Tensor:
-        """Class probabilities [n classes], after fine-tuning by labels."""
+        """Return class probabilities [n classes]; requires fine-tuning with labels."""
         assert self.head is not None
         return self.head(self.embed(batch)).float().softmax(dim=1)
 
     def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        """dead_units: the share of the code's that no item makes active."""
+        """dead_units: share of the units of the code that are active for no item."""
         return {"dead_units": (self.embed(batch) <= 0).all(dim=0).float().mean()}

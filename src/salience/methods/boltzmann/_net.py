@@ -1,4 +1,4 @@
-"""The parameters of a DBM, the mean field of its hidden layers, and the bound it gives. The formulas are in dbm.py."""
+"""The parameters of a DBM, the mean field of its hidden layers, and the resulting bound. Formulas: see dbm.py."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from salience.methods.base import full_precision
 from salience.methods.boltzmann._machine import Machine, visible_energy
+from salience.methods.precision import full_precision
 
 
 class Net(nn.Module):
     """The parameters of a DBM and its mean field.
 
-    widths: of the layers, the visible one first;  gaussian: how many visible units are normal
-    passes: of mean field over all layers
+    widths: widths of the layers, the visible one first;  gaussian: number of normal visible units
+    passes: number of mean-field passes over all layers
     """
 
     def __init__(self, widths: list[int], gaussian: int, passes: int):
@@ -26,12 +26,12 @@ class Net(nn.Module):
         self.passes = passes
 
     def forward(self, x: Tensor) -> Tensor:
-        """[n ...] -> q of all hidden layers side by side"""
+        """Return q of all hidden layers, concatenated.  [n ...] -> [n sum of hidden widths]"""
         return torch.cat(self.mean_field(x.flatten(1)), dim=1)
 
     def mean_field(self, v: Tensor) -> list[Tensor]:
-        """q_1 .. q_L, each [n width], beginning with a pass upwards in which what is not there yet counts double."""
-        depth, below = len(self.weights), v @ self.weights[0].T  # v stays as it is: once is enough
+        """Compute q_1 .. q_L, each [n width]. An initial upward pass doubles the input from below."""
+        depth, below = len(self.weights), v @ self.weights[0].T  # v is constant, so its product is computed once
         q: list[Tensor] = []
         for layer in range(depth):
             twice = 2 if layer + 1 < depth else 1
@@ -45,12 +45,12 @@ class Net(nn.Module):
         return q
 
     def _on(self, layer: int, inputs: Tensor) -> Tensor:
-        """Probabilities of a hidden layer's units, in full precision.  [n width] -> [n width]"""
+        """Compute the probabilities of a hidden layer's units, in full precision.  [n width] -> [n width]"""
         bias = self.biases[layer + 1]
         return (inputs.to(bias.dtype) + bias).sigmoid()
 
     def bound(self, v: Tensor, q: list[Tensor]) -> Tensor:
-        """B(v, q) = E_q[-E(v, h)] + H(q), which is below log p(v) + log Z.  [n visible], [n width] each -> [n]"""
+        """Compute B(v, q) = E_q[-E(v, h)] + H(q) <= log p(v) + log Z.  [n visible], [n width] each -> [n]"""
         layers = [v, *q]
         joined = [(up * (down @ w.T)).sum(1) for (down, up), w in zip(pairwise(layers), self.weights, strict=True)]
         biased = [(part * bias).sum(1) for part, bias in zip(q, self.biases[1:], strict=True)]
@@ -58,7 +58,7 @@ class Net(nn.Module):
         return sum(entropy(part) for part in q) - energy
 
     def machine(self) -> Machine:
-        """The same as an RBM, even layers as its visible units, odd ones as its hidden units."""
+        """Return the same model as an RBM: even layers are its visible units, odd layers its hidden units."""
         widths = [len(bias) for bias in self.biases]
         rows = [
             torch.cat([self._between(odd, even, widths) for even in range(0, len(widths), 2)], dim=1)
@@ -68,7 +68,7 @@ class Net(nn.Module):
         return Machine(torch.cat(rows), even, odd, self.gaussian)
 
     def _between(self, odd: int, even: int, widths: list[int]) -> Tensor:
-        """Weights of an odd layer's units from an even layer's.  [width of odd, width of even]"""
+        """Return the weights between an odd and an even layer.  [width of odd, width of even]"""
         if even == odd - 1:
             return self.weights[even]
         return self.weights[odd].T if even == odd + 1 else self.weights[0].new_zeros(widths[odd], widths[even])
@@ -76,5 +76,5 @@ class Net(nn.Module):
 
 @full_precision
 def entropy(q: Tensor) -> Tensor:
-    """Of independent units that are on with probability q.  [n width] -> [n] nats"""
+    """Compute the entropy of independent units that are on with probability q.  [n width] -> [n] nats"""
     return -(torch.xlogy(q, q) + torch.xlogy(1 - q, 1 - q)).sum(dim=1)

@@ -1,22 +1,25 @@
-"""DBM: several layers of hidden units, each of which sees the one below and the one above, learnt together.
+"""DBM: train several layers of hidden units jointly; each layer depends on the layers below and above it.
 
 Salakhutdinov & Hinton 2009, "Deep Boltzmann machines", https://proceedings.mlr.press/v5/salakhutdinov09a.html.
-With h_0 = v, L hidden layers, and the data's posterior replaced by its best product q (mean field):
+With h_0 = v, L hidden layers, and the best factorised approximation q of the posterior (mean field):
 
     E(v, h) = -sum_{l=1..L} h_l . W_l h_{l-1} - sum_{l=0..L} b_l . h_l     (normal v: |v - b_0|^2 / 2 for -b_0 . v)
     log p(v) >= B(v, q) - log Z,   B(v, q) = E_q[-E(v, h)] + H(q)
-    q_l = sigmoid(W_l q_{l-1} + q_{l+1} W_{l+1} + b_l), the even layers and the odd ones in turn: each raises B
+    q_l = sigmoid(W_l q_{l-1} + q_{l+1} W_{l+1} + b_l), alternating even and odd layers; each update increases B
 
     loss = -mean of B over the data - mean of F over the model's states
 
-Only layers of which one is even and one odd are joined, so the whole is an RBM with the even ones on one side and the
-odd ones on the other; F is its free energy. The states are persistent chains, which every process moves alike. No
-gradient enters q.
-Before, layer by layer: the first RBM sees two copies of its input and the last has two copies of its hidden units, in
-place of what the DBM has on the other side; of those between, the weights are halved. Biases that meet become their
-mean, as the DBM's conditionals are the geometric mean of the two RBMs'.
-The embedding is q of all hidden layers: the top alone no longer says where a thing is, and nothing could be rebuilt.
-Differs from the paper: AdamW; `passes` rounds of mean field, a number, so that items do not wait for each other.
+Every connection joins an even and an odd layer. The whole is therefore an RBM with the even layers on one side and the
+odd layers on the other; F is its free energy. The states are persistent chains, which every process updates
+identically. q receives no gradient.
+Pre-training proceeds layer by layer. The first RBM has two copies of its input, and the last has two copies of its
+hidden units; the copy replaces the neighbour layer that the unit has in the DBM. The weights of the RBMs in between are
+halved. A layer's bias becomes the mean of its biases in the two RBMs, because the DBM's conditional is the geometric
+mean of theirs.
+The embedding is q of all hidden layers. The top layer alone loses positions, and the input cannot be reconstructed
+from it.
+Differs from the paper: AdamW; the number of mean-field updates is fixed (`passes`), so that items do not wait for each
+other.
 """
 
 from __future__ import annotations
@@ -28,7 +31,6 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
-from salience.methods.base import Auto, Context, settled
 from salience.methods.boltzmann._machine import Machine, drawn, first_states, moved, shared_noise
 from salience.methods.boltzmann._net import Net
 from salience.methods.boltzmann._visible import (
@@ -41,6 +43,7 @@ from salience.methods.boltzmann._visible import (
     visible_kind,
 )
 from salience.methods.boltzmann.rbm import contrastive_divergence
+from salience.methods.contract import Auto, Context, settled
 from salience.methods.staged import Stage, Staged
 from salience.nets import Encoder, require_dense
 
@@ -48,12 +51,13 @@ from salience.nets import Encoder, require_dense
 class DBM(Staged):
     """Deep Boltzmann machine.
 
-    hidden: how many units each hidden layer has
-    depth: how many hidden layers; the representation is all of them
-    visible: "bernoulli" for images and categories, "gaussian" also for numbers; the first for grey images
-    passes: of mean field
-    steps: of Gibbs sampling between two steps of training
-    chains: how many persistent states of the model there are
+    hidden: number of units of each hidden layer
+    depth: number of hidden layers; the representation contains all of them
+    visible: type of the visible units: "bernoulli" suits images and categories, "gaussian" also numbers; default:
+        bernoulli for grey images, else gaussian
+    passes: number of mean-field passes
+    steps: number of Gibbs sampling steps per training step
+    chains: number of persistent chains
     """
 
     needs = ("vectors",)
@@ -82,7 +86,7 @@ class DBM(Staged):
         self.chains = chains
         self.lower_biases = nn.ParameterList(torch.zeros(hidden) for _ in range(depth - 1))  # of h_l in RBM l + 1
         self.register_buffer("states", first_states(chains, hidden * ((depth + 1) // 2)))
-        self._fresh: tuple[slice, Tensor] | None = None  # of the step under way: which states move, and where
+        self._fresh: tuple[slice, Tensor] | None = None  # of the current step: indices and values of new states
 
     @classmethod
     def build(cls, context: Context, **options: Any) -> Self:
@@ -99,7 +103,7 @@ class DBM(Staged):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """The joint training takes as long as all layers before."""
+        """Return the stages. Joint training takes as many steps as the pre-training of all layers."""
         return (*(Stage(f"layer {layer + 1}") for layer in range(self.depth)), Stage("together", share=self.depth))
 
     def stage_loss(self, stage: int, batch: Batch, at: Progress) -> dict[str, Tensor]:
@@ -110,11 +114,11 @@ class DBM(Staged):
         return {"loss": contrastive_divergence(machine.visible_copies * self.below(v, stage), machine, steps=1)}
 
     def values(self, batch: Batch) -> Tensor:
-        """Raw items -> [n visible]"""
+        """Convert raw items to visible units.  -> [n visible]"""
         return values_of(batch, self.encoder.input, self.visible, self.states.dtype)
 
     def layer(self, number: int) -> Machine:
-        """The RBM that a layer is learnt as, from below: the first sees everything twice, the last is there twice."""
+        """Return the RBM that pre-trains a layer. The first has two visible copies, the last has two hidden copies."""
         net, last = self.net, number == self.depth - 1
         lower = self.lower_biases[number - 1] if number else net.biases[0]
         return Machine(
@@ -124,14 +128,14 @@ class DBM(Staged):
 
     @torch.no_grad()
     def below(self, v: Tensor, number: int) -> Tensor:
-        """What a layer learns from: probabilities.  [n visible] -> [n width]"""
+        """Compute the input of a layer: the probabilities of the layer below.  [n visible] -> [n width]"""
         for lower in range(number):
             machine = self.layer(lower)
             v = machine.hidden(machine.visible_copies * v)
         return v
 
     def begin(self, stage: int) -> None:
-        """The RBMs are put together."""
+        """Combine the pre-trained RBMs before joint training."""
         if stage < self.depth:
             return
         for weight in list(self.net.weights)[1:-1]:
@@ -156,26 +160,26 @@ class DBM(Staged):
             self._fresh = None
 
     def yardstick(self, batch: Batch, at: Progress) -> Tensor:
-        """How well the input is rebuilt from q_1: no loss is comparable between stages, or in time."""
+        """Compute the reconstruction error from q_1, because the losses are not comparable between stages or steps."""
         v = self.values(batch)
         return rebuilding_error(self.visible_of(self.encoder.body(v)), v, kind=self.visible)
 
     def log_likelihood(self, batch: Batch) -> Tensor:
-        """B(v, q), [n] nats, which is below log p(v) + log Z: right between items, as log Z is the same for all."""
+        """Return B(v, q) <= log p(v) + log Z, [n] nats. It compares items, because log Z is the same for all."""
         v = self.values(batch)
         return self.net.bound(v, self.net.mean_field(v))
 
     def visible_of(self, codes: Tensor) -> Tensor:
-        """[n depth·hidden] -> the mean of p(v | h_1), [n visible]"""
+        """Compute the mean of p(v | h_1).  [n depth·hidden] -> [n visible]"""
         return self.layer(0).visible(codes[:, : self.hidden])
 
     def decode(self, codes: Tensor) -> Tensor:
-        """[n depth·hidden] -> the mean of p(v | h_1) as items on the unit scale; h_1 says all that v depends on."""
+        """Return the mean of p(v | h_1); v depends on h_1 only.  [n depth·hidden] -> items on the unit scale"""
         return items_of(self.visible_of(codes), self.encoder.input, self.visible)
 
     @torch.no_grad()
     def sample(self, n: int, *, steps: int = 200) -> Tensor:
-        """New items [n ...]: the mean of p(v | h_1) after `steps` of Gibbs sampling from the persistent states."""
+        """Generate items [n ...]: the mean of p(v | h_1) after `steps` Gibbs steps from the persistent states."""
         machine = self.net.machine()
         states = self.states[torch.arange(n) % self.chains]
         return self.decode(drawn(machine.hidden(machine.gibbs(states, steps))))

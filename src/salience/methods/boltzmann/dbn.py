@@ -1,4 +1,4 @@
-"""DBN: a stack of RBMs, each learning the hidden units of the one below; then unrolled into a network and fine-tuned.
+"""DBN: train a stack of RBMs, each on the hidden units of the one below; then unroll and fine-tune it as a network.
 
 Hinton, Osindero & Teh 2006, "A fast learning algorithm for deep belief nets",
 https://doi.org/10.1162/neco.2006.18.7.1527; unrolled: Hinton & Salakhutdinov 2006. With RBMs p_1 .. p_L:
@@ -6,12 +6,14 @@ https://doi.org/10.1162/neco.2006.18.7.1527; unrolled: Hinton & Salakhutdinov 20
     p(v, h_1 .. h_L) = p_1(v | h_1) p_2(h_1 | h_2) .. p_L(h_{L-1}, h_L)
     log p(v) >= E_{q(h_1|v)} [log p(h_1) + log p_1(v | h_1)] + H(q(h_1|v)),   q = p_1(h_1 | v)
 
-Layer 2 raises log p(h_1) in this bound, which stays as it is where layer 2 begins as layer 1 turned around, and so on
-upwards. Each layer learns by CD-1 from the probabilities below it, which stay as they are to the bit.
-Then the encoder h_l = sigmoid(W_l h_{l-1} + c_l) and, in reverse, a decoder with weights of its own are fine-tuned to
-rebuild the input, or the encoder and a softmax to name the labels. The stack, from which samples come, stays as it is.
-Differs from the papers: AdamW; fine-tuned by backpropagation, not by the up-down algorithm; the code is binary
-probabilities, not linear; layers begin with Glorot's weights, not layer 1's turned around.
+Layer 2 increases log p(h_1) in this bound. The bound does not change if layer 2 is initialised with the transposed
+weights of layer 1; the same holds for higher layers. Each layer trains by CD-1 on the probabilities of the layer below,
+which is frozen.
+Then the network is fine-tuned: the encoder h_l = sigmoid(W_l h_{l-1} + c_l) and a decoder in reverse order with
+separate weights to reconstruct the input, or the encoder and a softmax layer to predict the labels. Fine-tuning does
+not change the stack, which generates samples.
+Differs from the papers: AdamW; fine-tuning by backpropagation instead of the up-down algorithm; the code consists of
+binary probabilities, not linear units; layers start with Glorot's weights, not with the transposed weights of layer 1.
 """
 
 from __future__ import annotations
@@ -26,7 +28,6 @@ from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
 from salience.errors import UserError
-from salience.methods.base import Auto, Context, settled
 from salience.methods.boltzmann._machine import Layer, Machine, drawn
 from salience.methods.boltzmann._visible import (
     first_bias,
@@ -38,22 +39,24 @@ from salience.methods.boltzmann._visible import (
     visible_kind,
 )
 from salience.methods.boltzmann.rbm import contrastive_divergence
+from salience.methods.contract import Auto, Context, settled
 from salience.methods.fine_tuning import label_loss, withheld_by
 from salience.methods.staged import Stage, Staged
 from salience.nets import Encoder, require_dense
 
-GENTLE = 1 / 3  # of the learning rate: what fine-tuning takes, to keep what the layers have learnt
+GENTLE = 1 / 3  # factor on the learning rate during fine-tuning, which preserves the pre-trained layers
 
 
 class DBN(Staged):
     """Deep belief network.
 
-    hidden: how many units a layer has
-    depth: how many layers, the top one included
-    dim: units of the top layer, the width of the representation
-    visible: "bernoulli" for images and categories, "gaussian" also for numbers; the first for grey images
-    fine_tune: the unrolled network to rebuild its input or to name the labels, or not at all; by the labels where the
-        training may see some
+    hidden: number of units of a layer
+    depth: number of layers, including the top layer
+    dim: number of units of the top layer, the width of the representation
+    visible: type of the visible units: "bernoulli" suits images and categories, "gaussian" also numbers; default:
+        bernoulli for grey images, else gaussian
+    fine_tune: objective of fine-tuning the unrolled network: "rebuild" reconstructs the input, "labels" predicts the
+        class, "none" skips fine-tuning; default: labels if training has labels, else rebuild
     """
 
     needs = ("vectors",)
@@ -119,17 +122,17 @@ class DBN(Staged):
         return {"loss": label_loss(self.classifier(codes), batch.label)}
 
     def values(self, batch: Batch) -> Tensor:
-        """Raw items -> [n visible]"""
+        """Convert raw items to visible units.  -> [n visible]"""
         return values_of(batch, self.encoder.input, self.visible, self.machine(0).weight.dtype)
 
     def machine(self, layer: int) -> Machine:
-        """The RBM of this layer."""
+        """Return the RBM of this layer."""
         gaussian = 0 if layer else gaussian_units(self.encoder.input.spec, self.visible)
         return self.layers[layer].machine(gaussian=gaussian)  # type: ignore[operator]
 
     @torch.no_grad()
     def below(self, values: Tensor, layer: int) -> Tensor:
-        """What this layer learns from: probabilities, layer after layer.  [n visible] -> [n width]"""
+        """Compute the input of this layer: the probabilities of the layer below.  [n visible] -> [n width]"""
         for lower in range(layer):
             values = self.machine(lower).hidden(values)
         return values
@@ -141,7 +144,7 @@ class DBN(Staged):
 
     @torch.no_grad()
     def unroll(self, layer: int) -> None:
-        """Encoder and decoder become what this layer is; from fine-tuning on they go their own ways."""
+        """Copy this layer to the encoder and the decoder, which are trained separately only in fine-tuning."""
         learnt: Layer = self.layers[layer]  # type: ignore[assignment]
         up, down = list(_linears(self.encoder.body))[layer], list(_linears(self.decoder))[-1 - layer]
         up.weight.copy_(learnt.weight)
@@ -154,7 +157,7 @@ class DBN(Staged):
         return super().rate_factor(step, total) * (GENTLE if stage == self.depth else 1.0)
 
     def yardstick(self, batch: Batch, at: Progress) -> Tensor | None:
-        """How well the input is rebuilt from the top, in any stage; None while labels are learnt: they may cost it."""
+        """Compute the reconstruction error, in any stage; None while labels are trained, which may increase it."""
         if self.fine_tune == "labels" and self.stage(at)[0] == self.depth:
             return None
         values = self.values(batch)
@@ -165,12 +168,12 @@ class DBN(Staged):
         return withheld_by(self.fine_tune)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """[n dim] -> items on the unit scale; by the decoder, which is the stack's way down where it is not trained."""
+        """Reconstruct items with the decoder, which equals the stack if it is not fine-tuned.  [n dim] -> unit scale"""
         return items_of(self.decoder(codes), self.encoder.input, self.visible)
 
     @torch.no_grad()
     def sample(self, n: int, *, steps: int = 1000) -> Tensor:
-        """New items [n ...]: `steps` of Gibbs sampling between the top layers, then down, to the mean of p(v | h_1)."""
+        """Generate items [n ...]: `steps` Gibbs steps between the top layers, then down to the mean of p(v | h_1)."""
         *lower, top = (self.machine(layer) for layer in range(self.depth))
         state = drawn(top.hidden_bias.new_full((n, self.dim), 0.5))
         state = drawn(top.hidden(top.gibbs(state, steps)))
@@ -179,13 +182,13 @@ class DBN(Staged):
         return items_of(self.machine(0).visible(state), self.encoder.input, self.visible)
 
     def predict(self, batch: Batch) -> Tensor:
-        """Class probabilities [n classes], after fine-tuning by labels."""
+        """Return class probabilities [n classes]; requires fine-tuning with labels."""
         assert self.classifier is not None
         return self.classifier(self.embed(batch)).softmax(dim=1)
 
 
 def _sigmoids(widths: list[int]) -> list[nn.Module]:
-    """Linear layers through these widths, each with a sigmoid."""
+    """Build linear layers of these widths, each followed by a sigmoid."""
     return [part for below, above in pairwise(widths) for part in (nn.Linear(below, above), nn.Sigmoid())]
 
 

@@ -1,4 +1,4 @@
-"""RBM: visible units and hidden units that explain them, a model of the data from which one can sample.
+"""RBM: a generative model of visible units with hidden units that capture their dependencies.
 
 Smolensky 1986; contrastive divergence: Hinton 2002, https://doi.org/10.1162/089976602760128018; persistent chains:
 Tieleman 2008. With binary h, and v binary or normal with variance 1:
@@ -9,10 +9,10 @@ Tieleman 2008. With binary h, and v binary or normal with variance 1:
 
     loss = mean of F over the data - mean of F over the model's states
 
-The model's states come from `steps` of Gibbs sampling: from the data (CD), or from chains that go on from step to step
-(PCD). No gradient enters them. The embedding is p(h = 1 | v). Pixels of grey images are taken as probabilities.
-Differs from the papers: AdamW; a step moves at most as many chains as it has rows, in turn. Each process moves all of
-them, with the same noise, so they stay equal without being sent.
+The model's states come from `steps` steps of Gibbs sampling, which start from the data (CD) or continue persistent
+chains (PCD). They receive no gradient. The embedding is p(h = 1 | v). The pixels of grey images are probabilities.
+Differs from the papers: AdamW; a training step updates at most as many chains as it has rows, in turn. Each process
+updates all of these with the same noise, so that they stay equal without communication.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
-from salience.methods.base import Auto, Context, Method, full_precision, settled
 from salience.methods.boltzmann._machine import Machine, drawn, first_states, moved, shared_noise
 from salience.methods.boltzmann._visible import (
     first_bias,
@@ -35,15 +34,18 @@ from salience.methods.boltzmann._visible import (
     visible_input,
     visible_kind,
 )
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
 from salience.nets import Encoder, require_dense
 from salience.views.random import Keys
+from salience.warning_signs import Sign
 
-FIRST_STD = 0.01  # of the weights: Hinton 2012, "A practical guide to training restricted Boltzmann machines"
-SURE = 0.01  # a unit that is on with less than this probability, or off, whatever it sees, tells nothing
+FIRST_STD = 0.01  # of the initial weights: Hinton 2012, "A practical guide to training restricted Boltzmann machines"
+SURE = 0.01  # a hidden unit is dead if, for all items, it is on (or off) with less than this probability
 
 
 def contrastive_loss(data: Tensor, model: Tensor, machine: Machine) -> tuple[Tensor, Tensor]:
-    """The mean free energy of data minus that of the model's states; and p(h = 1 | v) of these states.
+    """Compute the mean free energy of data minus that of the model's states, and p(h = 1 | v) of these states.
 
     data: [n visible];  model: [m visible] -> [], [m hidden]
     """
@@ -51,13 +53,13 @@ def contrastive_loss(data: Tensor, model: Tensor, machine: Machine) -> tuple[Ten
     both = torch.cat([data, model])
     signs = both.new_full((n + m,), 1 / n)
     signs[n:] = -1 / m
-    inputs = machine.into_hidden(both)  # one product for all, and one in the backward pass
-    loss = (signs * machine.free_energy(both, inputs)).sum()  # autocast would round a dot product
+    inputs = machine.into_hidden(both)  # one product for both, in each direction
+    loss = (signs * machine.free_energy(both, inputs)).sum()  # a dot product would be rounded by autocast
     return loss, inputs[n:].detach().to(machine.weight.dtype).sigmoid()
 
 
 def contrastive_divergence(data: Tensor, machine: Machine, steps: int) -> Tensor:
-    """The loss of CD-k: the model's states are `steps` away from the data.  [n visible] -> []"""
+    """Compute the loss of CD-k with k = `steps`.  [n visible] -> []"""
     with torch.no_grad():
         frozen = machine.detached()
         model = frozen.gibbs(frozen.draw_hidden(frozen.hidden(data)), steps)
@@ -66,9 +68,9 @@ def contrastive_divergence(data: Tensor, machine: Machine, steps: int) -> Tensor
 
 @full_precision
 def pseudo_likelihood(v: Tensor, unit: Tensor, machine: Machine) -> Tensor:
-    """A guess at the sum over units of log p(v_i | the others), from one unit of each item, as scikit-learn has it.
+    """Estimate the sum over units of log p(v_i | the others) from one unit per item, as scikit-learn does.
 
-    v: [n visible], binary;  unit: [n] int64, which -> [n] nats
+    v: [n visible], binary;  unit: [n] int64, index of the unit -> [n] nats
     """
     flipped = v.scatter(1, unit[:, None], 1 - v.gather(1, unit[:, None]))
     return v.shape[1] * F.logsigmoid(machine.free_energy(flipped) - machine.free_energy(v))
@@ -76,9 +78,9 @@ def pseudo_likelihood(v: Tensor, unit: Tensor, machine: Machine) -> Tensor:
 
 @full_precision
 def score_matching(v: Tensor, machine: Machine) -> Tensor:
-    """For normal units, where nothing can be flipped: sum_i (psi_i^2 / 2 + d psi_i / d v_i) with psi = -dF(v) / dv.
+    """Compute sum_i (psi_i^2 / 2 + d psi_i / d v_i) with psi = -dF(v) / dv, for normal units.
 
-    Hyvarinen 2005: its mean is least where the model is the data's distribution, whatever Z is.  [n visible] -> [n]
+    Hyvarinen 2005: its mean is lowest if the model equals the data's distribution; Z is not needed.  [n visible] -> [n]
     """
     p = machine.hidden(v)
     psi = machine.visible(p) - v
@@ -88,18 +90,29 @@ def score_matching(v: Tensor, machine: Machine) -> Tensor:
 class RBM(Method):
     """Restricted Boltzmann machine.
 
-    hidden: how many hidden units, the width of the representation
-    visible: "bernoulli" for images and categories, "gaussian" also for numbers; the first for grey images
-    steps: of Gibbs sampling before the model's states are compared with the data
-    persistent: the model's states go on from step to step (PCD) instead of starting from the data (CD)
-    chains: how many persistent states there are
+    hidden: number of hidden units, the width of the representation
+    visible: type of the visible units: "bernoulli" suits images and categories, "gaussian" also numbers; default:
+        bernoulli for grey images, else gaussian
+    steps: number of Gibbs sampling steps per training step
+    persistent: whether the model's chains continue from step to step (PCD) or start from the data (CD)
+    chains: number of persistent chains
     """
 
     needs = ("vectors",)
+    signs = (
+        Sign(
+            ("dead_units",),
+            "most units are dead",
+            "{dead_units:.0%} of the code's units are never active",
+            "a lower --learning-rate",
+            "units",
+            above=0.5,
+        ),
+    )
 
     default_encoder = "mlp"
     learning_rate = 1e-2
-    betas = (0.0, 0.999)  # persistent chains do not follow weights that have momentum
+    betas = (0.0, 0.999)  # persistent chains cannot follow weights with momentum
     states: Tensor
 
     def __init__(
@@ -120,7 +133,7 @@ class RBM(Method):
         self.chains = chains
         self.visible_bias = nn.Parameter(first_bias(encoder.input.spec, visible))
         self.register_buffer("states", first_states(chains if persistent else 0, hidden))
-        self._fresh: tuple[slice, Tensor] | None = None  # of the step under way: which states move, and where
+        self._fresh: tuple[slice, Tensor] | None = None  # of the current step: indices and values of new states
 
     @classmethod
     def build(cls, context: Context, **options: Any) -> Self:
@@ -135,7 +148,7 @@ class RBM(Method):
 
     @property
     def linear(self) -> nn.Linear:
-        """W and c"""
+        """The layer with W and c."""
         return self.encoder.body[1]  # type: ignore[index]
 
     def machine(self) -> Machine:
@@ -161,34 +174,34 @@ class RBM(Method):
             self._fresh = None
 
     def values(self, batch: Batch) -> Tensor:
-        """Raw items -> [n visible]"""
+        """Convert raw items to visible units.  -> [n visible]"""
         return values_of(batch, self.encoder.input, self.visible, self.visible_bias.dtype)
 
     def yardstick(self, batch: Batch, at: Progress) -> Tensor:
-        """Minus the pseudo-likelihood, or what score matching minimises: the loss itself is near 0 all the time."""
+        """Compute the negative pseudo-likelihood or the score matching loss, because the training loss stays near 0."""
         if self.visible == "gaussian":
             return score_matching(self.values(batch), self.machine()).mean() / self.visible_bias.numel()
         return -self.pseudo_likelihood(batch, at).mean()
 
     def pseudo_likelihood(self, batch: Batch, at: Progress | None = None) -> Tensor:
-        """Of binary visible units, [n] nats; the flipped units depend on seed, epoch and row."""
+        """Estimate the pseudo-likelihood of binary units, [n] nats; seed, epoch and row select the flipped units."""
         at = at or Progress()
         unit = Keys.of(at.seed, at.epoch, batch.index).fold("flip").choice(self.visible_bias.numel())
         return pseudo_likelihood(self.values(batch), unit, self.machine())
 
     def log_likelihood(self, batch: Batch) -> Tensor:
-        """log p(v) + log Z = -F(v), [n] nats: right between items; log Z is the same for all, and not known."""
+        """Return log p(v) + log Z = -F(v), [n] nats. It compares items, because log Z is the same for all."""
         return -self.machine().free_energy(self.values(batch))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """[n hidden] -> the mean of p(v | h) as items on the unit scale."""
+        """Return the mean of p(v | h).  [n hidden] -> items on the unit scale"""
         return items_of(self.machine().visible(codes), self.encoder.input, self.visible)
 
     @torch.no_grad()
     def sample(self, n: int, *, steps: int = 200, mean: bool = True) -> Tensor:
-        """New items [n ...], `steps` of Gibbs sampling from the persistent states, or from random ones without them.
+        """Generate items [n ...] by `steps` Gibbs steps from the persistent states, or from random states.
 
-        mean: of p(v | h) in the last step, smoother than a draw from it
+        mean: return the mean of p(v | h) in the last step, which is smoother than a sample
         """
         machine, start = self.machine(), drawn(self.visible_bias.new_full((n, self.hidden), 0.5))
         if self.persistent:
@@ -197,6 +210,6 @@ class RBM(Method):
         return items_of(machine.visible(drawn(machine.hidden(v))) if mean else v, self.encoder.input, self.visible)
 
     def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        """dead_units: the share of hidden units that are on, or off, for whatever they see."""
+        """dead_units: share of hidden units that are on for all items, or off for all items."""
         p = self.embed(batch)
         return {"dead_units": ((p.amax(dim=0) < SURE) | (p.amin(dim=0) > 1 - SURE)).float().mean()}

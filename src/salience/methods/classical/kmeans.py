@@ -1,11 +1,12 @@
-"""k-means: k centres, each the mean of the rows nearest to it.
+"""k-means: assign each row to the nearest of k centres; each centre is the mean of its rows.
 
-Lloyd 1957/1982, https://doi.org/10.1109/TIT.1982.1056489; seeds by k-means++ (Arthur & Vassilvitskii 2007):
+Lloyd 1957/1982, https://doi.org/10.1109/TIT.1982.1056489; initial centres from k-means++ (Arthur & Vassilvitskii 2007):
 
     minimise  sum_i |x_i - c_a(i)|^2   over centres c and assignments a
 
-A row is represented by its distances to the k centres. Solved by scikit-learn's Lloyd algorithm, where the rows exceed
-memory on a random sample of them; from there, Lloyd's steps go over all rows chunk by chunk.
+The representation of a row is its vector of distances to the k centres. scikit-learn's Lloyd algorithm finds the
+centres. If the rows exceed memory, it runs on a random sample of them, and Lloyd steps over all rows, chunk by chunk,
+refine its result.
 """
 
 from __future__ import annotations
@@ -15,28 +16,26 @@ from typing import Annotated, Any, Self
 import numpy as np
 import torch
 from annotated_types import Ge
-from scipy import sparse
-from sklearn import cluster
-from sklearn.metrics import pairwise_distances_argmin
 from torch import Tensor
 
 from salience.batch import Batch
 from salience.errors import UserError
-from salience.methods.base import ClosedForm, Context, RowReader
+from salience.methods.closed_form import ClosedForm, RowReader
+from salience.methods.contract import Context
 from salience.nets import Input
 from salience.units import counted
 
-PASSES = 10  # at most, over rows that exceed memory
-SAMPLE, SAMPLE_EACH = 10_000, 50  # rows that the first centres are found from: at least so many, and so many a centre
+PASSES = 10  # maximum number of Lloyd steps over rows that exceed memory
+SAMPLE, SAMPLE_EACH = 10_000, 50  # rows that the initial centres are fitted on: minimum in total, and per centre
 SAMPLE_BYTES = 2**30
-TOLERANCE = 1e-4  # scikit-learn's: centres that move less, relative to the spread of the rows, have settled
+TOLERANCE = 1e-4  # as in scikit-learn: stop if the centres move less, relative to the variance of the rows
 
 
 class KMeans(ClosedForm):
     """k-means clustering.
 
     k: number of centres
-    restarts: runs from different seeds, of which the tightest is kept
+    restarts: number of runs from different seeds; the run with the lowest error is kept
     """
 
     centres: Tensor
@@ -54,10 +53,12 @@ class KMeans(ClosedForm):
         return cls(context.make_input(), **{"k": min(20, context.rows), **options})
 
     def fit_rows(self, reader: RowReader, *, seed: int) -> None:
+        from sklearn import cluster  # here: fitted centres embed without it
+
         everything = reader.everything()
         rows = reader.sample(self._sample_size(reader.width), seed) if everything is None else everything
-        # Elkan's bounds spare distances to far centres; the steps, and so the result, are Lloyd's
-        algorithm = "elkan" if self.k > 1 else "lloyd"  # scikit-learn warns of Elkan's with one centre
+        # Elkan's bounds skip distances to far centres; the steps and the result equal Lloyd's
+        algorithm = "elkan" if self.k > 1 else "lloyd"  # scikit-learn warns if Elkan has one centre
         solver = cluster.KMeans(self.k, n_init=self.restarts, algorithm=algorithm, random_state=seed)
         centres = solver.fit(rows).cluster_centers_
         if everything is None:
@@ -73,17 +74,17 @@ class KMeans(ClosedForm):
         return self.k
 
     def embed_rows(self, rows: Tensor) -> Tensor:
-        """Distances [n k] to the centres."""
-        # the faster way by a matrix product loses half the digits next to a centre
+        """Return the distances [n k] to the centres."""
+        # the faster computation by a matrix product loses half the digits near a centre
         return torch.cdist(rows, self.centres, compute_mode="donot_use_mm_for_euclid_dist")
 
     def assign(self, batch: Batch) -> Tensor:
-        """The nearest centre of each item, [n] int64."""
+        """Return the index of the nearest centre of each item, [n] int64."""
         return self.embed(batch).argmin(dim=1)
 
 
 def _settled(centres: np.ndarray, reader: RowReader, tolerance: float) -> np.ndarray:
-    """Lloyd's steps until the squared way that all centres [k width] move is within `tolerance`, or PASSES are done."""
+    """Repeat Lloyd steps, at most PASSES, until the centres [k width] move by at most `tolerance` (summed squares)."""
     for _ in range(PASSES):
         means = _means(centres, reader)
         moved = float(np.square(means - centres).sum())
@@ -94,7 +95,10 @@ def _settled(centres: np.ndarray, reader: RowReader, tolerance: float) -> np.nda
 
 
 def _means(centres: np.ndarray, reader: RowReader) -> np.ndarray:
-    """[k width] float64: the mean of the rows nearest to each centre, wherever in the data they lie."""
+    """Return the mean of the rows nearest to each centre, [k width] float64."""
+    from scipy import sparse
+    from sklearn.metrics import pairwise_distances_argmin
+
     sums, counts = np.zeros(centres.shape), np.zeros(len(centres))
     for chunk in reader.chunks():
         nearest = pairwise_distances_argmin(chunk, centres)
@@ -103,4 +107,4 @@ def _means(centres: np.ndarray, reader: RowReader) -> np.ndarray:
         sums += members @ chunk
         counts += np.bincount(nearest, minlength=len(centres))
     means = sums / np.maximum(counts, 1)[:, None]
-    return np.where(counts[:, None] > 0, means, centres)  # a centre with no row stays
+    return np.where(counts[:, None] > 0, means, centres)  # a centre without rows keeps its place

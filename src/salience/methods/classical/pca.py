@@ -1,11 +1,12 @@
-"""PCA: the few directions along which the data varies most.
+"""PCA: project the data onto the directions of largest variance.
 
 Pearson 1901; Hotelling 1933; https://doi.org/10.1080/14786440109462720. For centred rows X [n w] and W [d w]:
 
     minimise |X - X W'W|^2  with  W W' = 1
 
-The rows of W are the leading eigenvectors of X'X; the error left is the sum of the discarded eigenvalues.
-Solved by scikit-learn: from the covariance where rows outnumber columns, incrementally where the rows exceed memory.
+The rows of W are the leading eigenvectors of X'X; the remaining error is the sum of the discarded eigenvalues.
+scikit-learn computes them: from the covariance if there are more rows than columns, incrementally if the rows exceed
+memory.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import Annotated, Any, Self
 import numpy as np
 import torch
 from annotated_types import Ge
-from sklearn import decomposition
 from torch import Tensor
 
 from salience.errors import UserError
-from salience.methods.base import ClosedForm, Context, RowReader
+from salience.methods.closed_form import ClosedForm, RowReader
+from salience.methods.contract import Context
 from salience.nets import Input
 from salience.units import counted
 
@@ -27,7 +28,7 @@ from salience.units import counted
 class PCA(ClosedForm):
     """Principal component analysis.
 
-    dim: how many directions to keep
+    dim: number of principal components
     """
 
     components: Tensor
@@ -50,6 +51,8 @@ class PCA(ClosedForm):
         return cls(context.make_input(), **{"dim": min(64, most), **options})
 
     def fit_rows(self, reader: RowReader, *, seed: int) -> None:
+        from sklearn import decomposition  # here: a fitted PCA embeds without it
+
         rows = reader.everything()
         tall = reader.rows > 2 * reader.width
         if rows is not None:
@@ -74,5 +77,5 @@ class PCA(ClosedForm):
         return (rows - self.mean) @ self.components.T
 
     def decode(self, codes: Tensor) -> Tensor:
-        """[n d] -> [n ...] on the unit scale: the point of the subspace that a code names."""
+        """Return the points of the subspace that the codes describe.  [n d] -> [n ...] on the unit scale"""
         return self.shaped(codes @ self.components + self.mean)

@@ -1,12 +1,12 @@
-"""Barlow Twins: make each dimension agree between two views, and no two dimensions say the same.
+"""Barlow Twins: make each dimension equal in two views, and decorrelate different dimensions.
 
 Zbontar et al. 2021, "Self-Supervised Learning via Redundancy Reduction", https://arxiv.org/abs/2103.03230, eq. 1 and 2,
-over the projections z of all n samples, each dimension brought to mean 0 and variance 1 (1/n) within each view:
+over the projections z of all n samples, each dimension standardised to mean 0 and variance 1 (1/n) within each view:
 
     C_ij = 1/n sum_b z1_bi z2_bj,        loss = sum_i (1 - C_ii)^2 + redundancy sum_{i != j} C_ij^2
 
-Differs from the paper: AdamW instead of LARS; the projector's three layers scale with the encoder (the paper's 8192 are
-four times ResNet-50's 2048); both views of one policy, without blur and solarisation.
+Differs from the paper: AdamW replaces LARS; the width of the projector's three layers is proportional to the encoder's
+(the paper's 8192 is four times ResNet-50's 2048); one policy without blur and solarisation draws both views.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ from torch import Tensor
 
 from salience.batch import Batch, Progress
 from salience.distributed import gather
-from salience.methods.base import Auto, Context, Method, full_precision, settled
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
 from salience.nets import Encoder, head
 from salience.views import Views
+from salience.warning_signs import Ordinary
 
-EPSILON = 1e-5  # added to a variance, as batch norm does
+EPSILON = 1e-5  # added to a variance, as in batch norm
 
 
 @full_precision
 def barlow_twins_loss(a: Tensor, b: Tensor, *, redundancy: float) -> dict[str, Tensor]:
-    """The sums of eq. 1 over everyone's samples, gathered.  a, b: [n d] -> {"invariance": [], "redundancy": []}"""
+    """Compute the terms of eq. 1 over all processes' samples.  a, b: [n d] -> {"invariance": [], "redundancy": []}"""
     a, b = (_standardised(gather(view)[0]) for view in (a, b))
     correlation = a.T @ b / len(a)  # [d d]
     same = correlation.diagonal()
@@ -37,7 +39,7 @@ def barlow_twins_loss(a: Tensor, b: Tensor, *, redundancy: float) -> dict[str, T
 
 
 def _standardised(z: Tensor) -> Tensor:
-    """Mean 0 and (biased) variance 1 in each dimension.  [n d]"""
+    """Standardise each dimension to mean 0 and (biased) variance 1.  [n d] -> [n d]"""
     centred = z - z.mean(0)
     return centred * (centred.square().mean(0) + EPSILON).rsqrt()
 
@@ -45,9 +47,20 @@ def _standardised(z: Tensor) -> Tensor:
 class BarlowTwins(Method):
     """Barlow Twins.
 
-    dim: width of the projection and of the projector's two hidden layers; four times the representation's
-    redundancy: weight of the sum over pairs of different dimensions
+    dim: width of the projection and of the projector's two hidden layers; default: four times the representation's
+    redundancy: weight of the off-diagonal terms of the cross-correlation
     """
+
+    ordinary = (
+        Ordinary(
+            "redundancy",
+            off=0,
+            what="a term of the loss is off",
+            change="leave --redundancy at its default",
+            kind="weights",
+        ),
+    )
+    keeps_items_apart = "--redundancy"
 
     def __init__(
         self,
@@ -74,4 +87,4 @@ class BarlowTwins(Method):
         return {"loss": terms["invariance"] + terms["redundancy"]} | terms
 
     def collapsed_loss(self, n: int) -> float:
-        return float(self.dim)  # nothing varies, so nothing is correlated: C = 0
+        return float(self.dim)  # constant outputs have no correlation: C = 0

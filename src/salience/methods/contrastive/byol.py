@@ -1,14 +1,14 @@
-"""BYOL: predict what a slowly moving copy of yourself makes of another view; no negatives.
+"""BYOL: predict the output of a slowly moving copy of the network for another view, without negatives.
 
 Grill et al. 2020, "Bootstrap Your Own Latent", https://arxiv.org/abs/2006.07733, eq. 2, for predictions q = predictor(
 projector(encoder(view))) of one view and the teacher's projections z' of the other:
 
     l(q, z') = |q/|q| - z'/|z'||^2 = 2 - 2 cos(q, z')
 
-The loss is l summed over both orders of the two views, mean over samples. No gradient enters the teacher; after each
+The loss is l summed over both orders of the two views, mean over samples. The teacher receives no gradient. After each
 step its weights become m teacher + (1 - m) student, with m = 1 - (1 - momentum) (cos(pi step / total) + 1) / 2.
-Differs from the paper: AdamW instead of LARS; the projector's hidden layer scales with the encoder (the paper's 4096 is
-twice ResNet-50's 2048); both views of one policy, without blur and solarisation.
+Differs from the paper: AdamW replaces LARS; the width of the projector's hidden layer is proportional to the encoder's
+(the paper's 4096 is twice ResNet-50's 2048); one policy without blur and solarisation draws both views.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ from annotated_types import Ge, Le
 from torch import Tensor
 
 from salience.batch import Batch, Progress
-from salience.methods.base import Auto, Context, Method, cosine, full_precision, settled
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
+from salience.methods.schedules import cosine
+from salience.methods.teachers import LEFT_BEHIND, STILL_TEACHER
 from salience.nets import Encoder, distance, follow, head, teacher_of
 from salience.views import Views
 
 
 @full_precision
 def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean of 2 - 2 cos over rows; no gradient to the target.  [n d], [n d] -> [], between 0 and 4"""
+    """Compute the mean of 2 - 2 cos over rows, without a gradient to the target.  [n d], [n d] -> [], in [0, 4]"""
     return 2 - 2 * F.cosine_similarity(prediction, target.detach(), dim=1).mean()
 
 
@@ -36,9 +39,13 @@ class BYOL(Method):
     """BYOL.
 
     dim: width of the projection that is predicted
-    hidden: width of the hidden layer of projector and predictor; twice the representation's
-    momentum: how much of the teacher stays at each step, at first; it ends at 1
+    hidden: width of the hidden layer of the projector and of the predictor; default: twice the representation's
+    momentum: initial momentum of the teacher (share of its weights kept at each step); it rises to 1
     """
+
+    signs = (LEFT_BEHIND,)
+    ordinary = (STILL_TEACHER,)
+    keeps_items_apart = "the predictor, and the teacher, which --momentum moves"
 
     def __init__(
         self,
@@ -71,7 +78,7 @@ class BYOL(Method):
 
     @torch.no_grad()
     def target(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The teacher's projection of a view.  [n ...] -> [n dim]"""
+        """Return the teacher's projection of a view.  [n ...] -> [n dim]"""
         return self.teacher_projector(self.teacher_encoder(x, mask))
 
     def after_step(self, at: Progress) -> None:

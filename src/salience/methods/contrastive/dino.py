@@ -1,19 +1,20 @@
-"""DINO: tell from any crop what a slow copy of yourself says of a large one, as a choice among K outputs.
+"""DINO: predict, from any crop, the output distribution of a slowly moving copy of the network for a global crop.
 
 Caron et al. 2021, "Emerging Properties in Self-Supervised Vision Transformers", https://arxiv.org/abs/2104.14294,
-eq. 1 to 4, for the student's outputs s of all crops and the teacher's outputs t of the two global ones:
+eq. 1 to 4, for the student's K outputs s of all crops and the teacher's K outputs t of the two global crops:
 
     p(t) = softmax((t - centre) / teacher_temperature),    l(t, s) = - p(t) . log softmax(s / student_temperature)
 
-The loss is the mean of l over all pairs of different crops, and over samples. Centring alone drives the outputs to be
-all alike, sharpening (the lower temperature) alone to one output for everything; together they hold the balance. No
-gradient enters the teacher. After each step its weights become m teacher + (1 - m) student, where m rises from
-`momentum` to 1 along a cosine, and the centre moves to the teacher's mean output over all processes.
-Differs from the paper: four local crops, not eight, and none where images are too small to cut; 0.04 as the teacher's
-temperature all along, as in the paper's code, where the text warms up to 0.07 (`teacher_temperature=0.07` does so,
-over the first tenth of the steps); no gradient clipping, no stochastic depth; the representation is the student's,
-which is ahead of the teacher's after short training; as many outputs as suit the rows, where the paper has 65,536; both
-global views of one policy, without blur and solarisation.
+The loss is the mean of l over all pairs of different crops, and over samples. Two kinds of collapse are possible.
+Centring alone makes all outputs equal. Sharpening (the lower temperature) alone makes one output dominate for all
+items. Together they prevent both. The teacher receives no gradient. After each step its weights become m teacher +
+(1 - m) student, where m rises from `momentum` to 1 along a cosine. The centre moves to the teacher's mean output over
+all processes.
+Differs from the paper: there are four local crops, not eight, and none if images are too small to crop; the teacher's
+temperature is constant at 0.04, as in the paper's code (the text raises it to 0.07; `teacher_temperature=0.07` does so
+over the first tenth of the steps); there is no gradient clipping and no stochastic depth; the representation is the
+student's, which is better than the teacher's after short training; the number of outputs depends on the number of rows
+(the paper has 65,536); one policy without blur and solarisation draws both global views.
 """
 
 from __future__ import annotations
@@ -28,36 +29,40 @@ from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
 from salience.distributed import gather
-from salience.methods.base import Auto, Context, Method, cosine, full_precision, settled
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
+from salience.methods.schedules import cosine
+from salience.methods.teachers import LEFT_BEHIND, STILL_TEACHER
 from salience.nets import Encoder, distance, encode_together, follow, teacher_of
 from salience.views import Views
+from salience.warning_signs import Ordinary, Sign
 
-COOLEST, WARM_UP = 0.04, 0.1  # the teacher's first temperature, and the share of steps over which it rises
+COOLEST, WARM_UP = 0.04, 0.1  # initial temperature of the teacher, and the share of steps over which it rises
 
 
 @full_precision
 def dino_loss(
     student: Tensor, teacher: Tensor, centre: Tensor, *, student_temperature: float, teacher_temperature: float
 ) -> Tensor:
-    """Mean cross-entropy over pairs of different crops; no gradient to the teacher.
+    """Compute the mean cross-entropy over pairs of different crops, without a gradient to the teacher.
 
     student: [crops n k], the teacher's crops first;  teacher: [2 n k];  centre: [k] -> []
     """
     targets = F.softmax((teacher.detach() - centre) / teacher_temperature, dim=-1)
     predictions = F.log_softmax(student / student_temperature, dim=-1)
     pairs = -torch.einsum("tnk,snk->ts", targets, predictions) / student.shape[1]  # [2 crops]
-    same = pairs.diagonal()  # a crop is not asked about itself
+    same = pairs.diagonal()  # pairs of a crop with itself are excluded
     return (pairs.sum() - same.sum()) / (pairs.numel() - same.numel())
 
 
 class Head(nn.Module):
-    """Three layers with GELU, then the cosine with each output's direction.  [n width] -> [n outputs]"""
+    """Three layers with GELU, then the cosine with the direction of each output.  [n width] -> [n outputs]"""
 
     def __init__(self, width: int, hidden: int, bottleneck: int, outputs: int) -> None:
         super().__init__()
         into, within, out = nn.Linear(width, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, bottleneck)
         self.layers = nn.Sequential(into, nn.GELU(), within, nn.GELU(), out)
-        self.directions = nn.Parameter(torch.randn(outputs, bottleneck))  # of any length: it makes no difference
+        self.directions = nn.Parameter(torch.randn(outputs, bottleneck))  # their length has no effect
         for layer in (into, within, out):
             nn.init.trunc_normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
@@ -66,22 +71,51 @@ class Head(nn.Module):
         return F.linear(F.normalize(self.layers(h), dim=1), F.normalize(self.directions, dim=1))
 
 
+ENTROPIES = "the entropy of its mean output is {entropy_of_mean:.3g}, the mean entropy {mean_entropy:.3g}"
+ONE_ANSWER = Sign(
+    ("entropy_of_mean",),
+    "the teacher gives one answer to everything",
+    ENTROPIES,
+    "a smaller --centre-momentum",
+    "outputs",
+    below=0.1,
+    of_start=True,
+)
+INDIFFERENT = Sign(
+    ("mean_entropy / entropy_of_mean",),
+    "the teacher finds all answers alike",
+    ENTROPIES,
+    "a smaller --teacher-temperature, or more --epochs",
+    "outputs",
+    above=0.98,
+)
+
+
 class DINO(Method):
     """DINO.
 
-    outputs: K, how many the head chooses among; the power of two nearest to a 25th of the rows, from 64 to 65,536
-    hidden: width of the head's two hidden layers; four times the representation's
-    bottleneck: width of the head's unit vector
-    local_crops: small crops of each item, for the student alone; four, none where half the side is too small or a part
-        says little (glyphs)
-    student_temperature: sharpness of the student's choice; smaller is sharper
-    teacher_temperature: of the teacher's, which must be sharper; rises from 0.04 to this over a tenth of the steps
-    centre_momentum: how much of the centre stays at each step; 1 leaves the centring out
-    momentum: how much of the teacher stays at each step, at first; it ends at 1
-    decay: weight decay at first
-    final_decay: weight decay in the end
-    frozen: share of the steps, at first, in which the outputs' directions stay as they are; the paper's first epoch
+    outputs: K, number of outputs of the head; default: the power of two nearest to rows / 25, from 64 to 65,536
+    hidden: width of the head's two hidden layers; default: four times the representation's
+    bottleneck: width of the head's normalised layer before the outputs
+    local_crops: number of small crops of each item, for the student only; default: 4, or 0 if half the side is too
+        small or a part of an image has little meaning (glyphs)
+    student_temperature: softmax temperature of the student; a smaller value gives a sharper distribution
+    teacher_temperature: softmax temperature of the teacher, below the student's; it rises from 0.04 to this value over
+        the first tenth of the steps
+    centre_momentum: share of the centre kept at each step; 1 disables centring
+    momentum: initial momentum of the teacher (share of its weights kept at each step); it rises to 1
+    decay: initial weight decay
+    final_decay: final weight decay
+    frozen: initial share of the steps during which the directions of the outputs are fixed; the paper's first epoch
     """
+
+    signs = (ONE_ANSWER, INDIFFERENT, LEFT_BEHIND)
+    ordinary = (
+        Ordinary("student_temperature", 0.01, 5.0, kind="temperature"),
+        Ordinary("teacher_temperature", 0.01, 5.0, kind="temperature"),
+        STILL_TEACHER,
+    )
+    keeps_items_apart = "the teacher, with --centre-momentum, --teacher-temperature and --momentum"
 
     def __init__(
         self,
@@ -118,7 +152,7 @@ class DINO(Method):
         self.teacher_projector = teacher_of(self.projector)
         self.centre: Tensor
         self.register_buffer("centre", torch.zeros(outputs))
-        self.mean_output: Tensor | None = None  # the teacher's, of this step
+        self.mean_output: Tensor | None = None  # of the teacher, in this step
 
     @classmethod
     def build(cls, context: Context, **options: Any) -> Self:
@@ -131,7 +165,7 @@ class DINO(Method):
 
     def loss(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
         crops = [views for views in self.views(batch, at).values() if views]
-        features = torch.cat([encode_together(self.encoder, views) for views in crops])  # one pass for each size
+        features = torch.cat([encode_together(self.encoder, views) for views in crops])  # one pass per crop size
         student = self.projector(features).unflatten(0, (-1, len(batch)))  # [crops n k]
         with torch.no_grad():
             teacher = self.teacher_projector(encode_together(self.teacher_encoder, crops[0])).unflatten(
@@ -142,12 +176,12 @@ class DINO(Method):
         return {"loss": dino_loss(student, teacher, self.centre, **temperatures)}
 
     def sharpness(self, at: Progress) -> float:
-        """The teacher's temperature at this step."""
+        """Return the teacher's temperature at this step."""
         first = min(COOLEST, self.teacher_temperature)
         return first + (self.teacher_temperature - first) * min(1.0, at.fraction / WARM_UP)
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if self.progress().fraction < self.frozen:
+    def before_update(self, at: Progress) -> None:
+        if at.fraction < self.frozen:
             self.projector.directions.grad = None  # the optimiser passes over what has none
 
     @torch.no_grad()
@@ -163,14 +197,14 @@ class DINO(Method):
         return cosine(self.decay, self.final_decay, at.fraction)
 
     def collapsed_loss(self, n: int) -> float:
-        """Where all outputs are alike. In the other collapse, one output for everything, the loss falls to 0."""
+        """Return the loss if all outputs are equal. If one output dominates for all items, the loss is 0 instead."""
         return math.log(self.outputs)
 
     @torch.no_grad()
     def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        """Entropies of the teacher's choices, and its distance from the student as a share of the student's length.
+        """Return entropies of the teacher's outputs, and its distance from the student relative to the student's norm.
 
-        Both entropies at log K: all outputs alike. Both at 0: one output for everything.
+        If both entropies are log K, all outputs are equal. If both are 0, one output dominates for all items.
         """
         view = self.views(batch, at)["global"][0]
         outputs = self.teacher_projector(self.teacher_encoder(view.x, view.mask)).to(self.centre.dtype)

@@ -1,4 +1,4 @@
-"""SimCLR: draw two views of one sample together, away from all other samples.
+"""SimCLR: attract two views of the same sample and repel all other samples.
 
 Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual Representations",
 https://arxiv.org/abs/2002.05709, eq. 1, over the 2n unit vectors z of n samples in two views each, (i, j) a pair:
@@ -6,7 +6,7 @@ https://arxiv.org/abs/2002.05709, eq. 1, over the 2n unit vectors z of n samples
     l(i, j) = -log  exp(z_i . z_j / temperature) / sum_{k != i} exp(z_i . z_k / temperature)
 
 The loss is the mean of l over all 2n ordered pairs.
-Differs from the paper: AdamW instead of LARS; for tables, views are noise and masking.
+Differs from the paper: AdamW replaces LARS; for tables, views are noise and masking.
 """
 
 from __future__ import annotations
@@ -21,18 +21,20 @@ from torch import Tensor
 
 from salience.batch import Batch, Progress
 from salience.distributed import gather
-from salience.methods.base import Context, Method, full_precision
+from salience.methods.contract import Context, Method
+from salience.methods.precision import full_precision
 from salience.nets import Encoder, head
 from salience.views import Views
+from salience.warning_signs import Ordinary
 
 
 @full_precision
 def nt_xent(a: Tensor, b: Tensor, *, temperature: float) -> Tensor:
-    """NT-Xent of two views of my n samples, against everyone's.  a, b: [n d] -> []"""
+    """Compute NT-Xent of two views of this process's n samples, against those of all processes.  a, b: [n d] -> []"""
     mine = F.normalize(torch.cat([a, b]), dim=1)  # [2n d]
-    everyone, mine_at = gather(mine)  # [m d], my rows in it [2n]; alone: m = 2n
+    everyone, mine_at = gather(mine)  # [m d], position of my rows in it [2n]; with one process m = 2n
     logits = mine @ everyone.T / temperature  # [2n m]
-    logits = logits.scatter(1, mine_at[:, None], -torch.inf)  # no sample is its own negative
+    logits = logits.scatter(1, mine_at[:, None], -torch.inf)  # a vector is not its own negative
     partner = mine_at.roll(len(a))  # i <-> i + n
     return F.cross_entropy(logits, partner)
 
@@ -41,8 +43,12 @@ class SimCLR(Method):
     """SimCLR.
 
     dim: width of the projection in which views are compared
-    temperature: small values weigh the nearest negatives most (the paper's choice: 0.1 on ImageNet, 0.5 on CIFAR-10)
+    temperature: divides the similarities; smaller values give more weight to the nearest negatives (in the paper 0.1
+        for ImageNet, 0.5 for CIFAR-10)
     """
+
+    ordinary = (Ordinary("temperature", 0.01, 5.0),)
+    keeps_items_apart = "--temperature"
 
     def __init__(
         self,

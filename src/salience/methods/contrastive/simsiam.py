@@ -1,13 +1,13 @@
-"""SimSiam: predict one view's projection from the other's, with nothing but a stop-gradient against collapse.
+"""SimSiam: predict the projection of one view from the other; only a stop-gradient prevents collapse.
 
 Chen & He 2021, "Exploring Simple Siamese Representation Learning", https://arxiv.org/abs/2011.10566, eq. 1 to 4, for
 projections z and predictions p of the two views of each sample:
 
     D(p, z) = - p/|p| . z/|z|,        loss = D(p1, stop(z2)) / 2 + D(p2, stop(z1)) / 2
 
-Mean over samples; -1 is reached by perfect prediction, and by collapse.
-Differs from the paper: AdamW instead of SGD; the predictor's learning rate falls with the others'. (The paper found a
-constant one there a little better.)
+The loss is the mean over samples. A perfect prediction reaches -1, and so does a collapsed representation.
+Differs from the paper: AdamW replaces SGD; the predictor's learning rate decreases with the others. (The paper reports
+slightly better results with a constant one.)
 """
 
 from __future__ import annotations
@@ -19,23 +19,26 @@ from annotated_types import Ge
 from torch import Tensor
 
 from salience.batch import Batch, Progress
-from salience.methods.base import Auto, Context, Method, full_precision, settled
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
 from salience.nets import Encoder, head
 from salience.views import Views
 
 
 @full_precision
 def simsiam_loss(prediction: Tensor, projection: Tensor) -> Tensor:
-    """Mean negative cosine over rows; no gradient to the projection.  [n d], [n d] -> [], between -1 and 1"""
+    """Compute the mean negative cosine, without a gradient to the projection.  [n d], [n d] -> [], in [-1, 1]"""
     return -F.cosine_similarity(prediction, projection.detach(), dim=1).mean()
 
 
 class SimSiam(Method):
     """SimSiam.
 
-    dim: width of the projection and of the projector's two hidden layers; the representation's
-    bottleneck: width of the predictor's hidden layer; a quarter of dim
+    dim: width of the projection and of the projector's two hidden layers; default: the representation's
+    bottleneck: width of the predictor's hidden layer; default: a quarter of dim
     """
+
+    keeps_items_apart = "the predictor, with its --bottleneck"
 
     def __init__(
         self,

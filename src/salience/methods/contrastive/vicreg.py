@@ -1,4 +1,4 @@
-"""VICReg: draw two views together, keep every dimension varying, and decorrelate the dimensions.
+"""VICReg: make two views agree, keep the variance of every dimension, and decorrelate the dimensions.
 
 Bardes, Ponce & LeCun 2022, https://arxiv.org/abs/2105.04906, eq. 1 to 6, over the projections z, z' of all n samples:
 
@@ -7,10 +7,10 @@ Bardes, Ponce & LeCun 2022, https://arxiv.org/abs/2105.04906, eq. 1 to 6, over t
     covariance  c(z)     = 1/d sum_{i != j} Cov(z)_ij^2
     loss = invariance s(z, z') + variance (v(z) + v(z')) / 2 + covariance (c(z) + c(z'))
 
-Var and Cov are unbiased (1/(n - 1)). The paper's eq. 6 has 25, 25 and 1 as weights; in its code the mean of both views'
-variance terms and the squared error as a mean over dimensions are used, and so they are here.
-Differs from the paper: AdamW instead of LARS; the projector's three layers scale with the encoder (the paper's 8192 are
-four times ResNet-50's 2048); both views of one policy, without blur and solarisation.
+Var and Cov are unbiased (1/(n - 1)). The weights in the paper's eq. 6 are 25, 25 and 1. As in the paper's code, the
+variance term is the mean over both views, and the squared error is a mean over dimensions.
+Differs from the paper: AdamW replaces LARS; the width of the projector's three layers is proportional to the encoder's
+(the paper's 8192 is four times ResNet-50's 2048); one policy without blur and solarisation draws both views.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ from torch import Tensor
 
 from salience.batch import Batch, Progress
 from salience.distributed import gather
-from salience.methods.base import Auto, Context, Method, full_precision, settled
+from salience.methods.contract import Auto, Context, Method, settled
+from salience.methods.precision import full_precision
 from salience.nets import Encoder, head
 from salience.views import Views
+from salience.warning_signs import Ordinary
 
 EPSILON = 1e-4
 
 
 @full_precision
 def vicreg_loss(a: Tensor, b: Tensor) -> dict[str, Tensor]:
-    """The three terms over everyone's samples, gathered, unweighted.
+    """Compute the three unweighted terms over the samples of all processes.
 
     a, b: [n d] -> {"invariance": [], "variance": [], "covariance": []}
     """
@@ -46,15 +48,15 @@ def vicreg_loss(a: Tensor, b: Tensor) -> dict[str, Tensor]:
 
 
 def missing_spread(z: Tensor) -> Tensor:
-    """How much the standard deviations fall short of 1, mean over dimensions.  [n d] -> []"""
+    """Compute by how much the standard deviations are below 1, mean over dimensions.  [n d] -> []"""
     return F.relu(1 - (z.var(dim=0) + EPSILON).sqrt()).mean()
 
 
 def squared_covariance(z: Tensor) -> Tensor:
-    """Sum of the squared covariances of different dimensions, over d.  [n d] -> []"""
+    """Compute the sum of the squared covariances of different dimensions, divided by d.  [n d] -> []"""
     centred = (z - z.mean(dim=0)) / (len(z) - 1) ** 0.5
     few = len(z) < z.shape[1]
-    products = centred @ centred.T if few else centred.T @ centred  # the sums of their squares are equal: the smaller
+    products = centred @ centred.T if few else centred.T @ centred  # equal sums of squares; take the smaller
     variances = centred.square().sum(dim=0)
     return (products.square().sum() - variances.square().sum()) / z.shape[1]
 
@@ -62,9 +64,27 @@ def squared_covariance(z: Tensor) -> Tensor:
 class VICReg(Method):
     """VICReg.
 
-    dim: width of the projection and of the projector's two hidden layers; four times the representation's
+    dim: width of the projection and of the projector's two hidden layers; default: four times the representation's
     invariance, variance, covariance: weights of the three terms
     """
+
+    ordinary = (
+        Ordinary(
+            "variance",
+            off=0,
+            what="a term of the loss is off",
+            change="leave --variance at its default",
+            kind="weights",
+        ),
+        Ordinary(
+            "invariance",
+            off=0,
+            what="a term of the loss is off",
+            change="leave --invariance at its default",
+            kind="weights",
+        ),
+    )
+    keeps_items_apart = "--variance"
 
     def __init__(
         self,

@@ -1,1 +1,1 @@
-"""Methods that learn how items come about: they can draw new ones."""
+"""Generative methods: they can sample new items."""

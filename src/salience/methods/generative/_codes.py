@@ -1,4 +1,4 @@
-"""What methods with a Gaussian code have in common when they are built: its width, the likelihood, the decoder."""
+"""Shared steps of building methods with a Gaussian code: its width, the likelihood, the decoder."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 from torch import nn
 
 from salience.errors import UserError
-from salience.methods.base import Context, settled
-from salience.nets import make_decoder
+from salience.methods.contract import Context, settled
+from salience.nets import Encoder, make_decoder
 
 
 def code_width(context: Context, options: Mapping[str, Any]) -> int:
-    """`dim`, by default at most half an item's values.  Errors: UserError where it is more than all of them."""
+    """Return `dim`; the default is at most half the number of values.  Raises UserError if it exceeds that number."""
     if options.get("dim", 1) > context.width:
         raise UserError(f"dim: a code of {options['dim']} values for items of {context.width}; at most {context.width}")
     return options.get("dim", min(64, max(1, context.width // 2)))
 
 
 def with_likelihood(context: Context, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with a `likelihood` that suits the data.  Errors: UserError where the given ones do not."""
+    """Return the options with a `likelihood` that suits the data.  Raises UserError if the given options do not."""
     spec = context.spec
     if options.get("autoregressive") and "raster" not in spec.modality.offers:
         raise UserError(
@@ -31,8 +31,15 @@ def with_likelihood(context: Context, options: Mapping[str, Any]) -> dict[str, A
     return settled(options, likelihood=spec.modality.likelihood(spec))
 
 
+def coder_and_decoder(context: Context, options: Mapping[str, Any]) -> tuple[Encoder, nn.Module, dict[str, Any]]:
+    """An encoder to mean and log variance of a code, what decodes the code, and the options with what was found."""
+    options = {**with_likelihood(context, options), "dim": code_width(context, options)}
+    decoder = decoder_for(context, options["dim"], options["likelihood"])
+    return context.make_encoder(dim=2 * options["dim"]), decoder, options
+
+
 def withheld_by(autoregressive: bool) -> Mapping[str, str]:
-    """What a decoder that needs the item's own pixels cannot do from a code."""
+    """Return the functions that an autoregressive decoder cannot offer, with the reason."""
     if not autoregressive:
         return {}
     why = "its decoder is autoregressive, and tells a pixel from those before it; fit one without autoregressive"
@@ -40,7 +47,7 @@ def withheld_by(autoregressive: bool) -> Mapping[str, str]:
 
 
 def decoder_for(context: Context, dim: int, likelihood: str) -> nn.Module:
-    """Mirrors the encoder; rebuilds the data's mean at first, which for a Bernoulli are logits of it."""
+    """Build a decoder that mirrors the encoder; its initial output is the data's mean (for a Bernoulli, its logits)."""
     spec = context.spec
     start = spec.modality.in_logits(spec) if likelihood == "bernoulli" else spec
     return make_decoder(context.encoder, start, dim)

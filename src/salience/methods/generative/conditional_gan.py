@@ -1,22 +1,22 @@
-"""Conditional GAN for super-resolution: enlarges a shrunk image so that it is near the original and looks as real.
+"""Conditional GAN for super-resolution: enlarge a small image so that it is close to the original and looks real.
 
 Isola et al. 2017, "pix2pix", https://arxiv.org/abs/1611.07004, eq. 1 to 4, with the task and generator of SRGAN (Ledig
-et al. 2017, https://arxiv.org/abs/1609.04802). The condition c of an image x is x shrunk by `factor`, each pixel the
-mean of a square. The generator makes G(c) as large as x; the discriminator sees an image beside its condition,
-interpolated to its size, and thinks D(c, .) = sigmoid(its logit) of every patch that the image is real. In turn, with
-every batch:
+et al. 2017, https://arxiv.org/abs/1609.04802). The condition c of an image x is x reduced by `factor`, each pixel the
+mean of a square. The generator computes G(c), an image of the size of x. The discriminator receives an image together
+with its condition, interpolated to the same size, and computes for every patch the probability D(c, .) =
+sigmoid(logit) that the image is real. In turn, with every batch:
 
     discriminator  minimises  -mean log D(c, x) - mean log(1 - D(c, G(c)))
     generator      minimises  mean |x - G(c)| + adversarial_weight mean -log D(c, G(c))
 
-pix2pix has 100 mean |x - G(c)| to 1 of the other, which is the default here; SRGAN's content loss has 1000 to 1. With
-weight 0 the generator is a plain regression. G(c) is the bicubic interpolation and what is added to it in detail, so
-that one that has learnt nothing gives the interpolation.
-The representation is the discriminator's of an image beside its own condition: its last convolution, the strongest
-answer of each channel in each quarter of the image.
-Differs from the papers: no noise, which pix2pix's generator learns to ignore; no batch norm; absolute error as in
-pix2pix where SRGAN has the squared one or VGG's; small nets, with patches of 18 pixels (pix2pix 70), 38 from 64 pixels
-a side. Encoders by name judge the whole image.
+The default weighting is that of pix2pix: 100 mean |x - G(c)| to 1 of the adversarial term. SRGAN weights its content
+loss by 1000. With adversarial_weight 0 the generator is a plain regression. G(c) is the bicubic interpolation plus a
+learned detail, so an untrained generator returns the interpolation.
+The representation is the discriminator's, of an image with its own condition: the maximum of each channel of its last
+convolution in each quarter of the image.
+Differs from the papers: no noise, which the generator of pix2pix learns to ignore; no batch norm; absolute error as in
+pix2pix (SRGAN uses squared error or VGG features); small networks, with patches of 18 pixels, or 38 for images of at
+least 64 pixels a side (pix2pix: 70). Named encoders judge the whole image.
 """
 
 from __future__ import annotations
@@ -34,46 +34,59 @@ from torch import Tensor, nn
 from salience.batch import Batch, Progress
 from salience.errors import UserError
 from salience.methods.adversarial import Adversarial
-from salience.methods.base import Context, full_precision
+from salience.methods.contract import Context
 from salience.methods.generative.gan import discriminator_loss, generator_loss, rightness
+from salience.methods.precision import full_precision
 from salience.modalities.image.dcgan import Enlarger, interpolated
 from salience.modalities.image.spec import ImageSpec
 from salience.nets import Encoder
 from salience.nets.adversaries import Strongest, make_judge
+from salience.warning_signs import Sign
 
-LARGE = 64  # pixels a side from which patches are larger
-PART = 512  # pixels a side of what is enlarged at once
-BEYOND_BLOCKS = 6  # pixels to a side that the generator sees beside its blocks: 4 by convolutions, 2 by interpolation
+LARGE = 64  # minimum image side, in pixels, for the larger patches
+PART = 512  # maximum side, in pixels, of an image that is enlarged in one pass
+BEYOND_BLOCKS = 6  # receptive field, in pixels per side, outside the blocks: 4 of convolutions, 2 of interpolation
 
 
 @full_precision
 def pixel_error(made: Tensor, original: Tensor) -> Tensor:
-    """Mean absolute error.  [n ...], [n ...] -> []"""
+    """Compute the mean absolute error.  [n ...], [n ...] -> []"""
     return F.l1_loss(made, original)
 
 
 @full_precision
 def signal_to_noise(made: Tensor, original: Tensor) -> Tensor:
-    """PSNR in decibels, of images on the unit scale.  [n ...], [n ...] -> [n]"""
+    """Compute the PSNR in decibels, of images on the unit scale.  [n ...], [n ...] -> [n]"""
     error = (made.clamp(0, 1) - original).square().flatten(1).mean(dim=1)
     return -10 * error.clamp(min=1e-12).log10()
 
 
 def shrunk(x: Tensor, factor: int) -> Tensor:
-    """Each pixel the mean of a square.  [n c factor*h factor*w] -> [n c h w]"""
+    """Reduce images by averaging squares of pixels.  [n c factor*h factor*w] -> [n c h w]"""
     return F.avg_pool2d(x, factor)
 
 
 class ConditionalGAN(Adversarial):
     """Conditional GAN.
 
-    factor: how many times as high and wide as the condition an image is
-    adversarial_weight: of looking real, beside an absolute error of weight 1; 0 for a plain regression
-    channels: of the generator's layers and the discriminator's first
-    blocks: of two convolutions each, that the generator adds to one another
+    factor: ratio of the image's height and width to the condition's
+    adversarial_weight: weight of the adversarial loss, relative to the absolute error; 0 for a plain regression
+    channels: number of channels of the generator's layers and of the discriminator's first layer
+    blocks: number of residual blocks of the generator, of two convolutions each
     """
 
     needs = ("vectors", "sizes")
+    signs = (
+        Sign(
+            ("judged_real", "judged_fake"),
+            "the discriminator has won",
+            "it is right about {judged_real:.0%} of real and {judged_fake:.0%} of made items",
+            "a smaller --adversarial-weight, or a lower --learning-rate",
+            "players",
+            above=0.98,
+            of="generator",
+        ),
+    )
     judged_by_neighbours = False  # it enlarges; nothing asks its representation to tell items apart
     learning_rate = 2e-4
     betas = (0.5, 0.999)
@@ -114,7 +127,7 @@ class ConditionalGAN(Adversarial):
         return self.strongest.width
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Of images beside their own conditions."""
+        """Embed images together with their own conditions."""
         return self.strongest(self.encoder(self.beside(shrunk(x, self.factor), x), mask))
 
     def player(self, turn: str) -> Iterable[nn.Module]:
@@ -140,17 +153,17 @@ class ConditionalGAN(Adversarial):
         return {"loss": error + self.adversarial_weight * fooled, "pixels": error, "generator": fooled}
 
     def judge(self, condition: Tensor, x: Tensor) -> Tensor:
-        """How real the patches of images look, as logits.  [n c h w], [n c factor*h factor*w] -> [n 1 side side]"""
+        """Compute a logit per patch; high means real.  [n c h w], [n c factor*h factor*w] -> [n 1 side side]"""
         return self.head(self.strongest.maps(self.encoder(self.beside(condition, x))))
 
     def beside(self, condition: Tensor, x: Tensor) -> Tensor:
-        """[n c h w], [n c factor*h factor*w] -> [n 2c factor*h factor*w]"""
+        """Stack interpolated condition and image.  [n c h w], [n c factor*h factor*w] -> [n 2c factor*h factor*w]"""
         return torch.cat([interpolated(condition, self.factor), x], dim=1)
 
     def enlarge(self, x: Tensor) -> Tensor:
-        """Images of any size.  [n c h w] -> [n c factor*h factor*w], on the unit scale
+        """Enlarge images of any size.  [n c h w] -> [n c factor*h factor*w], on the unit scale
 
-        Large ones in parts, each with as much around it as the generator sees, so that none shows.
+        Large images are processed in parts. Each part includes the receptive field around it, so no seams appear.
         """
         (height, width), factor = x.shape[-2:], self.factor
         if max(height, width) <= PART:
@@ -170,7 +183,7 @@ class ConditionalGAN(Adversarial):
         return pixel_error(self.generator(shrunk(original, self.factor)), original)
 
     def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        """Of a discriminator that is right about everything; psnr_gain: decibels over interpolation."""
+        """Return the discriminator's accuracies, and psnr_gain: decibels above interpolation."""
         original = self.encoder.input.unit(batch.x)
         condition = shrunk(original, self.factor)
         made, plain = self.generator(condition), interpolated(condition, self.factor)
@@ -178,17 +191,17 @@ class ConditionalGAN(Adversarial):
         return rightness(self.judge(condition, original), self.judge(condition, made)) | {"psnr_gain": gain.mean()}
 
     def param_groups(self) -> Iterable[dict[str, Any]]:
-        """No weight decay."""
+        """Return all parameters, without weight decay."""
         yield {"params": [p for p in self.parameters() if p.requires_grad], "weight_decay": 0.0}
 
 
 def paired(spec: ImageSpec) -> ImageSpec:
-    """Of an image beside its condition."""
+    """Return the spec of an image stacked with its condition."""
     return replace(spec, shape=(2 * spec.channels, *spec.shape[1:]), mean=2 * spec.mean, std=2 * spec.std)
 
 
 def refuse(resolution: int, factor: int) -> None:
-    """Raises UserError for images that cannot be shrunk."""
+    """Raise UserError for images that cannot be reduced by `factor`."""
     size = f"{resolution}x{resolution} images"
     if resolution % factor:
         raise UserError(f"factor: {size} cannot be shrunk {factor}-fold; take a --resolution that is a multiple of it")

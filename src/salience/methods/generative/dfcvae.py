@@ -1,14 +1,14 @@
-"""DFC-VAE: a VAE that compares an item with what is rebuilt by what a fixed network sees in both, not value by value.
+"""DFC-VAE: a VAE that compares an item with its reconstruction by the features of a fixed network, not by pixels.
 
 Hou et al. 2016, "Deep Feature Consistent Variational Autoencoder", https://arxiv.org/abs/1610.00291, eq. 3 and 4. With
-z ~ q(z|x) as in the VAE, g the decoder and Phi_l the layers of a network that never changes, per item:
+z ~ q(z|x) as in the VAE, g the decoder and Phi_l the layers of a fixed network, per item:
 
     loss = sum_l 1/2 |Phi_l(x) - Phi_l(g(z))|^2 + beta KL(q(z|x), N(0, 1))
 
-With Phi the identity this is the bound of a VAE with a Gaussian of variance 1 around every value, but for a constant.
+If Phi is the identity, this is, up to a constant, the bound of a VAE with a Gaussian of variance 1 around every value.
 Differs from the paper: the squares of a layer are summed, not averaged, so that they are a log-likelihood of features
-in nats (the paper's weights of the two terms come down to another beta); AdamW. The paper's Phi is `--features
-vgg19:pretrained`; any run of ours will do, and for want of both a convolutional network with random weights.
+in nats (the paper's two weights correspond to another beta); AdamW. The paper's Phi is `--features vgg19:pretrained`.
+Any run of Salience can be used. The default is a convolutional network with random weights.
 """
 
 from __future__ import annotations
@@ -22,15 +22,24 @@ from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
 from salience.errors import UserError, naming
-from salience.methods.base import Auto, Context, Method, full_precision, settled
+from salience.methods.contract import Auto, Context, Method, settled
 from salience.methods.generative._codes import code_width
-from salience.methods.generative.vae import cloud, code_vitals, noise_of, posterior
+from salience.methods.generative.vae import (
+    FEW_ACTIVE_UNITS,
+    NO_INFORMATION,
+    cloud,
+    code_vitals,
+    noise_of,
+    posterior,
+    posterior_of,
+)
+from salience.methods.precision import full_precision
 from salience.nets import Encoder, Features, keep_scale, make_decoder, make_encoder
 
 
 @full_precision
 def half_square(seen: Tensor, wanted: Tensor) -> Tensor:
-    """1/2 |a - b|^2 of each item.  [n ...], [n ...] -> [n]"""
+    """Compute 1/2 |a - b|^2 of each item.  [n ...], [n ...] -> [n]"""
     return 0.5 * (seen - wanted).square().flatten(1).sum(dim=1)
 
 
@@ -39,13 +48,16 @@ class DFCVAE(Method):
 
     dim: width of the code, at most the number of values of an item
     beta: weight of the KL divergence
-    features: what compares: the folder of a run, or a network by name, "vgg19:pretrained"; without ":pretrained" its
-        weights are random and stay so
-    network: of the features, as --encoder names it; found, and kept so that the features' run is not needed any more
-    layers: how many of its layers are compared, the first ones
+    features: network that compares items: the folder of a run, or a name such as "vgg19:pretrained"; without
+        ":pretrained" its weights are random and fixed
+    network: name of the network of `features`, as for --encoder; it is detected and saved, so that the run of the
+        features is not needed later
+    layers: number of layers that are compared, from the first
     """
 
     needs = ("vectors",)
+    signs = (NO_INFORMATION, FEW_ACTIVE_UNITS)
+    constrains_codes = "--beta"
 
     def __init__(
         self,
@@ -88,7 +100,7 @@ class DFCVAE(Method):
         return {"loss": rebuild + self.beta * kl, "rebuild": rebuild, "kl": kl}
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """[n ...] -> [n dim], the means"""
+        """Return the means of the codes.  [n ...] -> [n dim]"""
         return posterior(self.encoder(x, mask))[0]
 
     @property
@@ -96,15 +108,15 @@ class DFCVAE(Method):
         return self.dim
 
     def posterior(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of each item's code.  -> [n dim], [n dim]"""
-        return posterior(self.encoder(self.encoder.input.unit(batch.x)))
+        """Return the mean and log variance of each item's code.  -> [n dim], [n dim]"""
+        return posterior_of(self.encoder, batch)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """[n dim] -> [n ...] on the unit scale."""
+        """Reconstruct items from codes.  [n dim] -> [n ...] on the unit scale"""
         return self.decoder(codes)
 
     def sample(self, n: int) -> Tensor:
-        """What n draws of z from the standard normal are decoded to."""
+        """Decode n samples of z from the standard normal."""
         return self.decode(torch.randn(n, self.dim, device=self.device))
 
     def vitals(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
@@ -112,10 +124,10 @@ class DFCVAE(Method):
 
 
 def network_of(context: Context, features: str, network: str) -> tuple[str, Encoder]:
-    """The name of the network that `features` stand for, and that network.  network: its name where it is known
+    """Return the name and the network that `features` describes.  network: its name if known
 
-    A method that is loaded gets a network of the same shape: the weights come with its own.
-    Errors: UserError where there is no such network or run, or the run is of other data.
+    A loaded method gets a network of the same architecture; the weights are loaded with the method's.
+    Raises: UserError if there is no such network or run, or if the run was trained on other data.
     """
     if not context.fetch:
         name = features if network == Auto else network

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image as Picture
     from torch import Tensor, nn
 
-    from salience.fields.built import Built, Options
+    from salience.fields.build_options import Built, Options
     from salience.fields.content import Found
     from salience.modalities.image.input import ImageInput
     from salience.modalities.patches import Patches
@@ -62,7 +62,7 @@ class Image(Modality[ImageSpec]):
         return isinstance(content, Encoded) or (isinstance(content, np.ndarray) and content.ndim in (3, 4))
 
     def build(self, found: Found, options: Options) -> Built:
-        from salience.modalities.image.store import build
+        from salience.modalities.image.image_builder import build
 
         return build(found, options)
 
@@ -80,12 +80,12 @@ class Image(Modality[ImageSpec]):
         return spec.resolution
 
     def from_array(self, x: np.ndarray, spec: ImageSpec) -> np.ndarray:
-        from salience.modalities.image.arrays import from_array
+        from salience.modalities.image.estimator_arrays import from_array
 
         return from_array(x, spec)
 
     def to_array(self, unit: Tensor, spec: ImageSpec, shape: Sequence[int]) -> np.ndarray:
-        from salience.modalities.image.arrays import to_array
+        from salience.modalities.image.estimator_arrays import to_array
 
         return to_array(unit, spec, shape)
 
@@ -147,16 +147,16 @@ class Image(Modality[ImageSpec]):
 
     def default_policy(self, spec: ImageSpec) -> tuple[str, str]:
         if spec.views is not None:
-            return spec.views, "the source says so"
+            return spec.views, "set by the source"
         if spec.channels == 3:
-            return "natural", "colour images; --views medical or glyphs where a flip or a colour carries meaning"
-        return "grey", f"images of {spec.channels} channel{'s' * (spec.channels > 1)}, so no colour to vary"
+            return "natural", "colour images; use --views medical or glyphs if flips or colours carry meaning"
+        return "grey", f"images of {spec.channels} channel{'s' * (spec.channels > 1)}, without colour to vary"
 
     def refuse_policy(self, name: str, spec: ImageSpec) -> None:
         if name.startswith("natural") and spec.channels != 3:
             grey = name.replace("natural", "grey")
             raise UserError(
-                f"views: {name!r} vary colour and need 3 channels, the data has {spec.channels}; take {grey!r}"
+                f"views: {name!r} varies colour and requires 3 channels, the data has {spec.channels}; use {grey!r}"
             )
 
     def in_variant(self, policy: str, spec: ImageSpec) -> str:
@@ -165,12 +165,12 @@ class Image(Modality[ImageSpec]):
         return policy + variant if policy in FLIPPING else policy
 
     def suited_policy(self, data: Any, policy: str) -> tuple[str, str] | None:
-        from salience.modalities.image.symmetry import suited_variant
+        from salience.modalities.image.symmetry import choose_variant
 
         if policy not in FLIPPING:
             return None
         usual, _ = self.default_policy(data.spec)
-        found = suited_variant(data, usual)
+        found = choose_variant(data, usual)
         return usual + found.variant, found.reason
 
     def make_input(self, spec: ImageSpec) -> ImageInput:
@@ -184,12 +184,12 @@ class Image(Modality[ImageSpec]):
         return make_encoder(name, spec, dim=dim, fetch=fetch)
 
     def make_decoder(self, encoder: str, spec: ImageSpec, dim: int) -> nn.Module:
-        from salience.modalities.image.decoder import ConvDecoder
+        from salience.modalities.image.conv_decoder import ConvDecoder
 
         return ConvDecoder(dim, spec)
 
     def patches(self, spec: ImageSpec, side: int | None = None) -> Patches:
-        from salience.modalities.image.patches import ImagePatches
+        from salience.modalities.image.image_patches import ImagePatches
 
         fitting = [one for one in (16, 8, 4, 2) if spec.resolution % one == 0 and spec.resolution // one >= 7]
         return ImagePatches(spec, side or (fitting[0] if fitting else 1))
@@ -253,10 +253,10 @@ class Image(Modality[ImageSpec]):
         if spec.resolution <= LARGEST_RAW:
             return None
         side = spec.resolution
-        return f"raw input and PCA see images of {side}x{side} averaged down to {LARGEST_RAW}x{LARGEST_RAW}"
+        return f"raw input and PCA use images of {side}x{side} averaged down to {LARGEST_RAW}x{LARGEST_RAW}"
 
     def compare(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        from salience.modalities.image.fidelity import psnr, ssim
+        from salience.modalities.image.similarity import psnr, ssim
 
         return {**super().compare(x, y), "psnr": psnr(x, y), "ssim": ssim(x, y)}
 

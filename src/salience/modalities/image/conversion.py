@@ -13,7 +13,7 @@ from salience.fields.moments import Moments
 from salience.modalities import Items
 from salience.modalities.image.decode import Target
 from salience.modalities.image.spec import ImageSpec
-from salience.modalities.image.square import square_arrays, squaring_notes, to_type
+from salience.modalities.image.square import describe_squaring, square_arrays, to_type
 from salience.reading import Aspect
 from salience.units import counted
 
@@ -44,16 +44,16 @@ def choose_target(headers: np.ndarray, resolution: int | None, aspect: Aspect) -
     if colour and not headers[:, 2].all():
         grey = int((headers[:, 2] == 0).sum())
         kept = "is" if grey == 1 else "are"
-        notes += (f"{counted(grey, 'grey image')} among coloured ones {kept} kept as RGB",)
+        notes += (f"{counted(grey, 'grey image')} among colour images {kept} stored as RGB",)
     if headers[:, 3].any() and not deep:
-        notes += ("some images have 16 bits, some 8: all are kept as 8",)
+        notes += ("some images have 16 bits, others 8: all are stored with 8",)
     return Target(3 if colour else 1, side, bool(deep), aspect), notes
 
 
 def choose_resolution(sizes: np.ndarray, resolution: int | None, aspect: Aspect) -> tuple[int, tuple[str, ...]]:
     """Height and width to store, and notes.  sizes: [n 2] or [1 2] widths and heights."""
     side = resolution or _side_for(sizes, aspect)
-    return side, squaring_notes(sizes, side, aspect)
+    return side, describe_squaring(sizes, side, aspect)
 
 
 def _side_for(sizes: np.ndarray, aspect: Aspect) -> int:
@@ -69,18 +69,18 @@ def _side_for(sizes: np.ndarray, aspect: Aspect) -> int:
     return max([r for r in RESOLUTIONS if r <= shortest], default=RESOLUTIONS[0])
 
 
-def reading_notes(sizes: np.ndarray, channels: np.ndarray, want: ImageSpec, aspect: Aspect) -> tuple[str, ...]:
+def describe_conversion(sizes: np.ndarray, channels: np.ndarray, want: ImageSpec, aspect: Aspect) -> tuple[str, ...]:
     """What a run's spec makes of images that differ from it.  sizes: [n 2] widths and heights;  channels: [n]"""
-    return squaring_notes(sizes, want.resolution, aspect) + channel_notes(channels, want)
+    return describe_squaring(sizes, want.resolution, aspect) + describe_channels(channels, want)
 
 
-def channel_notes(channels: np.ndarray, want: ImageSpec) -> tuple[str, ...]:
+def describe_channels(channels: np.ndarray, want: ImageSpec) -> tuple[str, ...]:
     """The same of their channels alone.  [n]"""
     other = channels != want.channels
     if want.channels not in (1, 3) or not other.any():
         return ()
     what = "all" if other.all() else counted(int(other.sum()), "image")
-    return (f"{what} brought to {'grey' if want.channels == 1 else 'RGB'}, as the run was trained",)
+    return (f"{what} converted to {'grey' if want.channels == 1 else 'RGB'}, as in training",)
 
 
 def as_images(array: np.ndarray) -> np.ndarray:
@@ -94,7 +94,7 @@ def as_images(array: np.ndarray) -> np.ndarray:
         first = not last
     if not first and not last:
         raise UserError(
-            f"source: an array of shape {array.shape} is no set of images; give [n h w], [n c h w] or [n h w c] "
+            f"source: expected images, got an array of shape {array.shape}; give [n h w], [n c h w] or [n h w c] "
             f"with at most {MAX_CHANNELS} channels, or [n columns] for a table"
         )
     return array if first else array.transpose(0, 3, 1, 2)
@@ -172,17 +172,17 @@ def require_scale(block: np.ndarray, have: ImageSpec, want: ImageSpec) -> None:
     low, high = block.min(), block.max()
     if have.dtype in FULL_SCALE:
         within = (0.0, float(FULL_SCALE[have.dtype]))
-        remedy = f"bring them to 0 to {FULL_SCALE[have.dtype]}"
+        remedy = f"rescale them to 0 to {FULL_SCALE[have.dtype]}"
     elif (have.low, have.high) == (0, 1):
         within = (-UNIT_SLACK, 1 + UNIT_SLACK)
-        remedy = "bring them to 0 to 1" + (f", or give {want.dtype}" if want.dtype in FULL_SCALE else "")
+        remedy = "rescale them to 0 to 1" + (f", or give {want.dtype}" if want.dtype in FULL_SCALE else "")
     else:
         return
     if low < within[0] or high > within[1]:
         kind = f"{want.dtype} values" if want.dtype in FULL_SCALE else f"values from {want.low:g} to {want.high:g}"
         raise UserError(
             f"source: mismatched images: the run was trained on {kind}, "
-            f"these {block.dtype} go from {low:g} to {high:g}; {remedy}"
+            f"got {block.dtype} from {low:g} to {high:g}; {remedy}"
         )
 
 
@@ -207,8 +207,8 @@ def check_convertible(have_channels: int, want: ImageSpec) -> None:
     """Raises UserError where images of so many channels cannot be brought to those of `want`."""
     if have_channels != want.channels and not {have_channels, want.channels} <= {1, 3}:
         raise UserError(
-            f"source: mismatched images: the run was trained on {want.channels} channels, these have {have_channels}; "
-            "only grey and RGB are converted into each other"
+            f"source: mismatched images: the run was trained on {want.channels} channels, got {have_channels}; "
+            "only grey and RGB images can be converted"
         )
 
 

@@ -10,6 +10,8 @@ import functools
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -46,7 +48,7 @@ __all__ = [
     "UnreadableError",
     "decode",
     "decode_whole",
-    "opaque_light",
+    "measure_opacity",
     "probe",
 ]
 Answer = TypeVar("Answer")
@@ -88,7 +90,7 @@ def decode_whole(blob: Blob, channels: int, *, deep: bool = False, ground: str =
     return _guarded(lambda data: _decode_whole(data, Target(channels, 0, deep, ground=ground)), blob)
 
 
-def opaque_light(blob: Blob) -> np.ndarray | None:
+def measure_opacity(blob: Blob) -> np.ndarray | None:
     """Of an image that may be transparent: how light its pixels are and how opaque, [2 n] from 0 to 1.
 
     None where no pixel is transparent.  Raises UnreadableError.
@@ -155,12 +157,29 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def _torchvision_jpeg() -> Callable[[torch.Tensor, int, bool], torch.Tensor] | None:
     """The operator itself: torchvision 0.29 deprecates the function around it. None where there is no such operator."""
     try:
-        import torchvision.io  # noqa: F401  (registers it)
+        if not _load_operators():
+            import torchvision.io  # noqa: F401  (registers it)
 
         operator: Callable[[torch.Tensor, int, bool], torch.Tensor] = torch.ops.image.decode_jpeg.default
     except (ImportError, AttributeError, RuntimeError):
         return None
     return operator
+
+
+def _load_operators() -> bool:
+    """Registers torchvision's image operators without the rest of that package, which takes seconds to import.
+
+    Returns: whether its library was found and could be loaded.
+    """
+    package = find_spec("torchvision")
+    folders = (package.submodule_search_locations or []) if package else []
+    for library in (path for folder in folders for path in Path(folder).glob("image*.so")):
+        try:
+            torch.ops.load_library(library)
+        except OSError:
+            continue
+        return True
+    return False
 
 
 def _upright(data: bytes, target: Target, least: int | None = None) -> Image.Image:
@@ -198,7 +217,7 @@ def _deep(image: Image.Image, ground: str) -> Image.Image:
     if values.dtype == np.uint8:
         values = values.astype(np.float32) * 257
     if values.min() < 0 or values.max() > 65535:
-        raise UnreadableError("pixels of 32 bits; save it with 8 or 16 bits, or as .npy")
+        raise UnreadableError("32-bit pixels are not supported; save it with 8 or 16 bits, or as .npy")
     return Image.fromarray(values.astype(np.float32))
 
 

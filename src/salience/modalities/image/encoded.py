@@ -14,12 +14,12 @@ from typing import TypeVar
 import numpy as np
 
 from salience.errors import UserError
-from salience.fields.built import Built, Options
+from salience.fields.build_options import Built, Options
 from salience.fields.content import Encoded, Found
-from salience.fields.rows import BLOCK_BYTES, store
+from salience.fields.row_writer import BLOCK_BYTES, store
 from salience.modalities.image import conversion as image
-from salience.modalities.image.decode import Blob, Target, UnreadableError, decode, opaque_light, probe
-from salience.modalities.image.headers import without_warnings
+from salience.modalities.image.decode import Blob, Target, UnreadableError, decode, measure_opacity, probe
+from salience.modalities.image.headers import ignore_pil_warnings
 from salience.modalities.image.spec import ImageSpec
 from salience.modalities.image.transparency import survey
 from salience.processors import cores
@@ -35,7 +35,7 @@ Answer = TypeVar("Answer")
 def build_encoded(encoded: Encoded, found: Found, options: Options, path: Path | None) -> Built:
     """Raises UserError where no item can be read."""
     want, reasons = options.spec, dict[int, str]()
-    with ThreadPoolExecutor(cores()) as pool, without_warnings():
+    with ThreadPoolExecutor(cores()) as pool, ignore_pil_warnings():
         headers = _probe_all(encoded, reasons, pool, options.progress)
         _require_some(encoded.count, reasons, found)
         target, shape, notes = _format(headers[headers[:, WIDTH] > 0], options)
@@ -61,9 +61,9 @@ def _format(headers: np.ndarray, options: Options) -> tuple[Target, tuple[int, .
         target, notes = image.choose_target(headers, options.resolution, options.aspect)
         return target, (target.channels, target.resolution, target.resolution), notes
     image.check_convertible(3, want)
-    target = Target(want.channels, want.resolution, kept_deep(want), options.aspect)
+    target = Target(want.channels, want.resolution, keeps_16_bits(want), options.aspect)
     channels = np.where(headers[:, COLOUR], 3, 1)
-    return target, want.shape, image.reading_notes(headers[:, :COLOUR], channels, want, options.aspect)
+    return target, want.shape, image.describe_conversion(headers[:, :COLOUR], channels, want, options.aspect)
 
 
 def _ground(
@@ -71,7 +71,7 @@ def _ground(
 ) -> tuple[str, tuple[str, ...]]:
     """What transparent pixels show, and notes: as the run has it, else as suits the images."""
     candidates = np.flatnonzero(headers[:, ALPHA])
-    seen = survey(candidates, encoded.chunks, lambda some: _spread(pool, opaque_light, some))
+    seen = survey(candidates, encoded.chunks, lambda some: _map_in_threads(pool, measure_opacity, some))
     ground = want.ground if want else seen.ground
     return ground, seen.notes(ground, lambda row: _name(found, row))
 
@@ -84,7 +84,7 @@ def _several_note(headers: np.ndarray, found: Found) -> tuple[str, ...]:
     name = _name(found, rows[0])
     return (
         f"{counted(len(rows), 'image')} {have} several pages or frames, such as {name}: only the first is read; "
-        "save the others as files of their own to read them too",
+        "save the others as separate files to read them too",
     )
 
 
@@ -92,9 +92,9 @@ def _probe_all(encoded: Encoded, reasons: dict[int, str], pool: ThreadPoolExecut
     """[count 6] int: width, height, colour, deep, alpha, several of every item; zeros where it cannot be read."""
     headers = np.zeros((encoded.count, 6), dtype=np.int64)
     row = 0
-    with progress_bar(encoded.count, "looking at headers", progress) as bar:
+    with progress_bar(encoded.count, "reading headers", progress) as bar:
         for chunk in encoded.chunks():
-            for answer in _spread(pool, probe, chunk):
+            for answer in _map_in_threads(pool, probe, chunk):
                 if isinstance(answer, str):
                     reasons[row] = answer
                 else:
@@ -113,7 +113,7 @@ def _decode_all(
     progress: bool,
 ) -> Iterator[np.ndarray]:
     """Blocks [n c h w] of the readable items, in order; what fails is added to `reasons`."""
-    have = decoded_spec((target.channels, target.resolution, target.resolution), deep=target.deep)
+    have = make_decoded_spec((target.channels, target.resolution, target.resolution), deep=target.deep)
     item_bytes = target.channels * target.resolution**2 * (2 if target.deep else 1)
     step = max(TASK_ITEMS, BLOCK_BYTES // item_bytes)
     row = 0
@@ -122,7 +122,7 @@ def _decode_all(
             for start in range(0, len(chunk), step):
                 blobs = chunk[start : start + step]
                 rows = [row + i for i in range(len(blobs)) if row + i not in reasons]
-                answers = _spread(pool, lambda blob: decode(blob, target), [blobs[i - row] for i in rows])
+                answers = _map_in_threads(pool, lambda blob: decode(blob, target), [blobs[i - row] for i in rows])
                 reasons.update((i, answer) for i, answer in zip(rows, answers, strict=True) if isinstance(answer, str))
                 pixels = [answer for answer in answers if not isinstance(answer, str)]
                 row += len(blobs)
@@ -132,7 +132,9 @@ def _decode_all(
                     yield block if want is None else image.convert(block, have, want)
 
 
-def _spread(pool: ThreadPoolExecutor, read: Callable[[Blob], Answer], blobs: Sequence[Blob]) -> list[Answer | str]:
+def _map_in_threads(
+    pool: ThreadPoolExecutor, read: Callable[[Blob], Answer], blobs: Sequence[Blob]
+) -> list[Answer | str]:
     """`read` of every blob, in order, or the reason why it cannot be read."""
 
     def read_some(start: int) -> list[Answer | str]:
@@ -148,12 +150,12 @@ def _try(read: Callable[[Blob], Answer], blob: Blob) -> Answer | str:
         return str(unreadable)
 
 
-def kept_deep(want: ImageSpec) -> bool:
+def keeps_16_bits(want: ImageSpec) -> bool:
     """Whether 16 bits stay: by the run alone, so that an item is the same in any company."""
     return want.channels == 1 and want.dtype != "uint8"
 
 
-def decoded_spec(shape: tuple[int, ...], *, deep: bool) -> ImageSpec:
+def make_decoded_spec(shape: tuple[int, ...], *, deep: bool) -> ImageSpec:
     """Of what comes out of a file."""
     return ImageSpec(shape, "uint16", 0, 65535) if deep else ImageSpec(shape, "uint8", 0, 255)
 

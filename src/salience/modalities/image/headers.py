@@ -78,7 +78,7 @@ def probe(blob: Blob) -> Header:
     header = png_header(head) or jpeg_header(head) or _pil_header(blob)
     if header.width * header.height > MAX_PIXELS:
         size = f"{header.width}x{header.height}"
-        raise UnreadableError(f"{size} pixels are more than the limit of {MAX_PIXELS:,}")
+        raise UnreadableError(f"{size} pixels exceed the limit of {MAX_PIXELS:,}")
     if header.width < 1 or header.height < 1:
         raise UnreadableError("no pixels")
     return header
@@ -148,7 +148,7 @@ def has_alpha(image: Image.Image) -> bool:
 
 
 @contextmanager
-def without_warnings() -> Iterator[None]:
+def ignore_pil_warnings() -> Iterator[None]:
     """PIL's warnings stay out of sight: a damaged file is refused with a reason, or read. Not for use in a thread."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -171,7 +171,7 @@ def reason_for(error: Exception) -> str:
     """Why an image cannot be read, in a few words."""
     text = " ".join(str(error).split())
     if isinstance(error, Image.UnidentifiedImageError):
-        return "not an image, or of a kind that is not read"
+        return "not an image, or an unsupported image type"
     if isinstance(error, Image.DecompressionBombError):
         return f"more pixels than the limit of {MAX_PIXELS:,}"
     if isinstance(error, FileNotFoundError):
@@ -206,7 +206,7 @@ def _pil_header(blob: Blob) -> Header:
     except Exception as error:
         raise UnreadableError(reason_for(error)) from error
     if mode == "F":
-        raise UnreadableError("pixels of 32-bit floats; save it with 8 or 16 bits, or as .npy")
+        raise UnreadableError("32-bit float pixels are not supported; save it with 8 or 16 bits, or as .npy")
     deep = mode in DEEP_MODES
     colour = not deep and mode not in GREY_MODES
     return Header.of(size, orientation, colour=colour, deep=deep, alpha=alpha, several=several)

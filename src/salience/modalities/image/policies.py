@@ -13,13 +13,13 @@ from torch import Tensor
 
 from salience.modalities.image import MIRRORED, NO_FLIP, TURNED, VARIANTS
 from salience.modalities.image.colour import adjust_brightness, adjust_contrast, jitter, random_grey
-from salience.modalities.image.geometry import (
+from salience.modalities.image.transforms import (
     affine,
     box_matrix,
+    compose_affine,
     random_affine,
     random_boxes,
     resized_crop,
-    then,
 )
 from salience.views.policy import Policy, Shape
 from salience.views.random import Keys
@@ -70,7 +70,7 @@ def medical(x: Tensor, keys: Keys, shape: Shape) -> Tensor:
     """
     boxes = random_boxes(keys, x.shape[-1], area=(0.5, 1.0), ratio=(9 / 10, 10 / 9))
     turn = random_affine(keys, degrees=10, shear=0, scale=(1, 1), shift=0)
-    x = affine(x, then(turn, box_matrix(boxes, x.shape[-1])))
+    x = affine(x, compose_affine(turn, box_matrix(boxes, x.shape[-1])))
     if shape.part:
         boxes = random_boxes(keys.fold("part"), x.shape[-1], area=(0.2, 0.5), ratio=(9 / 10, 10 / 9))
         x = resized_crop(x, boxes, side=shape.side)

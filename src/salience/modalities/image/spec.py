@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from salience.modalities.modality import Spec, are_numbers
+from salience.modalities.spec import Spec, are_numbers
 
 if TYPE_CHECKING:
     from salience.modalities.image import Image

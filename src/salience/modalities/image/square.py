@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from salience.modalities.image.geometry import border_median
+from salience.modalities.image.transforms import border_median
 from salience.reading import Aspect
 
 
@@ -61,7 +61,7 @@ def to_type(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return values.round().clip(0, np.iinfo(dtype).max).astype(dtype)
 
 
-def squaring_notes(sizes: np.ndarray, side: int, aspect: Aspect) -> tuple[str, ...]:
+def describe_squaring(sizes: np.ndarray, side: int, aspect: Aspect) -> tuple[str, ...]:
     """What is done to images of these sizes, and how to say otherwise; empty where nothing is.
 
     sizes: [n 2] or [1 2] widths and heights
@@ -75,15 +75,15 @@ def squaring_notes(sizes: np.ndarray, side: int, aspect: Aspect) -> tuple[str, .
         return (f"{made}: {found}",)
     if aspect == "pad":
         return (
-            f"{made}: the longer side to {side}, the rest filled with the median of each image's border ({found}); "
-            "--aspect crop fills the square",
+            f"{made}: the longer side to {side}, the rest padded with the median of each image's border ({found}); "
+            "use --aspect crop to fill the square",
         )
     if aspect == "stretch":
-        return (f"{made}: stretched, so shapes change ({found}); --aspect crop or pad keeps them",)
+        return (f"{made}: stretched, so shapes change ({found}); use --aspect crop or pad to keep them",)
     kept = float((sizes.min(1) / sizes.max(1)).mean())
     return (
         f"{made}: the shorter side to {side}, the centre cropped ({found}; {kept:.0%} of an image is kept); "
-        "--aspect pad keeps the whole",
+        "use --aspect pad to keep all of it",
     )
 
 

@@ -56,14 +56,14 @@ def turned(x: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Suited:
+class VariantChoice:
     """A policy's variant that suits the data, and why."""
 
     variant: str
     reason: str
 
 
-def suited_variant(dataset: Any, policy: str) -> Suited:
+def choose_variant(dataset: Any, policy: str) -> VariantChoice:
     """Which changes the views of these images may draw: none, the mirror image, or quarter turns too.
 
     policy: the default, whose variant is sought, for the words of the reason
@@ -71,27 +71,24 @@ def suited_variant(dataset: Any, policy: str) -> Suited:
     """
     if len(dataset) < LEAST_ROWS:
         few = f"{counted(len(dataset), 'image')} {are(len(dataset))} too few to test flips"
-        return Suited(
-            MIRRORED,
-            f"{few}; to forbid them: {policy}{NO_FLIP}",
-        )
+        return VariantChoice(MIRRORED, f"{few}; to disable flips, use --views {policy}{NO_FLIP}")
     rows = np.random.default_rng(0).permutation(len(dataset))[:MOST_ROWS]
     x = dataset.batch(rows).x.float()
     x = F.adaptive_avg_pool2d(x, min(GRID, x.shape[-1]))
     plain, other = x[: len(x) // 2], x[len(x) // 2 :]
     flip = detectability(_as_rows(plain), _as_rows(mirrored(other)))
     if flip >= HARMLESS:
-        return Suited(
+        return VariantChoice(
             NO_FLIP,
-            f"no flips: mirrored images can be told from others (AUC {flip:.2f}, harmless below {HARMLESS}); "
-            f"for digits and letters: --views glyphs; to flip: --views {policy}",
+            f"no flips: a classifier detects mirrored images (AUC {flip:.2f}, harmless below {HARMLESS}); "
+            f"for digits and letters, use --views glyphs; to enable flips, use --views {policy}",
         )
     turn = detectability(_as_rows(plain), _as_rows(turned(other)))
     variant, done = (TURNED, "flips and quarter turns") if turn < HARMLESS else (MIRRORED, "flips, no quarter turns")
-    return Suited(
+    return VariantChoice(
         variant,
-        f"{done}: mirrored images can be told from others with AUC {flip:.2f}, turned ones with {turn:.2f} (harmless "
-        f"below {HARMLESS}); where classes mirror each other, as left and right hands: --views {policy}{NO_FLIP}",
+        f"{done}: a classifier detects mirrored images with AUC {flip:.2f}, turned ones with {turn:.2f} (harmless "
+        f"below {HARMLESS}); if classes mirror each other, as left and right hands, use --views {policy}{NO_FLIP}",
     )
 
 

@@ -57,8 +57,8 @@ def timm_body(name: str, spec: ImageSpec, *, fetch: bool) -> tuple[ImageInput, T
     if name in OWN:
         raise UserError(f"encoder: '{name}:{tag}' has no published weights; leave ':{tag}' out")
     if tag not in ("", "pretrained") and not tag.endswith(WEIGHTS):
-        ways = f"':pretrained' is known, and a file of weights, ':NAME{WEIGHTS}'"
-        raise UserError(f"encoder: '{name}:{tag}' has an unknown ending ':{tag}'; only {ways}")
+        ways = f"':pretrained' or a file of weights ':NAME{WEIGHTS}'"
+        raise UserError(f"encoder: '{name}:{tag}' has an unknown ending; expected {ways}")
     timm = _import_timm(name)
     if not timm.is_model(name):
         raise UserError(_unknown(name, [*OWN, *timm.list_models()]))
@@ -83,8 +83,8 @@ def _import_timm(name: str) -> Any:
 
 def _unknown(name: str, known: list[str] | tuple[str, ...]) -> str:
     near = difflib.get_close_matches(name, known, n=3)
-    hint = f"did you mean {', '.join(near)}?" if near else f"take {', '.join(OWN)} or the name of a timm model"
-    return f"encoder: {name!r} is not known; {hint}"
+    hint = f"did you mean {', '.join(near)}?" if near else f"use {', '.join(OWN)} or the name of a timm model"
+    return f"encoder: unknown encoder {name!r}; {hint}"
 
 
 def _create(timm: Any, name: str, spec: ImageSpec, weights: str) -> Any:
@@ -145,17 +145,17 @@ def _with_weights(timm: Any, name: str, weights: str, options: dict[str, Any]) -
     try:
         return timm.create_model(name, pretrained=True, **options)
     except Exception as error:  # each of the hub's clients has errors of its own
-        raise UserError(f"encoder: '{name}:pretrained': weights cannot be fetched ({_first_line(error)})") from error
+        raise UserError(f"encoder: '{name}:pretrained': cannot download the weights ({_first_line(error)})") from error
 
 
 def _loaded(timm: Any, name: str, path: Path, options: dict[str, Any]) -> Any:
     if not path.is_file():
-        raise UserError(f"encoder: '{name}:{path}': there is no such file of weights")
+        raise UserError(f"encoder: '{name}:{path}': the file of weights does not exist")
     try:
         model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path)}, **options)
         _require_same_names(model, path)
     except Exception as error:  # whatever a damaged file, or one of another network, provokes
-        raise UserError(f"encoder: {path} holds no weights of {name} ({_first_line(error)})") from error
+        raise UserError(f"encoder: {path} does not contain weights of {name} ({_first_line(error)})") from error
     return model
 
 
@@ -192,8 +192,8 @@ def _require_network(name: str, published: Any) -> None:
         return
     file = f"{page}/resolve/main/model{WEIGHTS}" if published.hf_hub_id else page
     raise UserError(
-        f"encoder: '{name}:pretrained': {urlsplit(page).hostname} cannot be reached, and its weights are not in "
-        f"{constants.HF_HUB_CACHE}; fetch {file} elsewhere, and give --encoder {name}:FILE{WEIGHTS}"
+        f"encoder: '{name}:pretrained': {urlsplit(page).hostname} cannot be reached, and the weights are not in "
+        f"{constants.HF_HUB_CACHE}; download {file} elsewhere, and use --encoder {name}:FILE{WEIGHTS}"
     )
 
 
@@ -223,7 +223,7 @@ def _require_whole_patches(name: str, model: Any, resolution: int) -> None:
     side = side[0] if isinstance(side, tuple) else side
     if isinstance(side, int) and resolution % side:
         cuts = f"encoder: {name!r} cuts {resolution}x{resolution} images into patches of {side} pixels"
-        raise UserError(f"{cuts}; take a --resolution that is a multiple of {side}")
+        raise UserError(f"{cuts}; use a --resolution that is a multiple of {side}")
 
 
 def _tried_width(name: str, model: Any, spec: ImageSpec) -> int:

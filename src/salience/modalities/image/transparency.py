@@ -43,7 +43,7 @@ class Transparency:
         """What is done, and what is lost by it.  name: of a row"""
         if not len(self.rows):
             return ()
-        among = f" of {self.looked:,} looked at" if self.looked < self.of else ""
+        among = f" of {self.looked:,} examined" if self.looked < self.of else ""
         lost = self.rows[self.vanishing[ground]]
         white = int(self.vanishing["white"].sum())
         why = f", as {counted(white, 'image')} would vanish on white" if ground != "white" and white else ""
@@ -51,8 +51,8 @@ class Transparency:
         if len(lost):
             examples = ", ".join(name(row) for row in lost[:SHOWN]) + ", …" * (len(lost) > SHOWN)
             notes.append(
-                f"{counted(len(lost), 'image')}{among} cannot be told from the {ground} behind: {examples}; "
-                "save such images with a ground of their own"
+                f"{counted(len(lost), 'image')}{among} cannot be seen on the {ground} background: {examples}; "
+                "save such images with an opaque background"
             )
         return tuple(notes)
 
@@ -64,7 +64,7 @@ def survey(candidates: np.ndarray, chunks: Callable[[], Iterable[list[Blob]]], l
     """Looks at images that may be transparent, evenly spread over the source.
 
     candidates: [m] their rows;  chunks: gives all images, in order
-    look: `opaque_light` of some images, or why one cannot be read
+    look: `measure_opacity` of some images, or why one cannot be read
     """
     chosen = candidates[np.linspace(0, len(candidates) - 1, min(MOST, len(candidates))).round().astype(int)]
     rows, seen = [], []

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor, dtype
 
-    from salience.fields.built import Built, Options
+    from salience.fields.build_options import Built, Options
     from salience.fields.content import Found
     from salience.views.policy import Policy
 
@@ -43,7 +43,7 @@ class Table(Modality[TableSpec]):
         return isinstance(content, Frames) or (isinstance(content, np.ndarray) and content.ndim == 2)
 
     def build(self, found: Found, options: Options) -> Built:
-        from salience.modalities.table.store import build
+        from salience.modalities.table.table_builder import build
 
         return build(found, options)
 
@@ -56,7 +56,7 @@ class Table(Modality[TableSpec]):
     def describe_columns(self, data: Any) -> list[dict[str, Any]]:
         import numpy as np
 
-        missing = sum(np.isnan(batch.x.numpy()).sum(0) for batch in data.chunks())
+        missing = sum(np.isnan(x).sum(0) for x in data.arrays())
         return [
             {"name": column.name, "kind": column.kind, "missing": int(count), "categories": len(column.categories)}
             for column, count in zip(data.spec.columns, np.atleast_1d(missing), strict=True)
@@ -107,8 +107,8 @@ class Table(Modality[TableSpec]):
         numbers = [column.name for column in spec.columns if column.kind == "number"]
         if numbers:
             raise UserError(
-                f"{option}: 'bernoulli' is for values between 0 and 1, such as pixels and categories; column "
-                f"'{printable(numbers[0])}' holds numbers; take 'gaussian'"
+                f"{option}: 'bernoulli' requires values between 0 and 1, such as pixels and categories, but column "
+                f"'{printable(numbers[0])}' is numeric; use 'gaussian'"
             )
 
     def squash(self, x: Tensor, spec: TableSpec) -> Tensor:
@@ -119,7 +119,7 @@ class Table(Modality[TableSpec]):
     # --- evaluation and show
 
     def text(self, data: Items, row: int) -> str:
-        from salience.modalities.table.rows import text
+        from salience.modalities.table.row_coder import text
 
         return text(data, row)
 
@@ -136,9 +136,9 @@ class Table(Modality[TableSpec]):
         return self.columns(spec) if len(spec.columns) <= MOST_SHOWN else []
 
     def store_columns(self, data: Any) -> dict[str, pa.Array]:
-        from salience.modalities.table.stored import stored_columns
+        from salience.modalities.table.store_columns import make_store_columns
 
-        return stored_columns(data)
+        return make_store_columns(data)
 
 
 MODALITY = Table()

@@ -132,7 +132,7 @@ class Numbers:
     mixed: bool = False
 
 
-def numbers_in(column: pd.Series, rules: Rules) -> Numbers:
+def parse_numbers(column: pd.Series, rules: Rules) -> Numbers:
     """The numbers that a column of texts, of texts and numbers, or of numbers holds."""
     if types.is_numeric_dtype(column.dtype):
         return _all_numbers(column.to_numpy(dtype=np.float64, na_value=np.nan), rules)
@@ -184,7 +184,7 @@ def text_of(value: Any) -> str:
     return str(int(value)) if whole else str(value)
 
 
-def held(column: pd.Series, words: Collection[str]) -> set[str]:
+def find_words(column: pd.Series, words: Collection[str]) -> set[str]:
     """Those of the words that a plain column holds, texts or numbers however they are written."""
     if types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype):
         texts, values = set(), column
@@ -249,16 +249,16 @@ def _kind_of_objects(column: pd.Series) -> str:
         return "text"
     plain_kinds = (str, bool, np.bool_, Number, Decimal)
     others = [kind for kind in kinds if not issubclass(kind, plain_kinds) or issubclass(kind, complex)]
-    return f"its cells hold {others[0].__name__}, neither numbers nor texts"
+    return f"its cells contain {others[0].__name__}, neither numbers nor texts"
 
 
-def measured(column: pd.Series, kind: str | None, rules: Rules) -> Numbers:
+def read_numbers(column: pd.Series, kind: str | None, rules: Rules) -> Numbers:
     """The numbers of a plain column of that kind: dates are days since 1970-01-01, durations are days."""
     if kind in ("date", "duration"):
         return _all_numbers(_days(column), rules)
     if kind == "number" and column.dtype == object:
         return _all_numbers(column.map(float, na_action="ignore").to_numpy(np.float64, na_value=np.nan), rules)
-    return numbers_in(column, rules)
+    return parse_numbers(column, rules)
 
 
 def _all_numbers(values: np.ndarray, rules: Rules) -> Numbers:

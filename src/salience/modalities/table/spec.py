@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from salience.modalities.modality import Spec, are_numbers
+from salience.modalities.spec import Spec, are_numbers
 
 if TYPE_CHECKING:
     from salience.modalities.table import Table

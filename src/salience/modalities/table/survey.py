@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -17,107 +16,28 @@ import pandas as pd
 from salience.errors import UserError
 from salience.modalities.table import cells
 from salience.modalities.table.cells import MISSING_WORDS, OTHER, Rules
-from salience.modalities.table.findings import (
+from salience.modalities.table.column_notes import (
     Finding,
-    grouped,
-    mixed,
-    on_category,
-    on_names,
-    on_numbers,
-    quoted,
-    wrong_sign,
+    describe_category_column,
+    describe_numeric_column,
+    explain_decimal_sign,
+    explain_mixed,
+    explain_row_names,
+    group_notes,
+    quote,
 )
+from salience.modalities.table.column_summary import ColumnSummary
 from salience.modalities.table.spec import Column
 from salience.reading import AS_FOUND, Reading
 
 MOST_CATEGORIES = 1000
 FEW_ROWS = 20
-FEW_WORDS = 3
-MOSTLY = 0.9
 SAMPLE = 100  # texts of a chunk that are looked at for their decimal sign
 INDEX = "__index_level_"
 NAMELESS = ("Unnamed: ", INDEX)  # as readers and pandas call columns without a name
 NUMERIC = ("number", "date", "duration")
 SMALL = (np.float32, np.float16, np.int8, np.uint8, np.int16, np.uint16)  # float32 holds them
 ALL_MISSING = "all its cells are missing"
-
-
-@dataclass
-class Seen:
-    """What was seen of one column so far.
-
-    kinds: of its chunks;  wide: as a column of numbers it needs float64
-    cells, numbers: texts that are no words for a missing value, and those of them that are numbers
-    odd: a text that is no number -> the row where it was first;  odd_cells: how many there are
-    words: words that pandas knows for a missing value -> how often;  named: there are words that the user named
-    texts: the different texts, as far as they may be categories;  padded: a whole number begins with a zero
-    forms: a way to write numbers that needs a note -> the first such text and its row
-    signs: decimal signs that can be no other -> how often
-    dotted: texts such as 1.234.567 -> the row where each was first; they are numbers if the decimal sign is a comma
-    dotted_cells: how many there are
-    other_sign: the first number with another decimal sign than the user named, and its row;  other_cells: how many
-    rounded: the first whole number too long for a float, and its row
-    kept: the user says that its values are categories
-    numbering: the numbers, of a column without a name
-    """
-
-    kinds: set[str] = field(default_factory=set)
-    wide: bool = False
-    cells: int = 0
-    numbers: int = 0
-    odd: dict[str, int] = field(default_factory=dict)
-    odd_cells: int = 0
-    words: Counter[str] = field(default_factory=Counter)
-    named: bool = False
-    texts: set[str] = field(default_factory=set)
-    padded: bool = False
-    forms: dict[str, tuple[str, int]] = field(default_factory=dict)
-    signs: Counter[str] = field(default_factory=Counter)
-    numbering: list[np.ndarray] = field(default_factory=list)
-    dotted: dict[str, int] = field(default_factory=dict)
-    dotted_cells: int = 0
-    other_sign: tuple[str, int] | None = None
-    other_cells: int = 0
-    rounded: tuple[str, int] | None = None
-    kept: bool = False
-
-    def are_mostly_numbers(self) -> bool:
-        """Whether a column of texts is one of numbers."""
-        few_words = len(self.odd) <= FEW_WORDS and self.numbers > self.cells / 2
-        return few_words or (self.numbers > 0 and self.numbers >= MOSTLY * self.cells)
-
-    def are_mixed(self) -> bool:
-        """Whether most cells are numbers, and too many others are not."""
-        return self.numbers > self.cells / 2 and not self.are_mostly_numbers()
-
-    def have_other_sign(self) -> bool:
-        """Whether most cells are numbers with another decimal sign than the user named."""
-        return self.other_cells > self.cells / 2
-
-    def settle_dotted(self, *, comma: bool) -> None:
-        """Once the decimal sign is known: texts such as 1.234.567 are numbers if it is a comma, else odd."""
-        if not self.dotted:
-            return
-        if comma:
-            self.forms.setdefault("grouped", next(iter(self.dotted.items())))
-            return
-        self.numbers -= self.dotted_cells
-        self.odd_cells += self.dotted_cells
-        self.odd = dict(sorted((self.odd | self.dotted).items(), key=lambda item: item[1]))
-
-    def number_the_rows(self, *, index: bool) -> bool:
-        """Whether the cells of a column without a name are the numbers from 0 or 1 on, each once, in any order.
-
-        index: pandas says that it was an index, perhaps of some of the rows: then any different whole numbers will do
-        """
-        if not self.numbering or self.odd:
-            return False
-        numbers = np.concatenate(self.numbering)
-        ordered = np.sort(numbers)
-        if index:
-            whole = np.isfinite(numbers).all() and (numbers >= 0).all() and (numbers % 1 == 0).all()
-            return bool(whole) and len(np.unique(numbers)) == len(numbers)
-        return any(np.array_equal(ordered, np.arange(first, first + len(numbers))) for first in (0, 1))
 
 
 class Survey:
@@ -130,7 +50,7 @@ class Survey:
     def __init__(self, *, texts: bool, reading: Reading = AS_FOUND, comma: bool = False) -> None:
         self.texts, self.reading, self.comma = texts, reading, comma
         self.rows = 0
-        self.seen: dict[str, Seen] = {}
+        self.seen: dict[str, ColumnSummary] = {}
         self.missing = tuple(reading.missing or ())
         self.unmet = set(self.missing)  # words that the user named and that no cell has held yet
         self._lenient = Rules(reading.decimal or ".", reading.decimal is not None, self.missing)
@@ -140,7 +60,7 @@ class Survey:
         """How its numbers are written."""
         if self.reading.decimal is not None:
             return self._lenient
-        signs = sum((seen.signs for seen in self.seen.values() if seen.are_mostly_numbers()), Counter())
+        signs = sum((seen.signs for seen in self.seen.values() if seen.is_mostly_numeric()), Counter())
         either = any("either," in seen.forms for seen in self.seen.values())
         comma = signs[","] > signs["."] or (self.comma and either and not signs["."])
         return Rules("," if comma else ".", False, self.missing)
@@ -153,13 +73,13 @@ class Survey:
     def add(self, frame: pd.DataFrame) -> None:
         for name in map(str, frame.columns):
             column = cells.plain(frame[name])
-            seen = self.seen.setdefault(name, Seen())
+            seen = self.seen.setdefault(name, ColumnSummary())
             seen.kept = name in (self.reading.categorical or ())
             kind = cells.kind_of(column)
             if kind is None:
                 continue
             if self.unmet:
-                self.unmet -= cells.held(column, self.unmet)
+                self.unmet -= cells.find_words(column, self.unmet)
             kind = "category" if seen.kept else kind
             seen.kinds.add(kind)
             seen.wide |= column.dtype not in SMALL
@@ -168,30 +88,30 @@ class Survey:
             elif kind == "category":
                 self._add_categories(seen, cells.texts_of(column))
             elif kind == "number" and seen.wide and not seen.rounded:
-                self._add_rounded(seen, column, cells.measured(column, kind, self._lenient).values)
+                self._add_rounded(seen, column, cells.read_numbers(column, kind, self._lenient).values)
             if name.startswith(NAMELESS) and kind in ("number", "text"):
-                seen.numbering.append(cells.numbers_in(column, self._lenient).values)
+                seen.numbering.append(cells.parse_numbers(column, self._lenient).values)
         self.rows += len(frame)
 
     def finish(self) -> None:
         """After the last chunk."""
         for seen in self.seen.values():
-            seen.settle_dotted(comma=self.rules.decimal == ",")
+            seen.resolve_dotted(comma=self.rules.decimal == ",")
 
-    def _add_rounded(self, seen: Seen, column: pd.Series, values: np.ndarray) -> None:
+    def _add_rounded(self, seen: ColumnSummary, column: pd.Series, values: np.ndarray) -> None:
         if seen.rounded is None and (found := cells.first_rounded(column, values)):
             seen.rounded = (found[1], self.rows + found[0])
 
-    def _add_categories(self, seen: Seen, texts: pd.Series) -> None:
+    def _add_categories(self, seen: ColumnSummary, texts: pd.Series) -> None:
         if seen.kept:
             words = texts[texts.isin(MISSING_WORDS - {*self.missing})]
             seen.words.update(words)
         if len(seen.texts) <= MOST_CATEGORIES:
             seen.texts.update(text for text in texts.dropna().unique() if text.strip() not in self.missing)
 
-    def _add_texts(self, seen: Seen, column: pd.Series) -> None:
+    def _add_texts(self, seen: ColumnSummary, column: pd.Series) -> None:
         texts = cells.texts_of(column).reset_index(drop=True)
-        read = cells.numbers_in(texts, self._lenient)
+        read = cells.parse_numbers(texts, self._lenient)
         self._add_categories(seen, texts)
         numbers = ~np.isnan(read.values)
         seen.numbers += int(numbers.sum())
@@ -207,7 +127,7 @@ class Survey:
         fractions = np.isfinite(read.values) & (np.modf(read.values)[0] != 0)
         self._add_forms(seen, texts[read.written], texts[fractions & ~read.written])
 
-    def _add_odd(self, seen: Seen, odd: pd.Series) -> None:
+    def _add_odd(self, seen: ColumnSummary, odd: pd.Series) -> None:
         """odd: cells that are neither numbers nor missing"""
         if self.reading.decimal is None:
             are_dotted = np.array([cells.is_dotted(text) for text in odd], bool)
@@ -230,11 +150,11 @@ class Survey:
             for row, text in texts.drop_duplicates().items():
                 rows.setdefault(text, self.rows + int(str(row)))
 
-    def _add_form(self, seen: Seen, form: str, texts: pd.Series) -> None:
+    def _add_form(self, seen: ColumnSummary, form: str, texts: pd.Series) -> None:
         for row, text in texts.items():
             seen.forms.setdefault(form, (text, self.rows + int(str(row))))
 
-    def _add_forms(self, seen: Seen, written: pd.Series, fractions: pd.Series) -> None:
+    def _add_forms(self, seen: ColumnSummary, written: pd.Series, fractions: pd.Series) -> None:
         """written: numbers in need of a note, first of them first;  fractions: numbers with a decimal point"""
         percent = written.str.rstrip().str.endswith("%")
         for texts in (written[percent].head(1), written[~percent].head(SAMPLE), fractions.head(SAMPLE)):
@@ -249,8 +169,8 @@ class Survey:
         seen = self.seen[name]
         if not seen.kinds:
             return ALL_MISSING
-        if seen.number_the_rows(index=name.startswith(INDEX)):
-            return "it numbers the rows"
+        if seen.contains_row_numbers(index=name.startswith(INDEX)):
+            return "it contains row numbers"
         known = (*NUMERIC, "category", "text")
         if reason := next((kind for kind in sorted(seen.kinds) if kind not in known), None):
             return reason
@@ -258,38 +178,38 @@ class Survey:
             return "number"
         if seen.kinds <= {"text", "category"}:
             return self._category(seen, name)
-        return next(iter(seen.kinds)) if len(seen.kinds) == 1 else f"it holds a {' and a '.join(sorted(seen.kinds))}"
+        return next(iter(seen.kinds)) if len(seen.kinds) == 1 else f"it mixes types: {' and '.join(sorted(seen.kinds))}"
 
-    def _reads_as_numbers(self, seen: Seen) -> bool:
+    def _reads_as_numbers(self, seen: ColumnSummary) -> bool:
         """Whether a column of texts is one of numbers.
 
         Where a source knows numbers, plain numbers that are texts all the same were made texts on purpose. They stay
         texts as far as they can be categories, and so do texts such as 007.
         """
-        if not (seen.kinds <= {"text", "number"} and "text" in seen.kinds and seen.are_mostly_numbers()):
+        if not (seen.kinds <= {"text", "number"} and "text" in seen.kinds and seen.is_mostly_numeric()):
             return False
         plain = {"point", "either.", "padded"}
         on_purpose = not (seen.odd or seen.words or seen.named or seen.forms.keys() - plain)
         return self.texts or not (seen.padded or (on_purpose and self._category(seen, "") == "category"))
 
-    def _category(self, seen: Seen, name: str) -> str:
+    def _category(self, seen: ColumnSummary, name: str) -> str:
         if len(seen.texts) > MOST_CATEGORIES:
-            return f"more than {MOST_CATEGORIES:,} different texts"
+            return f"more than {MOST_CATEGORIES:,} distinct texts"
         if seen.kept:
             return "category" if seen.texts else ALL_MISSING
         many = len(seen.texts) > self.rows / 2 and self.rows > FEW_ROWS
-        if many and seen.have_other_sign():
-            return wrong_sign(seen, self.reading.decimal)
-        if many and seen.are_mixed():
-            return mixed(seen)
+        if many and seen.uses_other_sign():
+            return explain_decimal_sign(seen, self.reading.decimal)
+        if many and seen.is_mixed():
+            return explain_mixed(seen)
         if many:
-            return on_names(seen, self.rows, name)
+            return explain_row_names(seen, self.rows, name)
         return "category" if seen.texts else ALL_MISSING
 
     def holds_numbers(self, name: str) -> bool:
         """Whether it can be a column of numbers, as it was one in training."""
         seen = self.seen[name]
-        fit = seen.are_mostly_numbers() or not seen.odd
+        fit = seen.is_mostly_numeric() or not seen.odd
         return seen.kinds <= {*NUMERIC, "category"} or (seen.kinds <= {*NUMERIC, "text"} and fit)
 
     def columns(self) -> tuple[tuple[Column, ...], tuple[str, ...]]:
@@ -299,21 +219,19 @@ class Survey:
         for name, seen in self.seen.items():
             kind = self.kind(name)
             if seen.kept and kind != "category":
-                raise UserError(
-                    f"categorical: column {quoted(name)} cannot be kept as categories: {kind}; leave it out"
-                )
+                raise UserError(f"categorical: column {quote(name)} cannot be kept as categories: {kind}; leave it out")
             if kind in NUMERIC:
                 used.append(Column(name))
             elif kind == "category":
                 used.append(Column(name, "category", tuple(sorted(seen.texts))))
             else:
                 left_out.append((kind.partition(";")[0], name, f"is left out: {kind}"))
-        return tuple(used), (*grouped(left_out), *self.notes(used))
+        return tuple(used), (*group_notes(left_out), *self.notes(used))
 
-    def never_held(self, elsewhere: Collection[str]) -> tuple[str, ...]:
+    def note_unused_words(self, elsewhere: Collection[str]) -> tuple[str, ...]:
         """On words for a missing value that the user named and no cell holds.  elsewhere: those that labels hold"""
         words = [word for word in self.missing if word in self.unmet and word not in elsewhere]
-        return (f"no cell holds {', '.join(map(quoted, words))}, which --missing names",) if words else ()
+        return (f"no cell contains {', '.join(map(quote, words))}, given with --missing",) if words else ()
 
     def notes(self, columns: Iterable[Column]) -> tuple[str, ...]:
         """On how the cells of these columns are read."""
@@ -321,12 +239,12 @@ class Survey:
         for column in columns:
             seen = self.seen[column.name]
             on = (
-                on_category(seen, column.categories, self.reading.decimal)
+                describe_category_column(seen, column.categories, self.reading.decimal)
                 if column.kind == "category"
-                else on_numbers(seen, self.rules, column.name, typed=not self.texts)
+                else describe_numeric_column(seen, self.rules, column.name, typed=not self.texts)
             )
             found += [(what, column.name, words) for what, words in on]
-        return (*self._on_decimals([column.name for column in columns if column.kind == "number"]), *grouped(found))
+        return (*self._on_decimals([column.name for column in columns if column.kind == "number"]), *group_notes(found))
 
     def _on_decimals(self, names: list[str]) -> tuple[str, ...]:
         if self.reading.decimal is not None or self.rules.decimal == ".":
@@ -334,8 +252,8 @@ class Survey:
         forms = [(name, form) for form in ("comma", "either,") for name in names if form in self.seen[name].forms]
         where = [(name, *self.seen[name].forms[form]) for name, form in forms]
         return tuple(
-            f"numbers are read with a decimal comma, such as {quoted(text)} in row {row} of column {quoted(name)}; "
-            "--decimal . reads them with a decimal point"
+            f"numbers are read with a decimal comma, such as {quote(text)} in row {row} of column {quote(name)}; "
+            "use --decimal . to read them with a decimal point"
             for name, text, row in where[:1]
         )
 
