@@ -1,4 +1,4 @@
-"""What the text of a store names: a folder NAME.lance."""
+"""Names of stores: folders NAME.lance."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ CLUSTERS = ("qdrant:/", "s3:/", "gs:/", "az:/")  # a path has lost the second sl
 
 
 def is_store_name(path: Path | str) -> bool:
-    """Whether this is a store, or is called like one, rather than a run."""
+    """Return whether a path is a store, or has the name of one, and not a run."""
     return str(path).startswith(CLUSTERS) or Path(path).suffix == SUFFIX or (Path(path) / "_versions").is_dir()
 
 
 def require_store(uri: Path | str) -> None:
-    """Raises UserError where there is no store, or of a kind this version cannot open. Loads nothing heavy."""
+    """Raise UserError if there is no store that this version can open. Imports no large packages."""
     text = str(uri)
     if text.startswith(CLUSTERS):
         raise UserError(f"store: {text} is on a server, which this version cannot open yet; give a folder NAME{SUFFIX}")
