@@ -1,7 +1,7 @@
-"""CSV that is safe to open: a spreadsheet runs cells that begin with = + - @ as formulas, of whoever named a file.
+"""CSV files that are safe to open in a spreadsheet, which runs cells that begin with = + - @ as formulas.
 
-Such a cell is written with an apostrophe before it, as OWASP advises ("CSV injection"); plain numbers stay as they are.
-A cell that has the apostrophe already gets another one, so that `original` gives back what was written.
+An apostrophe is written before such a cell, as OWASP recommends against CSV injection; plain numbers are unchanged. A
+cell that already begins with an apostrophe gets another one, so that `original` restores the text.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 def encoding_of(path: Path) -> str:
-    """Of a text file: UTF-16 where it begins with the mark of that, else UTF-8, with a mark or without."""
+    """Detect the encoding of a text file: UTF-16 if it begins with its byte order mark, otherwise UTF-8."""
     with path.open("rb") as file:
         return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
 
 
 def is_formula(text: str) -> bool:
-    """Whether a spreadsheet might run it, or would with apostrophes before it taken away."""
+    """Return whether a spreadsheet might run a text as a formula, also after removal of leading apostrophes."""
     return FORMULA.match(text) is not None and NUMBER.fullmatch(text.lstrip("'")) is None
 
 
@@ -37,12 +37,12 @@ def safe(text: str) -> str:
 
 
 def original(text: str) -> str:
-    """What `safe` was given."""
+    """Undo `safe`: remove the apostrophe before a formula."""
     return text[1:] if text.startswith("'") and is_formula(text) else text
 
 
 def as_csv(table: pd.DataFrame, float_format: str) -> tuple[str, int]:
-    """The table as CSV, and in how many cells, names of columns among them, an apostrophe was put before the text."""
+    """Convert a table to CSV. Return the text, and the number of cells and column names with an added apostrophe."""
     cells = [*map(str, table.columns)]
     columns = [table.iloc[:, at] for at in range(table.shape[1])]
     texts = [column.dtype == object or str(column.dtype) in ("str", "string", "category") for column in columns]
@@ -56,14 +56,14 @@ def as_csv(table: pd.DataFrame, float_format: str) -> tuple[str, int]:
 
 
 def write_csv(path: Path | str, table: pd.DataFrame, float_format: str, *, make_folder: bool = False) -> None:
-    """Writes the table, and says in a Note in how many cells an apostrophe was put."""
+    """Write a table as CSV. A Note reports the number of cells with an added apostrophe."""
     text, count = as_csv(table, float_format)
     write_text(path, text, make_folder=make_folder)
-    tell(count, Path(path).name)  # its folder may have another name until it is whole
+    tell(count, Path(path).name)  # its folder may have a temporary name
 
 
 def tell(count: int, where: str) -> None:
-    """count: cells with an apostrophe that was put there"""
+    """Warn that `count` cells were written with an added apostrophe."""
     if count:
         many = count != 1
         cells = f"{count:,} cell{'s' * many} that a spreadsheet would run as {'formulas' if many else 'a formula'}"

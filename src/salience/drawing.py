@@ -1,4 +1,4 @@
-"""Names that came from outside, in matplotlib's figures."""
+"""Drawing of untrusted names in matplotlib figures and of text as pictures."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ LONGEST = 120  # characters of a name in a figure
 
 
 def drawable(name: str, longest: int = LONGEST) -> str:
-    """A name fit to be drawn by matplotlib: as it is, whatever it holds, on one line, and cut where it is long.
+    """Convert a name for matplotlib: on one line, shortened, with its special characters escaped.
 
-    A dollar would begin a formula, and what follows may not be one. What begins with a line would be left out of a
-    legend: a space of no width before it prevents that.
+    A dollar sign would start a formula. A name with a leading underscore is omitted from a legend, so a zero-width
+    space is added before it.
     """
     text = printable(name)
     text = text if len(text) <= longest else f"{text[: longest - 1]}…"
@@ -28,7 +28,7 @@ def drawable(name: str, longest: int = LONGEST) -> str:
 
 @contextmanager
 def ignore_missing_glyphs() -> Iterator[None]:
-    """Without warnings of letters that the font has not: they are drawn as boxes."""
+    """Ignore warnings about characters that are missing in the font; they are drawn as boxes."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         warnings.filterwarnings("ignore", "Matplotlib currently does not support", UserWarning)  # some scripts' joins
@@ -36,7 +36,7 @@ def ignore_missing_glyphs() -> Iterator[None]:
 
 
 def draw_text(text: str) -> Image:
-    """A few lines of text as a small picture, for items that have no better one."""
+    """Draw a few lines of text as a small picture, for items without a picture."""
     from PIL import ImageDraw
     from PIL.Image import new
 

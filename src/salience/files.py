@@ -1,4 +1,4 @@
-"""Files and folders appear whole or not at all: written beside their place, then renamed."""
+"""Atomic writing of files and folders: they are written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ from salience.errors import UserError
 
 @contextmanager
 def atomic(path: Path | str, *, make_folder: bool = False) -> Iterator[Path]:
-    """Gives a temporary path beside `path`; it takes `path`'s place on a clean exit, else it is removed.
+    """Yield a temporary path next to `path`. A clean exit renames it to `path`, an exception removes it.
 
-    make_folder: makes the folders above, for a path that the user has named. Without it a missing folder is an error:
-        one that was removed, or has passed to another process, must not come back with half of its files.
-    Errors: FileNotFoundError where the folder is not there.
+    Args:
+        path: The file to write.
+        make_folder: Whether to create the parent folders, for a path given by the user. Otherwise a missing folder is
+            an error, because a removed folder must not reappear with a part of its files.
+
+    Raises:
+        FileNotFoundError: The folder does not exist.
     """
     path = Path(path)
     if make_folder:
@@ -38,13 +42,13 @@ def atomic(path: Path | str, *, make_folder: bool = False) -> Iterator[Path]:
 
 
 def write_text(path: Path | str, text: str, *, make_folder: bool = False) -> None:
-    """In UTF-8; what of a file's name is none is written as an escape, such as \\udce9."""
+    """Write a text in UTF-8. Characters of file names that are not valid UTF-8 are escaped, such as \\udce9."""
     with atomic(path, make_folder=make_folder) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def require_free(path: Path | str, what: str = "file") -> None:
-    """Raises UserError where there is a file or a folder already: nothing of the user's is overwritten."""
+    """Raise UserError if a file or folder exists, so that nothing is overwritten."""
     if Path(path).exists():
         raise UserError(f"out: {path} exists; name another {what}, or remove it")
 
@@ -85,7 +89,7 @@ def new_folder(
 
 
 def remove_leftovers(folder: Path, pattern: str = ".*.part") -> None:
-    """Deletes what a killed process left half-written in `folder`, or half-removed."""
+    """Delete incomplete files and folders that a killed process left in `folder`."""
     for leftover in folder.glob(pattern):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)

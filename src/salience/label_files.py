@@ -1,8 +1,8 @@
-"""A labels file: CSV with the columns item and label. An item is a relative path as in the source, or a row number.
+"""Labels files: CSV with the columns item and label. An item is a relative path as in the source, or a row number.
 
-Cells are separated by commas, semicolons or tabs. Blanks around a cell are no part of it, blanks within quotes are.
+Cells are separated by commas, semicolons or tabs. Spaces around a cell are removed, spaces within quotes are kept.
 
-The one reader of such files. It imports nothing heavy, so that a command can look at a file before it loads torch.
+This module imports no large packages, so that a command can check a file before it loads torch.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ SEPARATORS = ",;\t"
 CALLED = {",": "commas", ";": "semicolons", "\t": "tabs"}
 BLANKS = " \t"
 MOST_DIGITS = 18  # of a row number
-MOST_COMPARED = 100_000  # names among which a similar one is looked for
+MOST_COMPARED = 100_000  # number of names up to which a similar name is searched
 
 
 @dataclass(frozen=True)
 class Line:
-    """number: in the file, from 1;  label: empty where there is none"""
+    """A line of a labels file. `number`: its number in the file, from 1; `label`: empty without a label."""
 
     number: int
     item: str
@@ -38,17 +38,21 @@ class Line:
 
 @dataclass(frozen=True)
 class Matched:
-    """label_of: the row of an item -> its label;  strangers: lines that name none of the items"""
+    """Matched lines. `label_of`: row of an item -> its label; `strangers`: lines that name no item of the source."""
 
     label_of: dict[int, str]
     strangers: tuple[Line, ...] = ()
 
 
 def read_label_file(path: Path, *, empty: bool = False) -> list[Line]:
-    """Each line that has something.
+    """Read a labels file. Empty lines are skipped.
 
-    empty: whether a label may be empty
-    Raises UserError that names the line, where the file is no CSV file with an item and a label in each line.
+    Args:
+        path: The file.
+        empty: Whether a label may be empty.
+
+    Raises:
+        UserError: A line is not valid CSV, or lacks an item or a label. The error names the line.
     """
     text = _text_of(path)
     separator = _separator(text)
@@ -77,14 +81,14 @@ def _text_of(path: Path) -> str:
 
 
 def _separator(text: str) -> str:
-    """The one that separates item from label in the header, else a comma."""
+    """Return the separator between item and label in the header. Default: a comma."""
     header = next((line for line in text.split("\n") if line.strip()), "")
     columns = {mark: [cell.strip(BLANKS + '"').lower() for cell in header.split(mark)] for mark in SEPARATORS}
     return next((mark for mark in SEPARATORS if {"item", "label"} <= set(columns[mark])), ",")
 
 
 def _without_blanks(text: str, separator: str) -> str:
-    """Blanks around cells taken away, but not those within quotes."""
+    """Remove spaces around cells, but not within quotes."""
     blank = f"[{BLANKS.replace(separator, '')}]"
     before = f"(?:^|(?<={separator})){blank}*+"
     quoted = re.compile(
@@ -107,7 +111,7 @@ def _line(cells: list[str], columns: list[str], path: Path, number: int, separat
 
 
 def read_header(cells: list[str], path: Path, line: int) -> list[str]:
-    """The names of the columns in lower case. Raises UserError unless item and label are among them, once each."""
+    """Return the names of the columns in lower case. Raises UserError if item or label is missing or repeated."""
     columns = [cell.lower() for cell in cells]
     if columns.count("item") != 1 or columns.count("label") != 1:
         raise UserError(
@@ -126,10 +130,18 @@ def match_items(
     bad: Mapping[str, str] | None = None,
     strangers: bool = False,
 ) -> Matched:
-    """The row of the item that each line names, and its label. A line without a label is passed over.
+    """Match the lines of a labels file with items. Lines without a label are skipped.
 
-    name: of the source;  bad: items that were left out, and why;  strangers: whether lines may name no item
-    Raises UserError that names the line, for an item that is not there, and for two labels of one item.
+    Args:
+        lines: The lines.
+        ids: Ids of the items.
+        path: The file, for errors.
+        name: Name of the source, for errors.
+        bad: Items that were left out, with the reason.
+        strangers: Whether lines may name items that do not exist.
+
+    Raises:
+        UserError: An item does not exist, or has two labels. The error names the line.
     """
     row_of = {item: row for row, item in enumerate(ids)}
     found: dict[int, Line] = {}
@@ -154,7 +166,7 @@ def _refuse_conflict(before: Line, line: Line, path: Path) -> None:
 
 
 def find_item(item: str, row_of: Mapping[str, int], bad: Mapping[str, str]) -> int | None:
-    """The row of an item named by its id, or by its row number where the ids are names. None where there is none."""
+    """Find the row of an item by its id, or by its row number if the ids are names. Return None if not found."""
     spelt = _spellings(item)
     row = next((row_of[one] for one in spelt if one in row_of), None)
     if row is not None or any(one in bad for one in spelt):
@@ -174,7 +186,7 @@ def _number(item: str) -> int | None:
 
 
 def are_numbers(ids: Iterable[str]) -> bool:
-    """Whether ids are row numbers of the source: where items were left out, those are no positions among the rest."""
+    """Return whether ids are row numbers of the source, which are not positions if items were left out."""
     return all(map(str.isdecimal, ids))
 
 
@@ -186,7 +198,7 @@ def _reason(item: str, row_of: Mapping[str, int], name: str, bad: Mapping[str, s
 
 
 def remedy(item: str, row_of: Mapping[str, int]) -> str:
-    """What could stand in place of an item that is not there."""
+    """Suggest a replacement for an item that does not exist."""
     if row_of and are_numbers(row_of):
         numbers = [int(name) for name in row_of]
         return f"row numbers go from {min(numbers)} to {max(numbers)}"

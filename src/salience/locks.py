@@ -1,7 +1,7 @@
-"""Locks between processes: one at a time holds a file; the lock of a process that has died is free.
+"""File locks between processes. A lock is released when its process ends.
 
-The holder removes the file when it lets go. filelock notices where a waiting process has locked a file that was removed
-meanwhile, and tries again.
+The owner removes the file when it releases the lock. If a waiting process has locked a removed file, filelock detects
+this and tries again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from salience.errors import UserError
 
 
 class Held:
-    """A lock that this process holds.  path: the locked file"""
+    """A lock that this process owns. `path`: the locked file."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -25,7 +25,7 @@ class Held:
 
     @property
     def intact(self) -> bool:
-        """Whether the locked file is still in its place: its folder was neither removed nor replaced by another."""
+        """Whether the locked file still exists, so that its folder was neither removed nor replaced."""
         return self._locked is not None and _identity(self.path) == self._locked
 
 
@@ -60,7 +60,7 @@ def hold(
         yield held
     finally:
         if held.intact:
-            with suppress(OSError):  # Windows keeps the file while it is open
+            with suppress(OSError):  # Windows cannot remove an open file
                 path.unlink()
         lock.release()
 

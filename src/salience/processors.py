@@ -1,4 +1,4 @@
-"""How many processor cores there are for this process, and how many of them others leave free. Imports no torch."""
+"""Number of processor cores that this process may use, and that are not busy. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # re
 
 @dataclass(frozen=True)
 class Free:
-    """cores: that other programs leave free, at least 1;  of: those this process may use;  load: average of a minute"""
+    """Free cores.
+
+    Attributes:
+        cores: Number of cores that other programs do not use, at least 1.
+        of: Number of cores that this process may use.
+        load: Load average of one minute.
+    """
 
     cores: int
     of: int
@@ -33,31 +39,32 @@ class Free:
 
 
 def cores() -> int:
-    """Processor cores this process may use: those the system gives it, or fewer where OMP_NUM_THREADS says so."""
+    """Return the number of cores that this process may use, limited by OMP_NUM_THREADS."""
     given = min(len(affinity()), _quota())
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     return min(given, int(wanted)) if wanted.isdigit() and int(wanted) > 0 else given
 
 
 def free_cores() -> Free:
-    """Threads wait for each other at every step, so one on a busy core holds up all of them.
+    """Return the number of cores that are not busy.
 
-    Small networks with two threads were up to 100 times slower on two busy cores than with one.
+    Threads wait for each other at every step, so one thread on a busy core delays all. Small networks with two threads
+    were up to 100 times slower on two busy cores than with one thread.
     """
     given = cores()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    # The load is of the whole machine; a process bound to a part of its cores meets that part of it.
+    # The load refers to the whole machine; a process bound to a part of the cores gets the same part of the load.
     busy = math.floor(load * given / max(given, machine_cores()))
     return Free(max(1, given - busy), given, load)
 
 
 def machine_cores() -> int:
-    """Processor cores of the machine, whoever may use them."""
+    """Return the number of cores of the machine."""
     return os.cpu_count() or 1
 
 
 def cap_threads(threads: int) -> int:
-    """As many threads as were asked for, or as the machine has cores where it has fewer, which a Note says."""
+    """Limit a number of threads to the number of cores of the machine, with a Note."""
     most = machine_cores()
     if threads > most:
         said = f"threads: {threads:,} requested, but the machine has {counted(most, 'core')}; using {most}"
@@ -70,7 +77,7 @@ def affinity() -> set[int]:
 
 
 def _quota() -> int:
-    """Cores a container may use by its CPU time (docker --cpus); a huge number without such a limit."""
+    """Return the number of cores that the CPU quota of a container allows (docker --cpus); 2^30 without a quota."""
     with suppress(OSError, ValueError):
         most, period = (CGROUPS / "cpu.max").read_text().split()
         return math.ceil(int(most) / int(period))
@@ -83,9 +90,9 @@ def _quota() -> int:
 
 @contextmanager
 def limited(count: int) -> Iterator[None]:
-    """While it lasts, this process and those it starts compute with `count` threads.
+    """Limit this process and its child processes to `count` threads within the context.
 
-    By the environment for libraries that are loaded meanwhile; torch and the others that are loaded are told.
+    Environment variables limit libraries that are loaded within the context; loaded libraries are limited directly.
     """
     before = {name: os.environ.get(name) for name in VARIABLES}
     os.environ.update(dict.fromkeys(VARIABLES, str(count)))
@@ -103,7 +110,7 @@ def limited(count: int) -> Iterator[None]:
 @contextmanager
 def _limited_where_loaded(count: int) -> Iterator[None]:
     torch = sys.modules.get("torch")
-    if torch is None:  # then NumPy is not worth a look either: both come with a verb's own imports
+    if torch is None:  # then NumPy is not loaded either, or not in use
         yield
         return
     from threadpoolctl import threadpool_limits

@@ -1,4 +1,4 @@
-"""Progress with the time left: a bar on a terminal; elsewhere, as in logs and pipes, a line every half minute."""
+"""Progress with the remaining time: a bar on a terminal; in logs and pipes, a line every half minute."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-EVERY = 30.0  # seconds between two lines where there is no terminal
+EVERY = 30.0  # seconds between two lines without a terminal
 COUNTED = "{desc}: {n_fmt} of {total_fmt}{unit} ({percentage:.0f} %), {remaining} left{postfix}"
 UNCOUNTED = "{desc}: {n_fmt}{unit} in {elapsed}{postfix}"
-UNKNOWN = "{desc}: {elapsed} so far"  # of work that cannot be counted
+UNKNOWN = "{desc}: {elapsed} so far"  # for work that cannot be counted
 Wait = Callable[[float], bool]
 
 
 def progress_bar(
     total: int | None, what: str, show: bool, unit: str = "items", *, initial: int = 0, scale: bool = True
 ) -> tqdm:
-    """Use as a context manager, or close it, and call `update(n)`. Silent where `show` is false.
+    """Make a progress bar. Use it as a context manager, or close it, and call `update(n)`.
 
-    total: None where it is not known;  unit: "" for work that cannot be counted;  initial: what was done before
-    scale: numbers as 1.2M
+    Args:
+        total: Total number of units; None if unknown.
+        what: Description of the work.
+        show: Whether to print anything.
+        unit: Name of the units; "" for work that cannot be counted.
+        initial: Number of units done before.
+        scale: Whether to format numbers as 1.2M.
     """
     if not show:
         return tqdm(disable=True)
@@ -41,19 +46,19 @@ def progress_bar(
 
 
 class LineProgress(tqdm):
-    """Told by a thread, so that work which cannot count, or hangs, is seen to go on or to hang."""
+    """Progress printed as lines by a thread, which also shows work that hangs or cannot be counted."""
 
     def __init__(self, *, wait: Wait | None = None, **known: Any):
         form = UNKNOWN if known["unit"] == " " else UNCOUNTED if known["total"] is None else COUNTED
         self.ended = threading.Event()
-        # An update asks the time, and writes nothing: that is the thread's part.
+        # An update only stores the count and the time; the thread prints the lines.
         never: dict[str, Any] = {"mininterval": float("inf"), "delay": float("inf"), "miniters": 1}
         super().__init__(None, file=Lines(sys.stderr), bar_format=form, **never, **known)
         self._thread = threading.Thread(target=self._tell, args=(wait or self.ended.wait,), daemon=True)
         self._thread.start()
 
     def set_description(self, desc: str | None = None, refresh: bool | None = True) -> None:
-        """Without the colon that tqdm adds, and told with the next line."""
+        """Set the description without the colon that tqdm adds; the next line shows it."""
         self.desc = desc or ""
 
     def _tell(self, wait: Wait) -> None:
@@ -69,7 +74,7 @@ class LineProgress(tqdm):
 
 
 class Lines:
-    """What tqdm writes to redraw a bar becomes a line of its own."""
+    """A file that converts the output of tqdm for redrawing a bar to separate lines."""
 
     def __init__(self, out: TextIO):
         self.out = out

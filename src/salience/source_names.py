@@ -1,4 +1,4 @@
-"""What the text of a source names: built-in data, hf://OWNER/NAME or a path, each perhaps with :SPLIT."""
+"""Names of sources: built-in data, hf://OWNER/NAME or a path, each with an optional :SPLIT."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from pathlib import Path
 
 from salience.errors import UserError
 
-TRAIN = "train"  # what a source alone means, and all that one without splits has
+TRAIN = "train"  # the default split, and the only one of a source without splits
 BUILT_IN = ("digits", "fashion-mnist", "cifar10")
 
 
 def without_split(text: str) -> tuple[str, str | None]:
-    """(name, split) of "digits:test"; a path that exists is never cut."""
+    """Split "digits:test" into (name, split). A path that exists is not split."""
     if not Path(text).exists() and (match := re.fullmatch(r"(.+):([A-Za-z]\w*)", text)):
         return match[1], match[2]
     return text, None
 
 
 def with_split(name: str, split: str | None) -> str:
-    """A source as it is typed: its name alone for the split that it is opened with alone, NAME:SPLIT for another."""
+    """Return the name of a source as a user types it: NAME for the default split, NAME:SPLIT for another one."""
     return name if split in (None, "", TRAIN) or name.endswith(f":{split}") else f"{name}:{split}"
 
 
 def require_source(text: str) -> None:
-    """Raises UserError where `text` is neither built-in data, nor hf://, nor a path that exists."""
+    """Raise UserError if `text` is neither built-in data, nor hf://, nor an existing path."""
     name, _ = without_split(text)
     path = Path(name).expanduser()
     if name in BUILT_IN or name.startswith("hf://") or path.exists():

@@ -47,7 +47,7 @@ def names_store(path: Path | str) -> bool:
 
 
 def require_store(uri: Path | str) -> None:
-    """Raises UserError where there is no store, or of a kind this version cannot open. Loads nothing heavy."""
+    """Raise UserError if there is no store that this version can open. Imports no large packages."""
     text = str(uri)
     if text.startswith(CLUSTERS):
         raise UserError(f"store: {text} is on a server, which this version cannot open yet; give a folder NAME{SUFFIX}")

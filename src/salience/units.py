@@ -1,4 +1,4 @@
-"""Durations, sizes, counts, seeds and names, as people write them and as people read them."""
+"""Parsing, formatting and validation of durations, sizes, counts, seeds and names."""
 
 from __future__ import annotations
 
@@ -20,9 +20,17 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.ASCII)
 
 
 def parse_duration(value: str | float, argument: str = "duration") -> float:
-    """Seconds in "90s", "10min", "2h" or "1h30min"; a bare number is seconds. Always positive.
+    """Parse a duration: "90s", "10min", "2h", "1h30min", or a number of seconds.
 
-    argument: what the value was given for, named in the error
+    Args:
+        value: The duration.
+        argument: Name of the argument, for the error.
+
+    Returns:
+        The duration in seconds, positive.
+
+    Raises:
+        UserError: The value is not a positive duration.
     """
     seconds = _seconds(value, argument)
     if not math.isfinite(seconds) or seconds <= 0:
@@ -49,7 +57,7 @@ def _refuse_duration(value: object, argument: str) -> NoReturn:
 
 
 def format_duration(seconds: float) -> str:
-    """Two figures are enough: "0.4 s", "53 s", "12 min 5 s", "3 h 20 min"."""
+    """Format a duration in at most two units: "0.4 s", "53 s", "12 min 5 s", "3 h 20 min"."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -66,9 +74,17 @@ def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
 
 
 def parse_size(value: str | int, argument: str = "size") -> int:
-    """Bytes in "300 MB", "2GiB" or "1.5 kB"; a bare number is bytes. Zero is a size.
+    """Parse a size: "300 MB", "2GiB", "1.5 kB", or a number of bytes. Zero is allowed.
 
-    argument: what the value was given for, named in the error
+    Args:
+        value: The size.
+        argument: Name of the argument, for the error.
+
+    Returns:
+        The size in bytes.
+
+    Raises:
+        UserError: The value is not a size.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value).strip().lower(), re.ASCII)
     if match is None or (match[2] or "b") not in BYTES:
@@ -77,7 +93,7 @@ def parse_size(value: str | int, argument: str = "size") -> int:
 
 
 def format_size(size: float) -> str:
-    """In decimal units: "512 B", "1.5 kB", "184 MB", "2.0 GB"."""
+    """Format a size in decimal units: "512 B", "1.5 kB", "184 MB", "2.0 GB"."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 999.5:
             return f"{size:.1f} {unit}" if size < 9.95 and unit != "B" else f"{size:.0f} {unit}"
@@ -86,26 +102,27 @@ def format_size(size: float) -> str:
 
 
 def check_seed(seed: object) -> int:
-    """The seed as a Python integer. Raises UserError for what NumPy, scikit-learn and PyTorch do not all take."""
+    """Return the seed as a Python integer. Raises UserError if NumPy, scikit-learn or PyTorch do not support it."""
     return check_whole("seed", seed, 0, SEEDS - 1)
 
 
 def is_flag(value: object) -> bool:
-    """Whether it is a bool, of Python or of NumPy, which is not imported here."""
+    """Return whether a value is a bool of Python or NumPy (which is not imported here)."""
     return isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")
 
 
 def check_flag(name: str, value: object) -> bool:
-    """The value as a Python bool. Raises UserError about the argument `name` for anything else, even 0 and 1."""
+    """Return the value as a Python bool. Raises UserError about the argument `name` for other types, also 0 and 1."""
     if not is_flag(value):
         raise UserError(f"{name}: {value!r} is not True or False")
     return bool(value)
 
 
 def check_whole(name: str, value: object, least: int, most: int | None = None) -> int:
-    """The value as a Python integer, which can be stored as YAML or JSON; NumPy's integers are taken too.
+    """Return the value as a Python integer, which can be stored as YAML or JSON. NumPy integers are accepted.
 
-    Errors: UserError about the argument `name` for a value that is no whole number (a bool is none), or out of range.
+    Raises:
+        UserError: The value is not an integer (a bool is not one), or out of range.
     """
     is_whole = isinstance(value, Integral) and not isinstance(value, bool)
     if is_whole and least <= value and (most is None or value <= most):  # type: ignore[operator]
@@ -115,9 +132,10 @@ def check_whole(name: str, value: object, least: int, most: int | None = None) -
 
 
 def check_real(name: str, value: object) -> float:
-    """The value as a Python float; NumPy's numbers are taken too.
+    """Return the value as a Python float. NumPy numbers are accepted.
 
-    Errors: UserError about the argument `name` for a value that is no number (a bool is none), infinite or NaN.
+    Raises:
+        UserError: The value is not a number (a bool is not one), infinite or NaN.
     """
     if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
@@ -125,18 +143,18 @@ def check_real(name: str, value: object) -> float:
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:
-    """With its noun: "1 row", "2,000 rows"; `many` where the plural is not formed with an s."""
+    """Format a count with its noun: "1 row", "2,000 rows". `many`: the plural, if it is not `one` with an s."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def are(count: int) -> str:
-    """The verb for so many."""
+    """Return the form of "to be" for a count: "is" or "are"."""
     return "is" if count == 1 else "are"
 
 
 def printable(name: str) -> str:
-    """A name that came from outside, fit to be printed in a line: what is no visible character is escaped.
+    """Escape the invisible characters of a name from outside, so that it can be printed on one line.
 
-    A line break in a file's name cannot forge a line of output, nor an escape sequence command the terminal.
+    So a line break in a file name cannot forge a line of output, and an escape sequence cannot control the terminal.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)

@@ -1,7 +1,7 @@
-"""Files that anybody can have written, read within limits; and values from them, shortened to be shown.
+"""Reading of untrusted files within limits, and formatting of their values for messages.
 
-A run folder can come from anywhere. Its texts are read as data only: never executed, never waited for (a FIFO), never
-larger, deeper or more often repeated (the aliases of YAML) than a run of ours can be.
+A run folder can come from any person. Its files are read only as data: they are never executed, a FIFO is refused, and
+size, depth and repetition (aliases of YAML) are limited to what a run can have.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import yaml
 from salience.units import printable
 
 MOST_BYTES = 8 * 2**20  # of a file; the config of a table with 50,000 columns has five million
-NODE = 8  # bytes that each value of a YAML file counts for, beside its characters
+NODE = 8  # bytes that each value of a YAML file counts, in addition to its characters
 MOST_DEPTH = 50  # lists within lists
 LONGEST_NUMBER = 320  # characters; a double has no more digits before its point
 LONGEST_SHOWN = 80  # characters of a value in a message
@@ -25,18 +25,18 @@ NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 class Damaged(ValueError):  # noqa: N818 - says what is wrong
-    """A file cannot be read. The message is a short reason that can stand in brackets."""
+    """A file cannot be read. The message is a short reason that fits into brackets."""
 
 
 def shown(value: Any) -> str:
-    """A value in a message: on one line, without control characters, and cut where it is long."""
+    """Format a value for a message: on one line, without control characters, shortened."""
     text = printable(value if isinstance(value, str) else _written(value))
     quoted = f"'{text}'" if isinstance(value, str) else text
     return quoted if len(quoted) <= LONGEST_SHOWN else f"{quoted[: LONGEST_SHOWN - 1]}…"
 
 
 def _written(value: Any) -> str:
-    """Of a collection only what it is: it may be as large as its writer likes."""
+    """Return the text of a value; of a collection only its type and size, because it may be large."""
     if isinstance(value, dict | list | tuple | set | frozenset | bytes):
         return f"a {type(value).__name__} of {len(value):,}"
     if isinstance(value, int) and value.bit_length() > 1000:
@@ -45,7 +45,7 @@ def _written(value: Any) -> str:
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
-    """What a file holds. Raises Damaged for what is no plain file, cannot be opened, or has more than `most` bytes."""
+    """Read a file. Raises Damaged if it is not a plain file, cannot be opened, or is larger than `most` bytes."""
     try:
         handle = os.open(path, os.O_RDONLY | NO_WAITING)
         with os.fdopen(handle, "rb") as file:
@@ -60,7 +60,7 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def read_text(path: Path, most: int = MOST_BYTES) -> str:
-    """A file in UTF-8. Raises Damaged as `read_bytes` does, and where it is no text."""
+    """Read a text file in UTF-8. Raises Damaged as `read_bytes` does, or if it is not valid UTF-8."""
     try:
         return read_bytes(path, most).decode("utf-8")
     except UnicodeDecodeError:
@@ -68,7 +68,7 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds. Raises Damaged."""
+    """Read a JSON file. Raises Damaged if it is not valid."""
     try:
         return json.loads(read_text(path), parse_int=_integer)
     except Damaged:
@@ -80,10 +80,11 @@ def read_json(path: Path) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML file holds: plain values, lists and mappings.
+    """Read a YAML file of plain values, lists and mappings.
 
-    Errors: Damaged for what is no YAML or exceeds the limits: more than MOST_BYTES, also with every alias written out,
-    more than MOST_DEPTH levels, numbers of more than LONGEST_NUMBER characters, a date that is none.
+    Raises:
+        Damaged: The file is not valid YAML, or exceeds a limit: MOST_BYTES, also with all aliases expanded, MOST_DEPTH
+            levels, or LONGEST_NUMBER characters of a number.
     """
     text = read_text(path)
     try:
@@ -95,17 +96,17 @@ def read_yaml(path: Path) -> Any:
         raise Damaged(f"it is not valid YAML: {_line(problem)}") from None
     except RecursionError:
         raise Damaged("it is nested too deeply") from None
-    except Exception as problem:  # the library's constructors raise anything for a value that is none, as 2024-13-45
+    except Exception as problem:  # the library can raise any exception for an invalid value, such as 2024-13-45
         raise Damaged(f"a value in it is not valid: {_line(problem)}") from None
 
 
 def _measure(text: str) -> None:
-    """Raises Damaged where the document is too deep, or too large once its aliases are written out.
+    """Raise Damaged if the document is too deep, or too large with all aliases expanded.
 
-    It walks over the parser's events, of which there are as many as the text has parts: nothing is built.
+    The function only counts the events of the parser; it does not build the document.
     """
-    sizes: dict[str, int] = {}  # anchor -> characters of what it names
-    path: list[tuple[str | None, int]] = []  # anchors of the collections we are in, and the size before each
+    sizes: dict[str, int] = {}  # anchor -> number of characters of its value
+    path: list[tuple[str | None, int]] = []  # anchors of the open collections, and the size before each
     size = 0
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent):
@@ -131,7 +132,7 @@ def _measure(text: str) -> None:
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """The safe loader, ten times as fast where PyYAML has its C parser."""
+    """The safe loader; ten times as fast if PyYAML has its C parser."""
 
 
 def _whole(loader: Any, node: Any) -> int:
@@ -159,7 +160,7 @@ def _short(number: str) -> None:
 
 
 def _line(problem: Exception) -> str:
-    """What a library says of a file, as far as it fits; a part of the file may be in it."""
+    """Format the error of a library on one line, shortened; it may contain a part of the file."""
     mark = getattr(problem, "problem_mark", None)
     where = "" if mark is None else f", line {mark.line + 1}"
     said = " ".join(str(getattr(problem, "problem", None) or problem or type(problem).__name__).split())

@@ -1,4 +1,4 @@
-"""Arrays converted block by block, in constant memory, and looked through for values that cannot be computed with."""
+"""Conversion of arrays block by block, in constant memory, with a check for values that are not finite."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from salience.errors import UserError
 from salience.fields.row_writer import BLOCK_BYTES, Scan, store
 from salience.progress import progress_bar
 
-LARGEST_FLOAT32 = 1e37  # most networks compute in float32, whose largest is 3.4e38
+LARGEST_FLOAT32 = 1e37  # most networks compute in float32, whose largest value is 3.4e38
 
 
 def can_use_in_place(content: np.ndarray, *, in_memory: bool) -> bool:
-    """Whether an array may be used where it lies, if nothing has to change: in memory, or mapped from its own file."""
+    """Return whether an unchanged array may be used without a copy: in memory, or memory-mapped from its file."""
     return in_memory or isinstance(content, np.memmap)
 
 
@@ -25,7 +25,7 @@ def convert_blocks(
     progress: bool,
     stored: np.dtype | None = None,
 ) -> Iterator[np.ndarray]:
-    """Converted pieces of an array, in order. Raises UserError at a value that is not finite, or not in `stored`."""
+    """Iterate over converted blocks of an array. Raises UserError for a value that is not finite or too large."""
     step = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
     with progress_bar(len(array), "preparing", progress and array.nbytes > 16 * BLOCK_BYTES) as bar:
         for start in range(0, len(array), step):
@@ -36,17 +36,20 @@ def convert_blocks(
 
 
 def refuse_not_finite(block: np.ndarray, first_row: int, stored: np.dtype | None = None) -> None:
-    """Raises UserError where a value is missing or infinite, or larger than can be computed with.
+    """Raise UserError if a value is missing, infinite or too large.
 
-    stored: what a table is stored as; images are computed with in float32
+    Args:
+        block: [n ...] values.
+        first_row: Row number of the first value, for the error.
+        stored: Type that a table is stored as; images are limited by float32.
     """
     if block.dtype.kind != "f" or not block.size:
         return
     limit = LARGEST_FLOAT32 if stored is None else float(np.finfo(stored).max)
     low, high = float(block.min()), float(block.max())
-    if low >= -limit and high <= limit:  # of NaN neither is true
+    if low >= -limit and high <= limit:  # false for NaN
         return
-    with np.errstate(over="ignore"):  # of long doubles
+    with np.errstate(over="ignore"):  # long doubles
         at = np.argwhere(~(np.abs(block.astype(np.float64)) <= limit))[0]
     value = block[tuple(at)]
     where = f"row {first_row + at[0]}, " + (
@@ -68,7 +71,7 @@ def keep_rows(
     path: Path | None,
     as_is: bool,
 ) -> tuple[np.ndarray | None, Scan]:
-    """Where the rows are (None: in the file) and what they are. `as_is`: the array is used where it lies."""
+    """Store the blocks, or use the array itself if `as_is`. Return the rows (None: in the file) and the scan."""
     if not as_is:
         return store(blocks, len(array), shape, dtype, path)
     scan = Scan(shape, dtype)

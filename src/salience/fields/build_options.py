@@ -1,4 +1,4 @@
-"""What building is told, and what it gives."""
+"""The options and the result of building, the conversion of a source to stored items."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """How to prepare.
+    """Options of building.
 
-    resolution: height and width of images;  spec: of a run to follow;  progress: whether to show a progress bar
-    aspect: what happens to images that are not square
-    path: the file for the stored items; None keeps them in memory
+    Attributes:
+        resolution: Height and width of stored images, in pixels.
+        spec: The spec of a run that the data must fit.
+        progress: Whether to show a progress bar.
+        aspect: Treatment of images that are not square.
+        path: File for the stored items; None keeps them in memory.
     """
 
     resolution: int | None = None
@@ -33,13 +36,18 @@ class Options:
 
 @dataclass(frozen=True)
 class Built:
-    """What building gave.
+    """The result of building.
 
-    x: the items; None where they are in the file `Options.path`. An array is used where it lies, other fields are saved
-    rows, total: how many are stored, of how many the source has
-    kept: [rows] which of the source's items are stored, None where all
-    bad: (item, reason) of those that are not
-    reading: what was found out while building, and a run has to know to read new data alike
+    Attributes:
+        x: The stored items; None if they are in the file `Options.path`. An array is used without a copy.
+        spec: The spec of the items.
+        rows: Number of stored items.
+        total: Number of items of the source.
+        fingerprint: Hash of the stored items.
+        kept: [rows] the items of the source that are stored; None for all.
+        bad: (item, reason) of the items that are left out.
+        notes: What was inferred while building.
+        reading: Inferred options of reading that a run needs to read new data in the same way.
     """
 
     x: Stored | None

@@ -1,4 +1,4 @@
-"""What reading a source gives, before any of it is prepared."""
+"""The content of a source, before it is converted to stored items."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Images yet to be decoded. `chunks` gives them in order, as lists, each time it is called."""
+    """Encoded images. `chunks` is a function that iterates over them in order, as lists."""
 
     count: int
     chunks: Callable[[], Iterator[list[Blob]]]
@@ -27,12 +27,15 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Frames:
-    """A table. `chunks` gives its rows in order, as DataFrames, each time it is called.
+    """A table.
 
-    texts: every cell is a text as it stood in the file, so whether a column holds numbers is yet to be found out
-    reading: how the user says that cells are read;  comma: 1,234 has a decimal comma where nothing else tells
-    held: words that the user named for a missing value, which labels or groups hold
-    notes: on what was found while the chunks were read
+    Attributes:
+        chunks: Function that iterates over its rows in order, as DataFrames.
+        texts: Whether every cell is text as in the file, so that the kinds of columns must be inferred.
+        reading: Options of reading given by the user.
+        comma: Whether 1,234 has a decimal comma if no other cell decides.
+        held: Words given with --missing that occur in labels or groups.
+        notes: Function that returns notes after the chunks were read.
     """
 
     chunks: Callable[[], Iterator[pd.DataFrame]]
@@ -45,14 +48,18 @@ class Frames:
 
 @dataclass(frozen=True)
 class Found:
-    """What reading a source gave.
+    """The content of a source.
 
-    content: images to decode, a table, or an array [n ...]
-    labels: [n] int64, -1 where unknown
-    groups: [n] int64
-    views: the view policy that suits the data, where the source knows
-    splits: names of all splits, where a column of the source tells them apart
-    reading: what was found out of how it is read, and a run has to know to read new data alike
+    Attributes:
+        content: Encoded images, a table, or an array [n ...].
+        ids: Ids of the items; None for row numbers.
+        labels: [n] int64, -1 if unknown.
+        classes: Names of the classes.
+        groups: [n] int64.
+        views: The view policy that suits the data, if the source declares it.
+        notes: What was inferred while reading.
+        reading: Inferred options of reading that a run needs to read new data in the same way.
+        splits: Names of all splits, if a column of the source gives them.
     """
 
     content: Encoded | Frames | np.ndarray

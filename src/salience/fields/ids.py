@@ -1,4 +1,4 @@
-"""Names of a million items without a million Python strings: text and offsets, read when asked for."""
+"""Ids of items, stored as one text with offsets, so that a million ids do not need a million Python strings."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import numpy as np
 class Ids(Sequence[str]):
     """The id of every item.
 
-    total: how many there are in the source
-    text, offsets: all names in UTF-8 one after another [bytes] uint8, and where each begins [total + 1]; without
-        them an item's id is its row number in the source
-    rows: [n] which of the source's items these are; None where all, in order
+    Args:
+        total: Number of items of the source.
+        text: Concatenated names in UTF-8, [bytes] uint8. Without it, the id of an item is its row number.
+        offsets: Start of each name in `text`, [total + 1].
+        rows: [n] the items of the source; None for all in order.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Ids(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]
 
     def subset(self, rows: np.ndarray) -> Ids:
-        """Only these of them, in this order."""
+        """Return the ids of these rows, in this order."""
         return Ids(self.total, self.text, self.offsets, rows if self.rows is None else self.rows[rows])
 
     def _name(self, row: int) -> str:

@@ -1,12 +1,12 @@
-"""Count, mean, spread and extremes of every channel or column, found chunk by chunk.
+"""Count, mean, standard deviation and extremes of every channel or column, computed chunk by chunk.
 
-Chunks are merged by Chan, Golub and LeVeque's formula, so one pass over any amount of data is enough and exact to
-rounding: for two parts with means a, b and sums of squares A, B around them,
+Chunks are merged with the formula of Chan, Golub and LeVeque, so that one pass is enough and exact to rounding. For two
+parts with means a, b and sums of squares A, B around them,
 
     mean = a + (b - a) n_b / n        square = A + B + (b - a)^2 n_a n_b / n
 
-Squares of values beyond 1e154 overflow and of those below 1e-162 vanish. Channels that come near either are computed in
-units of a power of two, their own largest magnitude, which rounds nothing.
+Squares of values above 1e154 overflow, and squares of values below 1e-162 underflow. Channels with such values are
+computed in units of a power of two near their largest magnitude, which causes no rounding.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from __future__ import annotations
 import numpy as np
 
 _OF_ZERO = -1100
-TAME = 300  # magnitudes from 2^-300 to 2^300 are computed as they are
+TAME = 300  # magnitudes from 2^-300 to 2^300 are computed without a unit
 
 
 class Moments:
-    """count, mean, low, high: [c] float64, of the known (not NaN) values; `add` takes blocks [n c ...]."""
+    """Statistics [c] float64 of the known (not NaN) values of c channels. `add` takes blocks [n c ...]."""
 
     def __init__(self, channels: int) -> None:
         self.count = np.zeros(channels)
@@ -30,23 +30,23 @@ class Moments:
 
     @property
     def mean(self) -> np.ndarray:
-        """[c]"""
+        """Mean of each channel, [c]."""
         return np.ldexp(self._mean, self._exponent)
 
     @property
     def varies(self) -> np.ndarray:
-        """[c] bool, whether a channel has more than one value."""
+        """Whether each channel has more than one distinct value, [c] bool."""
         return self._square > 0
 
     @property
     def std(self) -> np.ndarray:
-        """[c], of the whole population; 1 where a channel is constant, so that dividing by it is safe."""
+        """Population standard deviation of each channel, [c]; 1 for a constant channel, so that division is safe."""
         std = np.sqrt(self._square / np.maximum(self.count, 1))
         negligible = std <= 1e-12 * np.maximum(np.abs(self._mean), 1e-300)
         return np.where(negligible, 1.0, np.ldexp(std, self._exponent))
 
     def add(self, block: np.ndarray) -> None:
-        """Take in a block [n c ...]."""
+        """Add a block [n c ...]."""
         if block.dtype in (np.uint8, np.uint16):
             exponent = np.zeros(block.shape[1], dtype=np.int64)
             count, mean, square, low, high = _of_integers(block)
@@ -62,7 +62,7 @@ class Moments:
         self.high = np.maximum(self.high, high)
 
     def _in_one_unit(self, mean: np.ndarray, square: np.ndarray, exponent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Brings what there is and what comes to the larger of their units."""
+        """Convert the current and the new statistics to the larger of their units."""
         common = np.maximum(self._exponent, exponent)
         passed, coming = self._exponent - common, exponent - common
         self._mean, self._square = np.ldexp(self._mean, passed), np.ldexp(self._square, 2 * passed)
@@ -71,7 +71,7 @@ class Moments:
 
 
 def _of_integers(block: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Exact, from a histogram of each channel. Four times as fast as converting to floats."""
+    """Compute exact statistics of integers from histograms, four times as fast as with floats."""
     levels = np.arange(np.iinfo(block.dtype).max + 1)
     found = []
     for channel in range(block.shape[1]):
@@ -84,7 +84,7 @@ def _of_integers(block: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def _of_numbers(block: np.ndarray) -> tuple[np.ndarray, ...]:
-    """NaN is a missing value and left out. Mean and square are in units of 2^exponent, the last result."""
+    """Compute statistics of floats without NaN. Mean and square are in units of 2^exponent, the last result."""
     values = np.moveaxis(block, 1, 0).reshape(block.shape[1], -1).astype(np.float64)  # [c m]
     known = ~np.isnan(values)
     count = known.sum(axis=1).astype(np.float64)
@@ -99,6 +99,6 @@ def _of_numbers(block: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def _exponent_of(magnitude: np.ndarray) -> np.ndarray:
-    """[c] int64: 0 for what is tame, less than any other for zero."""
+    """Return the exponent of the unit of each channel, [c] int64: 0 for ordinary magnitudes, the minimum for zero."""
     exponent = np.frexp(magnitude)[1].astype(np.int64)
     return np.where(magnitude == 0, _OF_ZERO, np.where(np.abs(exponent) <= TAME, 0, exponent))

@@ -1,4 +1,4 @@
-"""Stored rows, written or only looked through: either way their statistics and fingerprint are found on the way."""
+"""Writing or scanning of stored rows, with their statistics and fingerprint."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ BLOCK_BYTES = 16 << 20
 
 
 def before_rows(shape: tuple[int, ...], dtype: np.dtype) -> str:
-    """What a fingerprint hashes before the rows themselves."""
+    """Return the text that a fingerprint hashes before the rows."""
     return f"{tuple(shape)} {np.dtype(dtype).str}"
 
 
 class Scan:
-    """Statistics and fingerprint of rows of one shape, taken in by blocks in order."""
+    """Statistics and fingerprint of rows of one shape, added in blocks."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
         self.shape, self.dtype = tuple(shape), np.dtype(dtype)
@@ -32,7 +32,7 @@ class Scan:
         self._digest = hashlib.sha256(before_rows(self.shape, self.dtype).encode())
 
     def add(self, block: np.ndarray) -> None:
-        """block: [n *shape] of this dtype"""
+        """Add a block [n *shape] of this dtype."""
         block = np.ascontiguousarray(block)
         self.count += len(block)
         self.moments.add(block)
@@ -44,9 +44,16 @@ class Scan:
 
 
 class Writer(Scan):
-    """Rows that are kept: in the file `path`, or in memory where there is none.
+    """A scan that also stores the rows, in the file `path` or in memory.
 
-    capacity: how many there can be. Raises UserError where the disk has no space for that many.
+    Args:
+        capacity: Maximum number of rows.
+        shape: Shape of a row.
+        dtype: Type of the values.
+        path: The file; None stores the rows in memory.
+
+    Raises:
+        UserError: The disk does not have enough space.
     """
 
     def __init__(self, capacity: int, shape: tuple[int, ...], dtype: np.dtype, path: Path | None) -> None:
@@ -75,7 +82,7 @@ class Writer(Scan):
         super().add(block)
 
     def finish(self) -> np.ndarray | None:
-        """The rows [n *shape], None where they are in the file, which is then safe on the disk."""
+        """Return the rows [n *shape], or flush the file to the disk and return None."""
         if self.path is None:
             return self._rows[: self.count]
         os.fsync(self._file.fileno())
@@ -85,7 +92,7 @@ class Writer(Scan):
 def store(
     blocks: Iterable[np.ndarray], capacity: int, shape: tuple[int, ...], dtype: np.dtype, path: Path | None
 ) -> tuple[np.ndarray | None, Scan]:
-    """Keeps blocks [n *shape], in the file `path` or in memory: the rows (None where in the file) and what they are."""
+    """Store blocks [n *shape] in the file `path` or in memory. Return the rows (None: in the file) and the scan."""
     with Writer(capacity, shape, dtype, path) as writer:
         for block in blocks:
             writer.add(block)

@@ -1,4 +1,4 @@
-"""What a source is before it is prepared: where it lies, a cheap mark of its content, and how to read it."""
+"""A source before preparation: its location, a cheap mark of its content, and a function to read it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ TICK = 20_000_000  # ns; Linux counts file times in ticks of up to 10 ms
 
 @dataclass(frozen=True)
 class Source:
-    """Something that can be opened.
+    """A source of items.
 
-    mark: changes whenever the content does; found without reading it. None for what lives in memory
-    splits: names of all splits that it has, where it has several
-    location: what stays the same when the content changes, so that what was prepared before is replaced
+    Attributes:
+        name: Name of the source.
+        split: The split that is opened.
+        read: Function that reads the content.
+        mark: Hash that changes when the content does, computed without reading all of it. None for data in memory.
+        location: Identity that does not change with the content, so that older prepared data are replaced.
+        splits: Names of all splits, if there are several.
     """
 
     name: str
@@ -36,7 +40,7 @@ class Source:
 
 
 def mark_of(parts: Iterable[object]) -> str:
-    """A hash of everything that tells one state of a source from another."""
+    """Hash everything that identifies a state of a source."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(f"{part}\n".encode("utf-8", "surrogateescape"))
@@ -44,24 +48,24 @@ def mark_of(parts: Iterable[object]) -> str:
 
 
 def mark_of_values(values: np.ndarray) -> str:
-    """Of an array of any type; 1 and "1" differ, as do a masked value and the one below it."""
+    """Hash an array of any type; 1 and "1" differ, and so do a masked value and its data."""
     return mark_of([values.dtype, *map(repr, values.reshape(-1).tolist())])
 
 
 def mark_of_files(paths: Iterable[Path]) -> str:
-    """A mark of files: where each lies, its state on the disk, and a sample of its content.
+    """Hash the path, the state on the disk and a sample of the content of files.
 
-    A file of up to `WHOLE` bytes is sampled whole, a larger one in `SAMPLES` pieces spread from its first byte to its
-    last, so that the mark of a file of any size takes milliseconds.
+    A file of up to `WHOLE` bytes is hashed completely, a larger one in `SAMPLES` evenly spaced pieces, so that a mark
+    takes milliseconds.
     """
     return mark_of((path.resolve(), mark_of_stat(path.stat()), _sample(path)) for path in paths)
 
 
 def mark_of_stat(stat: os.stat_result) -> str:
-    """The state of one file: size, inode, modification and change time. For lists of many files; content is not read.
+    """Return the state of one file: size, inode, modification and change time. The content is not read.
 
-    A program can restore the modification time, but not the change time. A file system keeps times in ticks, and a
-    second change within one tick leaves no trace, so a file that has only just changed is given a moment to settle.
+    A program can restore the modification time, but not the change time. File times have a resolution of one tick, and
+    a second change within a tick is not visible, so this function waits for the end of the tick of a recent change.
     """
     since = time.time_ns() - stat.st_ctime_ns
     if 0 <= since < TICK:
@@ -80,5 +84,5 @@ def _sample(path: Path) -> str:
                 file.seek((size - SAMPLE) * position // (SAMPLES - 1))
                 digest.update(file.read(SAMPLE))
             return digest.hexdigest()
-    except OSError:  # reading it gives the reason
+    except OSError:  # reading it reports the reason
         return "unreadable"

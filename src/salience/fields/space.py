@@ -1,4 +1,4 @@
-"""Whether disk and memory have room for what is to be stored."""
+"""Checks of free disk space and memory before data are stored."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ REMEDY = "free some space, or set SALIENCE_CACHE to a folder on another disk"
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
-    """Raises UserError where `folder`'s disk has not `needed` bytes free."""
+    """Raise UserError if the disk of `folder` has fewer than `needed` free bytes."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(f"{what} needs {gigabytes(needed)} at {folder}, but only {gigabytes(free)} are free; {REMEDY}")
 
 
 def require_memory(needed: int, what: str) -> None:
-    """Raises UserError where `needed` bytes are more than the machine has."""
+    """Raise UserError if the machine has fewer than `needed` bytes of memory."""
     try:
         there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not known on every system
+    except (AttributeError, ValueError, OSError):  # not available on every system
         return
     if needed > there:
         raise UserError(

@@ -1,11 +1,11 @@
-"""How stored items lie in memory and in files: dense, ragged, or several named fields of them.
+"""Layout of stored items in memory and in files: dense, ragged, or several named fields.
 
     dense    an array [n *shape]
     ragged   values [total *shape] and offsets [n + 1]: item i is values[offsets[i] : offsets[i + 1]]
     named    several of these by name, all with n items; the first is the main one
 
-A ragged item is padded to a length of a fixed ladder. So its padded length depends on that item alone, and items of
-like lengths can be computed together with the same result in any company.
+A ragged item is padded to the next length of a fixed list. So its padded length depends only on the item, and its
+result does not depend on the other items of a batch.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from typing import Any, Self
 
 import numpy as np
 
-LEAST_LENGTH = 8  # of the ladder: 8, 12, 16, 24, 32, 48, ...
+LEAST_LENGTH = 8  # first padded length: 8, 12, 16, 24, 32, 48, ...
 
 
 @dataclass(frozen=True, eq=False)
 class Ragged:
     """Items of different lengths, [t *shape] each.
 
-    values: [total *shape];  offsets: [n + 1] int64, from 0 to total
+    Attributes:
+        values: Concatenated items, [total *shape].
+        offsets: Start of each item in `values`, [n + 1] int64.
     """
 
     values: np.ndarray
@@ -33,7 +35,7 @@ class Ragged:
 
     @classmethod
     def of(cls, items: Iterable[np.ndarray]) -> Self:
-        """From arrays [t *shape] of one type."""
+        """Make ragged items from arrays [t *shape] of one type."""
         listed = [np.asarray(item) for item in items]
         offsets = np.concatenate([[0], np.cumsum([len(item) for item in listed])]).astype(np.int64)
         return cls(np.concatenate(listed), offsets)
@@ -45,11 +47,11 @@ class Ragged:
         return self.values[self.offsets[row] : self.offsets[row + 1]]
 
     def lengths(self, rows: np.ndarray) -> np.ndarray:
-        """[b] int64"""
+        """Return the lengths of these items, [b] int64."""
         return self.offsets[rows + 1] - self.offsets[rows]
 
     def padded(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Items of these rows [b t *shape], zeros after the end of each, and a mask [b t] bool of real tokens."""
+        """Return these items padded with zeros, [b t *shape], and the mask [b t] bool of real tokens."""
         lengths = self.lengths(rows)
         most = int(padded_lengths(lengths).max(initial=LEAST_LENGTH))
         mask = np.arange(most) < lengths[:, None]
@@ -80,7 +82,7 @@ Stored = np.ndarray | Ragged | Named
 
 
 def padded_lengths(lengths: np.ndarray) -> np.ndarray:
-    """The least rung of the ladder that holds each length.  [n] -> [n] int64"""
+    """Return the smallest padded length for each length.  [n] -> [n] int64"""
     most = max(LEAST_LENGTH, int(np.max(lengths, initial=1)))
     rungs = [LEAST_LENGTH]
     while rungs[-1] < most:
@@ -89,7 +91,7 @@ def padded_lengths(lengths: np.ndarray) -> np.ndarray:
 
 
 def take(stored: Stored, rows: np.ndarray) -> tuple[Any, np.ndarray | None]:
-    """The items of these rows as arrays by name, or one, and the mask of real tokens where they are ragged."""
+    """Return the items of these rows, an array or arrays by name, and the mask of real tokens if they are ragged."""
     if isinstance(stored, Ragged):
         return stored.padded(rows)
     if isinstance(stored, np.ndarray):
@@ -99,7 +101,7 @@ def take(stored: Stored, rows: np.ndarray) -> tuple[Any, np.ndarray | None]:
 
 
 def alike(stored: Stored, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Positions in `rows` of items that have one padded length, group by group. Of dense items, all of them."""
+    """Iterate over groups of positions in `rows` whose items have one padded length; dense items are one group."""
     main = stored.main if isinstance(stored, Named) else stored
     if not isinstance(main, Ragged):
         yield np.arange(len(rows))
@@ -110,7 +112,7 @@ def alike(stored: Stored, rows: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def fingerprint(stored: Stored) -> str:
-    """Equal items, equal fingerprint."""
+    """Hash stored items; equal items have equal fingerprints."""
     digest = hashlib.sha256()
     for name, array in _arrays("x", stored):
         digest.update(f"{name} {array.shape} {array.dtype.str}".encode())
@@ -119,7 +121,7 @@ def fingerprint(stored: Stored) -> str:
 
 
 def write(stored: Stored, folder: Path) -> list[str]:
-    """Saves every array as FOLDER/NAME.npy and returns the names."""
+    """Save every array as FOLDER/NAME.npy. Return the names."""
     names = []
     for name, array in _arrays("x", stored):
         np.save(folder / f"{name}.npy", array)
@@ -128,7 +130,7 @@ def write(stored: Stored, folder: Path) -> list[str]:
 
 
 def read(folder: Path, names: Sequence[str]) -> Stored:
-    """What `write` saved, mapped. Raises ValueError or OSError where it is damaged."""
+    """Memory-map the arrays saved by `write`. Raises ValueError or OSError if they are damaged."""
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
     fields: dict[str, np.ndarray | Ragged] = {}
     for name, array in arrays.items():

@@ -1,4 +1,4 @@
-"""Random views of whole batches, on the training device, each sample with its own draw."""
+"""Random views of whole batches on the training device, with independent draws for each item."""
 
 from salience.views.views import ANY, IDENTITY, Views, default_policy, make_views
 

@@ -1,6 +1,6 @@
-"""Corruption: noise that a denoising method undoes. Pure functions of items, keys and a level; level 0 is none.
+"""Corruption: noise that a denoising method removes. Pure functions of items, keys and a level; level 0 is no noise.
 
-Vincent et al. 2010, https://www.jmlr.org/papers/v11/vincent10a.html, section 3.3. Every value is drawn on its own.
+Vincent et al. 2010, https://www.jmlr.org/papers/v11/vincent10a.html, section 3.3. Values are drawn independently.
 """
 
 from __future__ import annotations
@@ -17,26 +17,30 @@ if TYPE_CHECKING:
 
 
 def masking(x: Tensor, keys: Keys, level: float) -> Tensor:
-    """A share `level` of the values becomes 0.  x: [n ...] -> the same"""
+    """Set a share `level` of the values to 0.  x: [n ...] -> [n ...]"""
     return x.masked_fill(keys.chance(level, *x.shape[1:]), 0.0)
 
 
 def gaussian(x: Tensor, keys: Keys, level: float) -> Tensor:
-    """Normal noise with standard deviation `level`.  x: [n ...] -> the same"""
+    """Add normal noise with standard deviation `level`.  x: [n ...] -> [n ...]"""
     return x + level * keys.normal(*x.shape[1:]).to(x.dtype)
 
 
 def salt_and_pepper(x: Tensor, keys: Keys, level: float, low: Tensor, high: Tensor) -> Tensor:
-    """A share `level` of the values becomes the least or the greatest possible one, as a fair coin falls.
+    """Set a share `level` of the values to the minimum or the maximum, with equal probability.
 
-    x: [n ...] -> the same;  low, high: [] or of an item's shape
+    Args:
+        x: [n ...] items.
+        keys: Random keys of the items.
+        level: Share of the values.
+        low, high: Minimum and maximum, [] or the shape of an item.
     """
     u = keys.uniform(*x.shape[1:])
     return torch.where(u < level / 2, low.to(x), torch.where(u < level, high.to(x), x))
 
 
 def corrupted(x: Tensor, keys: Keys, kind: str, level: float, spec: Spec) -> Tensor:
-    """Unit-scale items with noise of this kind.  [n ...] -> the same"""
+    """Add noise of this kind to unit-scale items.  [n ...] -> [n ...]"""
     if kind == "masking":
         return masking(x, keys, level)
     if kind == "gaussian":

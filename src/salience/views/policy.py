@@ -1,6 +1,6 @@
-"""A view policy: what counts as the same thing. A unit-scale batch in, one view of each item out.
+"""View policies. A policy maps a unit-scale batch to one random view of each item.
 
-Of ragged items, a policy takes the mask of real tokens too, and gives the views and their mask.
+For ragged items, a policy also takes the mask of real tokens, and returns the views with their mask.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from salience.views.random import Keys
 
 @dataclass(frozen=True)
 class Shape:
-    """What a view is to be.
+    """The shape of a view.
 
-    side: of an image, in pixels;  part: a small part of the item instead of most of it (the "local" crops of SwAV and
-    DINO; a part of a tenth to four tenths of the area, as a twentieth of a small image is a few pixels)
+    Attributes:
+        spec: The spec of the items.
+        side: Side of an image, in pixels.
+        part: Whether the view shows a small part of the item instead of most of it (the local crops of SwAV and DINO;
+            here 10 % to 40 % of the area, because 5 % of a small image is a few pixels).
     """
 
     spec: Any
@@ -31,5 +34,5 @@ Policy = Callable[..., Any]  # (x, keys, shape) -> x, or (x, keys, shape, mask) 
 
 
 def identity(x: Tensor, keys: Keys, shape: Shape, mask: Tensor | None = None) -> Any:
-    """The item as it is; for methods that corrupt it themselves, and for comparison."""
+    """Return the item unchanged; for methods that corrupt it themselves, and for comparison."""
     return x if mask is None else (x, mask)

@@ -1,4 +1,4 @@
-"""Views: several random versions of every item of a batch, drawn on the batch's device, in named roles."""
+"""Views: several random versions of every item of a batch, drawn on its device, in named roles."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 IDENTITY = "identity"
 ANY = {IDENTITY: "the item as it is"}  # policies of every kind of data
-_CLEAN = "clean"  # the role that is never altered
-_LOCAL = "local"  # the role that sees a small part
+_CLEAN = "clean"  # the role of the unaltered item
+_LOCAL = "local"  # the role of small parts of the item
 _PART = 1 << 21  # values drawn at once: 8 MB, 682 colour images of 32x32; measured, larger parts are slower at 96x96
 
 
 class Draw(nn.Module):
-    """One view of each item: the part of Views that is pure tensor work, and worth compiling.
+    """One view of each item: the part of Views that consists of tensor operations and can be compiled.
 
-    A module so that `views.draw.compile(dynamic=False)` compiles it in place: the random state comes in as a tensor,
-    and neither a new epoch nor a new step recompiles anything.
+    It is a module, so that `views.draw.compile(dynamic=False)` compiles it in place. The random state is a tensor, so
+    that a new epoch or step does not recompile it.
     """
 
     def __init__(self, policy: Policy, shape: Shape) -> None:
@@ -38,10 +38,15 @@ class Draw(nn.Module):
         self.shape = shape
 
     def forward(self, x: Tensor, state: Tensor, mask: Tensor | None = None) -> Any:
-        """x: unit scale, [n c h w] or [n width]; state: [n] int64, the keys -> [n c side side] or [n width]
+        """Draw one view of each item, in float32: with 8 bits, coordinates of a large image would be a pixel wrong.
 
-        mask: [n t], which tokens of ragged items are real; the policy then gives views and their mask
-        Always in float32: eight bits of a coordinate are a pixel of a large image.
+        Args:
+            x: Items on the unit scale, [n c h w] or [n width].
+            state: [n] int64 keys.
+            mask: [n t] real tokens of ragged items; the policy then returns views and their mask.
+
+        Returns:
+            [n c side side] or [n width].
         """
         device = state.device.type
         with torch.autocast(device if device != "meta" else "cpu", enabled=False):
@@ -51,15 +56,14 @@ class Draw(nn.Module):
 
 
 class Views(nn.Module):
-    """The views a method asks for.
+    """The views of a method. A view depends only on (seed, epoch, row, role, draw).
 
-    policy: the name of one of the data's policies, or "identity"
-    spec: what the data is
-    roles: role -> how many views of each item; every role draws from the policy, "local" a small part of the item;
-        except "clean", which never alters
-    local_side: of a local view of an image, in pixels; by default as the others
-
-    A view depends on (seed, epoch, row, role, draw) alone: not on the batch, the process or what was drawn before.
+    Args:
+        policy: Name of a policy of the data, or "identity".
+        spec: The spec of the data.
+        roles: Role -> number of views of each item. Every role draws from the policy, "local" a small part of the item;
+            "clean" is the unaltered item.
+        local_side: Side of a local view of an image, in pixels. Default: as the other views.
     """
 
     def __init__(
@@ -75,25 +79,25 @@ class Views(nn.Module):
         self.draw_local = Draw(function, Shape(spec, local_side or side, part=True)) if _LOCAL in self.roles else None
 
     def forward(self, batch: Batch, at: Progress) -> dict[str, list[Batch]]:
-        """A batch as stored -> role -> its views, each the batch with x replaced, float32 on the unit scale.
+        """Draw all views of a stored batch, as role -> batches with x replaced, float32 on the unit scale.
 
-        x: [n c h w] -> [n c h w], local views [n c side side];  table: [n columns] -> [n width]
+        Images [n c h w] become [n c h w], in local views [n c side side]; tables [n columns] become [n width].
         """
         clean = batch.with_x(self.unit(batch.x))
         keys = Keys.of(at.seed, at.epoch, batch.index)
         return {role: [self._view(clean, keys, role, number) for number in range(n)] for role, n in self.roles.items()}
 
     def one(self, batch: Batch, at: Progress, role: str = "global", number: int = 0) -> Batch:
-        """A single one of the views that a call would give: number `number` of this role."""
+        """Draw a single view: number `number` of this role, as a call would return it."""
         keys = Keys.of(at.seed, at.epoch, batch.index)
         return self._view(batch.with_x(self.unit(batch.x)), keys, role, number)
 
     def unit(self, x: Any) -> Any:
-        """Values as stored -> unit scale, unaltered."""
+        """Convert stored values to the unit scale, without a random change."""
         return self.spec.modality.unit(x, self.spec)
 
     def _view(self, clean: Batch, keys: Keys, role: str, number: int) -> Batch:
-        """One view of every item; large batches in parts, so that intermediate results stay small and in cache."""
+        """Draw one view of every item; large batches in parts, so that intermediate results fit into the CPU cache."""
         if role == _CLEAN:
             return clean
         x, state = clean.x, keys.fold(role, number).settled()
@@ -111,7 +115,7 @@ class Views(nn.Module):
 
 
 def _part_size(x: Tensor) -> int:
-    """How many items to draw at once: a power of two, so that parts of a usual batch are alike (and compile once)."""
+    """Return the number of items to draw at once: a power of two, so that parts have equal sizes and compile once."""
     items = _PART // max(1, x[0].numel())
     return 1 << max(0, items.bit_length() - 1)
 
@@ -119,17 +123,17 @@ def _part_size(x: Tensor) -> int:
 def make_views(
     policy: str | None, spec: Spec, roles: Mapping[str, int] | None = None, local_side: int | None = None
 ) -> Views:
-    """Views by policy name; None takes the policy that suits the data."""
+    """Make views by policy name; None uses the policy that suits the data."""
     return Views(policy or default_policy(spec)[0], spec, roles, local_side)
 
 
 def default_policy(spec: Spec) -> tuple[str, str]:
-    """The policy that suits the data, and why in a few words."""
+    """Return the policy that suits the data, and the reason in a few words."""
     return spec.modality.default_policy(spec)
 
 
 def _policy_of(name: str, spec: Spec) -> Policy:
-    """The function of a policy. Raises UserError where there is none, or it does not fit the data."""
+    """Return the function of a policy. Raises UserError if there is none, or it does not fit the data."""
     modality = spec.modality
     if name == IDENTITY:
         return identity
