@@ -62,11 +62,19 @@ class Entry:
     @property
     def modality(self) -> tuple[str, ...]:
         """Names of the kinds of data that offer what the method needs."""
-        return tuple(sorted(kind.name for kind in modalities.known() if kind.offers.issuperset(self.needs)))
+        return tuple(sorted(kind.name for kind in modalities.known() if self._fits(kind)))
+
+    def _fits(self, kind: modalities.Modality) -> bool:
+        """Whether a kind of data offers what the method needs.
+
+        A method that is trained by gradient needs an encoder of the items, unless it takes joined sources apart.
+        """
+        own = {"encoder"} if self.kind != "ClosedForm" and "parts" not in self.needs else set()
+        return kind.offers.issuperset({*self.needs, *own})
 
     def refuse_unfit(self, source: str, modality: modalities.Modality) -> None:
         """Raises UserError where the method cannot learn from this kind of data."""
-        if not modality.offers.issuperset(self.needs):
+        if not self._fits(modality):
             takes = " and ".join(self.modality)
             raise UserError(f"source: {self.name} learns from {takes} data, {source} is {modality.name}")
 

@@ -38,7 +38,7 @@ class Walk(Modality[WalkSpec]):
     spec = WalkSpec
     extensions = (".walks",)
     default_encoder = "steps"
-    offers: ClassVar[frozenset[str]] = frozenset()
+    offers: ClassVar[frozenset[str]] = frozenset({"encoder"})
     policies: ClassVar[Mapping[str, str]] = {"jitter": "every step a little longer or shorter, some left out"}
 
     def source(self, given: Any, query: Any) -> Source | None:
@@ -158,7 +158,7 @@ class Node(Modality[NodeSpec]):
     spec = NodeSpec
     extensions = (".nodes",)
     default_encoder = "neighbours"
-    offers: ClassVar[frozenset[str]] = frozenset()
+    offers: ClassVar[frozenset[str]] = frozenset({"encoder"})
     policies: ClassVar[Mapping[str, str]] = {"noise": "noise on a node's own features"}
 
     def source(self, given: Any, query: Any) -> Source | None:

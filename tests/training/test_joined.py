@@ -61,3 +61,8 @@ def test_words_that_name_no_source_are_refused(word, sources, capsys):
 def test_a_run_of_one_source_writes_none_of_it(sources, tmp_path):
     run = salience.fit("pca", sources["main"], out=tmp_path / "run", progress=False)
     assert "sources:" not in (run.run / "config.yaml").read_text()
+
+
+def test_a_method_without_an_encoder_of_parts_refuses_joined_sources(sources, tmp_path):
+    with pytest.raises(UserError, match="simclr learns from image and table data"):
+        salience.fit("simclr", sources, out=tmp_path / "run", progress=False)

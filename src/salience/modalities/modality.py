@@ -61,7 +61,8 @@ class Modality(ABC, Generic[S]):
         spec: The class of its specs.
         extensions: Extensions of the files that `source` reads, such as ".wav".
         default_encoder: Name of the default encoder.
-        offers: Properties that a method may require, see `Method.needs`: "vectors" if all items have one shape, so
+        offers: Properties that a method may require, see `Method.needs`: "encoder" if there are encoders of its items;
+            "vectors" if all items have one shape, so
             that dense layers can read and decode them; images also offer "colours", "sizes" and "raster".
         pictured: Whether items are drawn as pictures side by side; other items are drawn as rows of values.
         takes: Options of `open_data` that change how items are stored: "resolution".
@@ -72,7 +73,7 @@ class Modality(ABC, Generic[S]):
     spec: ClassVar[type[Spec]]
     extensions: ClassVar[tuple[str, ...]] = ()
     default_encoder: ClassVar[str] = "mlp"
-    offers: ClassVar[frozenset[str]] = frozenset({"vectors"})
+    offers: ClassVar[frozenset[str]] = frozenset({"encoder", "vectors"})
     pictured: ClassVar[bool] = False
     takes: ClassVar[frozenset[str]] = frozenset()
 

@@ -41,7 +41,7 @@ class Image(Modality[ImageSpec]):
     plural = "images"
     spec = ImageSpec
     default_encoder = "convnet"
-    offers = frozenset({"vectors", "colours", "sizes", "raster"})
+    offers = frozenset({"encoder", "vectors", "colours", "sizes", "raster"})
     pictured = True
     takes = frozenset({"resolution"})
     policies: ClassVar[Mapping[str, str]] = {
