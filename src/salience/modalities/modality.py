@@ -62,8 +62,8 @@ class Modality(ABC, Generic[S]):
         extensions: Extensions of the files that `source` reads, such as ".wav".
         default_encoder: Name of the default encoder.
         offers: Properties that a method may require, see `Method.needs`: "encoder" if there are encoders of its items;
-            "vectors" if all items have one shape, so
-            that dense layers can read and decode them; images also offer "colours", "sizes" and "raster".
+            "vectors" if all items have one shape, so that dense layers can read and decode them; images also offer
+            "colours", "sizes" and "raster".
         pictured: Whether items are drawn as pictures side by side; other items are drawn as rows of values.
         takes: Options of `open_data` that change how items are stored: "resolution".
     """
