@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PREPARED = (
     "fit pca t.csv --out pca --labels label",
     "fit autoencoder t.csv --out net --labels label --epochs 1 --batch-size 16",
-    "fit pca digits --out digits",
+    "fit pca digits --out solved",
     "evaluate pca --on t.csv",
     "embed net t.csv --out net.lance",
 )
@@ -39,12 +39,18 @@ VERBS = (
     "compare pca --out NEW",
     "fit simclr nowhere.csv",
     "fit simclr t.csv --labels nothing",
-    "embed digits digits --out NEW.parquet",
+    "embed solved digits --out NEW.parquet",
     "search net.lance 0 --json",
     "evaluate net --on t.csv",
     "fit pca digits --out NEW",
     "fit autoencoder t.csv --out NEW --epochs 1 --batch-size 16",
 )
+REFUSED, DIAGNOSED = (2,), (0, 1)  # exit codes; 1: the run is not healthy
+CODES = {
+    "fit simclr nowhere.csv": REFUSED,
+    "fit simclr t.csv --labels nothing": REFUSED,
+    "doctor net": DIAGNOSED,
+}
 BARE = {"python": "pass", "import torch": "import torch"}
 
 
@@ -55,20 +61,24 @@ def table_file(path: Path) -> None:
     path.write_text("\n".join(map(",".join, [["a", "b", "c", "label"], *rows])) + "\n")
 
 
-def seconds(command: list[str], folder: Path, checkout: Path) -> tuple[float, float]:
-    """Wall and processor seconds of a process."""
+def seconds(command: list[str], folder: Path, checkout: Path, codes: tuple[int, ...] = (0,)) -> tuple[float, float]:
+    """Wall and processor seconds of a process that ends with one of these exit codes."""
     environment = os.environ | {"PYTHONPATH": str(checkout / "src"), "SALIENCE_CACHE": str(folder / "cache")}
     start = time.perf_counter()
     with subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
-        _, _, used = os.wait4(process.pid, 0)
-        process.returncode = 0  # waited for already; a verb may end with 1 or 2
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)  # waited for already
+    if process.returncode not in codes:
+        raise SystemExit(f"{' '.join(command)} in {checkout} ended with exit code {process.returncode}")
     return time.perf_counter() - start, used.ru_utime + used.ru_stime
 
 
 def verb(line: str, number: int) -> list[str]:
-    words = [word.replace("NEW", f"new-{number}") for word in line.split()]
+    """Its command; what it writes has a name of its own in every round."""
+    place = VERBS.index(line) if line in VERBS else 0
+    words = [word.replace("NEW", f"new-{place}-{number}") for word in line.split()]
     return [sys.executable, "-m", "salience", *words]
 
 
@@ -77,7 +87,7 @@ def prepare(folder: Path, checkout: Path) -> None:
     table_file(folder / "t.csv")
     for line in PREPARED:
         seconds(verb(line, 0), folder, checkout)
-    for name in ("pca", "net", "digits", "net.lance", "pca/report.json"):
+    for name in ("pca", "net", "solved", "net.lance", "pca/report.json"):
         if not (folder / name).exists():
             raise SystemExit(f"{checkout} has not made {name}")
 
@@ -94,7 +104,7 @@ def measure(checkouts: dict[str, Path], repeats: int) -> dict[str, dict[str, dic
             commands = bare | {line: verb(line, number) for line in VERBS}
             for line, command in commands.items():
                 for name, checkout in checkouts.items():
-                    found = seconds(command, folders[name], checkout)
+                    found = seconds(command, folders[name], checkout, CODES.get(line, (0,)))
                     taken[name].setdefault(line, []).append(found)
     return {
         name: {

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from salience.drawing import drawable, ignore_missing_glyphs
-from salience.evaluation.measure import Measures
-from salience.evaluation.report import Gallery
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
