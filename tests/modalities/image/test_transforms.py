@@ -15,10 +15,10 @@ from salience.modalities.image.transforms import (
     affine,
     border_median,
     box_matrix,
+    compose_affine,
     random_affine,
     random_boxes,
     resized_crop,
-    then,
 )
 from salience.views.random import Keys
 
@@ -202,4 +202,6 @@ def test_maps_compose():
     def through(matrix, at):
         return (matrix[:, :, :2] @ at[..., None])[..., 0] + matrix[:, :, 2]
 
-    torch.testing.assert_close(through(then(a, b), point.expand(5, 2)), through(b, through(a, point.expand(5, 2))))
+    torch.testing.assert_close(
+        through(compose_affine(a, b), point.expand(5, 2)), through(b, through(a, point.expand(5, 2)))
+    )
