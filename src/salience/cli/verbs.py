@@ -225,7 +225,7 @@ def predict(run: Run, source: Source, /, *, labels: Path, out: Path | None = Non
         The CSV file to write; otherwise the table is printed.
     """
     from salience.apps import predict as predict_classes
-    from salience.csv_text import as_csv, tell
+    from salience.csv_text import as_csv, warn_about_escapes
 
     predicted = predict_classes(run, source, labels, out, reading=read)
     if predicted.attrs["calibration"] is not None:
@@ -235,7 +235,7 @@ def predict(run: Run, source: Source, /, *, labels: Path, out: Path | None = Non
     if out is not None:
         return print_text(str(out))
     text, count = as_csv(predicted, "%.4f")
-    tell(count, "the table")
+    warn_about_escapes(count, "the table")
     return print_text(text.rstrip())
 
 

@@ -39,7 +39,7 @@ def build_encoded(encoded: Encoded, found: Found, options: Options, path: Path |
         headers = _probe_all(encoded, reasons, pool, options.progress)
         _require_some(encoded.count, reasons, found)
         target, shape, notes = _format(headers[headers[:, WIDTH] > 0], options)
-        ground, told = _ground(encoded, found, headers, want, pool)
+        ground, ground_notes = _ground(encoded, found, headers, want, pool)
         target = replace(target, ground=ground)
         dtype = np.dtype(want.dtype if want else "uint16" if target.deep else "uint8")
         blocks = _decode_all(encoded, target, want, reasons, pool, options.progress)
@@ -50,7 +50,7 @@ def build_encoded(encoded: Encoded, found: Found, options: Options, path: Path |
         shape, dtype.name, scan.moments, full_scale=not target.deep, views=found.views, ground=ground
     )
     bad = tuple(sorted(reasons.items()))
-    notes += told + _several_note(headers, found)
+    notes += ground_notes + _several_note(headers, found)
     return Built(x, spec, scan.count, encoded.count, scan.fingerprint, kept, bad, notes)
 
 
