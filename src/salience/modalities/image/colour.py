@@ -57,7 +57,7 @@ def adjust_hue(x: Tensor, shift: Tensor) -> Tensor:
 
 
 def _hue(x: Tensor, value: Tensor, spread: Tensor) -> Tensor:
-    """[n 3 h w], its largest channel and its spread, [n 1 h w] -> hue in turns, [n 1 h w].
+    """Compute the hue in turns, [n 1 h w], of x [n 3 h w] with its largest channel and its spread, [n 1 h w].
 
     (g - b) / 6d where red is largest, else (b - r) / 6d + 1/3 where green is, else (r - g) / 6d + 2/3. Signs and lerp
     choose between them: torch.where runs one element at a time on a CPU.

@@ -201,12 +201,12 @@ def _pairs(y: Tensor, dim: int, *, alone: bool) -> Tensor:
 
 
 def _pixels(x: Tensor) -> Tensor:
-    """[n c h w] -> [nhw c]"""
+    """Reshape images to rows of pixels.  [n c h w] -> [nhw c]"""
     return x.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def _elements(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """[o c 3 3] -> [9o c]"""
+    """Reshape a kernel to rows of its elements.  [o c 3 3] -> [9o c]"""
     return weight.permute(2, 3, 0, 1).flatten(0, 2).to(dtype)
 
 

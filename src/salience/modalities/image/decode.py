@@ -190,7 +190,7 @@ def _opaque_light(data: bytes) -> np.ndarray | None:
 
 
 def _as_array(pixels: Image.Image, deep: bool) -> np.ndarray:
-    """[c h w]"""
+    """Convert a PIL image to an array [c h w]."""
     values = np.asarray(pixels)
     if deep:
         values = values.round().clip(0, 65535).astype(np.uint16)

@@ -40,5 +40,5 @@ class ImageInput(Input):
 
 
 def _per_channel(values: Sequence[float]) -> Tensor:
-    """[c] -> [c 1 1]"""
+    """Make a tensor of one value per channel.  [c] -> [c 1 1]"""
     return torch.tensor(values, dtype=torch.float32)[:, None, None]
