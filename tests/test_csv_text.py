@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from salience.cli import main
-from salience.csv_text import as_csv, is_formula, original, safe, write_csv
+from salience.csv_text import as_csv, escape_formula, is_formula, unescape_formula, write_csv
 from salience.data import open_data
 from salience.errors import Note
 from salience.training import fit
@@ -25,14 +25,14 @@ HARMLESS = ["", "cat", "a=b", "1", "-1", "+1.5", "-.5e-3", "3+4", "'quoted'", "'
 
 @pytest.mark.parametrize("text", DANGEROUS)
 def test_a_formula_gets_an_apostrophe(text):
-    assert safe(text) == f"'{text}"
-    assert original(safe(text)) == text
+    assert escape_formula(text) == f"'{text}"
+    assert unescape_formula(escape_formula(text)) == text
 
 
 @pytest.mark.parametrize("text", HARMLESS)
 def test_other_text_stays_as_it_is(text):
-    assert safe(text) == text
-    assert original(text) == text
+    assert escape_formula(text) == text
+    assert unescape_formula(text) == text
 
 
 def test_what_was_made_safe_comes_back_whatever_it_was():
@@ -40,8 +40,8 @@ def test_what_was_made_safe_comes_back_whatever_it_was():
     letters = np.array(list("=+-@'\t\r 1.e9ax＝"))
     for _ in range(3000):
         text = "".join(random.choice(letters, random.integers(0, 7)))
-        assert original(safe(text)) == text
-        assert safe(text) == text or not is_formula(text.lstrip("'")) or safe(text).startswith("'")
+        assert unescape_formula(escape_formula(text)) == text
+        assert escape_formula(text) == text or not is_formula(text.lstrip("'")) or escape_formula(text).startswith("'")
 
 
 def test_every_text_and_every_name_is_made_safe_and_counted():

@@ -73,7 +73,7 @@ def test_two_labels_of_one_item_are_refused_with_both_lines(write):
 def test_lines_that_name_no_item_are_given_back_or_refused(write):
     path = write("item,label\nb/3.png,x\nb/4.png,y\n")
     lines = read_label_file(path)
-    assert match_items(lines, IDS, path, name="it", strangers=True).strangers == (Line(3, "b/4.png", "y"),)
+    assert match_items(lines, IDS, path, name="it", unmatched=True).unmatched == (Line(3, "b/4.png", "y"),)
     with pytest.raises(UserError, match=r"line 3: it has no item 'b/4\.png'; did you mean 'b/3\.png'"):
         match_items(lines, IDS, path, name="it")
 

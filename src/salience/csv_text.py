@@ -1,7 +1,7 @@
 """CSV files that are safe to open in a spreadsheet, which runs cells that begin with = + - @ as formulas.
 
 An apostrophe is written before such a cell, as OWASP recommends against CSV injection; plain numbers are unchanged. A
-cell that already begins with an apostrophe gets another one, so that `original` restores the text.
+cell that already begins with an apostrophe gets another one, so that `unescape_formula` restores the text.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def is_formula(text: str) -> bool:
     return FORMULA.match(text) is not None and NUMBER.fullmatch(text.lstrip("'")) is None
 
 
-def safe(text: str) -> str:
+def escape_formula(text: str) -> str:
     return f"'{text}" if is_formula(text) else text
 
 
-def original(text: str) -> str:
-    """Undo `safe`: remove the apostrophe before a formula."""
+def unescape_formula(text: str) -> str:
+    """Undo `escape_formula`: remove the apostrophe before a formula."""
     return text[1:] if text.startswith("'") and is_formula(text) else text
 
 
@@ -50,8 +50,8 @@ def as_csv(table: pd.DataFrame, float_format: str) -> tuple[str, int]:
     for at, column in enumerate(columns):
         if texts[at]:
             cells += [value for value in column if isinstance(value, str)]
-            fixed.isetitem(at, [safe(value) if isinstance(value, str) else value for value in column])
-    fixed.columns = [safe(str(name)) for name in table.columns]
+            fixed.isetitem(at, [escape_formula(value) if isinstance(value, str) else value for value in column])
+    fixed.columns = [escape_formula(str(name)) for name in table.columns]
     return fixed.to_csv(index=False, float_format=float_format, lineterminator="\n"), sum(map(is_formula, cells))
 
 
@@ -59,10 +59,10 @@ def write_csv(path: Path | str, table: pd.DataFrame, float_format: str, *, make_
     """Write a table as CSV. A Note reports the number of cells with an added apostrophe."""
     text, count = as_csv(table, float_format)
     write_text(path, text, make_folder=make_folder)
-    tell(count, Path(path).name)  # its folder may have a temporary name
+    warn_about_escapes(count, Path(path).name)  # its folder may have a temporary name
 
 
-def tell(count: int, where: str) -> None:
+def warn_about_escapes(count: int, where: str) -> None:
     """Warn that `count` cells were written with an added apostrophe."""
     if count:
         many = count != 1

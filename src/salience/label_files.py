@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
-from salience.csv_text import encoding_of, original
+from salience.csv_text import encoding_of, unescape_formula
 from salience.errors import UserError
 from salience.units import counted, printable
 from salience.untrusted import shown
@@ -38,10 +38,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Matched:
-    """Matched lines. `label_of`: row of an item -> its label; `strangers`: lines that name no item of the source."""
+    """Matched lines. `label_of`: row of an item -> its label; `unmatched`: lines that name no item of the source."""
 
     label_of: dict[int, str]
-    strangers: tuple[Line, ...] = ()
+    unmatched: tuple[Line, ...] = ()
 
 
 def read_label_file(path: Path, *, empty: bool = False) -> list[Line]:
@@ -103,7 +103,7 @@ def _line(cells: list[str], columns: list[str], path: Path, number: int, separat
             f"labels: {path} line {number}: expected {counted(len(columns), 'cell')} as in the header, got "
             f"{len(cells)}; put text that contains {CALLED[separator]} in quotes"
         )
-    line = Line(number, original(cells[columns.index("item")]), original(cells[columns.index("label")]))
+    line = Line(number, unescape_formula(cells[columns.index("item")]), unescape_formula(cells[columns.index("label")]))
     if not line.item.strip() or not (line.label or empty):
         missing = "label" if line.item.strip() else "item"
         raise UserError(f"labels: {path} line {number} has no {missing}; fill it in or remove the line")
@@ -128,7 +128,7 @@ def match_items(
     *,
     name: str,
     bad: Mapping[str, str] | None = None,
-    strangers: bool = False,
+    unmatched: bool = False,
 ) -> Matched:
     """Match the lines of a labels file with items. Lines without a label are skipped.
 
@@ -138,7 +138,7 @@ def match_items(
         path: The file, for errors.
         name: Name of the source, for errors.
         bad: Items that were left out, with the reason.
-        strangers: Whether lines may name items that do not exist.
+        unmatched: Whether lines may name items that do not exist.
 
     Raises:
         UserError: An item does not exist, or has two labels. The error names the line.
@@ -148,7 +148,7 @@ def match_items(
     unknown: list[Line] = []
     for line in lines:
         row = find_item(line.item, row_of, bad or {})
-        if row is None and not strangers:
+        if row is None and not unmatched:
             raise UserError(f"labels: {path} line {line.number}: {_reason(line.item, row_of, name, bad or {})}")
         if row is None:
             unknown.append(line)

@@ -91,7 +91,7 @@ class Representation:
         dataset = self.open(source)
         parts, rows = [], []
         with progress_bar(len(dataset), "embedding", progress) as bar:
-            for batch in dataset.alike(batch_size):
+            for batch in dataset.equal_length_chunks(batch_size):
                 parts.append(self._embed_batch(batch, batch_size))
                 rows.append(batch.index.numpy())
                 bar.update(len(batch))

@@ -227,7 +227,7 @@ def predict(
     out
         The CSV file to write; otherwise the table is printed.
     """
-    from salience.csv_text import as_csv, tell
+    from salience.csv_text import as_csv, warn_about_escapes
     from salience.verbs.predict import predict as predict_classes
 
     predicted = predict_classes(run, source, labels, out, reading=read)
@@ -238,7 +238,7 @@ def predict(
     if out is not None:
         return print_text(str(out))
     text, count = as_csv(predicted, "%.4f")
-    tell(count, "the table")
+    warn_about_escapes(count, "the table")
     return print_text(text.rstrip())
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from salience.batch import Batch
 from salience.errors import UserError
 from salience.fields.ids import Ids
-from salience.fields.stored_items import Stored, alike
+from salience.fields.stored_items import Stored, group_by_length
 from salience.modalities import Spec
 from salience.reading import AS_FOUND, Reading
 from salience.source_names import with_split
@@ -133,11 +133,11 @@ class Dataset:
         for start in range(0, len(self), size):
             yield self.batch(np.arange(start, min(start + size, len(self))))
 
-    def alike(self, size: int = 8192) -> Iterator[Batch]:
+    def equal_length_chunks(self, size: int = 8192) -> Iterator[Batch]:
         """Iterate over all items in chunks of at most `size` with one padded length; dense items as in `chunks`."""
         for start in range(0, len(self), size):
             rows = np.arange(start, min(start + size, len(self)))
-            for some in alike(self._plain, rows if self.rows is None else self.rows[rows]):
+            for some in group_by_length(self._plain, rows if self.rows is None else self.rows[rows]):
                 yield self.batch(rows[some])
 
     def subset(self, rows: np.ndarray | Sequence[int]) -> Dataset:

@@ -120,8 +120,8 @@ def _on_sign(names: Sequence[str], what: str, rules: Rules) -> list[str]:
     numbers = [name for name in names if parse(name, rules) is None and parse(name, Rules(other, True)) is not None]
     if len(numbers) <= len(names) / 2:
         return []
-    told = f"{what} contains '{printable(numbers[0])}', a number with the decimal sign '{other}', kept as a class"
-    return [f"{told} because --decimal {rules.decimal} is given; use --decimal {other} to read it as a number"]
+    note = f"{what} contains '{printable(numbers[0])}', a number with the decimal sign '{other}', kept as a class"
+    return [f"{note} because --decimal {rules.decimal} is given; use --decimal {other} to read it as a number"]
 
 
 def note_unused_words(values: Any, words: Sequence[str]) -> tuple[str, ...]:

@@ -87,7 +87,7 @@ def near_pairs(a: Dataset, b: Dataset | None = None, *, seed: int = 0) -> NearPa
 
 
 def _signatures(dataset: Dataset, batch: Batch) -> Tensor:
-    """[n d] unit vectors"""
+    """Return the signatures of a batch, unit vectors [n d]."""
     return dataset.spec.modality.near_signature(batch.x, dataset.spec)
 
 

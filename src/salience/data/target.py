@@ -62,13 +62,13 @@ def guess_target(data: Dataset) -> tuple[Target, list[str]]:
     if data.labels is None or numbers is None:
         return "classification", []
     if data.measured:
-        told = f"labels are measurements with {counted(different, 'distinct value')}, evaluated by regression (R²)"
-        return "regression", [f"{told}; for classification, {NAME_CLASSES}"]
+        note = f"labels are measurements with {counted(different, 'distinct value')}, evaluated by regression (R²)"
+        return "regression", [f"{note}; for classification, {NAME_CLASSES}"]
     if different <= MOST_CLASSES:
         return "classification", []
     first = int(numbers.min())
     if first in (0, 1) and np.array_equal(np.sort(numbers), np.arange(first, first + different)):
-        told = f"labels are the integers from {first} to {first + different - 1}, evaluated as {different} classes"
-        return "classification", [f"{told}; if they are a quantity, use `evaluate --target regression`"]
-    told = f"labels are {different:,} distinct integers, evaluated by regression (R²)"
-    return "regression", [f"{told}; if they are classes, use `evaluate --target classification`"]
+        note = f"labels are the integers from {first} to {first + different - 1}, evaluated as {different} classes"
+        return "classification", [f"{note}; if they are a quantity, use `evaluate --target regression`"]
+    note = f"labels are {different:,} distinct integers, evaluated by regression (R²)"
+    return "regression", [f"{note}; if they are classes, use `evaluate --target classification`"]

@@ -100,7 +100,7 @@ def take(stored: Stored, rows: np.ndarray) -> tuple[Any, np.ndarray | None]:
     return {name: x for name, (x, _) in taken.items()}, next(iter(taken.values()))[1]
 
 
-def alike(stored: Stored, rows: np.ndarray) -> Iterator[np.ndarray]:
+def group_by_length(stored: Stored, rows: np.ndarray) -> Iterator[np.ndarray]:
     """Iterate over groups of positions in `rows` whose items have one padded length; dense items are one group."""
     main = stored.main if isinstance(stored, Named) else stored
     if not isinstance(main, Ragged):

@@ -12,7 +12,7 @@ def raw_features(data: Dataset) -> np.ndarray:
     """The raw features of each item, as its kind of data has them: pixels, standardised columns.  -> [n d] float32"""
     modality = data.spec.modality
     features = np.empty((len(data), 0), np.float32)
-    for batch in data.alike(2048):
+    for batch in data.equal_length_chunks(2048):
         part = modality.raw_features(batch.x, data.spec, batch.mask).numpy()
         if not features.shape[1]:
             features = np.empty((len(data), part.shape[1]), np.float32)

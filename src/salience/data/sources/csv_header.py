@@ -56,9 +56,9 @@ def find_header(rows: Sequence[Sequence[str]], first: str, above: Sequence[str],
     names_columns = is_header(rows[0], below)
     there = names_columns if said is None else said
     if not there and said is None and len(above) == len(rows[0]) > 1:
-        told = "the last comment line is read as the column names; use --header or --no-header to change this"
+        note = "the last comment line is read as the column names; use --header or --no-header to change this"
         names, notes = _named(above)
-        return Header(names, False, notes=(told, *notes))
+        return Header(names, False, notes=(note, *notes))
     if not there:
         names = [str(position) for position in range(len(rows[0]))]
         found = Reading(header=False) if said is None else AS_FOUND
@@ -66,11 +66,11 @@ def find_header(rows: Sequence[Sequence[str]], first: str, above: Sequence[str],
     names, notes = _named(rows[0])
     if not row_names:
         return Header(names, True, notes=notes)
-    told = (
+    note = (
         f"the first line has one cell fewer than the rows, so the first cell of each row ('{_shown(rows[1][0])}') is "
         "read as the name of the row; to read it as a column, add its name at the start of the first line"
     )
-    return Header([_free("row names", names), *names], True, True, notes=(told, *notes))
+    return Header([_free("row names", names), *names], True, True, notes=(note, *notes))
 
 
 def have_row_names(rows: Sequence[Sequence[str]]) -> bool:

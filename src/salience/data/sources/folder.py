@@ -111,7 +111,7 @@ def _labels_from_file(paths: list[str], query: Query) -> tuple[np.ndarray, tuple
     """Read labels from a file. Return class numbers, names of the classes, and notes."""
     file = Path(str(query.labels)).expanduser()
     lines = read_label_file(file, empty=True)
-    found = match_items(lines, paths, file, name="the folder", strangers=True)
+    found = match_items(lines, paths, file, name="the folder", unmatched=True)
     if not found.label_of:
         example = printable(paths[0])
         raise UserError(f"labels: no item of {query.labels} is in the folder; expected paths such as {example}")
@@ -120,13 +120,13 @@ def _labels_from_file(paths: list[str], query: Query) -> tuple[np.ndarray, tuple
     labels, classes, notes = encode_labels_with_notes(given, "the labels file", missing, texts=True, measurements=True)
     if not query.of_run:
         notes += note_unused_words(given, missing)
-    return labels, classes, (*_stranger_notes(found, query), *notes)
+    return labels, classes, (*_describe_unmatched(found, query), *notes)
 
 
-def _stranger_notes(found: Matched, query: Query) -> tuple[str, ...]:
-    if not found.strangers:
+def _describe_unmatched(found: Matched, query: Query) -> tuple[str, ...]:
+    if not found.unmatched:
         return ()
-    first, count = found.strangers[0], len(found.strangers)
+    first, count = found.unmatched[0], len(found.unmatched)
     name = "names an item that is" if count == 1 else "name items that are"
     return (
         f"{counted(count, 'line')} of {query.labels} {name} not in the folder; "

@@ -134,8 +134,8 @@ def _labels(table: Table, column: str | None, query: Query) -> tuple[Any, tuple[
     except UserError:
         if named:
             raise
-        told = f"column '{column}' is left out: it contains measurements, not classes; use --labels to predict it"
-        return None, (), (told,)
+        note = f"column '{column}' is left out: it contains measurements, not classes; use --labels to predict it"
+        return None, (), (note,)
 
 
 def _rules(table: Table, values: pd.Series, query: Query) -> Rules | None:

@@ -1,4 +1,4 @@
-"""Images: everything that knows them. This file is their side of the contract; the others hold what it calls."""
+"""Images as a kind of data. This module implements the contract `Modality` with the other modules of this folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FLIPPING = {
     "grey": "grey photographs: resized crop, flip, brightness, contrast",
     "crops": "images whose light and colour matter: resized crop, flip",
 }
-LARGEST_RAW = 32  # pixels a side; raw pixels of larger images are their averages over as many patches
+LARGEST_RAW = 32  # pixels per side; the raw pixels of larger images are averaged to this size
 COLOURS = {1: "grey", 3: "RGB"}
 
 
@@ -220,7 +220,7 @@ class Image(Modality[ImageSpec]):
         return "bernoulli" if spec.channels == 1 else "gaussian"
 
     def refuse_bernoulli(self, spec: ImageSpec, option: str) -> None:
-        """Pixels on [0, 1] are taken for probabilities."""
+        """Accept all images: pixels in [0, 1] are read as probabilities."""
 
     def make_raster(self, spec: ImageSpec) -> nn.Module:
         from salience.modalities.image.raster import Raster

@@ -1,7 +1,7 @@
-"""How a view is lit: brightness, contrast, saturation and hue of whole batches, each sample with its own strength.
+"""Brightness, contrast, saturation and hue of whole batches, with a separate strength for each item.
 
-Every operation equals torchvision.transforms.v2.functional on float images, clamping included. A strength that changes
-nothing (factor 1, shift 0) stands for "not applied", so that no sample is set apart from its batch.
+Every operation equals torchvision.transforms.v2.functional on float images, including the clamping. An operation is
+skipped for an item by a neutral strength (factor 1, shift 0).
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ _XYZ = (  # from linear red, green and blue; the sums of the rows are the white 
 
 
 def luma(x: Tensor) -> Tensor:
-    """[n c h w] -> [n 1 h w]: brightness as the eye weighs red, green and blue; of other channels, their mean."""
+    """Compute the luma of RGB images, or the mean of other channels.  [n c h w] -> [n 1 h w]"""
     if x.shape[1] != 3:
         return x if x.shape[1] == 1 else x.mean(1, keepdim=True)
     return (x[:, 0] * _RED).add_(x[:, 1], alpha=_GREEN).add_(x[:, 2], alpha=_BLUE)[:, None]
 
 
 def adjust_brightness(x: Tensor, factor: Tensor) -> Tensor:
-    """x: [n c h w], factor: [n] -> clamp(factor x)"""
+    """Compute clamp(factor x).  x: [n c h w], factor: [n]"""
     return (x * _each(factor)).clamp_(0, 1)
 
 
 def adjust_contrast(x: Tensor, factor: Tensor) -> Tensor:
-    """Away from or towards the image's mean luma.  x: [n c h w], factor: [n]"""
+    """Interpolate between the mean luma of the image and its pixels.  x: [n c h w], factor: [n]"""
     factor = _each(factor)
     return torch.addcmul((1 - factor) * luma(x).mean((1, 2, 3), keepdim=True), x, factor).clamp_(0, 1)
 
 
 def adjust_saturation(x: Tensor, factor: Tensor) -> Tensor:
-    """Away from or towards each pixel's luma.  x: [n 3 h w], factor: [n]; 0 makes it grey"""
+    """Interpolate between the luma of each pixel and its colour.  x: [n 3 h w], factor: [n], 0 is grey"""
     return torch.lerp(luma(x), x, _each(factor)).clamp_(0, 1)
 
 
 def adjust_hue(x: Tensor, shift: Tensor) -> Tensor:
-    """Turn the colour circle.  x: [n 3 h w], shift: [n] in turns, -0.5 .. 0.5
+    """Shift the hue.  x: [n 3 h w], shift: [n] in turns, -0.5 .. 0.5
 
-    HSV without the detour: with v the largest channel, d = largest - smallest and h the hue in turns, red, green and
-    blue become v - d clamp(2 - 6 |t|, 0, 1), where t is h + 1/2, h + 1/6, h - 1/6, brought to [-1/2, 1/2].
+    Computed without a conversion to HSV: with v the largest value, d = largest - smallest and h the hue in turns, red,
+    green and blue become v - d clamp(2 - 6 |t|, 0, 1), where t is h + 1/2, h + 1/6, h - 1/6, wrapped to [-1/2, 1/2].
     """
     value = x.amax(1, keepdim=True)
     spread = value - x.amin(1, keepdim=True)
@@ -57,7 +57,7 @@ def adjust_hue(x: Tensor, shift: Tensor) -> Tensor:
 
 
 def _hue(x: Tensor, value: Tensor, spread: Tensor) -> Tensor:
-    """[n 3 h w], its largest channel and its spread, [n 1 h w] -> hue in turns, [n 1 h w].
+    """Compute the hue in turns, [n 1 h w], of x [n 3 h w] with its largest channel and its spread, [n 1 h w].
 
     (g - b) / 6d where red is largest, else (b - r) / 6d + 1/3 where green is, else (r - g) / 6d + 2/3. Signs and lerp
     choose between them: torch.where runs one element at a time on a CPU.
@@ -70,7 +70,7 @@ def _hue(x: Tensor, value: Tensor, spread: Tensor) -> Tensor:
 
 
 def lab(rgb: Tensor) -> Tensor:
-    """sRGB on the unit scale -> CIE 1976 L*a*b* under D65, brought inside the unit scale.  [n 3 h w] -> [n 3 h w]
+    """Convert sRGB on the unit scale to CIE 1976 L*a*b* under D65, scaled to [0, 1].  [n 3 h w] -> [n 3 h w]
 
     The channels are L* / 100, a* / 256 + 1/2 and b* / 256 + 1/2, so that a grey has 1/2 in the last two.
     https://en.wikipedia.org/wiki/CIELAB_color_space; matrix and white: IEC 61966-2-1, http://www.brucelindbloom.com
@@ -82,15 +82,15 @@ def lab(rgb: Tensor) -> Tensor:
 
 
 def _lightness(value: Tensor, white: float) -> Tensor:
-    """The cube root of value / white, continued as a line below (6/29)^3."""
+    """Compute the cube root of value / white, continued linearly below (6/29)^3."""
     share, bend = value / white, (6 / 29) ** 3
     return share.clamp(min=bend) ** (1 / 3) + (share.clamp(max=bend) - bend) / (3 * (6 / 29) ** 2)
 
 
 def jitter(x: Tensor, keys: Keys, *, strength: tuple[float, float, float, float], probability: float) -> Tensor:
-    """Colour jitter in the order brightness, contrast, saturation, hue.  x: [n c h w]; only three channels have colour.
+    """Apply colour jitter in the order brightness, contrast, saturation, hue (the last two only to 3 channels).
 
-    torchvision also shuffles the order; here it is fixed, since each sample would need its own.
+    torchvision also shuffles the order; here it is fixed, because each item would need its own order.  x: [n c h w]
     """
     drawn = keys.fold("jitter").uniform(5)
     kept = (drawn[:, :1] < probability).to(x.dtype)
@@ -101,7 +101,7 @@ def jitter(x: Tensor, keys: Keys, *, strength: tuple[float, float, float, float]
 
 
 def random_grey(x: Tensor, keys: Keys, *, probability: float) -> Tensor:
-    """Some images lose their colour.  x: [n 3 h w]"""
+    """Convert random images to grey.  x: [n 3 h w]"""
     return torch.where(_each(keys.fold("grey").chance(probability)), luma(x), x)
 
 

@@ -1,4 +1,4 @@
-"""The convolutional decoder: from a code back to an image on the unit scale."""
+"""The convolutional decoder from a code to an image on the unit scale."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _WIDTHS = (256, 128, 64, 32)
 
 
 class ConvDecoder(nn.Module):
-    """Three times: enlarge twofold, 3x3 convolution, batch norm, ReLU.  [n d] -> [n c h w], any h = w
+    """Three stages that double the size: enlarge, 3x3 convolution, batch norm, ReLU.  [n d] -> [n c h w], any h = w
 
-    Enlarging by nearest neighbour leaves no checkerboard. The output is linear and starts at the data's mean colour.
+    Enlarging by nearest neighbour avoids checkerboard artefacts. The output is linear, initialised at the mean colour.
     """
 
     def __init__(self, code_dim: int, spec: ImageSpec) -> None:
@@ -33,7 +33,7 @@ class ConvDecoder(nn.Module):
 
     def forward(self, code: Tensor) -> Tensor:
         x = self.start(code).unflatten(1, (_WIDTHS[0], self.sizes[0], self.sizes[0]))
-        x = x.contiguous(memory_format=torch.channels_last)  # as the convolutions like it
+        x = x.contiguous(memory_format=torch.channels_last)  # faster convolutions
         for size, stage in zip(self.sizes[1:], self.stages, strict=True):
             x = stage(x, size)
         return self.end(x)

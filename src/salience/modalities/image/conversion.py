@@ -1,6 +1,6 @@
-"""Images: any mix of files or arrays becomes [n c h w], square, of one type; one item is shown as a thumbnail.
+"""Conversion of images of any size and type to [n c h w], square and of one type, and to thumbnails.
 
-The unit scale is (x - spec.low) / (spec.high - spec.low); spec.mean and spec.std are of values on it.
+The unit scale is (x - spec.low) / (spec.high - spec.low); spec.mean and spec.std refer to it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from salience.units import counted
 RESOLUTIONS = (32, 64, 96, 128, 224)
 LUMA = (0.299, 0.587, 0.114)
 FULL_SCALE = {"uint8": 255, "uint16": 65535}
-UNIT_SLACK = 1.0  # beyond 0 and 1, for what interpolation and noise add; floats up to 255 are not among that
+UNIT_SLACK = 1.0  # tolerance beyond [0, 1] for interpolation and noise; floats up to 255 exceed it
 MAX_CHANNELS = 16
 
 
 def thumbnail(dataset: Items, row: int) -> Image.Image:
-    """The stored image of one row as an 8-bit picture; of more than three channels, the first three."""
+    """Convert the stored image of one row to an 8-bit PIL image, with at most its first three channels."""
     spec = dataset.spec
     unit = (dataset.item(row).astype(np.float64) - spec.low) / (spec.high - spec.low)
     pixels = (unit.clip(0, 1) * 255).round().astype(np.uint8)
@@ -35,9 +35,15 @@ def thumbnail(dataset: Items, row: int) -> Image.Image:
 
 
 def choose_target(headers: np.ndarray, resolution: int | None, aspect: Aspect) -> tuple[Target, tuple[str, ...]]:
-    """What files with these headers are decoded into, and what to tell the user about it.
+    """Choose the format that files are decoded to.
 
-    headers: [n 4 or more] int, width, height, colour, deep of every readable file
+    Args:
+        headers: [n 4 or more] int: width, height, colour, deep of every readable file.
+        resolution: Height and width in pixels; None chooses them.
+        aspect: Treatment of images that are not square.
+
+    Returns:
+        The format, and notes.
     """
     colour, deep = headers[:, 2].any(), headers[:, 3].all()
     side, notes = choose_resolution(headers[:, :2], resolution, aspect)
@@ -51,13 +57,13 @@ def choose_target(headers: np.ndarray, resolution: int | None, aspect: Aspect) -
 
 
 def choose_resolution(sizes: np.ndarray, resolution: int | None, aspect: Aspect) -> tuple[int, tuple[str, ...]]:
-    """Height and width to store, and notes.  sizes: [n 2] or [1 2] widths and heights."""
+    """Choose the height and width to store. Return them and notes.  sizes: [n 2] or [1 2] widths and heights"""
     side = resolution or _side_for(sizes, aspect)
     return side, describe_squaring(sizes, side, aspect)
 
 
 def _side_for(sizes: np.ndarray, aspect: Aspect) -> int:
-    """By the length that fills the square: the shorter side of a crop, the longer side of a pad."""
+    """Choose the side from the length that fills the square: the shorter side for crop, the longer one for pad."""
     same = bool((sizes == sizes[0]).all())
     if aspect == "stretch":
         width, height = np.median(sizes, axis=0)
@@ -70,12 +76,12 @@ def _side_for(sizes: np.ndarray, aspect: Aspect) -> int:
 
 
 def describe_conversion(sizes: np.ndarray, channels: np.ndarray, want: ImageSpec, aspect: Aspect) -> tuple[str, ...]:
-    """What a run's spec makes of images that differ from it.  sizes: [n 2] widths and heights;  channels: [n]"""
+    """Describe how images are converted to the spec of a run.  sizes: [n 2] widths and heights;  channels: [n]"""
     return describe_squaring(sizes, want.resolution, aspect) + describe_channels(channels, want)
 
 
 def describe_channels(channels: np.ndarray, want: ImageSpec) -> tuple[str, ...]:
-    """The same of their channels alone.  [n]"""
+    """Describe how the channels [n] of images are converted to the spec of a run."""
     other = channels != want.channels
     if want.channels not in (1, 3) or not other.any():
         return ()
@@ -84,7 +90,7 @@ def describe_channels(channels: np.ndarray, want: ImageSpec) -> tuple[str, ...]:
 
 
 def as_images(array: np.ndarray) -> np.ndarray:
-    """A view [n c h w] of an array [n h w], [n c h w] or [n h w c]. Raises UserError for any other shape."""
+    """Return a view [n c h w] of an array [n h w], [n c h w] or [n h w c]. Raises UserError for other shapes."""
     if array.ndim == 3:
         return array[:, None]
     _, a, b, c = array.shape
@@ -101,7 +107,7 @@ def as_images(array: np.ndarray) -> np.ndarray:
 
 
 def stored_dtype(images: np.ndarray) -> np.dtype:
-    """The type an array of images is stored as: uint8 or uint16 where its integers fit, else float32."""
+    """Return the stored type of an array of images: uint8 or uint16 if its integers fit, otherwise float32."""
     if images.dtype in (np.uint8, np.uint16, np.float32):
         return images.dtype.newbyteorder("=")
     if images.dtype == bool:
@@ -114,17 +120,17 @@ def stored_dtype(images: np.ndarray) -> np.dtype:
 
 
 def as_stored(block: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """The same values in another type; a mask of False and True becomes 0 and 255."""
+    """Convert values to another type; False and True become 0 and 255."""
     if block.dtype == bool:
         return block.astype(np.uint8) * np.uint8(255)
     return np.ascontiguousarray(block, dtype=dtype)
 
 
 def scale_of(dtype: str, moments: Moments, *, full: bool) -> tuple[float, float]:
-    """The stored values that mean 0 and 1. `full`: integers span their type, as in files; else what was found says."""
+    """Return the stored values of 0 and 1. With `full`, integers span their type, as in files; otherwise inferred."""
     low, high = float(moments.low.min()), float(moments.high.max())
     if dtype in FULL_SCALE:
-        # digits saved as 0..16 in uint8, or 12-bit scans in uint16, would be next to black on the full scale
+        # digits stored as 0..16 in uint8, or 12-bit scans in uint16, would be nearly black on the full scale
         dim = not full and 0 < high < FULL_SCALE[dtype] / 2
         return 0.0, high if dim else float(FULL_SCALE[dtype])
     if low >= 0 and high <= 1:
@@ -143,7 +149,7 @@ def make_spec(
     views: str | None = None,
     ground: str = "white",
 ) -> ImageSpec:
-    """The spec of stored images whose statistics are `moments`."""
+    """Make the spec of stored images from the statistics `moments`."""
     low, high = scale_of(dtype, moments, full=full_scale)
     mean = tuple(map(float, (moments.mean - low) / (high - low)))
     std = tuple(map(float, np.where(moments.varies, moments.std / (high - low), 1.0)))
@@ -151,10 +157,10 @@ def make_spec(
 
 
 def read_by_type(shape: tuple[int, ...], dtype: np.dtype, want: ImageSpec) -> ImageSpec:
-    """How a run reads arrays [n *shape]: what is stored and on what scale, by their type alone, never by their values.
+    """Return the type and scale on which a run reads arrays [n *shape]. It depends on their type, not on their values.
 
-    So an image is the same to a run whatever lies beside it. uint8, uint16 and masks span their type. Other integers
-    are values on the run's own scale. Floats are too where the run stores floats; where it stores integers, 0 to 1.
+    So an image is the same to a run for any other images. uint8, uint16 and masks span their type. Other integers are
+    on the scale of the run. Floats are on the scale of a run that stores floats, otherwise from 0 to 1.
     """
     name = "uint8" if dtype.kind == "b" else dtype.name
     as_it_is = want.dtype not in FULL_SCALE if dtype.kind == "f" else name not in FULL_SCALE
@@ -166,7 +172,7 @@ def read_by_type(shape: tuple[int, ...], dtype: np.dtype, want: ImageSpec) -> Im
 
 
 def require_scale(block: np.ndarray, have: ImageSpec, want: ImageSpec) -> None:
-    """Raises UserError for raw values that cannot be on the scale they are read on."""
+    """Raise UserError for raw values outside the scale on which they are read."""
     if block.dtype == bool or block.dtype == have.dtype in FULL_SCALE or not block.size:
         return
     low, high = block.min(), block.max()
@@ -187,11 +193,15 @@ def require_scale(block: np.ndarray, have: ImageSpec, want: ImageSpec) -> None:
 
 
 def convert(images: np.ndarray, have: ImageSpec, want: ImageSpec, aspect: Aspect = "stretch") -> np.ndarray:
-    """Images [n c h w] of one spec as another expects them: channels, height and width, type and range.
+    """Convert images [n c h w] from one spec to another: channels, height and width, type and range.
 
-    aspect: what happens to images that are not square, where `want` is
+    Values of the same type are not rescaled.
 
-    Of one type, values are taken as they are.
+    Args:
+        images: [n c h w].
+        have: The spec of the images.
+        want: The spec to convert to.
+        aspect: Treatment of images that are not square, if `want` is.
     """
     if images.shape[1] != want.channels:
         images = _convert_channels(images, want.channels)
@@ -204,7 +214,7 @@ def convert(images: np.ndarray, have: ImageSpec, want: ImageSpec, aspect: Aspect
 
 
 def check_convertible(have_channels: int, want: ImageSpec) -> None:
-    """Raises UserError where images of so many channels cannot be brought to those of `want`."""
+    """Raise UserError if the number of channels cannot be converted to that of `want`."""
     if have_channels != want.channels and not {have_channels, want.channels} <= {1, 3}:
         raise UserError(
             f"source: mismatched images: the run was trained on {want.channels} channels, got {have_channels}; "

@@ -11,7 +11,7 @@ from salience.modalities.image.spec import ImageSpec
 
 
 def convnet(channels: int) -> tuple[nn.Sequential, int]:
-    """The small net for small images: six 3x3 convolutions with batch norm and ReLU, three halve; global mean.
+    """Make the network: six 3x3 convolutions (three of stride 2) with batch norm and ReLU, then a global mean.
 
     [n c h w] -> [n 256]
     """
@@ -21,7 +21,7 @@ def convnet(channels: int) -> tuple[nn.Sequential, int]:
 
 
 def convnet_code(spec: ImageSpec, dim: int) -> nn.Sequential:
-    """The same convolutions, and a linear map of all positions in place of their mean.  [n c h w] -> [n dim]"""
+    """Make the network with a linear map of all positions instead of the global mean.  [n c h w] -> [n dim]"""
     body, width = convnet(spec.channels)
     side = math.ceil(spec.resolution / 8)
     return nn.Sequential(*body[:-2], Positions(), nn.Linear(width * side**2, dim))

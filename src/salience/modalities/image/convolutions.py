@@ -1,7 +1,7 @@
-"""Convolutions that halve an image, enlarge it and end in its channels: on CPUs as products of matrices, where faster.
+"""Convolutions that halve an image, enlarge it, or map to its channels, computed on CPUs by matrix products if faster.
 
-There a convolution's gradients in bf16 take two to three times as long as the products they come down to; with three
-channels or fewer, most of each vector register stays idle; and an enlarged image repeats most of its work.
+On CPUs, gradients of convolutions in bf16 take two to three times as long as the equivalent matrix products. With at
+most three channels, most of a vector register is idle. The convolution of an enlarged image repeats most of its work.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-LEAST_CHANNELS = 64  # for the products to be faster
-FEW_CHANNELS = 3  # up to these, products are faster too: of all pixels with each element of the kernel
-CACHED = 1 << 22  # values of an image batch whose patches stay in a cache
+LEAST_CHANNELS = 64  # from this many channels, matrix products are faster
+FEW_CHANNELS = 3  # up to this many output channels, products of all pixels with each kernel element are faster
+CACHED = 1 << 22  # number of values of a batch of images whose patches fit into the CPU cache
 
 
 class Halving(nn.Conv2d):
-    """3x3 of stride 2, padded by 1, without bias.  [n c h w] -> [n o h/2 w/2], halves rounded up"""
+    """A 3x3 convolution of stride 2, padded by 1, without bias.  [n c h w] -> [n o h/2 w/2], rounded up"""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__(before, after, 3, stride=2, padding=1, bias=False)
@@ -42,7 +42,7 @@ class _Halving(torch.autograd.Function):
         of_x = torch.ops.aten.convolution_backward(
             of_output, x, weight.to(x.dtype), None, (2, 2), (1, 1), (1, 1), False, (0, 0), 1, (True, False, False)
         )[0]
-        if not ctx.needs_input_grad[1]:  # of a network that never changes
+        if not ctx.needs_input_grad[1]:  # a frozen network
             return of_x, None
         c = x.shape[1]
         padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
@@ -52,10 +52,7 @@ class _Halving(torch.autograd.Function):
 
 
 class Positions(nn.Flatten):
-    """All values of an image in a row.  [n c h w] -> [n chw]
-
-    On CPUs their gradients come back laid out as convolutions like them; else each step down to the next one is slow.
-    """
+    """Flatten images, [n c h w] -> [n chw]. On CPUs, gradients are converted to channels-last for the convolutions."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type == "cpu" and x.requires_grad and x.is_contiguous(memory_format=torch.channels_last):
@@ -64,9 +61,9 @@ class Positions(nn.Flatten):
 
 
 class ToChannels(nn.Conv2d):
-    """3x3, padded by 1, to the channels of an image.  [n c h w] -> [n o h w]
+    """A 3x3 convolution, padded by 1, to the channels of an image.  [n c h w] -> [n o h w]
 
-    Where it is a product, the output is fp32 also in bf16.
+    If it is computed by a matrix product, the output is fp32 also in bf16.
     """
 
     def __init__(self, before: int, channels: int) -> None:
@@ -80,9 +77,9 @@ class ToChannels(nn.Conv2d):
 
 
 class _ToChannels(torch.autograd.Function):
-    """What all pixels give through one element of the kernel is an image, and the output the sum of these, each moved.
+    """The sum over the kernel elements of their products with all pixels, each shifted by the position of the element.
 
-    In bf16 they are rounded, and summed in fp32: together as exact as one rounding of the sum.
+    In bf16, the products are rounded and summed in fp32, which is as exact as one rounding of the sum.
     """
 
     @staticmethod
@@ -99,7 +96,7 @@ class _ToChannels(torch.autograd.Function):
     def backward(ctx: Any, of_output: Tensor) -> tuple[Tensor, Tensor]:
         x, weight = ctx.saved_tensors
         padded = F.pad(of_output.to(x.dtype).transpose(0, 1), (1, 1, 1, 1))
-        moved = padded.unfold(2, 3, 1).unfold(3, 3, 1)  # [o n h w 3 3], to where the kernel's last element meets them
+        moved = padded.unfold(2, 3, 1).unfold(3, 3, 1)  # [o n h w 3 3], aligned with the last kernel element
         met = moved.permute(4, 5, 0, 1, 2, 3).reshape(9 * len(weight), -1)  # [9o nhw]
         of_x = met.T @ _elements(weight.flip(2, 3), x.dtype)
         of_weight = (met @ _pixels(x)).unflatten(0, (3, 3, -1)).permute(2, 3, 0, 1).flip(2, 3)
@@ -107,24 +104,30 @@ class _ToChannels(torch.autograd.Function):
 
 
 def enlarged(x: Tensor, size: int, weight: Tensor) -> Tensor:
-    """A 3x3 convolution, padded by 1, of `x` enlarged by nearest neighbour.
+    """Convolve `x`, enlarged by nearest neighbour, with a 3x3 kernel, padded by 1.
 
-    x: [n c h h], weight: [o c 3 3], size: 2h, or 2h - 1 for an image of odd side -> [n o size size]
+    Args:
+        x: [n c h h].
+        weight: [o c 3 3].
+        size: Side of the result, 2h, or 2h - 1 for an image with an odd side.
+
+    Returns:
+        [n o size size].
     """
     if x.device.type == "cpu" and len(weight) >= LEAST_CHANNELS:
         return _Enlarged.apply(x, weight, size)
     if size != 2 * x.shape[-1]:
         return F.conv2d(F.interpolate(x, size=(size, size), mode="nearest"), weight, padding=1)
-    # Twofold, the two together are one transposed convolution, which does 4/9 of the work: a pixel that becomes a
-    # block of 2x2 meets the sum of the kernel's copies over that block, which is 4x4.
-    kernel = weight.flip(2, 3)  # as the transposed convolution has it
+    # For a factor of 2, both steps are one transposed convolution with 4/9 of the work. Its 4x4 kernel sums the
+    # shifted copies of the kernel over the block of 2x2 that a pixel becomes.
+    kernel = weight.flip(2, 3)  # the convention of transposed convolutions
     padded = F.pad(kernel, (1, 1, 1, 1))
     spread = padded[..., 1:, 1:] + padded[..., 1:, :-1] + padded[..., :-1, 1:] + padded[..., :-1, :-1]  # [o c 4 4]
     return F.conv_transpose2d(x, spread.transpose(0, 1), stride=2, padding=1)
 
 
 class _Enlarged(torch.autograd.Function):
-    """An enlarged image does not appear at all: a pixel meets each element of the kernel once, for all of its block."""
+    """The convolution without the enlarged image: each pixel is multiplied by each kernel element once per block."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, size: int) -> Tensor:
@@ -143,12 +146,17 @@ class _Enlarged(torch.autograd.Function):
 
 
 def _joined(given: Tensor, dim: int, size: int) -> Tensor:
-    """Sums, along one side, of what falls on the same pixel of the output.
+    """Sum, along one axis, the products that belong to the same output pixel.
 
-    given: [n ... h ... 3 (3) o], by each pixel, which became two there, through each element of the kernel;  size: 2h,
-    or 2h - 1 where the last pixel became one only -> [n ... size ... (3) o]
+    Args:
+        given: [n ... h ... 3 (3) o] products of each pixel, which becomes two, with each kernel element.
+        dim: The axis.
+        size: 2h, or 2h - 1 if the last pixel becomes only one.
+
+    Returns:
+        [n ... size ... (3) o].
     """
-    after, same, before = (part.movedim(dim, 0) for part in given.unbind(3))  # the pixel of the output each falls on
+    after, same, before = (part.movedim(dim, 0) for part in given.unbind(3))  # by the output pixel of each product
     joined = given.new_empty((*given.shape[:dim], size, *given.shape[dim + 1 : 3], *given.shape[4:]))
     lines = joined.movedim(dim, 0)
     whole = size // 2
@@ -161,24 +169,29 @@ def _joined(given: Tensor, dim: int, size: int) -> Tensor:
 
 
 def _blocks(y: Tensor, side: int) -> Tensor:
-    """Sums over the block that each pixel became, moved by up to one pixel either way: what its kernel reached.
+    """Sum the output gradient over the block of each pixel, shifted by -1, 0 and 1 along both axes.
 
-    y: [n c size size], of the output;  side: h, of the image that was enlarged -> [n h h 3 3 c]
+    Args:
+        y: [n c size size] gradient of the output.
+        side: h, the side of the image before enlarging.
+
+    Returns:
+        [n h h 3 3 c].
     """
     size = y.shape[-1]
     rest = 2 * side + 1 - size
     y = F.pad(y.permute(0, 2, 3, 1), (0, 0, 1, rest, 1, rest))
-    alone = size % 2 == 1  # the last pixel, which became one only
+    alone = size % 2 == 1  # whether the last pixel becomes only one
     first = 2 * torch.arange(side)
     if alone:
         first[-1] = 2 * side + 1
-    reached = first[:, None] + torch.arange(3)  # [h 3] of the lines that _pairs gives
+    reached = first[:, None] + torch.arange(3)  # [h 3] indices of the lines that _pairs returns
     y = _pairs(_pairs(y, 1, alone=alone), 2, alone=alone)
     return y[:, reached[:, None, :, None], reached[None, :, None, :]]
 
 
 def _pairs(y: Tensor, dim: int, *, alone: bool) -> Tensor:
-    """Sums of neighbouring lines; then, where the last pixel is `alone`, the last three lines but one as they are.
+    """Sum neighbouring lines; if the last pixel is `alone`, append the three lines before the last one unchanged.
 
     y: [n ... 2h + 2 ... c] -> [n ... 2h + 1 (+ 3) ... c]
     """
@@ -188,12 +201,12 @@ def _pairs(y: Tensor, dim: int, *, alone: bool) -> Tensor:
 
 
 def _pixels(x: Tensor) -> Tensor:
-    """[n c h w] -> [nhw c]"""
+    """Reshape images to rows of pixels.  [n c h w] -> [nhw c]"""
     return x.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def _elements(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """[o c 3 3] -> [9o c]"""
+    """Reshape a kernel to rows of its elements.  [o c 3 3] -> [9o c]"""
     return weight.permute(2, 3, 0, 1).flatten(0, 2).to(dtype)
 
 

@@ -1,9 +1,10 @@
-"""DCGAN's networks: a judge of images, a generator of them, and a network that enlarges them.
+"""The networks of DCGAN: a discriminator and a generator of images, and a network that enlarges images.
 
-Radford et al. 2016, "DCGAN", https://arxiv.org/abs/1511.06434: convolutions of stride 2, 4x4, without pooling or hidden
-dense layers; LeakyReLU with slope 0.2 in the judge, ReLU and batch norm in the generator; weights begin as N(0, 0.02).
-Differs from the paper: a judge normalises each item on its own, over channels and positions, so that its answer, and
-how steep it is, does not depend on the company; as many strides as bring the image nearest to 4 pixels a side.
+Radford et al. 2016, "DCGAN", https://arxiv.org/abs/1511.06434: 4x4 convolutions of stride 2, without pooling or hidden
+dense layers; LeakyReLU with slope 0.2 in the discriminator, ReLU and batch norm in the generator; weights are
+initialised as N(0, 0.02). Differs from the paper: the discriminator normalises each item over channels and positions,
+so that its output and gradient do not depend on the other items; the number of strides brings the image nearest to
+4 pixels per side.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from salience.nets.encoder import Encoder
 
 
 def make_judge(spec: ImageSpec, *, channels: int, strides: int | None) -> tuple[Encoder, Strongest]:
-    """DCGAN's discriminator without its last layer, and what makes a short representation of its positions.
+    """Make DCGAN's discriminator without its last layer, and the pooling of its positions.
 
-    channels: of the first convolution
-    strides: of the convolutions; None takes as many as bring the image nearest to 4 pixels a side
+    Args:
+        spec: The spec of the images.
+        channels: Channels of the first convolution.
+        strides: Number of convolutions of stride 2; None brings the image nearest to 4 pixels per side.
     """
     sides = sides_of(spec.resolution, strides)
     widths = channels_of(channels, len(sides) - 1)
@@ -37,7 +40,7 @@ def make_judge(spec: ImageSpec, *, channels: int, strides: int | None) -> tuple[
 
 
 def make_generator(spec: ImageSpec, *, dim: int, channels: int) -> nn.Sequential:
-    """From noise [n dim] to images on the unit scale.  channels: of the last hidden layer"""
+    """Make DCGAN's generator: noise [n dim] -> unit-scale images. `channels`: channels of the last hidden layer."""
     sides = sides_of(spec.resolution)[::-1]
     widths = [*channels_of(channels, len(sides) - 1)[::-1], spec.channels]
     start = nn.Linear(dim, widths[0] * sides[0] ** 2, bias=False)
@@ -50,11 +53,11 @@ def make_generator(spec: ImageSpec, *, dim: int, channels: int) -> nn.Sequential
 
 
 class Enlarger(nn.Module):
-    """Interpolates an image, and adds what is missing in detail.  [n c h w] -> [n c factor*h factor*w], unit scale
+    """Bicubic interpolation plus learnt details.  [n c h w] -> [n c factor*h factor*w], unit scale
 
-    Ledig et al. 2017, "SRGAN", https://arxiv.org/abs/1609.04802: residual blocks before enlarging by pixel shuffle.
-    Without batch norms, as Lim et al. 2017, https://arxiv.org/abs/1707.02921; the last layer begins at 0, so that a net
-    that has learnt nothing gives the interpolation alone.
+    Ledig et al. 2017, "SRGAN", https://arxiv.org/abs/1609.04802: residual blocks, then pixel shuffle. Without batch
+    norms, as in Lim et al. 2017, https://arxiv.org/abs/1707.02921. The last layer is initialised to 0, so that an
+    untrained network returns the interpolation.
     """
 
     def __init__(self, spec: ImageSpec, *, factor: int, channels: int, blocks: int) -> None:
@@ -83,12 +86,12 @@ class Enlarger(nn.Module):
 
 
 def interpolated(x: Tensor, factor: int) -> Tensor:
-    """Bicubic.  [n c h w] -> [n c factor*h factor*w]"""
+    """Interpolate images bicubically.  [n c h w] -> [n c factor*h factor*w]"""
     return F.interpolate(x, scale_factor=factor, mode="bicubic", align_corners=False)
 
 
 def sides_of(resolution: int, strides: int | None = None) -> list[int]:
-    """Of the image and after each stride, which halves and rounds down; 28 -> [28, 14, 7, 3]"""
+    """Return the sides of the image and after each stride, halved and rounded down; 28 -> [28, 14, 7, 3]."""
     least = 1 if resolution < 8 else 2
     if resolution < 2:
         raise UserError("encoder: the convolutions of two players halve images, and these have 1 pixel; take mlp")
@@ -97,12 +100,12 @@ def sides_of(resolution: int, strides: int | None = None) -> list[int]:
 
 
 def channels_of(first: int, strides: int) -> list[int]:
-    """After each stride: twice as many as before it, up to eight times the first."""
+    """Return the channels after each stride: doubled each time, up to eight times the first."""
     return [first * 2 ** min(number, 3) for number in range(strides)]
 
 
 def _judging(before: int, after: int, *, norm: bool) -> nn.Sequential:
-    """norm: not in the first, which sees the image as it is"""
+    """Make a layer of the discriminator. `norm`: false for the first layer."""
     norms = [nn.GroupNorm(1, after)] if norm else []
     return nn.Sequential(nn.Conv2d(before, after, 4, 2, padding=1), *norms, nn.LeakyReLU(SLOPE, inplace=True))
 
@@ -112,7 +115,7 @@ def _same(before: int, after: int) -> nn.Conv2d:
 
 
 def _started(network: nn.Sequential) -> nn.Sequential:
-    """With the weights the paper begins with."""
+    """Initialise the weights as in the paper."""
     for part in network.modules():
         if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(part.weight, std=0.02)

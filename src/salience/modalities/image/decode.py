@@ -1,7 +1,7 @@
-"""One image file, or its bytes, to an array [c h w]; whatever is wrong with it ends as one short reason.
+"""Decoding of one image file, or its bytes, to an array [c h w]. Every failure becomes one short reason.
 
-JPEG goes through torchvision (three times as fast as PIL at 32x32) where its pixels need no resizing; everything else,
-and photographs that shrink by half or more, through PIL, which can skip most of a JPEG's work then.
+torchvision decodes JPEG files that need no resizing (three times as fast as PIL at 32x32). PIL decodes all others; it
+skips most of the work for JPEG files that shrink by half or more.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ __all__ = [
 ]
 Answer = TypeVar("Answer")
 GROUNDS = {"white": 255, "black": 0, "grey": 128}
-SURVEYED = 64  # pixels a side at which transparent images are looked at
+SURVEYED = 64  # pixels per side at which transparent images are examined
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -67,9 +67,14 @@ _TURNS = {
 
 @dataclass(frozen=True)
 class Target:
-    """What to decode into: [channels resolution resolution], uint16 where deep, else uint8.
+    """The format to decode to: [channels resolution resolution].
 
-    aspect: what happens to images that are not square;  ground: in GROUNDS, what transparent pixels show
+    Attributes:
+        channels: Number of channels.
+        resolution: Height and width in pixels.
+        deep: Whether to decode to uint16 instead of uint8.
+        aspect: Treatment of images that are not square.
+        ground: Background of transparent pixels, a key of GROUNDS.
     """
 
     channels: int
@@ -80,20 +85,20 @@ class Target:
 
 
 def decode(blob: Blob, target: Target) -> np.ndarray:
-    """[channels resolution resolution] uint8, or uint16 where the target is deep. Raises UnreadableError."""
+    """Decode an image to [channels resolution resolution] uint8, or uint16 if deep. Raises UnreadableError."""
     return _guarded(lambda data: _decode(data, target), blob)
 
 
 def decode_whole(blob: Blob, channels: int, *, deep: bool = False, ground: str = "white") -> np.ndarray:
-    """The same at its own height and width, [channels h w]. Raises UnreadableError."""
-    probe(blob)  # refuses what is too large, or not to be read
+    """Decode an image at its original height and width, [channels h w]. Raises UnreadableError."""
+    probe(blob)  # refuses images that are too large or unsupported
     return _guarded(lambda data: _decode_whole(data, Target(channels, 0, deep, ground=ground)), blob)
 
 
 def measure_opacity(blob: Blob) -> np.ndarray | None:
-    """Of an image that may be transparent: how light its pixels are and how opaque, [2 n] from 0 to 1.
+    """Measure the lightness and opacity of the pixels of an image, [2 n] from 0 to 1.
 
-    None where no pixel is transparent.  Raises UnreadableError.
+    Returns None if no pixel is transparent. Raises UnreadableError.
     """
     return _guarded(_opaque_light, blob)
 
@@ -130,7 +135,7 @@ def _decode_whole(data: bytes, target: Target) -> np.ndarray:
 
 
 def _decode_jpeg(data: bytes, channels: int, orientation: int) -> np.ndarray | None:
-    """[c h w] upright, None where torchvision cannot and PIL should try."""
+    """Decode a JPEG to [c h w], upright. Return None if torchvision fails and PIL should try."""
     decode_jpeg = _torchvision_jpeg()
     if decode_jpeg is None:
         return None
@@ -143,7 +148,7 @@ def _decode_jpeg(data: bytes, channels: int, orientation: int) -> np.ndarray | N
 
 
 def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Pixels [c h w] as EXIF's orientation says they are to be shown, as `_TURNS` does with a picture."""
+    """Turn pixels [c h w] upright by their EXIF orientation, as `_TURNS` does with a PIL image."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.transpose(0, 2, 1)
     if orientation in (3, 4, 7, 8):
@@ -155,7 +160,7 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 @functools.cache
 def _torchvision_jpeg() -> Callable[[torch.Tensor, int, bool], torch.Tensor] | None:
-    """The operator itself: torchvision 0.29 deprecates the function around it. None where there is no such operator."""
+    """Return torchvision's operator, whose wrapper is deprecated since 0.29; None if it is not available."""
     try:
         if not _load_operators():
             import torchvision.io  # noqa: F401  (registers it)
@@ -183,7 +188,7 @@ def _load_operators() -> bool:
 
 
 def _upright(data: bytes, target: Target, least: int | None = None) -> Image.Image:
-    """least: pixels a side below which a JPEG may not be shrunk while it is decoded; None: not at all"""
+    """Decode with PIL, upright. `least`: pixels per side down to which a JPEG may shrink in decoding; None: never."""
     with Image.open(io.BytesIO(data), formats=formats()) as image:
         if least is not None:
             image.draft(None, (least, least))
@@ -204,7 +209,7 @@ def _opaque_light(data: bytes) -> np.ndarray | None:
 
 
 def _as_array(pixels: Image.Image, deep: bool) -> np.ndarray:
-    """[c h w]"""
+    """Convert a PIL image to an array [c h w]."""
     values = np.asarray(pixels)
     if deep:
         values = values.round().clip(0, 65535).astype(np.uint16)
@@ -212,7 +217,7 @@ def _as_array(pixels: Image.Image, deep: bool) -> np.ndarray:
 
 
 def _deep(image: Image.Image, ground: str) -> Image.Image:
-    """As float pixels (mode F) of 0..65535, which PIL resizes without loss."""
+    """Convert to float pixels (mode F) of 0..65535, which PIL resizes without rounding."""
     values = np.asarray(image if image.mode in DEEP_MODES else _shallow(image, 1, ground))
     if values.dtype == np.uint8:
         values = values.astype(np.float32) * 257
@@ -222,7 +227,7 @@ def _deep(image: Image.Image, ground: str) -> Image.Image:
 
 
 def _shallow(image: Image.Image, channels: int, ground: str) -> Image.Image:
-    """As 8-bit grey or RGB. What is transparent shows the ground."""
+    """Convert to 8-bit grey or RGB. Transparent pixels show the background `ground`."""
     if image.mode in DEEP_MODES:
         values = np.asarray(_deep(image, ground))
         image = Image.fromarray((values / 257).round().astype(np.uint8))

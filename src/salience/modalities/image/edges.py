@@ -1,4 +1,4 @@
-"""Signatures of images by their edges, to find near duplicates by: brightness and contrast do not count."""
+"""Signatures of images by their edges, independent of brightness and contrast, to find near-duplicates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ GRID = 16  # side of the coarse grid
 
 
 def signatures(x: Tensor) -> Tensor:
-    """Images as stored [n c h w] -> [n w] float32 unit vectors of their edges; zeros for a flat image."""
+    """Convert stored images [n c h w] to unit vectors of their edges, [n w] float32; zeros for a flat image."""
     coarse = F.adaptive_avg_pool2d(x.float(), min(GRID, x.shape[-1]))
     across = coarse[..., :-1, 1:] - coarse[..., :-1, :-1]
     down = coarse[..., 1:, :-1] - coarse[..., :-1, :-1]

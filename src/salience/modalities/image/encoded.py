@@ -1,6 +1,6 @@
-"""Encoded images to stored rows: look at every header, choose one format for all, decode in threads.
+"""Conversion of encoded images to stored rows: read every header, choose one format for all, decode in threads.
 
-What cannot be read is left out, with a reason; nothing stops for it.
+An image that cannot be read is left out, with a reason.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ Answer = TypeVar("Answer")
 
 
 def build_encoded(encoded: Encoded, found: Found, options: Options, path: Path | None) -> Built:
-    """Raises UserError where no item can be read."""
+    """Decode encoded images to stored rows. Raises UserError if no item can be read."""
     want, reasons = options.spec, dict[int, str]()
     with ThreadPoolExecutor(cores()) as pool, ignore_pil_warnings():
         headers = _probe_all(encoded, reasons, pool, options.progress)
         _require_some(encoded.count, reasons, found)
         target, shape, notes = _format(headers[headers[:, WIDTH] > 0], options)
-        ground, told = _ground(encoded, found, headers, want, pool)
+        ground, ground_notes = _ground(encoded, found, headers, want, pool)
         target = replace(target, ground=ground)
         dtype = np.dtype(want.dtype if want else "uint16" if target.deep else "uint8")
         blocks = _decode_all(encoded, target, want, reasons, pool, options.progress)
@@ -50,12 +50,12 @@ def build_encoded(encoded: Encoded, found: Found, options: Options, path: Path |
         shape, dtype.name, scan.moments, full_scale=not target.deep, views=found.views, ground=ground
     )
     bad = tuple(sorted(reasons.items()))
-    notes += told + _several_note(headers, found)
+    notes += ground_notes + _several_note(headers, found)
     return Built(x, spec, scan.count, encoded.count, scan.fingerprint, kept, bad, notes)
 
 
 def _format(headers: np.ndarray, options: Options) -> tuple[Target, tuple[int, ...], tuple[str, ...]]:
-    """What to decode into, the shape to store, and notes.  headers: [n 6] of the readable items"""
+    """Return the format to decode to, the shape to store, and notes.  headers: [n 6] of the readable items"""
     want = options.spec
     if want is None:
         target, notes = image.choose_target(headers, options.resolution, options.aspect)
@@ -69,7 +69,7 @@ def _format(headers: np.ndarray, options: Options) -> tuple[Target, tuple[int, .
 def _ground(
     encoded: Encoded, found: Found, headers: np.ndarray, want: ImageSpec | None, pool: ThreadPoolExecutor
 ) -> tuple[str, tuple[str, ...]]:
-    """What transparent pixels show, and notes: as the run has it, else as suits the images."""
+    """Return the background of transparent pixels, from the run or as suits the images, and notes."""
     candidates = np.flatnonzero(headers[:, ALPHA])
     seen = survey(candidates, encoded.chunks, lambda some: _map_in_threads(pool, measure_opacity, some))
     ground = want.ground if want else seen.ground
@@ -89,7 +89,7 @@ def _several_note(headers: np.ndarray, found: Found) -> tuple[str, ...]:
 
 
 def _probe_all(encoded: Encoded, reasons: dict[int, str], pool: ThreadPoolExecutor, progress: bool) -> np.ndarray:
-    """[count 6] int: width, height, colour, deep, alpha, several of every item; zeros where it cannot be read."""
+    """Read all headers, [count 6] int: width, height, colour, deep, alpha, several; zeros for unreadable items."""
     headers = np.zeros((encoded.count, 6), dtype=np.int64)
     row = 0
     with progress_bar(encoded.count, "reading headers", progress) as bar:
@@ -112,7 +112,7 @@ def _decode_all(
     pool: ThreadPoolExecutor,
     progress: bool,
 ) -> Iterator[np.ndarray]:
-    """Blocks [n c h w] of the readable items, in order; what fails is added to `reasons`."""
+    """Iterate over blocks [n c h w] of the readable items, in order; failures are added to `reasons`."""
     have = make_decoded_spec((target.channels, target.resolution, target.resolution), deep=target.deep)
     item_bytes = target.channels * target.resolution**2 * (2 if target.deep else 1)
     step = max(TASK_ITEMS, BLOCK_BYTES // item_bytes)
@@ -135,7 +135,7 @@ def _decode_all(
 def _map_in_threads(
     pool: ThreadPoolExecutor, read: Callable[[Blob], Answer], blobs: Sequence[Blob]
 ) -> list[Answer | str]:
-    """`read` of every blob, in order, or the reason why it cannot be read."""
+    """Apply `read` to every blob in threads, in order. The result of an unreadable one is the reason."""
 
     def read_some(start: int) -> list[Answer | str]:
         return [_try(read, blob) for blob in blobs[start : start + TASK_ITEMS]]
@@ -151,12 +151,12 @@ def _try(read: Callable[[Blob], Answer], blob: Blob) -> Answer | str:
 
 
 def keeps_16_bits(want: ImageSpec) -> bool:
-    """Whether 16 bits stay: by the run alone, so that an item is the same in any company."""
+    """Return whether a run stores 16 bits; it does not depend on other items, so that each item is always the same."""
     return want.channels == 1 and want.dtype != "uint8"
 
 
 def make_decoded_spec(shape: tuple[int, ...], *, deep: bool) -> ImageSpec:
-    """Of what comes out of a file."""
+    """Make the spec of decoded images."""
     return ImageSpec(shape, "uint16", 0, 65535) if deep else ImageSpec(shape, "uint8", 0, 255)
 
 

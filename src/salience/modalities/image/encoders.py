@@ -11,11 +11,18 @@ from salience.nets.make import DENSE, dense_by_name, with_code
 
 
 def make_encoder(name: str, spec: ImageSpec, *, dim: int | None, fetch: bool) -> Encoder:
-    """ "convnet", a dense one, a timm model such as "resnet18", "NAME:pretrained" or "NAME:FILE.safetensors".
+    """Make an encoder of images by name.
 
-    dim: in "convnet" a linear map of all positions takes the place of their mean: a code to rebuild an item from must
-        say where things are
-    Raises UserError for an unknown name, or one that does not fit the data.
+    Args:
+        name: "convnet", a dense encoder, a timm model such as "resnet18", "NAME:pretrained" or
+            "NAME:FILE.safetensors".
+        spec: The spec of the images.
+        dim: Size of a code that an item is reconstructed from; "convnet" then uses a linear map of all positions
+            instead of their mean, because the code must contain positions.
+        fetch: Whether to download pretrained weights.
+
+    Raises:
+        UserError: The name is unknown, or the encoder does not fit the data.
     """
     if name in DENSE:
         return dense_by_name(name, spec, dim)

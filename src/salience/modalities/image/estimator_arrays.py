@@ -1,4 +1,4 @@
-"""Images in arrays of any layout to stored images and back, for the estimators of scikit-learn."""
+"""Conversion between arrays of images of any layout and stored images, for the scikit-learn estimators."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from salience.modalities.image.square import resize
 
 
 def from_array(x: np.ndarray, spec: ImageSpec) -> np.ndarray:
-    """[n h w], [n c h w] or [n h w c] -> [n *spec.shape].
+    """Convert [n h w], [n c h w] or [n h w c] to [n *spec.shape].
 
-    Raises UserError for values that the type in which `fit` saw the images cannot hold.
+    Raises:
+        UserError: A value does not fit the type of the images in `fit`.
     """
     stored = x.astype(spec.dtype, copy=False)
     if not np.array_equal(stored, x):
@@ -26,8 +27,8 @@ def from_array(x: np.ndarray, spec: ImageSpec) -> np.ndarray:
 
 
 def to_array(unit: Tensor, spec: ImageSpec, shape: Sequence[int]) -> np.ndarray:
-    """[n c h w] on the unit scale -> stored values in items of the shape that `fit` saw, [n *shape]."""
-    # where each value of [c h w] lies in an item as it was given
+    """Convert [n c h w] on the unit scale to stored values in the shape of the items in `fit`, [n *shape]."""
+    # position of each value of [c h w] in an item of that shape
     place = as_images(np.arange(np.prod(shape)).reshape(1, *shape))[0]
     same = unit.shape[1:] == place.shape
     resized = unit if same else F.interpolate(unit, place.shape[1:], mode="bilinear", antialias=True)

@@ -1,4 +1,4 @@
-"""What an image file says of itself, read without decoding it: size, colour, orientation, transparency, pages."""
+"""Headers of image files, read without decoding: size, colour, orientation, transparency, pages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image
 MAX_PIXELS = 89_478_485  # where PIL begins to warn of a decompression bomb
 HEAD_BYTES = 1 << 16
 ORIENTATION = 0x0112
-# Named, because PIL's other readers run programs (EPS: Ghostscript) or are no images of ours.
+# The supported formats are listed, because other readers of PIL run programs (EPS: Ghostscript).
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "ICO", "PCX", "SGI", "TGA", "DIB")
 EXTENSIONS = frozenset(
     f".{name}"
@@ -32,27 +32,31 @@ ALPHA_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
 
 
 class UnreadableError(Exception):
-    """An item that cannot be read; the message is the reason shown to the user."""
+    """An item cannot be read. The message is the reason shown to the user."""
 
 
 @dataclass(frozen=True)
 class Refused:
-    """Names an image that must not be read, and why."""
+    """An image that must not be read, with the reason."""
 
     reason: str
 
 
 Blob = bytes | str | Refused | None
-"""An encoded image: its bytes, its path, why it is not read, or None where the source has nothing."""
+"""An encoded image: its bytes, its path, a refusal, or None if the source has no image."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an image says of itself.
+    """The header of an image.
 
-    width, height: in pixels, once the image stands upright;  deep: one channel of 16 bits
-    orientation: EXIF's number, 1 to 8: how the stored pixels have to be turned
-    alpha: pixels may be transparent;  several: there are further pages or frames
+    Attributes:
+        width, height: Size of the upright image, in pixels.
+        colour: Whether the image has colours.
+        deep: Whether it has one channel of 16 bits.
+        orientation: EXIF orientation, 1 to 8.
+        alpha: Whether pixels may be transparent.
+        several: Whether there are further pages or frames.
     """
 
     width: int
@@ -65,13 +69,13 @@ class Header:
 
     @classmethod
     def of(cls, stored: tuple[int, int], orientation: int, **rest: bool) -> Header:
-        """stored: width and height of the pixels as they lie in the file"""
+        """Make a header from the width and height of the stored pixels."""
         width, height = stored if orientation < 5 else stored[::-1]
         return cls(width, height, orientation=orientation, **rest)
 
 
 def probe(blob: Blob) -> Header:
-    """The header alone, without decoding. Raises UnreadableError."""
+    """Read the header of an image, without decoding. Raises UnreadableError."""
     head = _head(blob)
     if not head:
         raise UnreadableError("empty")
@@ -85,7 +89,7 @@ def probe(blob: Blob) -> Header:
 
 
 def png_header(head: bytes) -> Header | None:
-    """From the pieces before the pixels. None where this is no PNG, or the first piece is not its header."""
+    """Parse the chunks before the pixels. Return None if this is not a PNG file or does not begin with its header."""
     if head[:8] != b"\x89PNG\r\n\x1a\n" or len(head) < 33 or head[12:16] != b"IHDR":
         return None
     width, height, bits, colour_type = struct.unpack(">IIBB", head[16:26])
@@ -103,7 +107,7 @@ def png_header(head: bytes) -> Header | None:
 
 
 def jpeg_header(head: bytes) -> Header | None:
-    """Walks the segments up to the frame header; None where that is not within `head`."""
+    """Parse the segments up to the frame header. Return None if it is not within `head`."""
     if head[:2] != b"\xff\xd8":
         return None
     at, orientation = 2, 1
@@ -119,7 +123,7 @@ def jpeg_header(head: bytes) -> Header | None:
 
 
 def orientation_in(exif: bytes) -> int:
-    """EXIF's orientation, 1 to 8; 1 (upright) where there is none that can be read. Nothing else of EXIF is read."""
+    """Read the EXIF orientation, 1 to 8; 1 (upright) if there is none. No other EXIF field is read."""
     read = Image.Exif()
     try:
         read.load(exif)
@@ -129,7 +133,7 @@ def orientation_in(exif: bytes) -> int:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The same of an image that PIL has opened. Of a JPEG, XMP does not count, as for browsers."""
+    """Return the orientation of an open PIL image. XMP data of a JPEG are ignored, as in browsers."""
     if image.format in ("JPEG", "MPO"):
         return orientation_in(image.info.get("exif", b"").removeprefix(b"Exif\0\0"))
     try:
@@ -143,13 +147,13 @@ def _as_orientation(found: object) -> int:
 
 
 def has_alpha(image: Image.Image) -> bool:
-    """Whether pixels may be transparent."""
+    """Return whether pixels may be transparent."""
     return "transparency" in image.info or image.mode in ALPHA_MODES
 
 
 @contextmanager
 def ignore_pil_warnings() -> Iterator[None]:
-    """PIL's warnings stay out of sight: a damaged file is refused with a reason, or read. Not for use in a thread."""
+    """Ignore PIL's warnings, because damaged files are refused with a reason. Not for use in a thread."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -157,7 +161,7 @@ def ignore_pil_warnings() -> Iterator[None]:
 
 @functools.cache
 def formats() -> tuple[str, ...]:
-    """Of FORMATS, those that this PIL reads."""
+    """Return the supported formats that the installed PIL can read."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
@@ -168,7 +172,7 @@ def read_bytes(path: str, most: int = -1) -> bytes:
 
 
 def reason_for(error: Exception) -> str:
-    """Why an image cannot be read, in a few words."""
+    """Describe why an image cannot be read, in a few words."""
     text = " ".join(str(error).split())
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image, or an unsupported image type"
@@ -190,7 +194,7 @@ def _head(blob: Blob) -> bytes:
         raise UnreadableError(blob.reason)
     try:
         if not stat.S_ISREG(os.stat(blob).st_mode):  # noqa: PTH116  (as in read_bytes)
-            raise UnreadableError("not a regular file")  # a pipe would be waited for without end
+            raise UnreadableError("not a regular file")  # reading a pipe could block forever
         return read_bytes(blob, HEAD_BYTES)
     except (OSError, ValueError) as error:
         raise UnreadableError(reason_for(error)) from error
@@ -213,8 +217,8 @@ def _pil_header(blob: Blob) -> Header:
 
 
 def _has_several(image: Image.Image) -> bool:
-    """Looks for a second page or frame, and no further: a count would read the whole file."""
+    """Return whether there is a second page or frame. A count would read the whole file."""
     try:
         return bool(getattr(image, "is_animated", False))
-    except Exception:  # what follows the first page is damaged, and is not read
+    except Exception:  # the file is damaged after the first page, which is not read
         return False

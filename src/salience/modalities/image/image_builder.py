@@ -1,4 +1,4 @@
-"""Images from encoded files or from arrays to stored rows [n c h w], square and of one type."""
+"""Conversion of encoded files and arrays to stored images [n c h w], square and of one type."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from salience.reading import Aspect
 
 
 def build(found: Found, options: Options) -> Built:
-    """Raises UserError where nothing can be read, values are not finite, or they do not fit `options.spec`."""
+    """Convert images to stored rows. Raises UserError if none can be read, or they do not fit `options.spec`."""
     if isinstance(found.content, Encoded):
         return build_encoded(found.content, found, options, options.path)
     assert isinstance(found.content, np.ndarray)
@@ -28,7 +28,7 @@ def build(found: Found, options: Options) -> Built:
 
 @dataclass(frozen=True)
 class Plan:
-    """What becomes of an array of images: how a block is converted, into what, and whether nothing changes at all."""
+    """The conversion of an array of images: its function, the result, and whether it leaves the array unchanged."""
 
     convert: Callable[[np.ndarray], np.ndarray]
     shape: tuple[int, ...]
@@ -38,7 +38,7 @@ class Plan:
 
 
 def build_images(array: np.ndarray, found: Found, options: Options) -> Built:
-    """From an array [n h w], [n c h w] or [n h w c]."""
+    """Convert an array [n h w], [n c h w] or [n h w c]."""
     images, want = image.as_images(array), options.spec
     if want is not None:
         refuse_ambiguous_image(array.shape, want)
@@ -64,7 +64,7 @@ def _own_plan(images: np.ndarray, options: Options) -> Plan:
 
 
 def make_conversion(images: np.ndarray, want: ImageSpec, aspect: Aspect) -> Plan:
-    """For images [n c h w] that are to be as a run's spec says."""
+    """Plan the conversion of images [n c h w] to the spec of a run."""
     image.check_convertible(images.shape[1], want)
     have = image.read_by_type(images.shape[1:], images.dtype, want)
 
@@ -78,7 +78,7 @@ def make_conversion(images: np.ndarray, want: ImageSpec, aspect: Aspect) -> Plan
 
 
 def refuse_ambiguous_image(shape: tuple[int, ...], want: ImageSpec) -> None:
-    """One colour image [h w 3] or [3 h w] would be read as grey ones [n h w]."""
+    """Refuse an array that may be one colour image, [h w 3] or [3 h w], or several grey ones, [n h w]."""
     if len(shape) == 3 and want.channels == 3 and 3 in (shape[0], shape[-1]):
         raise UserError(
             f"source: an array of shape {shape} may be one RGB image or {shape[0]} grey images; "

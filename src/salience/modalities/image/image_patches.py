@@ -14,9 +14,14 @@ from salience.modalities.patches import Patches
 
 
 class ImagePatches(Patches):
-    """Patches of `side` pixels a side, row by row from the top left.  [n c h w] <-> [n t c*side*side]
+    """Square patches, row by row from the top left.  [n c h w] <-> [n t c*side*side]
 
-    Raises UserError where the side does not divide the image.
+    Args:
+        spec: The spec of the images.
+        side: Side of a patch, in pixels.
+
+    Raises:
+        UserError: The side does not divide the side of the images.
     """
 
     def __init__(self, spec: ImageSpec, side: int) -> None:
@@ -34,6 +39,6 @@ class ImagePatches(Patches):
         return tiles.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
 
     def positions(self, x: Tensor) -> Tensor:
-        """[t 2], row and column"""
+        """Return the row and column of each patch, [t 2]."""
         down, across = x.shape[2] // self.side, x.shape[3] // self.side
         return torch.cartesian_prod(torch.arange(down), torch.arange(across)).to(x)

@@ -1,4 +1,4 @@
-"""The first layer of an image encoder: pixels as stored to a network's scale, statistics kept with the weights."""
+"""The input layer of an image encoder, which standardises pixels; its statistics are stored with the weights."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from salience.nets.inputs import Input
 
 
 class ImageInput(Input):
-    """Standardises images per channel.
+    """Standardisation of images per channel.
 
-    mean, std: per channel on the unit scale; by default the training data's, for a pretrained network its own
+    Args:
+        spec: The spec of the images.
+        mean, std: Statistics of each channel on the unit scale. Default: those of the training data.
     """
 
     mean: Tensor
@@ -29,14 +31,14 @@ class ImageInput(Input):
         self.register_buffer("std", _per_channel(spread))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[n c h w] on the unit scale -> mean 0, std 1 over the training data"""
+        """Standardise images [n c h w] on the unit scale to mean 0, std 1 over the training data."""
         return (x - self.mean) / self.std
 
     def inverse(self, x: Tensor) -> Tensor:
-        """From mean 0, std 1 back to the unit scale."""
+        """Convert standardised images back to the unit scale."""
         return x * self.std + self.mean
 
 
 def _per_channel(values: Sequence[float]) -> Tensor:
-    """[c] -> [c 1 1]"""
+    """Make a tensor of one value per channel.  [c] -> [c 1 1]"""
     return torch.tensor(values, dtype=torch.float32)[:, None, None]

@@ -1,7 +1,7 @@
-"""View policies of images: one function each, a unit-scale batch in, one view of each image out.
+"""View policies of images: functions from a unit-scale batch to one view of each image.
 
-A flip is a view of a photograph and ruins a digit, so the policy follows the data. Policies that flip have two
-variants: NAME-noflip, and NAME-turns, with quarter turns too, for pictures that have no up.
+A flip suits a photograph and destroys a digit, so the policy depends on the data. Policies with flips have two
+variants: NAME-noflip without flips, and NAME-turns with additional quarter turns, for images without a top.
 """
 
 from __future__ import annotations
@@ -24,25 +24,29 @@ from salience.modalities.image.transforms import (
 from salience.views.policy import Policy, Shape
 from salience.views.random import Keys
 
-_MOST, _PART = (0.2, 1.0), (0.1, 0.4)  # of an image's area
+_MOST, _PART = (0.2, 1.0), (0.1, 0.4)  # ranges of the share of an image's area
 
 
 def natural(x: Tensor, keys: Keys, shape: Shape, variant: str = MIRRORED) -> Tensor:
-    """Colour photographs, as SimCLR on small images: crop, flip, colour jitter, grey.  [n 3 h w] -> [n 3 side side]"""
+    """Augment colour photographs by crop, flip, colour jitter, grey (SimCLR).  [n 3 h w] -> [n 3 side side]"""
     x = crops(x, keys, shape, variant)
     x = jitter(x, keys, strength=(0.4, 0.4, 0.4, 0.1), probability=0.8)
     return random_grey(x, keys, probability=0.2)
 
 
 def grey(x: Tensor, keys: Keys, shape: Shape, variant: str = MIRRORED) -> Tensor:
-    """Objects and scenes without colour: crop, flip, brightness, contrast.  [n c h w] -> [n c side side]"""
+    """Augment grey photographs by crop, flip, brightness, contrast.  [n c h w] -> [n c side side]"""
     return _relit(crops(x, keys, shape, variant), keys, 0.4)
 
 
 def crops(x: Tensor, keys: Keys, shape: Shape, variant: str = MIRRORED) -> Tensor:
-    """Where we look, and nothing of how it is lit: crop and flip.  [n c h w] -> [n c side side]
+    """Augment images by crop and flip, without a change of brightness or colour.  [n c h w] -> [n c side side]
 
-    variant: NO_FLIP, MIRRORED (half of the images) or TURNED (each of the eight ways to lay a square, equally often)
+    Args:
+        x: Images.
+        keys: Random keys.
+        shape: Shape of the views.
+        variant: NO_FLIP, MIRRORED (half of the images) or TURNED (the eight symmetries of a square, uniformly).
     """
     boxes = random_boxes(keys, x.shape[-1], area=_PART if shape.part else _MOST, ratio=(3 / 4, 4 / 3))
     flip = None if variant == NO_FLIP else keys.fold("flip").chance(0.5)
@@ -51,7 +55,7 @@ def crops(x: Tensor, keys: Keys, shape: Shape, variant: str = MIRRORED) -> Tenso
 
 
 def glyphs(x: Tensor, keys: Keys, shape: Shape) -> Tensor:
-    """Digits, letters, symbols: rotation, shear, scale, shift, a little noise; never flipped.
+    """Augment digits, letters and symbols by rotation, shear, scale, shift and a little noise, without flips.
 
     [n c h w] -> [n c side side]
     """
@@ -64,7 +68,7 @@ def glyphs(x: Tensor, keys: Keys, shape: Shape) -> Tensor:
 
 
 def medical(x: Tensor, keys: Keys, shape: Shape) -> Tensor:
-    """Scans, where side, colour and size carry meaning: wide crop, small rotation, light.
+    """Augment scans, in which side, colour and size carry meaning, by wide crop, small rotation, brightness, contrast.
 
     [n c h w] -> [n c side side]
     """
@@ -86,13 +90,13 @@ POLICIES: dict[str, Policy] = {
 
 
 def _turned(x: Tensor, keys: Keys) -> Tensor:
-    """Upside down, and rows for columns, each with probability 1/2; with a flip, all eight ways to lay a square."""
+    """Flip vertically and transpose, each with probability 1/2; with a flip, these are all symmetries of a square."""
     upside_down, transposed = (keys.fold(name).chance(0.5)[:, None, None, None] for name in ("upside down", "turn"))
     x = torch.where(upside_down, x.flip(-2), x)
     return torch.where(transposed, x.transpose(-2, -1), x)
 
 
 def _relit(x: Tensor, keys: Keys, strength: float) -> Tensor:
-    """Brightness and contrast within 1 +- strength."""
+    """Change brightness and contrast by factors within 1 +- strength."""
     factor = keys.fold("light").between(1 - strength, 1 + strength, 2)
     return adjust_contrast(adjust_brightness(x, factor[:, 0]), factor[:, 1])

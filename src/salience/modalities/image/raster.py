@@ -1,7 +1,7 @@
-"""What the pixels before it say of each pixel, row by row from the top left: masked convolutions.
+"""Masked convolutions, which predict each pixel from the pixels before it, row by row from the top left.
 
-van den Oord et al. 2016, "Pixel Recurrent Neural Networks", https://arxiv.org/abs/1601.06759, sec. 3.4. Behind a
-decoder they tell what it leaves open (PixelVAE, Gulrajani et al. 2016, https://arxiv.org/abs/1611.05013).
+van den Oord et al. 2016, "Pixel Recurrent Neural Networks", https://arxiv.org/abs/1601.06759, sec. 3.4. After a
+decoder, they model what it does not predict (PixelVAE, Gulrajani et al. 2016, https://arxiv.org/abs/1611.05013).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-FIRST, LATER = 7, 3  # sides of the windows, of which the later pixels are masked
+FIRST, LATER = 7, 3  # sides of the kernels, in which later pixels are masked
 
 
 class Masked(nn.Conv2d):
-    """A convolution that sees the pixels before its own; and its own, where `itself`."""
+    """A convolution over the pixels before the current one, and over the current one if `itself`."""
 
     mask: Tensor
 
@@ -29,9 +29,9 @@ class Masked(nn.Conv2d):
 
 
 class Raster(nn.Module):
-    """A decoder's output, corrected by the pixels before each.  [n c h w], items [n c h w] -> [n c h w]
+    """Correction of a decoder's output by the pixels before each pixel.  [n c h w], items [n c h w] -> [n c h w]
 
-    At first it corrects nothing. The channels of a pixel do not see each other.
+    The correction is initialised to 0. The channels of a pixel are independent of each other.
     """
 
     def __init__(self, channels: int, width: int = 32, depth: int = 3) -> None:

@@ -1,4 +1,4 @@
-"""What stored images are."""
+"""The spec of stored images."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageSpec(Spec):
-    """Images [channels height width], stored square.
+    """The spec of images [channels height width], stored square.
 
-    low, high: stored values that mean 0 and 1
-    mean, std: per channel, of the training data's values brought to [0, 1]
-    ground: what transparent pixels show: "white", "black" or "grey"
+    Attributes:
+        low, high: Stored values that correspond to 0 and 1 on the unit scale.
+        mean, std: Statistics of each channel of the training data, on the unit scale.
+        ground: Background of transparent pixels: "white", "black" or "grey".
     """
 
     low: float = 0.0
@@ -45,7 +46,7 @@ class ImageSpec(Spec):
     def to_dict(self) -> dict[str, Any]:
         plain = super().to_dict()
         if self.ground == "white":
-            del plain["ground"]  # as in what was written before there was a choice
+            del plain["ground"]  # as in specs of versions without this field
         return plain
 
     def checks(self) -> Iterable[tuple[str, bool]]:

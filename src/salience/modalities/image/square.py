@@ -1,9 +1,8 @@
-"""Images of any shape made square, as a run's `aspect` says: cropped, padded or stretched; pictures and arrays alike.
+"""Conversion of images to squares by the option `aspect`, for PIL images and arrays.
 
-crop: the largest square in the centre is brought to the wanted side: the field of view of torchvision's Resize and
-    CenterCrop
-pad: the longer side is brought to the wanted side; the rest gets the median of the image's border, as in `affine`
-stretch: height and width are brought to the wanted side, each by itself
+crop: resize the largest central square, as torchvision's Resize and CenterCrop do
+pad: resize the longer side, and fill the rest with the median of the border of the image, as in `affine`
+stretch: resize height and width independently
 """
 
 from __future__ import annotations
@@ -18,24 +17,24 @@ from salience.reading import Aspect
 
 
 def central_square(width: int, height: int) -> tuple[int, int, int]:
-    """Left, top and side of the largest square in the centre."""
+    """Return left, top and side of the largest central square."""
     side = min(width, height)
     return (width - side) // 2, (height - side) // 2, side
 
 
 def square_picture(picture: Image.Image, side: int, aspect: Aspect) -> Image.Image:
-    """A picture of mode L, RGB or F, as [side side]. A square picture is the same under every aspect."""
+    """Convert a PIL image of mode L, RGB or F to [side side]. The aspect does not matter for a square image."""
     width, height = picture.size
     if aspect == "pad" and width != height:
         return _padded_picture(picture, side)
     if aspect == "crop" and width != height:
         left, top, length = central_square(width, height)
-        picture = picture.crop((left, top, left + length, top + length))  # first, so that arrays come out the same
+        picture = picture.crop((left, top, left + length, top + length))  # before resizing, as for arrays
     return picture if picture.size == (side, side) else picture.resize((side, side), Image.Resampling.BILINEAR)
 
 
 def square_arrays(images: np.ndarray, side: int, aspect: Aspect) -> np.ndarray:
-    """[n c h w] -> [n c side side] of the same type. Square images are the same under every aspect."""
+    """Convert [n c h w] to [n c side side] of the same type. The aspect does not matter for square images."""
     height, width = images.shape[2:]
     if aspect == "stretch" or width == height:
         return resize(images, (side, side))
@@ -46,7 +45,7 @@ def square_arrays(images: np.ndarray, side: int, aspect: Aspect) -> np.ndarray:
 
 
 def resize(images: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """[n c h w] -> [n c *size] of the same type: antialiased bilinear, not keeping the aspect."""
+    """Resize [n c h w] to [n c *size] of the same type, antialiased bilinear, without keeping the aspect."""
     if images.shape[-2:] == size:
         return images
     values = torch.from_numpy(images.astype(np.float32))
@@ -55,16 +54,19 @@ def resize(images: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 
 
 def to_type(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Rounded and clipped to the range of an integer type."""
+    """Convert values to a type; for an integer type, round and clip them to its range."""
     if dtype.kind == "f":
         return values.astype(dtype, copy=False)
     return values.round().clip(0, np.iinfo(dtype).max).astype(dtype)
 
 
 def describe_squaring(sizes: np.ndarray, side: int, aspect: Aspect) -> tuple[str, ...]:
-    """What is done to images of these sizes, and how to say otherwise; empty where nothing is.
+    """Describe how images are resized, and how to change it; empty if they are not.
 
-    sizes: [n 2] or [1 2] widths and heights
+    Args:
+        sizes: [n 2] or [1 2] widths and heights.
+        side: Side of the stored images, in pixels.
+        aspect: Treatment of images that are not square.
     """
     if (sizes == side).all():
         return ()
@@ -88,7 +90,7 @@ def describe_squaring(sizes: np.ndarray, side: int, aspect: Aspect) -> tuple[str
 
 
 def _inner(width: int, height: int, side: int) -> tuple[int, int]:
-    """Width and height, the longer one brought to `side`."""
+    """Return width and height with the longer one scaled to `side`."""
     longest = max(width, height)
     return max(1, round(width * side / longest)), max(1, round(height * side / longest))
 

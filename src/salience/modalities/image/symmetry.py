@@ -1,8 +1,7 @@
-"""Whether the data look the same once they are mirrored or turned: then a mirrored view is still an item of the data.
+"""Test whether mirrored or turned images are still typical of the data, so that views may use flips and turns.
 
-A classifier is trained to tell changed items from others. Where it cannot, the change is harmless: no view drawn with
-it gives itself away. It sees single items, never classes, so it takes classes that mirror each other (left and right
-hands, arrows) for harmless changes.
+A classifier is trained to distinguish changed items from unchanged ones. If it cannot, the change is harmless. The test
+sees single items and no classes, so it cannot detect classes that mirror each other (left and right hands, arrows).
 """
 
 from __future__ import annotations
@@ -17,18 +16,21 @@ from torch.nn import functional as F
 from salience.modalities.image import MIRRORED, NO_FLIP, TURNED
 from salience.units import are, counted
 
-MOST_ROWS = 2000  # looked at, half of them changed
-LEAST_ROWS = 200  # below it, chance alone may pass the threshold
+MOST_ROWS = 2000  # number of examined items, half of them changed
+LEAST_ROWS = 200  # with fewer items, the AUC may pass the threshold by chance
 HARMLESS = 0.6  # AUC below which a change counts as harmless
-GRID = 16  # pixels a side at which images are compared: more of them tell no better
+GRID = 16  # pixels per side at which images are compared; more pixels do not improve the test
 DIRECTIONS = 40
 FOLDS = 3
 
 
 def detectability(plain: np.ndarray, changed: np.ndarray, *, seed: int = 0) -> float:
-    """How well a classifier tells changed items from others: its cross-validated AUC, 0.5 where it cannot.
+    """Return the cross-validated AUC of a classifier of changed items; 0.5 if it cannot detect them.
 
-    plain, changed: [n d], [m d], rows of different items of the data;  seed: of the folds
+    Args:
+        plain: [n d] unchanged items.
+        changed: [m d] changed items, of other rows of the data.
+        seed: Random seed of the folds.
     """
     from sklearn.decomposition import PCA
     from sklearn.model_selection import StratifiedKFold, cross_val_score
@@ -46,28 +48,31 @@ def detectability(plain: np.ndarray, changed: np.ndarray, *, seed: int = 0) -> f
 
 
 def mirrored(x: Tensor) -> Tensor:
-    """[n c h w], left to right"""
+    """Mirror images [n c h w] left to right."""
     return x.flip(-1)
 
 
 def turned(x: Tensor) -> Tensor:
-    """[n c h w], by a quarter turn"""
+    """Turn images [n c h w] by 90 degrees."""
     return x.rot90(1, (-2, -1))
 
 
 @dataclass(frozen=True)
 class VariantChoice:
-    """A policy's variant that suits the data, and why."""
+    """The variant of a policy that suits the data, with the reason."""
 
     variant: str
     reason: str
 
 
 def choose_variant(dataset: Any, policy: str) -> VariantChoice:
-    """Which changes the views of these images may draw: none, the mirror image, or quarter turns too.
+    """Choose the changes that views of these images may use: none, flips, or flips and quarter turns.
 
-    policy: the default, whose variant is sought, for the words of the reason
-    The same data give the same answer: the rows looked at do not depend on the seed of a training.
+    The choice does not depend on the seed of a training.
+
+    Args:
+        dataset: The images.
+        policy: Name of the default policy, for the reason.
     """
     if len(dataset) < LEAST_ROWS:
         few = f"{counted(len(dataset), 'image')} {are(len(dataset))} too few to test flips"

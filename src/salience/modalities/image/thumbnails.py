@@ -1,4 +1,4 @@
-"""Small pictures of stored images, for a store and the page."""
+"""Thumbnails of stored images, for a store and the page."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pyarrow as pa
 from salience.modalities.image.conversion import thumbnail
 from salience.modalities.modality import Items
 
-SIDE = 96  # pixels, of a thumbnail's longer side at most
+SIDE = 96  # maximum of the longer side, in pixels
 
 
 def thumbnails(data: Items) -> pa.Array:
-    """Of every item, PNG files as bytes."""
+    """Return a PNG file of every item, as bytes."""
     return pa.array([png(data, row) for row in range(len(data))], pa.binary())  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""Bodies from timm by name, fitted to small images."""
+"""Encoder bodies from timm, adapted to small images."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from salience.nets.encoder import Whole
 from salience.nets.make import DENSE
 
 SMALL = 64  # up to this resolution a ResNet's stem (7x7, stride 2, max-pool) would throw most of the image away
-PATCHES = 7  # a side, at least, that a transformer of our own making cuts a small image into
+PATCHES = 7  # minimum number of patches per side of a small image in a vision transformer
 OWN = ("convnet", *DENSE)
-WEIGHTS = ".safetensors"  # no other kind of file: a pickle may run what is in it
-PATIENCE = 5.0  # seconds for a server to answer
+WEIGHTS = ".safetensors"  # the only supported format, because a pickle can run code
+PATIENCE = 5.0  # seconds to wait for a server
 TRANSFORMERS = ("vit_", "test_vit", "deit_")
-_UNFIT = (ValueError, AssertionError, ZeroDivisionError, RuntimeError, TypeError)  # what models say to a wrong size
+_UNFIT = (ValueError, AssertionError, ZeroDivisionError, RuntimeError, TypeError)  # errors of models for a wrong size
 
 
 class TimmBody(Whole):
-    """A timm model without its classifier, pooled as its authors pool it.  [n c h w] -> [n width]"""
+    """A timm model without its classifier, with its own pooling.  [n c h w] -> [n width]"""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -43,15 +43,22 @@ class TimmBody(Whole):
 
 
 def timm_body(name: str, spec: ImageSpec, *, fetch: bool) -> tuple[ImageInput, TimmBody, int, int | None]:
-    """`resnet18`, `resnet18:pretrained` with published weights, or `resnet18:FILE.safetensors` with these.
+    """Make an encoder body from timm.
 
-    Gives input layer, body, width and stride.
+    Images of up to 64 pixels per side get a 3x3 stem (ResNet) or at least 7x7 patches (ViT), except with published
+    weights.
 
-    Images up to 64 pixels a side get a ResNet with a 3x3 stem, or a vision transformer of at least 7x7 patches, unless
-    its weights are published ones.
+    Args:
+        name: "resnet18", "resnet18:pretrained" with published weights, or "resnet18:FILE.safetensors".
+        spec: The spec of the images.
+        fetch: Whether to download weights; False makes the same network, to be filled from a run.
 
-    fetch: False makes the same network without fetching the weights, to be filled from a run.
-    Errors: UserError for an unknown name or weights that cannot be had, MissingPackage without timm.
+    Returns:
+        Input layer, body, width of its output, and stride.
+
+    Raises:
+        UserError: The name is unknown, or the weights cannot be read.
+        MissingPackage: timm is not installed.
     """
     name, _, tag = name.partition(":")
     if name in OWN:
@@ -88,7 +95,7 @@ def _unknown(name: str, known: list[str] | tuple[str, ...]) -> str:
 
 
 def _create(timm: Any, name: str, spec: ImageSpec, weights: str) -> Any:
-    """weights: "pretrained", a file of them, or "" for fresh ones"""
+    """Make a timm model. `weights`: "pretrained", a file of weights, or "" for random weights."""
     published = timm.get_pretrained_cfg(name)
     options: dict[str, Any] = {"num_classes": 0, "in_chans": spec.channels}
     if published is not None and published.fixed_input_size:  # a ViT's positions belong to one image size
@@ -106,7 +113,7 @@ def _create(timm: Any, name: str, spec: ImageSpec, weights: str) -> Any:
 
 
 def _patch_side(name: str, resolution: int) -> int | None:
-    """Pixels a side of the patches of a small image, None where the published ones are small enough."""
+    """Return the side of the patches of a small image in pixels; None if the published patches are small enough."""
     published = re.search(r"patch(\d+)", name)
     most = resolution // PATCHES
     if resolution > SMALL or most < 1 or (published and int(published[1]) <= most):
@@ -115,7 +122,7 @@ def _patch_side(name: str, resolution: int) -> int | None:
 
 
 def _stride(model: Any, spec: ImageSpec) -> int | None:
-    """What the side of an image must be a multiple of, for local crops; None where half the side does not pass."""
+    """Return the number that divides valid sides of local crops; None if the model does not support half the side."""
     patches = getattr(model, "patch_embed", None)
     if patches is not None and not getattr(model, "dynamic_img_size", False):
         return None
@@ -139,12 +146,12 @@ def _with_weights(timm: Any, name: str, weights: str, options: dict[str, Any]) -
         raise UserError(f"encoder: '{name}:pretrained' has no published weights; leave ':pretrained' out")
     published = timm.get_pretrained_cfg(name)
     kept = cached(published)
-    if kept is not None:  # the hub's own client asks for news first, for most of a minute where there is no network
+    if kept is not None:  # without a network, the hub's client would first wait for most of a minute
         return _loaded(timm, name, kept, options)
     _require_network(name, published)
     try:
         return timm.create_model(name, pretrained=True, **options)
-    except Exception as error:  # each of the hub's clients has errors of its own
+    except Exception as error:  # each client of the hub has its own exceptions
         raise UserError(f"encoder: '{name}:pretrained': cannot download the weights ({_first_line(error)})") from error
 
 
@@ -154,13 +161,13 @@ def _loaded(timm: Any, name: str, path: Path, options: dict[str, Any]) -> Any:
     try:
         model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path)}, **options)
         _require_same_names(model, path)
-    except Exception as error:  # whatever a damaged file, or one of another network, provokes
+    except Exception as error:  # damaged files, or files of another network, can raise any exception
         raise UserError(f"encoder: {path} does not contain weights of {name} ({_first_line(error)})") from error
     return model
 
 
 def _require_same_names(model: Any, path: Path) -> None:
-    """timm leaves out in silence what a file lacks, or has beyond the network."""
+    """Raise ValueError if the file lacks weights or has additional ones, which timm ignores without a message."""
     classifier = tuple(f"{name}." for name in _names(model.pretrained_cfg.get("classifier")))
     with safe_open(path, "pt") as file:
         given = {name for name in file.keys() if not name.startswith(classifier)}  # noqa: SIM118 - it is no mapping
@@ -174,7 +181,7 @@ def _names(value: Any) -> tuple[str, ...]:
 
 
 def cached(published: Any) -> Path | None:
-    """The published weights, where Hugging Face's cache has them already."""
+    """Return the file of the published weights in Hugging Face's cache; None if it is not cached."""
     if not published.hf_hub_id:
         return None
     from huggingface_hub import try_to_load_from_cache
@@ -184,7 +191,7 @@ def cached(published: Any) -> Path | None:
 
 
 def _require_network(name: str, published: Any) -> None:
-    """One line at once, in place of the hub's retries for most of a minute."""
+    """Raise UserError immediately if the server is not reachable, instead of retries for most of a minute."""
     from huggingface_hub import constants
 
     page = f"{constants.ENDPOINT}/{published.hf_hub_id}" if published.hf_hub_id else published.url
@@ -198,7 +205,7 @@ def _require_network(name: str, published: Any) -> None:
 
 
 def reachable(url: str) -> bool:
-    """Whether its server answers within some seconds. Behind a proxy nobody can tell; it is then taken to."""
+    """Return whether a server answers within some seconds. Behind a proxy, it is assumed to be reachable."""
     if getproxies():
         return True
     place = urlsplit(url)
@@ -209,7 +216,7 @@ def reachable(url: str) -> bool:
         with suppress(OSError), socket.create_connection((place.hostname or "", port), PATIENCE):
             answered.set()
 
-    # In a thread: without a network, finding the address of a name has a patience of its own.
+    # In a thread, because name resolution without a network has its own timeout.
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(PATIENCE)
@@ -217,7 +224,7 @@ def reachable(url: str) -> bool:
 
 
 def _require_whole_patches(name: str, model: Any, resolution: int) -> None:
-    """A transformer drops what is left over at the right and the bottom, in silence; we do not."""
+    """Raise UserError if patches do not divide the image; a transformer would ignore the rest of its pixels."""
     patches = getattr(model, "patch_embed", None)
     side = getattr(patches, "patch_size", 1)
     side = side[0] if isinstance(side, tuple) else side
@@ -227,7 +234,7 @@ def _require_whole_patches(name: str, model: Any, resolution: int) -> None:
 
 
 def _tried_width(name: str, model: Any, spec: ImageSpec) -> int:
-    """The width that comes out of one blank image; the announced one leaves out some models' last layer."""
+    """Measure the width of the output with a blank image; the declared width is wrong for some models."""
     model.eval()
     try:
         with torch.no_grad():
@@ -244,7 +251,7 @@ def _unfit(name: str, spec: ImageSpec, error: Exception) -> UserError:
 
 
 def _shrink_stem(model: Any) -> None:
-    """A ResNet's first convolution becomes 3x3 with stride 1, its max-pool goes (He et al.'s form for CIFAR)."""
+    """Replace a ResNet's first convolution by 3x3 with stride 1 and remove its max-pool (He et al. for CIFAR)."""
     if type(model).__module__ != "timm.models.resnet":
         return
     model.maxpool = nn.Identity()
@@ -256,7 +263,7 @@ def _shrink_stem(model: Any) -> None:
 
 
 def _published_input(model: Any, spec: ImageSpec) -> ImageInput:
-    """The statistics a pretrained network was trained with; their mean where the data is not RGB."""
+    """Make the input layer with the statistics of the pretraining data, averaged over channels if not RGB."""
     mean, std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
     if spec.channels != len(mean):
         mean, std = [sum(mean) / len(mean)] * spec.channels, [sum(std) / len(std)] * spec.channels

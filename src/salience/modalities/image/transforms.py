@@ -1,7 +1,7 @@
-"""Where a view looks: resized crops and affine maps of whole batches, each sample with its own draw, antialiased.
+"""Antialiased resized crops and affine maps of whole batches, with a separate draw for each item.
 
-A resized crop is separable, so it is two small matrix products per image, out = R x C^T, where row i of R holds the
-weights of the triangle filter at output row i (Pillow's bilinear resize, to rounding). A flip reverses C and is free.
+A resized crop is separable. It is two small matrix products per image, out = R x C^T, where row i of R contains the
+weights of the triangle filter at output row i (Pillow's bilinear resize, up to rounding). A flip reverses C.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Boxes:
 
 
 def random_boxes(keys: Keys, size: int, *, area: tuple[float, float], ratio: tuple[float, float]) -> Boxes:
-    """Boxes as torchvision's RandomResizedCrop draws them, in square images of this size.
+    """Draw boxes in square images of this size as torchvision's RandomResizedCrop does.
 
-    Area uniform, log(width / height) uniform; the first of ten draws that fits, otherwise the whole image.
+    Area and log(width / height) are uniform; the first of ten draws that fits is used, otherwise the whole image.
     """
     drawn = keys.fold("box").uniform(2 * _TRIES + 2)
     share = _within(drawn[:, :_TRIES], area)  # [n tries]
@@ -54,7 +54,7 @@ def _within(uniform: Tensor, ends: tuple[float, float]) -> Tensor:
 
 
 def box_matrix(boxes: Boxes, size: int) -> Tensor:
-    """The map of a resized crop in coordinates [-1, 1], output to input: [n 2 3]"""
+    """Return the map of a resized crop from output to input, in coordinates [-1, 1].  [n 2 3]"""
     zero = torch.zeros_like(boxes.width)
     across = (2 * boxes.left + boxes.width) / size - 1
     down = (2 * boxes.top + boxes.height) / size - 1
@@ -64,15 +64,16 @@ def box_matrix(boxes: Boxes, size: int) -> Tensor:
 
 
 def compose_affine(first: Tensor, second: Tensor) -> Tensor:
-    """Two maps in one: x -> second(first(x)).  [n 2 3], [n 2 3] -> [n 2 3]"""
+    """Compose two affine maps, x -> second(first(x)).  [n 2 3], [n 2 3] -> [n 2 3]"""
     linear = second[:, :, :2]
     return torch.cat([linear @ first[:, :, :2], linear @ first[:, :, 2:] + second[:, :, 2:]], dim=2)
 
 
 def triangle_weights(start: Tensor, length: Tensor, size: int, out: int) -> Tensor:
-    """Resize [start, start + length) of `size` pixels to `out`, per image: [n], [n] -> [n out size], rows sum to 1.
+    """Return the weights that resize [start, start + length) of `size` pixels to `out`.  [n], [n] -> [n out size]
 
-    The filter is one input pixel wide when enlarging and one output pixel wide when shrinking, and sees the crop only.
+    Rows sum to 1. The filter is one input pixel wide when enlarging, one output pixel wide when shrinking, and covers
+    only the crop.
     """
     pixel = torch.arange(size, device=start.device, dtype=torch.float32)
     row = torch.arange(out, device=start.device, dtype=torch.float32)
@@ -85,7 +86,7 @@ def triangle_weights(start: Tensor, length: Tensor, size: int, out: int) -> Tens
 
 
 def resized_crop(x: Tensor, boxes: Boxes, flip: Tensor | None = None, side: int | None = None) -> Tensor:
-    """Each box brought to `side` pixels, or the full size.  x: [n c h w], flip: [n] bool, left to right -> [n c s s]"""
+    """Resize each box to `side` pixels, or the full size.  x: [n c h w], flip: [n] bool, left to right -> [n c s s]"""
     n, c, h, w = x.shape
     side = side or h
     rows = triangle_weights(boxes.top, boxes.height, h, side)
@@ -113,7 +114,7 @@ def affine(x: Tensor, matrix: Tensor) -> Tensor:
 
 
 def _spread(matrix: Tensor, h: int, w: int) -> Tensor:
-    """Offsets of the four samples of an output pixel, in input coordinates: [n 4 2]; zero where nothing shrinks."""
+    """Return the offsets of the four samples of an output pixel in input coordinates, [n 4 2]; 0 without shrinking."""
     linear = matrix[:, :, :2]
     shrink = linear.norm(dim=1, keepdim=True)  # [n 1 2]: input pixels stepped over by one output pixel, down each axis
     reach = ((1 - shrink**-2).clamp(min=0) / 6).sqrt()  # in output pixels
@@ -123,7 +124,7 @@ def _spread(matrix: Tensor, h: int, w: int) -> Tensor:
 
 
 def border_median(x: Tensor) -> Tensor:
-    """The median of each channel's outermost pixels.  [n c h w] -> [n c 1 1]"""
+    """Return the median of the border pixels of each channel.  [n c h w] -> [n c 1 1]"""
     edge = torch.cat([x[:, :, 0], x[:, :, -1], x[:, :, 1:-1, 0], x[:, :, 1:-1, -1]], dim=2)
     return edge.median(dim=2).values[:, :, None, None]
 

@@ -1,6 +1,6 @@
-"""What transparent images are shown on: white, unless too many of them would vanish on it. A run keeps the choice.
+"""Choice of the background of transparent images: white, unless too many of them would be invisible on it.
 
-An image vanishes on a ground where its opaque pixels are, on average, hardly darker or lighter than the ground.
+An image is invisible on a background if the average lightness of its opaque pixels is nearly that of the background.
 """
 
 from __future__ import annotations
@@ -13,18 +13,21 @@ import numpy as np
 from salience.modalities.image.decode import GROUNDS, Blob
 from salience.units import counted
 
-MOST = 500  # images looked at
-LEAST_CONTRAST = 0.1  # of the way from black to white
-SHOWN = 3  # images that vanish
-TOLERATED = 0.01  # of the transparent images may vanish on white before another ground is tried
+MOST = 500  # number of images that are examined
+LEAST_CONTRAST = 0.1  # share of the range from black to white
+SHOWN = 3  # number of invisible images named in a note
+TOLERATED = 0.01  # share of the transparent images that may be invisible on white
 
 
 @dataclass(frozen=True)
 class Transparency:
-    """What was seen of images that may be transparent.
+    """The examined images with transparent pixels.
 
-    looked: how many were looked at, of how many;  rows: [n] of those with transparent pixels
-    vanishing: ground -> [n] bool, whether each of them vanishes on it
+    Attributes:
+        looked: Number of images that were examined.
+        of: Number of images that may be transparent.
+        rows: [n] rows of the images with transparent pixels.
+        vanishing: Background -> [n] bool, whether each of them is invisible on it.
     """
 
     looked: int
@@ -34,13 +37,13 @@ class Transparency:
 
     @property
     def ground(self) -> str:
-        """The ground for a new run."""
+        """The background for a new run."""
         if not len(self.rows) or self.vanishing["white"].mean() <= TOLERATED:
             return "white"
         return min(GROUNDS, key=lambda ground: int(self.vanishing[ground].sum()))
 
     def notes(self, ground: str, name: Callable[[int], str]) -> tuple[str, ...]:
-        """What is done, and what is lost by it.  name: of a row"""
+        """Return notes on the background and on images that are invisible on it. `name`: function row -> name."""
         if not len(self.rows):
             return ()
         among = f" of {self.looked:,} examined" if self.looked < self.of else ""
@@ -61,10 +64,12 @@ Look = Callable[[Sequence[Blob]], list[np.ndarray | str | None]]
 
 
 def survey(candidates: np.ndarray, chunks: Callable[[], Iterable[list[Blob]]], look: Look) -> Transparency:
-    """Looks at images that may be transparent, evenly spread over the source.
+    """Examine images that may be transparent, evenly spaced over the source.
 
-    candidates: [m] their rows;  chunks: gives all images, in order
-    look: `measure_opacity` of some images, or why one cannot be read
+    Args:
+        candidates: [m] rows of these images.
+        chunks: Function that iterates over all images, in order.
+        look: Function that applies `measure_opacity` to images.
     """
     chosen = candidates[np.linspace(0, len(candidates) - 1, min(MOST, len(candidates))).round().astype(int)]
     rows, seen = [], []

@@ -1,4 +1,4 @@
-"""From pixels as stored to the unit scale and back: x in [low, high] -> (x - low) / (high - low)."""
+"""Conversion between stored pixels and the unit scale: x in [low, high] -> (x - low) / (high - low)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from salience.modalities.image.spec import ImageSpec
 
 
 def unit_images(x: Tensor, spec: ImageSpec) -> Tensor:
-    """Images as stored, [n c h w] of any dtype -> float32 on [0, 1]."""
-    if x.dtype == torch.uint16:  # few operations know this type
+    """Convert stored images [n c h w] of any dtype to float32 in [0, 1]."""
+    if x.dtype == torch.uint16:  # few operations support this type
         x = x.view(torch.int16).to(torch.int32) & 0xFFFF
     scale = 1.0 / (spec.high - spec.low)
     x = x.to(torch.float32)
@@ -21,7 +21,7 @@ def unit_images(x: Tensor, spec: ImageSpec) -> Tensor:
 
 
 def restored(x: Tensor, spec: ImageSpec) -> np.ndarray:
-    """Unit scale -> as stored.  [n c h w]"""
+    """Convert images on the unit scale to stored values.  [n c h w]"""
     values = (x * (spec.high - spec.low) + spec.low).numpy()
     if np.issubdtype(spec.dtype, np.integer):
         limits = np.iinfo(spec.dtype)
@@ -30,5 +30,5 @@ def restored(x: Tensor, spec: ImageSpec) -> np.ndarray:
 
 
 def variance(spec: ImageSpec) -> float:
-    """Of a unit-scale value over the training data, around its channel's mean; the mean over channels."""
+    """Return the variance of unit-scale values over the training data, averaged over channels."""
     return math.fsum(std**2 for std in spec.std) / len(spec.std) if any(spec.std) else 1 / 16  # ImageInput's default

@@ -1,7 +1,7 @@
-"""Several sources joined into one: each item has a part of each, such as a picture and its caption.
+"""Joined sources as a kind of data: each item has one part per source, such as a picture and its caption.
 
-A batch holds the parts by name; the mask of a ragged part is NAME.mask. A method that learns from joined sources says
-`needs = ("parts",)`. Baselines, closed forms and pictures see the parts side by side.
+A batch contains the parts by name; the mask of a ragged part is NAME.mask. A method that learns from joined sources
+declares `needs = ("parts",)`. Baselines, closed forms and pictures use the concatenated parts.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Joined(Modality[JoinedSpec]):
     offers: ClassVar[frozenset[str]] = frozenset({"parts"})
 
     def claims(self, content: Any) -> bool:
-        return False  # a source alone is of one kind; `open_data` joins several
+        return False  # a single source has another kind; `open_data` joins several sources
 
     def build(self, found: Found, options: Options) -> Built:
         raise UserError("source: expected several sources by name, got one; open them with a dict of sources")
 
     def collate(self, stored: Any, rows: np.ndarray, spec: JoinedSpec) -> tuple[dict[str, Any], None]:
-        """Of every part, its items; the mask of a ragged one beside it."""
+        """Return the items of every part by name, with the masks of ragged parts."""
         x: dict[str, Any] = {}
         for name, part in spec.parts:
             x[name], mask = part.modality.collate(stored[name], stored.rows(name, rows), part)

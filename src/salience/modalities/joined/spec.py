@@ -1,4 +1,4 @@
-"""What the items of several joined sources are."""
+"""The spec of joined sources."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JoinedSpec(Spec):
-    """Items of several parts, each of a kind of data of its own.
+    """The spec of items with several parts, each with its own kind of data.
 
-    parts: (name, spec), the main one first
+    Attributes:
+        parts: (name, spec) of each part, the main one first.
     """
 
     parts: tuple[tuple[str, Spec], ...] = ()

@@ -113,7 +113,7 @@ def describe_numeric_column(seen: ColumnSummary, rules: Rules, name: str, *, typ
         confirm = f"use --missing {shlex.quote(printable(text[:LONGEST]))} to confirm this"
         found.append(("odd", f"{words}; {confirm}, or {keep} all cells as categories"))
     for form, (first, where) in seen.forms.items():
-        if _is_told(form, rules):
+        if _needs_note(form, rules):
             unusual = form == "padded" or has_groups(first) or is_dotted(first)
             otherwise = f"; use {keep} the cells as categories" if unusual else ""
             words = f"contains {quote(first)} in row {where}, read as {parse(first, rules):.15g}{otherwise}"
@@ -126,7 +126,7 @@ def describe_numeric_column(seen: ColumnSummary, rules: Rules, name: str, *, typ
     return found + ([("duration", "is read as days")] if "duration" in seen.kinds else [])
 
 
-def _is_told(form: str, rules: Rules) -> bool:
+def _needs_note(form: str, rules: Rules) -> bool:
     """Return whether a number format needs a note; a decimal point, or the comma of the whole table, does not."""
     return form not in {".": ("point", "either."), ",": ("comma", "either,")}[rules.decimal]
 

@@ -35,7 +35,7 @@ def unit_table(x: Tensor, spec: TableSpec, dtype: torch.dtype = torch.float32) -
 
 
 def _unit_numbers(x: Tensor, columns: Sequence[Column], dtype: torch.dtype) -> Tensor:
-    """[n columns] -> [n columns]"""
+    """Standardise columns of numbers.  [n columns] -> [n columns]"""
     spread = [column.std or 1.0 for column in columns]
     mean, wide = [column.mean for column in columns], x.dtype == torch.float64 != dtype
     if wide and any(_needs_double(*column) for column in zip(mean, spread, strict=True)):
@@ -51,7 +51,7 @@ def _needs_double(mean: float, std: float) -> bool:
 
 
 def _one_hot(x: Tensor, column: Column, dtype: torch.dtype) -> Tensor:
-    """[n] -> [n categories]"""
+    """Encode a column of categories as one-hot.  [n] -> [n categories]"""
     code = torch.nan_to_num(x, nan=-1.0).long()
     count = len(column.categories)
     known = (code >= 0) & (code < count)
