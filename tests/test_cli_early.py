@@ -32,9 +32,15 @@ def test_what_the_reader_reads_is_not_refused_before_it(tmp_path, text, lines):
     assert [(line.item, line.label) for line in read_label_file(path)] == [("a", "b"), ("c", "d")][:lines]
 
 
-@pytest.mark.parametrize(
-    "text", ["\n\n item;note;label\n", "item\tlabel\n", "sep=;\nitem;label\n", "# by hand\nitem,label\n"]
-)
+@pytest.mark.parametrize("text", ["\n\n item;note;label\na;;b\n", "item\tlabel\na\tb\n"])
+def test_a_header_in_another_dialect_that_the_reader_knows_is_let_through(tmp_path, text):
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    refuse(path)  # would raise
+    assert [(line.item, line.label) for line in read_label_file(path)] == [("a", "b")]
+
+
+@pytest.mark.parametrize("text", ["sep=;\nitem;label\n", "# by hand\nitem,label\n"])
 def test_what_may_be_a_header_in_another_dialect_is_left_to_the_reader_who_names_the_line(tmp_path, text):
     path = tmp_path / "labels.csv"
     path.write_text(text)

@@ -58,7 +58,7 @@ def open_data(
     Raises:
         UserError: The source does not exist, cannot be read, or does not fit `spec`.
     """
-    if isinstance(source, Mapping):
+    if isinstance(source, Mapping) and not _has_splits(source):
         return _joined(
             source,
             spec,
@@ -87,6 +87,11 @@ def open_data(
     if progress and dataset.bad:
         print(describe_bad_items(dataset.bad, len(dataset)), file=sys.stderr)
     return dataset
+
+
+def _has_splits(source: Any) -> bool:
+    """Whether a mapping is a Hugging Face DatasetDict, whose names are splits and not sources."""
+    return type(source).__module__.split(".")[0] == "datasets"
 
 
 def _joined(sources: Mapping[str, Any], spec: Any, options: dict[str, Any]) -> Dataset:

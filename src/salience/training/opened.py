@@ -16,7 +16,7 @@ import torch
 from salience import catalogue
 from salience.allocator import keep_freed_memory
 from salience.config import Config
-from salience.csv_text import is_formula, safe, tell
+from salience.csv_text import escape_formula, is_formula, warn_about_escapes
 from salience.data import Dataset
 from salience.errors import UserError, naming
 from salience.methods import ClosedForm, Method, method_class
@@ -192,7 +192,9 @@ def _create(out: Path | str | None, config: Config, dataset: Dataset) -> Run:
         _await(path)
         return Run(path)
     bad, cells = io.StringIO(), [text for item in dataset.bad for text in (item.id, item.reason)]
-    csv.writer(bad).writerows([("item", "reason"), *((safe(item.id), safe(item.reason)) for item in dataset.bad)])
+    csv.writer(bad).writerows(
+        [("item", "reason"), *((escape_formula(item.id), escape_formula(item.reason)) for item in dataset.bad)]
+    )
     while True:
         try:
             run = Run.create(path, config, {"bad_items.csv": bad.getvalue()})
@@ -201,7 +203,7 @@ def _create(out: Path | str | None, config: Config, dataset: Dataset) -> Run:
             if out is not None:
                 raise
             path = next_free(path.parent, stem)  # another fit was quicker
-    tell(sum(map(is_formula, cells)), str(run.path / "bad_items.csv"))
+    warn_about_escapes(sum(map(is_formula, cells)), str(run.path / "bad_items.csv"))
     return run
 
 
