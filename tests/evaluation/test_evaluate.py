@@ -223,7 +223,9 @@ def test_a_column_the_run_was_fitted_to_holds_no_labels():
 def test_says_when_a_checkpoint_is_measured(tmp_path):
     run = make_run(tmp_path)
     config = (run / "config.yaml").read_text()
-    (run / "config.yaml").write_text(f"{config}\nsteps: 1600")
+    (run / "config.yaml").write_text(
+        f"{config}\nsteps: 1600\nsteps_per_epoch: 16\nbatch_size: 8\nlearning_rate: 0.001\nprecision: 32-true"
+    )
     (run / "checkpoints").mkdir()
     torch.save({"global_step": 31, "state_dict": {}}, run / "checkpoints" / "last.ckpt")
     unfinished = "the run is unfinished: measured is its checkpoint of step 31 of 1,600"
@@ -253,7 +255,7 @@ def test_refusals_name_the_argument_of_evaluate():
 
 
 def test_one_class_is_a_plain_error():
-    with pytest.raises(UserError, match="one class only"):
+    with pytest.raises(UserError, match="at least two classes"):
         evaluate(Projection(), replace(blobs(), labels=np.zeros(120, np.int64)), progress=False)
 
 

@@ -53,7 +53,7 @@ def test_no_common_class_is_an_error():
 
 def test_one_class_is_an_error():
     data = blobs(20, 2)
-    with pytest.raises(UserError, match="one class only"):
+    with pytest.raises(UserError, match="at least two classes"):
         choose_rows(replace(data, labels=np.zeros(20, np.int64)), None)
 
 

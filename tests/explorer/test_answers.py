@@ -107,8 +107,8 @@ REFUSED = (
     ("POST", "/store", 405, "POST /store: Method Not Allowed"),
     ("GET", "/jobs/umap", 405, "GET /jobs/umap: Method Not Allowed"),
     ("GET", "/redoc", 404, "GET /redoc: Not Found"),
-    ("GET", "/clusters", 409, "cluster: the items are not clustered yet; start the job first"),
-    ("GET", "/labels/export", 409, "labels: none yet; label some items first"),
+    ("GET", "/clusters", 409, "cluster: the store has no clusters yet; start the job `cluster` first"),
+    ("GET", "/labels/export", 409, "labels: there are none yet; label some items first"),
     ("GET", "/labels/export?what=predictions", 409, "labels: items of two classes or more are needed"),
     ("POST", "/labels/undo", 409, "labels: there is nothing to undo"),
     ("GET", "/sample", 409, "run: "),
@@ -116,7 +116,7 @@ REFUSED = (
     ("GET", "/walk?from=1&to=2", 409, "run: "),
     ("GET", "/items/599/image", 404, "row: 599 has no picture"),
     ("GET", "/columns/nobody", 404, "name: there is no column 'nobody'; there are: label, marked, predicted, "),
-    ("GET", "/points?map=umap", 404, "map: 'umap' is not there, or not yet; ready are: pca"),
+    ("GET", "/points?map=umap", 404, "map: 'umap' does not exist or is not ready; ready: pca"),
     ("GET", "/runs/curves?name=nobody", 404, "name: there is no run 'nobody'; ask for the runs"),
     ("GET", "/rows", 422, "where: "),
 )
@@ -213,7 +213,7 @@ def test_a_document_becomes_a_page():
     page = render_page(DOCUMENT)
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.partition("</head>")[2]))
     expected = (
-        " a &lt;b&gt; 1.2 what &amp; why The same for machines: openapi.json . Errors are {&quot;error&quot;: text} . "
+        " a &lt;b&gt; 1.2 what &amp; why Machine-readable version: openapi.json . Errors are {&quot;error&quot;: text} . "
         "GET /items/{row} POST /go "
         "GET /items/{row} row of &lt;one&gt; "
         "Parameters row (path) integer, ≥ 1, ≤ 9.5 how (query) a | 2 as x say (query) string or null "
@@ -246,7 +246,7 @@ def test_a_package_that_is_missing_is_named_with_the_remedy(client, monkeypatch)
     answer = client.post("/jobs/umap", json={})
     assert (answer.status_code, answer.json()["error"]) == (
         400,
-        "umap: needs the package umap-learn; install it with: pip install 'salience[explore]'",
+        "umap: requires package umap-learn; install it with: pip install 'salience[explore]'",
     )
     assert {job["state"] for job in client.get("/jobs").json()} == {"absent"}
 

@@ -126,7 +126,7 @@ def test_an_item_without_a_picture_is_not_rebuilt_and_those_that_have_one_are(dr
         assert client.get("/reconstruct?rows=2,4").status_code == 200
         for rows in ("3", "2,3", "3,2"):
             answer = client.get(f"/reconstruct?rows={rows}")
-            said = {"error": "rows: not all of these items have a picture in the store"}
+            said = {"error": "rows: not all of these items have a thumbnail in the store; choose items with one"}
             assert (answer.status_code, answer.json()) == (409, said)
 
 
@@ -156,7 +156,7 @@ def test_what_is_found_near_an_image(vae, query, hits, matching):
         ({"k": 0}, 422, "k: "),
         ({"k": 1001}, 422, "k: "),
         ({"where": "label ="}, 400, "where: "),
-        ({"row": 3}, 400, "row: no parameter of POST /search"),
+        ({"row": 3}, 400, "row: unknown query parameter of POST /search"),
     ],
 )
 def test_what_cannot_be_asked_of_an_image(vae, query, status, said):
@@ -183,7 +183,9 @@ def test_the_type_of_a_body_tells_an_image_from_json(vae, kind, status):
         answer = vae.post(path, content=picture(), headers={"Content-Type": kind})
         assert answer.status_code == status, answer.text
         if status == 400:
-            assert answer.json()["error"].startswith(f"body: of the type '{kind}'; send application/json, or an image")
+            assert answer.json()["error"].startswith(
+                f"body: unsupported type '{kind}'; send application/json, or an image"
+            )
 
 
 @pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8"])
@@ -221,7 +223,7 @@ def test_both_ends_of_the_rows(still, row, status):
         asked.append(still.post("/labels", json={"rows": [row, 1], "label": "x"}))
     assert [answer.status_code for answer in asked] == [status] * len(asked)
     if status == 404:
-        said = f"row: there is no row {row}; rows go from 0 to {ROWS - 1}"
+        said = f"row: expected 0 to {ROWS - 1}, got {row}"
         assert {answer.json()["error"] for answer in asked} == {said}
 
 
@@ -270,7 +272,11 @@ def test_a_clustering_is_started_as_it_was_asked_for(client, monkeypatch, body, 
 @pytest.mark.parametrize(
     ("url", "body", "said"),
     [
-        ("/predict", {"rows": [1], "vectors": [[0.0] * 64]}, "rows, vectors: give one of the two"),
+        (
+            "/predict",
+            {"rows": [1], "vectors": [[0.0] * 64]},
+            "rows, vectors: expected exactly one of them; give rows or vectors",
+        ),
         ("/predict", {"rows": [1], "k": 3}, "k: "),
         ("/labels", {"rows": [1], "label": "a", "name": "b"}, "name: "),
         ("/embed", {"row": [[1]]}, "row"),

@@ -123,7 +123,7 @@ def test_a_map_is_ready_where_both_its_columns_are_whole(client, path, columns, 
     for name in ("pca", "umap"):
         assert client.get(f"/points?map={name}").status_code == (200 if name in maps else 404)
         ready = ", ".join(maps) or "none"
-        assert name in maps or client.get(f"/points?map={name}").json()["error"].endswith(f"ready are: {ready}")
+        assert name in maps or client.get(f"/points?map={name}").json()["error"].endswith(f"ready: {ready}")
 
 
 def test_umap_tells_how_far_it_is_and_replaces_the_map_there_was(client, path, monkeypatch, tmp_path):

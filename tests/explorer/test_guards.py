@@ -101,7 +101,7 @@ def test_what_a_body_says_of_its_length(client, headers, status):
     assert answer.status_code == status
     assert answer.headers["x-content-type-options"] == "nosniff"
     if status == 413:
-        assert answer.json() == {"error": "body: more than 32 MB; send less at once"}
+        assert answer.json() == {"error": "body: expected at most 32 MB; send less at once"}
 
 
 def test_a_body_of_just_32_mb_is_read(client):
@@ -116,11 +116,11 @@ def test_a_body_of_just_32_mb_is_read(client):
 @pytest.mark.parametrize(("port", "fits"), [(-1, False), (0, True), (65536, False), (65535, True)])
 def test_both_ends_of_the_ports(port, fits):
     if not fits:
-        with pytest.raises(UserError, match=f"^port: {port} is none"):
-            serve.listening(None, port)
+        with pytest.raises(UserError, match=f"^port: expected .*, got {port}$"):
+            serve.open_listener(None, port)
         return
     try:
-        with serve.listening(None, port) as listener:
+        with serve.open_listener(None, port) as listener:
             found = listener.getsockname()[1]
             assert found == port or (port == 0 and found > 0)
             socket.create_connection(("127.0.0.1", found), 60).close()  # it can be reached from now on
@@ -135,13 +135,13 @@ def test_the_first_of_a_hundred_ports_that_is_free_is_taken(monkeypatch):
         tried.append((address, port))
         raise OSError(errno.EADDRINUSE, "in use")
 
-    monkeypatch.setattr(serve, "bound", bound)
-    with pytest.raises(UserError, match=r"^port: 8300 to 8399 are in use; name another one with --port"):
-        serve.listening(None, None)
+    monkeypatch.setattr(serve, "bind_socket", bound)
+    with pytest.raises(UserError, match=r"^port: 8300 to 8399 are in use; choose another one with --port"):
+        serve.open_listener(None, None)
     assert tried == [("127.0.0.1", port) for port in range(8300, 8400)]
     tried.clear()
-    with pytest.raises(UserError, match=r"^port: 9000 is in use; name another one with --port"):
-        serve.listening("0.0.0.0", 9000)
+    with pytest.raises(UserError, match=r"^port: 9000 is in use; choose another one with --port"):
+        serve.open_listener("0.0.0.0", 9000)
     assert tried == [("0.0.0.0", 9000)]
 
 
@@ -161,7 +161,10 @@ def test_both_sides_of_the_largest_photograph(width, height, fits):
     if fits:
         verify(jpeg(width, height))
     else:
-        with pytest.raises(UserError, match=rf"^image: {width}x{height} pixels are more than 50,000,000"):
+        with pytest.raises(
+            UserError,
+            match=rf"^image: expected at most 50,000,000 pixels, got {width}x{height}",
+        ):
             verify(jpeg(width, height))
 
 
@@ -342,7 +345,7 @@ def test_what_a_damaged_run_of_the_store_is_told_as(served, trained, tmp_path):
     ]
     assert (found[0]["method"], found[0]["figures"], found[0]["seconds"]) == ("", {}, None)
     assert found[0]["findings"][0]["what"] == "the run cannot be read"
-    assert found[0]["findings"][0]["change"] == "restore the file, or move the folder elsewhere"
+    assert found[0]["findings"][0]["change"] == "restore the file, or move the folder away"
     assert found[1]["figures"] == {}
 
 

@@ -65,7 +65,7 @@ def test_a_map_of_few_items_is_the_same_each_time(told, tmp_path, rows, neighbou
 
 def test_four_items_make_no_map(told, tmp_path):
     lines, points = made(tmp_path, 4)
-    assert (lines, points, told) == ([{"failed": "ValueError: 4 items make no map"}], None, [])
+    assert (lines, points, told) == ([{"failed": "ValueError: expected at least 5 items, got 4"}], None, [])
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,9 @@ def test_of_more_items_fewer_epochs_no_seed_and_some_are_placed(
     for name, value in limits.items():
         monkeypatch.setattr(umap_process, name, value)
     rows = []
-    monkeypatch.setattr(umap_process, "placed", lambda store, mapper, *given: rows.append(given[:2]) or given[1])
+    monkeypatch.setattr(
+        umap_process, "transform_others", lambda store, mapper, *given: rows.append(given[:2]) or given[1]
+    )
     made(tmp_path, 60)
     (options,) = told
     assert [options[name] for name in ("n_epochs", "random_state", "n_jobs", "rows")] == [epochs, seed, jobs, fitted]
@@ -108,7 +110,7 @@ def test_items_placed_later_are_in_their_rows_and_the_share_grows_from_that_of_t
 @pytest.mark.parametrize(("text", "said"), [("3/8", "3 of 8 epochs"), ("x/8", None), ("3/", None), ("38", None)])
 def test_a_bar_is_a_line_and_what_is_no_bar_is_not(text, said):
     out = io.BytesIO()
-    teller = umap_process.Teller(out, 1.0)
+    teller = umap_process.ProgressReader(out, 1.0)
     assert teller.write(text) == len(text)
     assert (json.loads(out.getvalue())["said"].partition(",")[0] if out.getvalue() else None) == said
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
+from salience.config import TrainingPlan
 from salience.data import open_data
 from salience.errors import UserError
 from salience.health.probe import own_statistics
@@ -194,7 +195,7 @@ def test_features_that_cannot_be_are_refused(tmp_path: Path) -> None:
         str(tmp_path / "pca"): "features: .*pca is a closed form and has no encoder",
         str(tmp_path / "larger"): "features: .*larger sees image items of 1×16×16, these are image items of 1×8×8",
         str(tmp_path / "empty"): "features: ",
-        "resnet81": "features: 'resnet81' is not known",
+        "resnet81": "features: unknown encoder 'resnet81'",
     }.items():
         with pytest.raises(UserError, match=what):
             fit("dfcvae", dataset, out=tmp_path / "run", features=features, **short)
@@ -211,10 +212,15 @@ def test_rows_of_a_table_are_compared_by_a_dense_network() -> None:
     assert method.decode(method.embed(dataset.batch(np.arange(4)))).shape == method.sample(4).shape == (4, 6)
 
 
+def plan_for(**changes: Any) -> TrainingPlan:
+    known: dict[str, Any] = {"batch_size": 8, "learning_rate": 1e-3, "steps": 1, "steps_per_epoch": 1}
+    return TrainingPlan(**{**known, **changes})
+
+
 def test_what_compares_is_never_compiled() -> None:
     """Its hooks would not run in compiled code."""
     method = contract.build("dfcvae", contract.dataset_for("dfcvae"))
     assert isinstance(method, DFCVAE)
-    engine.prepare(method, {"precision": "32-true", "compile": True})
+    engine.prepare(method, plan_for(precision="32-true", compile=True))
     assert method.encoder._compiled_call_impl is not None
     assert method.perceive._compiled_call_impl is None

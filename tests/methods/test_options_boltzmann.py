@@ -58,7 +58,7 @@ def kind_of_the_visible_units(name: str, option: str) -> None:
         built_machine = getattr(method, machine)(*([0] if name != "rbm" else []))
         assert built_machine.gaussian == (64 if visible == "gaussian" else 0)
     number = TableSpec((1,), "float32", columns=(Column("a"),))
-    with pytest.raises(UserError, match="take 'gaussian'"):
+    with pytest.raises(UserError, match="use 'gaussian'"):
         type(method).build(Context(number, 20), visible="bernoulli")
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from salience.config import TrainingPlan
 from salience.methods import Method
 from salience.methods.lightning import LightningMethod
 from salience.run import Run
@@ -52,20 +53,20 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[di
     def fit_once(name: str) -> tuple[dict[str, Any], Left]:
         if name not in known:
             rep = contract.fitted(name, tmp_path_factory.mktemp(name) / "run", **FIT)
-            known[name] = Run(rep.run or "").config, rep.method.state_dict()
+            known[name] = Run(rep.run or "").config.plan, rep.method.state_dict()
         return known[name]
 
     return fit_once
 
 
-def trained(name: str, loop: Loop, config: dict[str, Any], *, prepare: bool = False) -> Left:
+def trained(name: str, loop: Loop, config: TrainingPlan, *, prepare: bool = False) -> Left:
     dataset = contract.dataset_for(name)
     method = contract.build(name, dataset)
     assert isinstance(method, Method)
     if prepare:
         dataset.spec.modality.prepare_network(method)
     with engine.threads(1):
-        loop(method, dataset.loader(config["batch_size"], config["seed"]), config["steps"], config["learning_rate"])
+        loop(method, dataset.loader(config.batch_size, config.seed), config.steps, config.learning_rate)
     return method.state_dict()
 
 
@@ -115,9 +116,13 @@ def test_a_users_own_trainer_gives_the_weights_of_fit(name: str, fitted: Any) ->
     def under_trainer(method: Method, loader: Any, total: int, learning_rate: float) -> None:
         quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
         trainer = L.Trainer(
-            max_epochs=config["epochs"], accelerator="cpu", enable_model_summary=False, log_every_n_steps=1, **quiet
+            max_epochs=int(config.epochs or 0),
+            accelerator="cpu",
+            enable_model_summary=False,
+            log_every_n_steps=1,
+            **quiet,
         )
-        trainer.fit(LightningMethod(method, engine.plan_of(config)), loader)
+        trainer.fit(LightningMethod(method, engine.schedule_of(config)), loader)
         assert trainer.global_step == total
 
     assert differing(trained(name, under_trainer, config, prepare=True), weights) == []

@@ -246,7 +246,7 @@ def test_what_is_no_store_is_left_alone(pca: Representation, digits: Dataset, tm
     folder = tmp_path / "photos.lance"
     folder.mkdir()
     (folder / "holiday.jpg").write_bytes(b"precious")
-    with pytest.raises(UserError, match=r"^out: .*photos.lance is no store"):
+    with pytest.raises(UserError, match=r"^out: .*photos.lance is not a store"):
         embed(pca, digits.subset(range(3)), folder)
     assert [entry.name for entry in folder.iterdir()] == ["holiday.jpg"]
     for text in ("0/2", "3/2", "2", "a/b", "1/0"):

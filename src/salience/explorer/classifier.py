@@ -79,7 +79,7 @@ class Classifier:
             raise NotYet("labels: the classifier needs labelled items of at least two classes; label some first")
         return learnt
 
-    def save(self) -> None:
+    def save_predictions(self) -> None:
         """Write the predictions to the store, unless it already has them."""
         with self._writing:
             learnt = self.learnt
@@ -100,7 +100,7 @@ class Classifier:
             self._changed.notify_all()
         self._thread.join(CLOSING)
         if not self._thread.is_alive():
-            self.save()
+            self.save_predictions()
 
     def _run(self) -> None:
         torch.set_num_threads(THREADS)  # applies to this thread
@@ -113,7 +113,7 @@ class Classifier:
                     self._changed.wait_for(lambda: self._closing or self.learnt.version != self._wanted, due)
                 write = self.learnt.version != self._written and time.monotonic() >= self._wrote_at + REST
             if write and not self._closing:
-                self.save()
+                self.save_predictions()
 
     def _train(self) -> None:
         wanted = self._wanted

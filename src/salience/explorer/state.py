@@ -157,7 +157,7 @@ class Explorer:
 
     def _keep_for(self, expression: str) -> None:
         if any(name in expression.lower() for name in COLUMNS):
-            self.classifier.save()
+            self.classifier.save_predictions()
 
     def predictions(self, x: np.ndarray) -> list[Prediction]:
         """Predict classes of embeddings [m d] with the live classifier."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from salience.errors import UserError
-from salience.modalities.modality import Modality
+
+if TYPE_CHECKING:
+    from salience.modalities.modality import Modality
 
 _BUILT_IN = {name: f"salience.modalities.{name}" for name in ("image", "table", "joined")}
 _added: dict[str, Modality[Any]] = {}

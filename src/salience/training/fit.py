@@ -34,7 +34,10 @@ R = TypeVar("R")
 
 def lists_options(function: Callable[P, R]) -> Callable[P, R]:
     """Adds the options of `fit` to the docstring, from where they are declared."""
-    lines = (f"    {name}: {option.describe()}" for name, option in OPTIONS.items())
+    lines = []
+    for name, option in OPTIONS.items():
+        choices = f" One of {', '.join(option.choices)}." if option.choices else ""
+        lines.append(f"    {name}: {option.describe()}{choices}")
     function.__doc__ = "\n".join([inspect.cleandoc(function.__doc__ or ""), "", "Options:", *lines])
     return function
 
