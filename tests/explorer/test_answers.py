@@ -109,7 +109,12 @@ REFUSED = (
     ("GET", "/redoc", 404, "GET /redoc: Not Found"),
     ("GET", "/clusters", 409, "cluster: the store has no clusters yet; start the job `cluster` first"),
     ("GET", "/labels/export", 409, "labels: there are none yet; label some items first"),
-    ("GET", "/labels/export?what=predictions", 409, "labels: items of two classes or more are needed"),
+    (
+        "GET",
+        "/labels/export?what=predictions",
+        409,
+        "labels: the classifier needs labelled items of at least two classes",
+    ),
     ("POST", "/labels/undo", 409, "labels: there is nothing to undo"),
     ("GET", "/sample", 409, "run: "),
     ("GET", "/reconstruct?rows=1", 409, "run: "),
@@ -213,13 +218,14 @@ def test_a_document_becomes_a_page():
     page = render_page(DOCUMENT)
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.partition("</head>")[2]))
     expected = (
-        " a &lt;b&gt; 1.2 what &amp; why Machine-readable version: openapi.json . Errors are {&quot;error&quot;: text} . "
+        " a &lt;b&gt; 1.2 what &amp; why Machine-readable version: openapi.json . "
+        "Errors are {&quot;error&quot;: text} . "
         "GET /items/{row} POST /go "
         "GET /items/{row} row of &lt;one&gt; "
         "Parameters row (path) integer, ≥ 1, ≤ 9.5 how (query) a | 2 as x say (query) string or null "
-        "Answer, application/json many array of object x number of it "
+        "Response, application/json many array of object x number of it "
         "map object of number any any "
-        "Answer, image/png raw "
+        "Response, image/png raw "
         "POST /go Body, image/* the bytes of a file "
     )
     assert text == expected

@@ -136,7 +136,7 @@ def test_the_first_of_a_hundred_ports_that_is_free_is_taken(monkeypatch):
         raise OSError(errno.EADDRINUSE, "in use")
 
     monkeypatch.setattr(serve, "bind_socket", bound)
-    with pytest.raises(UserError, match=r"^port: 8300 to 8399 are in use; choose another one with --port"):
+    with pytest.raises(UserError, match=r"^port: 8300 to 8399 are all in use; choose another one with --port"):
         serve.open_listener(None, None)
     assert tried == [("127.0.0.1", port) for port in range(8300, 8400)]
     tried.clear()
