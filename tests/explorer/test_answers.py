@@ -115,14 +115,14 @@ REFUSED = (
         409,
         "labels: the classifier needs labelled items of at least two classes",
     ),
-    ("POST", "/labels/undo", 409, "labels: there is nothing to undo"),
+    ("POST", "/labels/undo", 409, "labels: there is no labelling to undo"),
     ("GET", "/sample", 409, "run: "),
     ("GET", "/reconstruct?rows=1", 409, "run: "),
     ("GET", "/walk?from=1&to=2", 409, "run: "),
-    ("GET", "/items/599/image", 404, "row: 599 has no picture"),
-    ("GET", "/columns/nobody", 404, "name: there is no column 'nobody'; there are: label, marked, predicted, "),
+    ("GET", "/items/599/image", 404, "row: item 599 has no thumbnail"),
+    ("GET", "/columns/nobody", 404, "name: there is no column 'nobody'; columns: label, marked, predicted, "),
     ("GET", "/points?map=umap", 404, "map: 'umap' does not exist or is not ready; ready: pca"),
-    ("GET", "/runs/curves?name=nobody", 404, "name: there is no run 'nobody'; ask for the runs"),
+    ("GET", "/runs/curves?name=nobody", 404, "name: there is no run 'nobody'; see /runs for the names"),
     ("GET", "/rows", 422, "where: "),
 )
 
