@@ -172,7 +172,9 @@ def test_both_sides_of_the_largest_photograph(width, height, fits):
 def test_images_of_every_common_kind_are_let_in(format):
     file = io.BytesIO()
     Image.new("RGB", (5, 4), "red").save(file, format)
-    verify(file.getvalue())
+    verify(file.getvalue())  # would raise
+    with pytest.raises(UserError, match=r"^image: "):
+        verify(file.getvalue()[:3])  # its first bytes alone are no image
 
 
 @pytest.mark.parametrize("format", ["ICO", "PCX", "TGA", "PDF"])

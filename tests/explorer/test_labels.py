@@ -304,9 +304,9 @@ def test_predictions_follow_labels_and_undoing_without_being_asked_for(client):
         return set(values(client, "predicted"))
 
     label_some(client, 2, "01")
-    until(lambda: predicted() == {"0", "1"})
-    client.post("/labels/undo")
-    until(lambda: predicted() == {None})
+    assert until(lambda: predicted() == {"0", "1"})
+    assert client.post("/labels/undo").status_code == 200
+    assert until(lambda: predicted() == {None})
 
 
 def test_a_labelling_that_could_not_be_saved_is_not_shown(client, path, monkeypatch):
