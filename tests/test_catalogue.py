@@ -26,7 +26,7 @@ class Toy({kind}):
     low, high: where it
         begins and ends
     """
-    needs = ("colours",)
+    requires = ("colours",)
 
     def __init__(self, encoder, *, {arguments}): ...
     def decode(self, codes): ...
@@ -222,7 +222,7 @@ def test_ast_and_python_see_the_same_class(name):
     entry, cls = catalogue.find(name), method_class(name)
     assert entry.class_name == cls.__name__
     assert entry.kind in {base.__name__ for base in cls.__mro__[1:]}
-    assert entry.needs == cls.needs
+    assert entry.requires == cls.requires
     can = {capability for function, capability in catalogue.CAPABILITIES.items() if hasattr(cls, function)}
     assert set(entry.capabilities) == can
     assert entry.formula == inspect.getdoc(inspect.getmodule(cls))

@@ -42,7 +42,7 @@ class Entry:
     """One method, as its file describes it.
 
     name, family: of its file and its folder
-    needs: what a kind of data must offer;  kind: "Method", "ClosedForm", "Adversarial" or "Staged"
+    requires: what a kind of data must offer;  kind: "Method", "ClosedForm", "Adversarial" or "Staged"
     idea: one sentence;  formula: the whole module docstring;  paper: its address
     health: its signs that a training is not well
     """
@@ -51,7 +51,7 @@ class Entry:
     class_name: str
     family: str
     kind: str
-    needs: tuple[str, ...]
+    requires: tuple[str, ...]
     capabilities: tuple[str, ...]
     idea: str
     paper: str
@@ -69,8 +69,8 @@ class Entry:
 
         A method that is trained by gradient needs an encoder of the items, unless it takes joined sources apart.
         """
-        own = {"encoder"} if self.kind != "ClosedForm" and "parts" not in self.needs else set()
-        return kind.offers.issuperset({*self.needs, *own})
+        own = {"encoder"} if self.kind != "ClosedForm" and "parts" not in self.requires else set()
+        return kind.supports.issuperset({*self.requires, *own})
 
     def refuse_unfit(self, source: str, modality: modalities.Modality) -> None:
         """Raises UserError where the method cannot learn from this kind of data."""
@@ -150,7 +150,7 @@ def read(path: Path) -> Entry:
         class_name=node.name,
         family=path.parent.name,
         kind=kind,
-        needs=_class_value(node, "needs", (), path),
+        requires=_class_value(node, "requires", (), path),
         capabilities=tuple(CAPABILITIES[name] for name in CAPABILITIES if name in _functions(node)),
         idea=_idea(formula),
         paper=urls[0].rstrip("."),

@@ -164,7 +164,7 @@ class Representation:
     def unit(self, batch: Batch) -> Tensor:
         """Raw items -> [n ...] on the unit scale."""
         if isinstance(self.method, ClosedForm):
-            return self.method.shaped(self.method.flat(batch.to(self.device))).cpu()
+            return self.method.unflatten(self.method.flat(batch.to(self.device))).cpu()
         return self.method.encoder.input.unit(batch.to(self.device).x).cpu()
 
     def require(self, function: str, verb: str) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ from salience import catalogue
 from salience.methods import method_class
 from salience.modalities.image.spec import ImageSpec
 from salience.nets import make_encoder
-from salience.nets.adversaries import make_judge
+from salience.nets.adversaries import make_discriminator
 from salience.nets.teacher import teacher_of
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -115,7 +115,7 @@ def test_an_encoder_and_its_teacher_begin_in_training_with_batch_norms_as_torch_
 
 
 def test_the_judge_of_dcgan_has_its_slope_and_its_first_weights() -> None:
-    encoder, _ = make_judge("convnet", IMAGES, channels=64)
+    encoder, _ = make_discriminator("convnet", IMAGES, channels=64)
     slopes = {part.negative_slope for part in encoder.modules() if isinstance(part, nn.LeakyReLU)}
     assert slopes == {0.2}
     convolutions = [part for part in encoder.modules() if isinstance(part, nn.Conv2d)]

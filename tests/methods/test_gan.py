@@ -33,7 +33,7 @@ from salience.methods.generative.gan import (
 from salience.modalities import Spec
 from salience.modalities.image.dcgan import sides_of
 from salience.modalities.image.spec import ImageSpec
-from salience.nets.adversaries import make_generator, make_judge
+from salience.nets.adversaries import make_discriminator, make_generator
 from salience.training.flops import step_flops
 from salience.views.random import Keys
 from tests import contract
@@ -236,7 +236,7 @@ def spec_of(side: int, channels: int = 1) -> Spec:
 @pytest.mark.parametrize("side", [2, 3, 5, 8, 9, 13, 23, 28, 31, 32, 45, 64])
 def test_nets_for_images_of_any_side(side: int) -> None:
     spec = spec_of(side, 1 + side % 2 * 2)
-    encoder, strongest = make_judge("convnet", spec, channels=2)
+    encoder, strongest = make_discriminator("convnet", spec, channels=2)
     made = make_generator(None, spec, dim=3, channels=2)(torch.randn(2, 3))
     assert made.shape == (2, *spec.shape)
     assert 0 <= made.min() < made.max() <= 1

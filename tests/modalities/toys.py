@@ -38,7 +38,7 @@ class Walk(Modality[WalkSpec]):
     spec = WalkSpec
     extensions = (".walks",)
     default_encoder = "steps"
-    offers: ClassVar[frozenset[str]] = frozenset({"encoder"})
+    supports: ClassVar[frozenset[str]] = frozenset({"encoder"})
     policies: ClassVar[Mapping[str, str]] = {"jitter": "every step a little longer or shorter, some left out"}
 
     def source(self, given: Any, query: Any) -> Source | None:
@@ -53,7 +53,7 @@ class Walk(Modality[WalkSpec]):
 
         return Source(path.stem, "train", read, mark_of_files([path]), str(path.resolve()))
 
-    def claims(self, content: Any) -> bool:
+    def recognizes(self, content: Any) -> bool:
         return isinstance(content, Ragged)
 
     def build(self, found: Found, options: Options) -> Built:
@@ -158,7 +158,7 @@ class Node(Modality[NodeSpec]):
     spec = NodeSpec
     extensions = (".nodes",)
     default_encoder = "neighbours"
-    offers: ClassVar[frozenset[str]] = frozenset({"encoder"})
+    supports: ClassVar[frozenset[str]] = frozenset({"encoder"})
     policies: ClassVar[Mapping[str, str]] = {"noise": "noise on a node's own features"}
 
     def source(self, given: Any, query: Any) -> Source | None:
@@ -173,7 +173,7 @@ class Node(Modality[NodeSpec]):
 
         return Source(path.stem, "train", read, mark_of_files([path]), str(path.resolve()))
 
-    def claims(self, content: Any) -> bool:
+    def recognizes(self, content: Any) -> bool:
         return isinstance(content, Named)
 
     def build(self, found: Found, options: Options) -> Built:

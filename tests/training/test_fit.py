@@ -352,7 +352,7 @@ def test_an_existing_out_is_refused(tmp_path: Path) -> None:
         ({"rows": "many", "method": "pca"}, "damaged"),
         ({"spec": {}}, "damaged"),
         ("a: [", "damaged"),
-        ("method: pca", "needs"),
+        ("method: pca", "requires"),
     ],
     ids=str,
 )
@@ -467,7 +467,7 @@ def test_every_method_is_one_file_with_one_class_that_can_be_built(name: str) ->
     assert kind.__name__ == entry.class_name
     assert kind.__module__ == f"salience.methods.{entry.family}.{name}"
     assert issubclass(kind, ClosedForm if entry.kind == "ClosedForm" else Method)
-    assert kind.needs == entry.needs
+    assert kind.requires == entry.requires
     assert not getattr(kind, "__abstractmethods__", None)
 
 

@@ -63,7 +63,7 @@ def test_an_item_gets_the_same_noise_in_any_company_and_another_in_another_epoch
 
 
 def test_a_tables_numbers_have_two_deviations_and_its_categories_0_and_1() -> None:
-    low, high = TABLE.modality.limits(TABLE)
+    low, high = TABLE.modality.value_range(TABLE)
     assert low.tolist() == [-2, 0, 0]
     assert high.tolist() == [2, 1, 1]
     out = corrupted(torch.full((200, 3), 0.5), keys(), "salt-and-pepper", 1.0, TABLE)

@@ -175,9 +175,9 @@ def test_a_part_is_turned_like_the_whole():
 
 def test_what_a_method_compares_follows_the_variant_of_the_data():
     for suited, expected in [(None, "crops"), ("natural-noflip", "crops-noflip"), ("natural-turns", "crops-turns")]:
-        assert find("image").in_variant("crops", dataclasses.replace(COLOUR, views=suited)) == expected
-    assert find("image").in_variant("crops", dataclasses.replace(COLOUR, views="glyphs")) == "crops"
-    assert find("image").in_variant("medical", dataclasses.replace(COLOUR, views="natural-noflip")) == "medical"
+        assert find("image").policy_variant("crops", dataclasses.replace(COLOUR, views=suited)) == expected
+    assert find("image").policy_variant("crops", dataclasses.replace(COLOUR, views="glyphs")) == "crops"
+    assert find("image").policy_variant("medical", dataclasses.replace(COLOUR, views="natural-noflip")) == "medical"
 
 
 def test_a_table_hides_whole_columns_as_often_as_said_and_leaves_categories_exact():

@@ -25,7 +25,7 @@ def build(found: Found, options: Options, folder: Path | None) -> Built:
         UserError: No item can be read, a value is not finite, or the data do not fit `options.spec`.
     """
     content, want = found.content, options.spec
-    modality = next((one for one in known() if one.claims(content)), None)
+    modality = next((one for one in known() if one.recognizes(content)), None)
     if modality is None:
         raise UserError(f"source: unsupported kind of data: {type(content).__name__}")
     if want is not None and want.modality.name != modality.name:

@@ -31,11 +31,11 @@ def two_views(data: Dataset, policy: str | None) -> tuple[Dataset, Dataset] | No
     """Two random views of each item, as a dataset each, stored as the data is; None where views cannot be put back
     from the unit scale."""
     modality = data.spec.modality
-    if modality.restored(modality.blank(data.spec), data.spec) is None:
+    if modality.to_stored(modality.blank(data.spec), data.spec) is None:
         return None
     views = make_views(policy, data.spec)
     batch = data.batch(np.arange(len(data)))
     drawn = views(batch, Progress(seed=0))["global"]
-    restored = [modality.restored(view.x, data.spec) for view in drawn]
+    restored = [modality.to_stored(view.x, data.spec) for view in drawn]
     first, second = (replace(data, stored=stored, rows=None) for stored in restored if stored is not None)
     return first, second

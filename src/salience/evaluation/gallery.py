@@ -40,7 +40,7 @@ def neighbour_gallery(
     alone = train is None or x is None
     base, known = (test, held) if train is None or x is None else (train, x)
     k = min(SHOWN, len(base) - 1)
-    if not test.spec.modality.pictured or k < 1:
+    if not test.spec.modality.shows_pictures or k < 1:
         return None
     queries = spread(test.labels if classes else None, len(test))
     similar = neighbours(torch.from_numpy(held[queries]).float(), torch.from_numpy(known).float(), k + alone)
@@ -66,7 +66,7 @@ def spread(labels: np.ndarray | None, n: int) -> np.ndarray:
 def pictures(data: Dataset, rows: np.ndarray | list[int]) -> np.ndarray:
     """[n c h w] on [0, 1]"""
     modality = data.spec.modality
-    return modality.within(modality.unit(data.batch(np.asarray(rows)).x, data.spec)).numpy()
+    return modality.clip(modality.unit(data.batch(np.asarray(rows)).x, data.spec)).numpy()
 
 
 def training_curves(run: Path | None) -> dict[str, np.ndarray]:

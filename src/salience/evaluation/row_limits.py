@@ -18,7 +18,7 @@ def note_limits(rows: Rows, *, codes: bool = False) -> list[str]:
     codes: whether codes say something of their items
     """
     spec, labelled = rows.test.spec, rows.train is not None
-    viewed = spec.modality.restored(spec.modality.blank(spec), spec) is not None
+    viewed = spec.modality.to_stored(spec.modality.blank(spec), spec) is not None
     fitting = rows.test if rows.train is None else rows.train
     of_test = {"retrieval": MOST_RETRIEVED * labelled, "geometry": MOST_SHAPED, "alignment": MOST_VIEWED * viewed}
     of_test |= {"codes": MOST_CODES * codes}

@@ -52,7 +52,9 @@ class Model:
         if folder is None or self._refused:
             return []
         try:
-            if not find(str(self.store.about.get("modality"))).pictured:  # the page can only show decoded pictures
+            if not find(
+                str(self.store.about.get("modality"))
+            ).shows_pictures:  # the page can only show decoded pictures
                 return ["embed"]
             return ["embed", *able(Run(folder).config)]
         except UserError:  # the method of another version, or a damaged folder
@@ -121,7 +123,7 @@ class Model:
             rep.require(function, verb)
         except UserError as problem:
             raise NotYet(str(problem)) from None
-        if not rep.spec.modality.pictured:
+        if not rep.spec.modality.shows_pictures:
             raise NotYet(f"run: {rep.method_name} was trained on {rep.spec.modality.name} data, which has no pictures")
         return rep
 

@@ -55,7 +55,7 @@ def _require_size(width: int, height: int, most: int) -> None:
 
 def open_image(data: bytes, rep: Representation) -> Dataset:
     """Open one image as input of the run. Raises UserError if it cannot be read, or the run does not take images."""
-    if not rep.spec.modality.pictured:
+    if not rep.spec.modality.shows_pictures:
         raise UserError(f"image: {rep.method_name} was trained on {rep.spec.modality.name} data; send rows")
     verify(data)
     found = Found(Encoded(1, lambda: iter([[data]])))

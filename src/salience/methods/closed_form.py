@@ -34,7 +34,7 @@ class RowReader(Protocol):
 class ClosedForm(nn.Module, ABC):
     """Is solved over rows, in a few passes. What it learns are buffers, allocated by its constructor."""
 
-    needs: ClassVar[tuple[str, ...]] = ()
+    requires: ClassVar[tuple[str, ...]] = ()
 
     input: Input
 
@@ -42,7 +42,7 @@ class ClosedForm(nn.Module, ABC):
         super().__init__()
         self.input = input
         self.row_width = input_width(input.spec)
-        self.row_dtype = torch.float64 if input.spec.modality.precise(input.spec) else torch.float32
+        self.row_dtype = torch.float64 if input.spec.modality.uses_float64(input.spec) else torch.float32
 
     @classmethod
     @abstractmethod
@@ -66,9 +66,9 @@ class ClosedForm(nn.Module, ABC):
         spec = self.input.spec
         return spec.modality.flat(batch.x, spec, self.row_dtype, batch.mask)
 
-    def shaped(self, rows: Tensor) -> Tensor:
+    def unflatten(self, rows: Tensor) -> Tensor:
         """[n width] -> unit-scale items [n ...]."""
-        return self.input.spec.modality.shaped(rows, self.input.spec)
+        return self.input.spec.modality.unflatten(rows, self.input.spec)
 
     def embed(self, batch: Batch) -> Tensor:
         return self.embed_rows(self.flat(batch))

@@ -69,7 +69,7 @@ class Context:
         self, roles: Mapping[str, int], *, local_side: int | None = None, policy: str | None = None
     ) -> Views:
         """policy: what the method compares unless the user names another; None for what suits the data"""
-        named = None if policy is None else self.spec.modality.in_variant(policy, self.spec)
+        named = None if policy is None else self.spec.modality.policy_variant(policy, self.spec)
         return make_views(self.views or named, self.spec, roles, local_side)
 
 
@@ -82,7 +82,7 @@ class Method(nn.Module, ABC):
 
     `salience fit` does so, `LightningMethod` under a user's own Trainer, and any loop of a user's own.
 
-    needs: what a kind of data must offer, beyond views, an encoder and a decoder: "colours", "sizes"
+    requires: what a kind of data must offer, beyond views, an encoder and a decoder: "colours", "sizes"
     needs_labels: the loss reads them, so `fit` asks for data that has some
     sync_batchnorm: processes on GPUs share their batch statistics
     partial: a step may train a part of the parameters and leave the others without gradients
@@ -93,7 +93,7 @@ class Method(nn.Module, ABC):
     default_encoder: by name, None for what suits the data
     """
 
-    needs: ClassVar[tuple[str, ...]] = ()
+    requires: ClassVar[tuple[str, ...]] = ()
     needs_labels: ClassVar[bool] = False
     sync_batchnorm: ClassVar[bool] = True
     partial: ClassVar[bool] = False

@@ -61,11 +61,11 @@ class Modality(ABC, Generic[S]):
         spec: The class of its specs.
         extensions: Extensions of the files that `source` reads, such as ".wav".
         default_encoder: Name of the default encoder.
-        offers: Properties that a method may require, see `Method.needs`: "encoder" if there are encoders of its items;
+        supports: Properties that a method may require, see `Method.requires`: "encoder" if its items have encoders;
             "vectors" if all items have one shape, so that dense layers can read and decode them; images also offer
             "colours", "sizes" and "raster".
-        pictured: Whether items are drawn as pictures side by side; other items are drawn as rows of values.
-        takes: Options of `open_data` that change how items are stored: "resolution".
+        shows_pictures: Whether items are drawn as pictures side by side; other items are drawn as rows of values.
+        open_options: Options of `open_data` that change how items are stored: "resolution".
     """
 
     name: ClassVar[str]
@@ -73,9 +73,9 @@ class Modality(ABC, Generic[S]):
     spec: ClassVar[type[Spec]]
     extensions: ClassVar[tuple[str, ...]] = ()
     default_encoder: ClassVar[str] = "mlp"
-    offers: ClassVar[frozenset[str]] = frozenset({"encoder", "vectors"})
-    pictured: ClassVar[bool] = False
-    takes: ClassVar[frozenset[str]] = frozenset()
+    supports: ClassVar[frozenset[str]] = frozenset({"encoder", "vectors"})
+    shows_pictures: ClassVar[bool] = False
+    open_options: ClassVar[frozenset[str]] = frozenset()
 
     # --- from a source to stored items ---------------------------------------------------------------------------
 
@@ -92,7 +92,7 @@ class Modality(ABC, Generic[S]):
         return None
 
     @abstractmethod
-    def claims(self, content: Any) -> bool:
+    def recognizes(self, content: Any) -> bool:
         """Return whether the content of a source consists of items of this kind."""
 
     @abstractmethod
@@ -155,7 +155,7 @@ class Modality(ABC, Generic[S]):
         """Convert the stored values of a batch to flat items [n width] of this dtype."""
         return self.unit(x, spec).flatten(1).to(dtype)
 
-    def shaped(self, flat: Tensor, spec: S) -> Tensor:
+    def unflatten(self, flat: Tensor, spec: S) -> Tensor:
         """Reshape flat items [n width] to items on the unit scale."""
         return flat
 
@@ -165,11 +165,11 @@ class Modality(ABC, Generic[S]):
 
         return torch.zeros(1, self.width(spec))
 
-    def within(self, x: Tensor) -> Tensor:
+    def clip(self, x: Tensor) -> Tensor:
         """Clip generated values, such as decoded ones, to the range of the unit scale."""
         return x
 
-    def limits(self, spec: S) -> tuple[Tensor, Tensor]:
+    def value_range(self, spec: S) -> tuple[Tensor, Tensor]:
         """Return the minimum and maximum on the unit scale that corruption uses: [] or the shape of an item."""
         import torch
 
@@ -183,15 +183,15 @@ class Modality(ABC, Generic[S]):
         """Return the mean [width] of flat items over the training data; None if it is 0."""
         return None
 
-    def spread(self, spec: S) -> float:
+    def typical_std(self, spec: S) -> float:
         """Return a typical standard deviation of a unit-scale value over the training data."""
         return 1.0
 
-    def restored(self, x: Tensor, spec: S) -> np.ndarray | None:
+    def to_stored(self, x: Tensor, spec: S) -> np.ndarray | None:
         """Convert items on the unit scale to stored items; None if that is not possible."""
         return None
 
-    def precise(self, spec: S) -> bool:
+    def uses_float64(self, spec: S) -> bool:
         """Return whether closed forms compute in float64."""
         return spec.dtype == "float64"
 
@@ -212,11 +212,11 @@ class Modality(ABC, Generic[S]):
         """Raise UserError if a policy of this kind of data does not fit these items."""
         del name, spec  # all policies fit
 
-    def in_variant(self, policy: str, spec: S) -> str:
+    def policy_variant(self, policy: str, spec: S) -> str:
         """Return the variant of a policy that suits the data."""
         return policy
 
-    def suited_policy(self, data: Any, policy: str) -> tuple[str, str] | None:
+    def suggest_policy(self, data: Any, policy: str) -> tuple[str, str] | None:
         """Test the data, and return the variant of a policy that suits them and the reason; None without a test."""
         return None
 
@@ -250,7 +250,7 @@ class Modality(ABC, Generic[S]):
         """
         raise UserError(f"source: {self.plural} cannot be split into tokens; use a method without masked tokens")
 
-    def make_judge(
+    def make_discriminator(
         self, name: str, spec: S, *, channels: int, strides: int | None, fetch: bool
     ) -> tuple[Encoder, Strongest]:
         """Make the discriminator of a GAN. Default: the encoder with this name."""
@@ -265,9 +265,9 @@ class Modality(ABC, Generic[S]):
 
         return dense_generator(spec, dim=dim, channels=channels)
 
-    def squash(self, x: Tensor, spec: S) -> Tensor:
+    def to_range(self, x: Tensor, spec: S) -> Tensor:
         """Map any numbers, [n width] or of the shape of items, to items within the range of the unit scale."""
-        return self.shaped(x, spec)
+        return self.unflatten(x, spec)
 
     def prepare_network(self, network: nn.Module) -> None:
         """Convert the network to the memory layout that suits the data."""
@@ -283,7 +283,7 @@ class Modality(ABC, Generic[S]):
             f"{option}: 'bernoulli' requires values between 0 and 1, {self.plural} have others; use 'gaussian'"
         )
 
-    def in_logits(self, spec: S) -> S:
+    def logit_means(self, spec: S) -> S:
         """Return the spec with the logits of its means, if values are probabilities: the start of a decoder's bias."""
         return spec
 

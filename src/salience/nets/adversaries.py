@@ -42,7 +42,7 @@ class Strongest(nn.Module):
         return flat.unflatten(1, (self.channels, self.side, self.side))
 
 
-def make_judge(
+def make_discriminator(
     name: str | None, spec: Spec, *, channels: int, strides: int | None = None, fetch: bool = True
 ) -> tuple[Encoder, Strongest]:
     """What looks at items, with all its last positions side by side, and what makes a short representation of them.
@@ -54,7 +54,7 @@ def make_judge(
     """
     name = name or spec.modality.default_encoder
     if name != "mlp":
-        return spec.modality.make_judge(name, spec, channels=channels, strides=strides, fetch=fetch)
+        return spec.modality.make_discriminator(name, spec, channels=channels, strides=strides, fetch=fetch)
     width = 4 * channels
     layers = [nn.Linear(input_width(spec), width), nn.LeakyReLU(SLOPE), nn.Linear(width, width)]
     body = nn.Sequential(nn.Flatten(), *layers, nn.LeakyReLU(SLOPE))
@@ -87,4 +87,4 @@ class UnitScale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(torch.promote_types(x.dtype, torch.float32))  # in bf16 the steps between values would show
-        return self.spec.modality.squash(x, self.spec)
+        return self.spec.modality.to_range(x, self.spec)

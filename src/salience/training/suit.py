@@ -25,7 +25,7 @@ def suited(dataset: Dataset, method: nn.Module, given: str | None) -> tuple[Data
     views = views_of(method)
     if given is not None or dataset.spec.views is not None or views is None:
         return dataset, None
-    found = dataset.spec.modality.suited_policy(dataset, views.policy)
+    found = dataset.spec.modality.suggest_policy(dataset, views.policy)
     if found is None:
         return dataset, None
     policy, reason = found

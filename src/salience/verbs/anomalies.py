@@ -247,7 +247,7 @@ def _table(ranked: Dataset, values: np.ndarray, order: np.ndarray) -> pd.DataFra
 def _picture(rep: Representation, ranked: Dataset, score: str, values: np.ndarray, order: np.ndarray) -> Figure:
     title = f"{rep.method_name} on {ranked.name}: most and least anomalous items, by {score}"
     ends = {"most anomalous": order[:DRAWN], "least anomalous": order[::-1][:DRAWN]}
-    if not ranked.spec.modality.pictured:
+    if not ranked.spec.modality.shows_pictures:
         return _table_picture(rep, ranked, score, values, ends, title)
     strips = []
     for name, rows in ends.items():

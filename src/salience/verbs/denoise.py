@@ -162,7 +162,7 @@ def _baselines(
     known = units_of(rep, data, choosing)
     noisy = noise(known, choosing, data)
     projection = fit_projection(units_of(rep, data, fitting), known, noisy)
-    return projection, fit_wiener(known, noisy) if data.spec.modality.pictured else None
+    return projection, fit_wiener(known, noisy) if data.spec.modality.shows_pictures else None
 
 
 def _values(
@@ -221,7 +221,7 @@ def _picture(
 
 
 def _drawn(data: Dataset, rows: np.ndarray, drawn: list[tuple[str, Tensor]], title: str) -> Figure:
-    if data.spec.modality.pictured:
+    if data.spec.modality.shows_pictures:
         return sheet([Strip(name, x) for name, x in drawn], title)
     return table_figure(drawn, title, item_names(data, rows), unit_columns(data.spec))
 

@@ -52,7 +52,7 @@ def notes_on(rep: Representation, data: Dataset, source: Any) -> list[str]:
 
 def within(x: Tensor, spec: Spec) -> Tensor:
     """Made items within the range of real ones: pixels on [0, 1], as on a screen and in a file."""
-    return spec.modality.within(x)
+    return spec.modality.clip(x)
 
 
 def rebuilt(rep: Representation, x: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def rebuilt(rep: Representation, x: Tensor) -> Tensor:
 
 def require_images(data: Dataset, verb: str) -> None:
     modality = data.spec.modality
-    if not modality.pictured:
+    if not modality.shows_pictures:
         raise UserError(f"source: {verb} is for images, {data.name} is {modality.name} data; give images")
 
 

@@ -57,7 +57,7 @@ def preview(
     seen_by = _views_of(method, dataset, views)
     drawn = [("as stored", seen_by.unit(batch.x)), *_draws(seen_by, batch, seed, draws)]
     title = f"{method} on {dataset.name}: " + ("items as they are" if seen_by.policy == "identity" else seen_by.policy)
-    figure = _image_figure(drawn) if dataset.spec.modality.pictured else table_figure(drawn)
+    figure = _image_figure(drawn) if dataset.spec.modality.shows_pictures else table_figure(drawn)
     set_title(figure, f"{title}, seed {seed}")
     with atomic(path, make_folder=True) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], dpi=150)

@@ -66,7 +66,7 @@ def _write(place: Place, result: Result, rep: Representation, data: Dataset, see
     worst = np.argsort(-result.table["mse"].to_numpy(), kind="stable")[:DRAWN]
     title = f"{rep.method_name} rebuilds {data.name} from {counted(rep.dim, 'value')} an item"
     x, far = (rep.unit(data.batch(rows)) for rows in (some, worst))
-    if data.spec.modality.pictured:
+    if data.spec.modality.shows_pictures:
         strips = [Strip("original", x), Strip("rebuilt", rebuilt(rep, x))]
         strips += [Strip("worst: original", far, apart=True), Strip("rebuilt", rebuilt(rep, far))]
         place.write(result, lambda: sheet(strips, title))

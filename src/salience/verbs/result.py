@@ -149,7 +149,7 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 def save_items(stem: Path, x: np.ndarray, data: Dataset, progress: bool) -> None:
     """Images as STEM/000000.png, with their names in STEM.csv; rows of a table as STEM.csv.  x: [n ...] unit scale"""
-    if not data.spec.modality.pictured:
+    if not data.spec.modality.shows_pictures:
         return write_table(stem.with_suffix(".csv"), as_frame(x, data.spec, item_names(data)))
     from salience.verbs.pictures import save_image
 

@@ -77,7 +77,7 @@ def sample(
         if data is not None:
             result = _compared(result, rep, data, make_feature_space(features, data), seed, progress)
         if place.folder is not None:
-            if not rep.spec.modality.pictured:
+            if not rep.spec.modality.shows_pictures:
                 write_table(place.folder / "samples.csv", as_frame(made.numpy(), rep.spec))
             place.write(result, lambda: _picture(rep, data, made))
     return finished(result, out)
@@ -155,10 +155,10 @@ def _verdict(found: Mapping[str, Metric]) -> str:
 
 
 def _picture(rep: Representation, data: Dataset | None, made: Tensor) -> Figure:
-    most = MOST_DRAWN if rep.spec.modality.pictured else MOST_ROWS
+    most = MOST_DRAWN if rep.spec.modality.shows_pictures else MOST_ROWS
     first = "" if len(made) <= most else f"the first {most} of "
     title = f"{first}{counted(len(made), 'sample')} of {rep.method_name}"
-    if not rep.spec.modality.pictured:
+    if not rep.spec.modality.shows_pictures:
         return _table_picture(rep, data, made, title)
     strips = grid_strips(made[:MOST_DRAWN], 1 if data is None else BESIDE)
     if data is not None:

@@ -168,7 +168,7 @@ def of_source(store: Store, name: str, source: Any, run: Representation | Path |
             reason = f" ({data.bad[0].reason})" if data.bad else ""
             raise UserError(f"query: {printable(name)} holds {counted(len(data), 'item')}{reason}; give a file of one")
         vector = rep.embed(data)[0]
-        unit = rep.unit(data.batch(np.array([0])))[0] if data.spec.modality.pictured else None
+        unit = rep.unit(data.batch(np.array([0])))[0] if data.spec.modality.shows_pictures else None
     return Query(name, vector, None, unit if unit is None else as_colour(unit))
 
 

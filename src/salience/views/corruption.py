@@ -45,5 +45,5 @@ def corrupted(x: Tensor, keys: Keys, kind: str, level: float, spec: Spec) -> Ten
         return masking(x, keys, level)
     if kind == "gaussian":
         return gaussian(x, keys, level)
-    low, high = spec.modality.limits(spec)
+    low, high = spec.modality.value_range(spec)
     return salt_and_pepper(x, keys, level, low.to(x), high.to(x))

@@ -35,7 +35,7 @@ class Autoencoder(Method):
     dim: width of the code, below the number of values of an item
     """
 
-    needs = ("vectors",)
+    requires = ("vectors",)
 
     def __init__(self, encoder: Encoder, decoder: nn.Module, *, dim: Annotated[int, Ge(1)] = 64):
         super().__init__(encoder)

@@ -65,7 +65,7 @@ class ContractiveAutoencoder(Method):
         default: exact up to 16 units
     """
 
-    needs = ("vectors",)
+    requires = ("vectors",)
     constrains_codes = "--weight"
 
     def __init__(

@@ -31,7 +31,7 @@ class DeepAutoencoder(Method):
     depth: number of hidden layers of the encoder, and of the decoder
     """
 
-    needs = ("vectors",)
+    requires = ("vectors",)
 
     default_encoder = "mlp"
 

@@ -39,7 +39,7 @@ class DenoisingAutoencoder(Method):
         default: 0.25 for masking, 0.3 for gaussian, 0.1 for salt-and-pepper
     """
 
-    needs = ("vectors",)
+    requires = ("vectors",)
     constrains_codes = "--level"
 
     def __init__(

@@ -92,7 +92,7 @@ class SparseAutoencoder(Method):
     sparsity: target mean activation of a unit, for "kl"
     """
 
-    needs = ("vectors",)
+    requires = ("vectors",)
     signs = (
         Sign(
             ("dead_units",),

@@ -49,7 +49,7 @@ class StackedAutoencoder(Staged):
         item, "labels" predicts its class, "none" skips fine-tuning; default: labels if there are any, else rebuild
     """
 
-    needs = ("vectors",)
+    requires = ("vectors",)
     signs = (
         Sign(
             ("dead_units",),

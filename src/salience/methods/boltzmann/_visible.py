@@ -49,7 +49,7 @@ def values_of(batch: Batch, input: Input, kind: str, dtype: torch.dtype) -> Tens
 
 def items_of(values: Tensor, input: Input, kind: str) -> Tensor:
     """Convert visible units to items.  [n visible] -> [n ...] on the unit scale"""
-    return input.inverse(input.spec.modality.shaped(values, input.spec))
+    return input.inverse(input.spec.modality.unflatten(values, input.spec))
 
 
 @full_precision

@@ -60,7 +60,7 @@ class DBM(Staged):
     chains: number of persistent chains
     """
 
-    needs = ("vectors",)
+    requires = ("vectors",)
 
     default_encoder = "mlp"
     learning_rate = 3e-3

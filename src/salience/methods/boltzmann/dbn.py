@@ -59,7 +59,7 @@ class DBN(Staged):
         class, "none" skips fine-tuning; default: labels if training has labels, else rebuild
     """
 
-    needs = ("vectors",)
+    requires = ("vectors",)
 
     default_encoder = "mlp"
     learning_rate = 3e-3

@@ -98,7 +98,7 @@ class RBM(Method):
     chains: number of persistent chains
     """
 
-    needs = ("vectors",)
+    requires = ("vectors",)
     signs = (
         Sign(
             ("dead_units",),

@@ -78,4 +78,4 @@ class PCA(ClosedForm):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the points of the subspace that the codes describe.  [n d] -> [n ...] on the unit scale"""
-        return self.shaped(codes @ self.components + self.mean)
+        return self.unflatten(codes @ self.components + self.mean)

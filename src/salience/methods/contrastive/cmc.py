@@ -72,7 +72,7 @@ class CMC(Method):
     temperature: divides the similarities; smaller values give more weight to the nearest negatives
     """
 
-    needs = ("colours",)
+    requires = ("colours",)
     ordinary = (Ordinary("temperature", 0.01, 5.0),)
     keeps_items_apart = "--temperature"
 

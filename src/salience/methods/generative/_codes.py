@@ -22,7 +22,7 @@ def code_width(context: Context, options: Mapping[str, Any]) -> int:
 def with_likelihood(context: Context, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options with a `likelihood` that suits the data.  Raises UserError if the given options do not."""
     spec = context.spec
-    if options.get("autoregressive") and "raster" not in spec.modality.offers:
+    if options.get("autoregressive") and "raster" not in spec.modality.supports:
         raise UserError(
             f"autoregressive: the values of {spec.modality.plural} have no order; leave it out, or give images"
         )
@@ -49,5 +49,5 @@ def withheld_by(autoregressive: bool) -> Mapping[str, str]:
 def decoder_for(context: Context, dim: int, likelihood: str) -> nn.Module:
     """Build a decoder that mirrors the encoder; its initial output is the data's mean (for a Bernoulli, its logits)."""
     spec = context.spec
-    start = spec.modality.in_logits(spec) if likelihood == "bernoulli" else spec
+    start = spec.modality.logit_means(spec) if likelihood == "bernoulli" else spec
     return make_decoder(context.encoder, start, dim)

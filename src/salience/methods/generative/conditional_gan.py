@@ -40,7 +40,7 @@ from salience.methods.precision import full_precision
 from salience.modalities.image.dcgan import Enlarger, interpolated
 from salience.modalities.image.spec import ImageSpec
 from salience.nets import Encoder
-from salience.nets.adversaries import Strongest, make_judge
+from salience.nets.adversaries import Strongest, make_discriminator
 from salience.warning_signs import Sign
 
 LARGE = 64  # minimum image side, in pixels, for the larger patches
@@ -75,7 +75,7 @@ class ConditionalGAN(Adversarial):
     blocks: number of residual blocks of the generator, of two convolutions each
     """
 
-    needs = ("vectors", "sizes")
+    requires = ("vectors", "sizes")
     signs = (
         Sign(
             ("judged_real", "judged_fake"),
@@ -118,7 +118,9 @@ class ConditionalGAN(Adversarial):
         factor, channels = options.get("factor", 2), options.get("channels", 32)
         refuse(spec.resolution, factor)
         strides = 2 if spec.resolution < LARGE else 3
-        judge = make_judge(context.encoder, paired(spec), channels=channels, strides=strides, fetch=context.fetch)
+        judge = make_discriminator(
+            context.encoder, paired(spec), channels=channels, strides=strides, fetch=context.fetch
+        )
         generator = Enlarger(spec, factor=factor, channels=channels, blocks=options.get("blocks", 4))
         return cls(*judge, generator, **options)
 

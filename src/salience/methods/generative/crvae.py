@@ -65,7 +65,7 @@ class CRVAE(Method):
         the codes carry less information, possibly none; such a run cannot reconstruct or sample
     """
 
-    needs = ("vectors",)
+    requires = ("vectors",)
     signs = (NO_INFORMATION, FEW_ACTIVE_UNITS)
     ordinary = (Ordinary("temperature", 0.01, 5.0), STILL_TEACHER)
     constrains_codes = "--beta"

@@ -55,7 +55,7 @@ class DFCVAE(Method):
     layers: number of layers that are compared, from the first
     """
 
-    needs = ("vectors",)
+    requires = ("vectors",)
     signs = (NO_INFORMATION, FEW_ACTIVE_UNITS)
     constrains_codes = "--beta"
 

@@ -40,7 +40,7 @@ from salience.methods.adversarial import Adversarial
 from salience.methods.contract import Context
 from salience.methods.precision import full_precision
 from salience.nets import Encoder
-from salience.nets.adversaries import Strongest, make_generator, make_judge
+from salience.nets.adversaries import Strongest, make_discriminator, make_generator
 from salience.views.random import Keys
 from salience.warning_signs import Sign
 
@@ -166,7 +166,7 @@ class GAN(Adversarial):
         discriminator wins too easily
     """
 
-    needs = ("vectors",)
+    requires = ("vectors",)
     signs = (DISCRIMINATOR_WON, FEW_MODES, UNCOVERED, MISSING_CLASSES)
 
     learning_rate = 2e-4
@@ -197,7 +197,7 @@ class GAN(Adversarial):
     @classmethod
     def build(cls, context: Context, **options: Any) -> Self:
         name, spec, channels = context.encoder, context.spec, options.get("channels", 64)
-        judge = make_judge(name, spec, channels=channels, fetch=context.fetch)
+        judge = make_discriminator(name, spec, channels=channels, fetch=context.fetch)
         return cls(*judge, make_generator(name, spec, dim=options.get("dim", 64), channels=channels), **options)
 
     @property

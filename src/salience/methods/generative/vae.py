@@ -132,7 +132,7 @@ class Density(nn.Module):
         super().__init__()
         modality = spec.modality
         self.raster = modality.make_raster(spec) if autoregressive else None
-        spread = modality.spread(spec)  # standard deviation of the error of the mean item
+        spread = modality.typical_std(spec)  # standard deviation of the error of the mean item
         start = WIDEST * math.atanh(2 * math.log(spread) / WIDEST) / 2 / SPEED
         self.log_scale = nn.Parameter(torch.tensor(start)) if likelihood == "gaussian" else None
 
@@ -183,7 +183,7 @@ class VAE(Method):
         the codes carry less information, possibly none; such a run cannot reconstruct or sample
     """
 
-    needs = ("vectors",)
+    requires = ("vectors",)
     signs = (NO_INFORMATION, FEW_ACTIVE_UNITS)
     constrains_codes = "--beta"
 

@@ -41,9 +41,9 @@ class Image(Modality[ImageSpec]):
     plural = "images"
     spec = ImageSpec
     default_encoder = "convnet"
-    offers = frozenset({"encoder", "vectors", "colours", "sizes", "raster"})
-    pictured = True
-    takes = frozenset({"resolution"})
+    supports = frozenset({"encoder", "vectors", "colours", "sizes", "raster"})
+    shows_pictures = True
+    open_options = frozenset({"resolution"})
     policies: ClassVar[Mapping[str, str]] = {
         **FLIPPING,
         **{name + NO_FLIP: f"as {name}, never flipped" for name in FLIPPING},
@@ -54,7 +54,7 @@ class Image(Modality[ImageSpec]):
 
     # --- from a source to stored items
 
-    def claims(self, content: Any) -> bool:
+    def recognizes(self, content: Any) -> bool:
         import numpy as np
 
         from salience.fields.content import Encoded
@@ -99,7 +99,7 @@ class Image(Modality[ImageSpec]):
     def width(self, spec: ImageSpec) -> int:
         return spec.shape[0] * spec.shape[1] * spec.shape[2]
 
-    def shaped(self, flat: Tensor, spec: ImageSpec) -> Tensor:
+    def unflatten(self, flat: Tensor, spec: ImageSpec) -> Tensor:
         return flat.unflatten(1, spec.shape)
 
     def blank(self, spec: ImageSpec) -> Tensor:
@@ -107,10 +107,10 @@ class Image(Modality[ImageSpec]):
 
         return torch.zeros(1, *spec.shape)
 
-    def within(self, x: Tensor) -> Tensor:
+    def clip(self, x: Tensor) -> Tensor:
         return x.clamp(0, 1)
 
-    def limits(self, spec: ImageSpec) -> tuple[Tensor, Tensor]:
+    def value_range(self, spec: ImageSpec) -> tuple[Tensor, Tensor]:
         import torch
 
         return torch.tensor(0.0), torch.tensor(1.0)
@@ -127,15 +127,15 @@ class Image(Modality[ImageSpec]):
             return None
         return torch.tensor(spec.mean).repeat_interleave(spec.shape[1] * spec.shape[2])
 
-    def spread(self, spec: ImageSpec) -> float:
+    def typical_std(self, spec: ImageSpec) -> float:
         return max(0.01, sum(spec.std) / len(spec.std)) if spec.std else 1.0
 
-    def restored(self, x: Tensor, spec: ImageSpec) -> np.ndarray:
-        from salience.modalities.image.unit import restored
+    def to_stored(self, x: Tensor, spec: ImageSpec) -> np.ndarray:
+        from salience.modalities.image.unit import to_stored
 
-        return restored(x, spec)
+        return to_stored(x, spec)
 
-    def precise(self, spec: ImageSpec) -> bool:
+    def uses_float64(self, spec: ImageSpec) -> bool:
         return False
 
     # --- views, networks, likelihoods
@@ -159,12 +159,12 @@ class Image(Modality[ImageSpec]):
                 f"views: {name!r} varies colour and requires 3 channels, the data has {spec.channels}; use {grey!r}"
             )
 
-    def in_variant(self, policy: str, spec: ImageSpec) -> str:
+    def policy_variant(self, policy: str, spec: ImageSpec) -> str:
         known = spec.views or ""
         variant = next((variant for variant in VARIANTS if variant and known.endswith(variant)), MIRRORED)
         return policy + variant if policy in FLIPPING else policy
 
-    def suited_policy(self, data: Any, policy: str) -> tuple[str, str] | None:
+    def suggest_policy(self, data: Any, policy: str) -> tuple[str, str] | None:
         from salience.modalities.image.symmetry import choose_variant
 
         if policy not in FLIPPING:
@@ -194,21 +194,21 @@ class Image(Modality[ImageSpec]):
         fitting = [one for one in (16, 8, 4, 2) if spec.resolution % one == 0 and spec.resolution // one >= 7]
         return ImagePatches(spec, side or (fitting[0] if fitting else 1))
 
-    def make_judge(
+    def make_discriminator(
         self, name: str, spec: ImageSpec, *, channels: int, strides: int | None, fetch: bool
     ) -> tuple[Encoder, Strongest]:
-        from salience.modalities.image.dcgan import make_judge
+        from salience.modalities.image.dcgan import make_discriminator
 
         if name != "convnet":
-            return super().make_judge(name, spec, channels=channels, strides=strides, fetch=fetch)
-        return make_judge(spec, channels=channels, strides=strides)
+            return super().make_discriminator(name, spec, channels=channels, strides=strides, fetch=fetch)
+        return make_discriminator(spec, channels=channels, strides=strides)
 
     def make_generator(self, spec: ImageSpec, *, dim: int, channels: int) -> nn.Sequential:
         from salience.modalities.image.dcgan import make_generator
 
         return make_generator(spec, dim=dim, channels=channels)
 
-    def squash(self, x: Tensor, spec: ImageSpec) -> Tensor:
+    def to_range(self, x: Tensor, spec: ImageSpec) -> Tensor:
         return (x.tanh() + 1).reshape(-1, *spec.shape) / 2
 
     def prepare_network(self, network: nn.Module) -> None:
@@ -227,7 +227,7 @@ class Image(Modality[ImageSpec]):
 
         return Raster(spec.channels)
 
-    def in_logits(self, spec: ImageSpec) -> ImageSpec:
+    def logit_means(self, spec: ImageSpec) -> ImageSpec:
         import math
         from dataclasses import replace
 

@@ -23,7 +23,7 @@ from salience.nets.adversaries import SLOPE, Strongest, UnitScale
 from salience.nets.encoder import Encoder
 
 
-def make_judge(spec: ImageSpec, *, channels: int, strides: int | None) -> tuple[Encoder, Strongest]:
+def make_discriminator(spec: ImageSpec, *, channels: int, strides: int | None) -> tuple[Encoder, Strongest]:
     """Make DCGAN's discriminator without its last layer, and the pooling of its positions.
 
     Args:

@@ -20,7 +20,7 @@ def unit_images(x: Tensor, spec: ImageSpec) -> Tensor:
     return x * scale if spec.low == 0 else (x - spec.low) * scale
 
 
-def restored(x: Tensor, spec: ImageSpec) -> np.ndarray:
+def to_stored(x: Tensor, spec: ImageSpec) -> np.ndarray:
     """Convert images on the unit scale to stored values.  [n c h w]"""
     values = (x * (spec.high - spec.low) + spec.low).numpy()
     if np.issubdtype(spec.dtype, np.integer):

@@ -30,9 +30,9 @@ class Joined(Modality[JoinedSpec]):
     plural = "joined items"
     spec = JoinedSpec
     default_encoder = "none"
-    offers: ClassVar[frozenset[str]] = frozenset({"parts"})
+    supports: ClassVar[frozenset[str]] = frozenset({"parts"})
 
-    def claims(self, content: Any) -> bool:
+    def recognizes(self, content: Any) -> bool:
         return False  # a single source has another kind; `open_data` joins several sources
 
     def build(self, found: Found, options: Options) -> Built:

@@ -35,7 +35,7 @@ class Table(Modality[TableSpec]):
 
     # --- from a source to stored items
 
-    def claims(self, content: Any) -> bool:
+    def recognizes(self, content: Any) -> bool:
         import numpy as np
 
         from salience.fields.content import Frames
@@ -88,10 +88,10 @@ class Table(Modality[TableSpec]):
 
         return unit_table(x, spec, dtype)  # double precision stays, where networks take float32
 
-    def limits(self, spec: TableSpec) -> tuple[Tensor, Tensor]:
-        from salience.modalities.table.unit import limits
+    def value_range(self, spec: TableSpec) -> tuple[Tensor, Tensor]:
+        from salience.modalities.table.unit import value_range
 
-        return limits(spec)
+        return value_range(spec)
 
     # --- views, networks, likelihoods
 
@@ -111,7 +111,7 @@ class Table(Modality[TableSpec]):
                 f"'{printable(numbers[0])}' is numeric; use 'gaussian'"
             )
 
-    def squash(self, x: Tensor, spec: TableSpec) -> Tensor:
+    def to_range(self, x: Tensor, spec: TableSpec) -> Tensor:
         from salience.modalities.table.unit import probabilities
 
         return probabilities(x, spec)

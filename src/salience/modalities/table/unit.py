@@ -63,7 +63,7 @@ def column_widths(spec: TableSpec) -> list[int]:
     return [1 if column.kind == "number" else len(column.categories) for column in spec.columns]
 
 
-def limits(spec: TableSpec) -> tuple[Tensor, Tensor]:
+def value_range(spec: TableSpec) -> tuple[Tensor, Tensor]:
     """Return the minimum and maximum on the unit scale, [width] each; a number without limits has -FAR and FAR."""
     pairs = zip(spec.columns, column_widths(spec), strict=True)
     low = [-FAR if column.kind == "number" else 0.0 for column, width in pairs for _ in range(width)]
