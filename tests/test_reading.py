@@ -10,12 +10,15 @@ import salience
 from salience.cli import main
 from salience.data import open_data
 from salience.errors import UserError
+from salience.fields.content import Encoded
+from salience.modalities import Modality, registry
 from salience.reading import AS_FOUND, Reading
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        ({"kind": 3}, "kind: expected the name of a kind of data, got 3"),
         ({"folders": "class"}, "folders: expected one of classes, splits, flat; got 'class'"),
         ({"aspect": "squash"}, "aspect: expected one of crop, pad, stretch; got 'squash'"),
         ({"separator": ";;"}, "separator: expected one character, such as ';', or 'tab'; got ';;'"),
@@ -239,3 +242,51 @@ def test_a_word_for_a_missing_value_that_never_occurs_is_told(source, told):
 def test_a_word_may_be_met_as_a_number_or_a_text(cells):
     data = open_data(pd.DataFrame({"a": cells, "b": [1, 2]}), reading=Reading(missing="-999"))
     assert not any("which --missing" in note for note in data.notes)
+
+
+class Note(Modality):
+    """A kind of data of which every .note file is one item."""
+
+    name, item, plural, item_extensions = "note", "note", "notes", frozenset({".note"})
+
+    def recognizes(self, content):
+        return isinstance(content, Encoded) and content.kind == self.name
+
+    def accepts(self, content):
+        return self.recognizes(content) or isinstance(content, np.ndarray)
+
+    def build(self, found, options):
+        raise UserError(f"note: {type(found.content).__name__}")
+
+    unit = width = None
+
+
+@pytest.fixture
+def notes(monkeypatch):
+    monkeypatch.setitem(registry._added, "note", Note())
+
+
+def test_a_folder_is_read_as_its_most_frequent_kind_and_says_so(tmp_path, notes):
+    pictures(tmp_path / "mixed")
+    (tmp_path / "mixed" / "a.note").write_text("a")
+    mixed = open_data(tmp_path / "mixed", progress=False)
+    assert mixed.spec.modality.name == "image"
+    assert len(mixed) == 4
+    assert any("--kind note" in note for note in mixed.notes)
+    with pytest.raises(UserError, match="note: Encoded"):
+        open_data(tmp_path / "mixed", reading=Reading(kind="note"), progress=False)
+
+
+def test_the_kind_asked_for_reads_what_it_accepts_only(tmp_path, notes):
+    rows = np.ones((3, 4), np.float32)
+    assert open_data(rows, progress=False).spec.modality.name == "table"
+    with pytest.raises(UserError, match="note: ndarray"):
+        open_data(rows, reading=Reading(kind="note"), progress=False)
+    for kind, source in (("image", rows), ("table", np.ones((2, 8, 8)))):
+        with pytest.raises(UserError, match="kind: this source cannot be read as"):
+            open_data(source, reading=Reading(kind=kind), progress=False)
+    with pytest.raises(UserError, match="expected one of"):
+        open_data(rows, reading=Reading(kind="smell"), progress=False)
+    pictures(tmp_path / "folder")
+    with pytest.raises(UserError, match=r"kind: .* table rows are not stored in one file each"):
+        open_data(tmp_path / "folder", reading=Reading(kind="table"), progress=False)

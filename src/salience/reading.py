@@ -21,6 +21,7 @@ class Reading:
     """Options that control how a source is read. An option that is None is inferred from the source, with a note.
 
     Args:
+        kind: The kind of data, such as "image" or "table", if the source can be read as several.
         folders: Meaning of the subfolders of a folder of images: "classes", "splits" (train, test), or "flat" to
             ignore them.
         aspect: Treatment of images that are not square: "crop" (the default) keeps the centre, "pad" fills the rest
@@ -35,6 +36,7 @@ class Reading:
         UserError: A value is not one of the allowed values.
     """
 
+    kind: str | None = None
     folders: Folders | None = None
     aspect: Aspect | None = None
     separator: str | None = None
@@ -48,6 +50,8 @@ class Reading:
             value = getattr(self, name)
             if value is not None and value not in known:
                 raise UserError(f"{name}: expected one of {', '.join(known)}; got {value!r}")
+        if self.kind is not None and not isinstance(self.kind, str):
+            raise UserError(f"kind: expected the name of a kind of data, got {self.kind!r}")
         self._check_texts()
         if self.header is not None and not isinstance(self.header, bool):
             raise UserError(f"header: expected True or False, got {self.header!r}")

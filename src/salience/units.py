@@ -147,6 +147,11 @@ def counted(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def with_article(noun: str) -> str:
+    """Put the indefinite article before a noun: "an image"."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
 def are(count: int) -> str:
     """Return the form of "to be" for a count: "is" or "are"."""
     return "is" if count == 1 else "are"

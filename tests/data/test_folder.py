@@ -11,9 +11,10 @@ from PIL import Image
 
 from salience import fit
 from salience.data import open_data
-from salience.data.sources.folder_tree import list_images
+from salience.data.sources.folder_tree import list_items
 from salience.errors import UserError
 from salience.fields import source
+from salience.modalities import find
 from salience.reading import Reading
 
 SAID_ANT_AND_BEE = "folders are read as 2 classes: ant, bee; use --folders flat to ignore them"
@@ -492,15 +493,15 @@ def test_a_folder_of_files_that_have_just_changed_is_waited_for_once(tmp_path, m
         save(tmp_path / f"{number}.png", number)
     now[0] = max(path.stat().st_ctime_ns for path in tmp_path.iterdir())
     monkeypatch.setattr(source, "time", SimpleNamespace(time_ns=lambda: now[0], sleep=sleep))
-    marks = list_images(tmp_path).marks
+    marks = list_items(tmp_path, find("image")).marks
     assert 0 < sum(waited) <= source.TICK / 1e9
-    assert marks == list_images(tmp_path).marks
+    assert marks == list_items(tmp_path, find("image")).marks
     assert len(set(marks)) == 30
 
 
 def test_a_broken_link_has_a_mark_and_is_left_out_with_its_reason(pictures):
     (pictures / "ant" / "broken.png").symlink_to("nowhere")
-    assert "gone" in list_images(pictures).marks
+    assert "gone" in list_items(pictures, find("image")).marks
     [bad] = open_data(pictures, progress=False).bad
     assert (bad.id, bad.reason) == ("ant/broken.png", "missing")
 

@@ -34,6 +34,7 @@ class WalkSpec(Spec):
 
 class Walk(Modality[WalkSpec]):
     name = "walk"
+    item = "walk"
     plural = "walks"
     spec = WalkSpec
     extensions = (".walks",)
@@ -154,6 +155,7 @@ class NodeSpec(Spec):
 
 class Node(Modality[NodeSpec]):
     name = "node"
+    item = "node"
     plural = "nodes"
     spec = NodeSpec
     extensions = (".nodes",)

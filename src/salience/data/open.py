@@ -81,7 +81,8 @@ def open_data(
     found = find_source(source, query)
     if spec is None:  # the reading of a run may apply to another kind of source
         refuse_unused(source, query)
-    options = Options(resolution if spec is None else None, spec, progress, reading.aspect or DEFAULT_ASPECT)
+    kind = reading.kind if spec is None else spec.modality.name
+    options = Options(resolution if spec is None else None, spec, progress, reading.aspect or DEFAULT_ASPECT, kind)
     prepared = prepare(found, options, folder)
     dataset = replace(prepared, reading=reading.over(prepared.reading))
     if progress and dataset.bad:

@@ -58,7 +58,7 @@ def open_image(data: bytes, rep: Representation) -> Dataset:
     if not rep.spec.modality.shows_pictures:
         raise UserError(f"image: {rep.method_name} was trained on {rep.spec.modality.name} data; send rows")
     verify(data)
-    found = Found(Encoded(1, lambda: iter([[data]])))
+    found = Found(Encoded(rep.spec.modality.name, 1, lambda: iter([[data]])))
     options = Options(spec=rep.spec, aspect=rep.reading.aspect or DEFAULT_ASPECT)
     with naming("image", "source"):
         return prepare(Source("upload", "", lambda: found), options, cache_folder())

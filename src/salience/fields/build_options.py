@@ -24,6 +24,7 @@ class Options:
         spec: The spec of a run that the data must fit.
         progress: Whether to show a progress bar.
         aspect: Treatment of images that are not square.
+        kind: Name of the kind of data that the user asks for. Default: the first kind that recognises the content.
         path: File for the stored items; None keeps them in memory.
     """
 
@@ -31,6 +32,7 @@ class Options:
     spec: Any = None
     progress: bool = False
     aspect: Aspect = "stretch"
+    kind: str | None = None
     path: Path | None = None
 
 

@@ -19,8 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Encoded images. `chunks` is a function that iterates over them in order, as lists."""
+    """Files of one kind of data, or their bytes.
 
+    Attributes:
+        kind: Name of the kind of data.
+        count: Number of items.
+        chunks: Function that iterates over them in order, as lists.
+    """
+
+    kind: str
     count: int
     chunks: Callable[[], Iterator[list[Blob]]]
 
@@ -46,12 +53,15 @@ class Frames:
     notes: Callable[[], tuple[str, ...]] = tuple
 
 
+Content = Encoded | Frames | np.ndarray
+
+
 @dataclass(frozen=True)
 class Found:
     """The content of a source.
 
     Attributes:
-        content: Encoded images, a table, or an array [n ...].
+        content: Files, a table, or an array [n ...].
         ids: Ids of the items; None for row numbers.
         labels: [n] int64, -1 if unknown.
         classes: Names of the classes.
@@ -62,7 +72,7 @@ class Found:
         splits: Names of all splits, if a column of the source gives them.
     """
 
-    content: Encoded | Frames | np.ndarray
+    content: Content
     ids: Ids | None = None
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()

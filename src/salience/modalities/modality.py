@@ -57,24 +57,30 @@ class Modality(ABC, Generic[S]):
 
     Attributes:
         name: Name in runs and on the command line.
-        plural: Name of its items: "images", "table rows".
+        item: Name of one item: "image", "table row".
+        plural: Name of several items: "images", "table rows".
         spec: The class of its specs.
-        extensions: Extensions of the files that `source` reads, such as ".wav".
+        extensions: Extensions of the files that `source` reads, each with many items, such as ".ts".
+        item_extensions: Extensions of the files with one item each, such as ".png". A folder of them is a source.
         default_encoder: Name of the default encoder.
         supports: Properties that a method may require, see `Method.requires`: "encoder" if its items have encoders;
             "vectors" if all items have one shape, so that dense layers can read and decode them; images also offer
             "colours", "sizes" and "raster".
         shows_pictures: Whether items are drawn as pictures side by side; other items are drawn as rows of values.
+        reading_options: Options of `Reading` that apply to files of this kind of data: "aspect".
         open_options: Options of `open_data` that change how items are stored: "resolution".
     """
 
     name: ClassVar[str]
+    item: ClassVar[str]
     plural: ClassVar[str]
     spec: ClassVar[type[Spec]]
     extensions: ClassVar[tuple[str, ...]] = ()
+    item_extensions: ClassVar[frozenset[str]] = frozenset()
     default_encoder: ClassVar[str] = "mlp"
     supports: ClassVar[frozenset[str]] = frozenset({"encoder", "vectors"})
     shows_pictures: ClassVar[bool] = False
+    reading_options: ClassVar[frozenset[str]] = frozenset()
     open_options: ClassVar[frozenset[str]] = frozenset()
 
     # --- from a source to stored items ---------------------------------------------------------------------------
@@ -94,6 +100,10 @@ class Modality(ABC, Generic[S]):
     @abstractmethod
     def recognizes(self, content: Any) -> bool:
         """Return whether the content of a source consists of items of this kind."""
+
+    def accepts(self, content: Any) -> bool:
+        """Return whether `build` can read the content if the user asks for this kind of data (`--kind`)."""
+        return self.recognizes(content)
 
     @abstractmethod
     def build(self, found: Found, options: Options) -> Built:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -11,9 +12,9 @@ from salience.data.sources import arrays, builtin, folder, idx
 from salience.data.sources.query import Query
 from salience.errors import UserError
 from salience.fields.source import Source
-from salience.modalities import known
-from salience.modalities.image.headers import EXTENSIONS
+from salience.modalities import Modality, find, known
 from salience.source_names import require_source, without_split
+from salience.units import with_article
 
 ARRAYS = {".npy": arrays.open_npy, ".npz": arrays.open_npz}
 TABLES = {
@@ -25,45 +26,65 @@ TABLES = {
 }
 
 
-# The options of `Reading` that each kind of source supports; separate labels also support `missing`.
+# The options of `Reading` that each kind of source supports, beside `kind` and those of its kind of data; separate
+# labels also support `missing`.
 KNOWN = {
     "a CSV file": ("separator", "decimal", "header", "missing", "categorical"),
     "a table": ("aspect", "missing", "categorical"),
     "an array": ("aspect", "missing"),
-    "a folder of images": ("folders", "aspect"),
-    "an image": ("aspect",),
     "a built-in data set": ("aspect",),
 }
 
 
 def refuse_unused(source: Any, query: Query) -> None:
     """Raise UserError for an option of `query.reading` that this kind of source does not support."""
-    kind = _kind(source)
-    options = {*KNOWN.get(kind, ()), *(["missing"] if query.labels is not None else [])}
-    for name in query.reading.to_dict():
-        if name not in options:
-            takers = [other for other, taken in KNOWN.items() if name in taken]
-            raise UserError(f"{name}: expected {' or '.join(takers)} as the source, got {kind}; leave this option out")
+    name, supported = _reading_options(source, query)
+    asked = find(query.reading.kind).reading_options if query.reading.kind else ()
+    options = {"kind", *supported, *asked, *(["missing"] if query.labels is not None else [])}
+    for option in query.reading.to_dict():
+        if option not in options:
+            takers = " or ".join(_supporters(option))
+            raise UserError(f"{option}: expected {takers} as the source, got {name}; leave this option out")
 
 
-def _kind(source: Any) -> str:
+def _supporters(option: str) -> list[str]:
+    """Return the kinds of sources that support an option of `Reading`."""
+    folders = [f"a folder of {kind.plural}" for kind in known() if kind.item_extensions]
+    own = [name for kind in known() if option in kind.reading_options for name in _names_of_files(kind)]
+    return [*(name for name, options in KNOWN.items() if option in options), *(folders if option == "folders" else own)]
+
+
+def _names_of_files(kind: Modality[Any]) -> tuple[str, str]:
+    return f"a folder of {kind.plural}", with_article(kind.item)
+
+
+def _reading_options(source: Any, query: Query) -> tuple[str, Iterable[str]]:
+    """Return what a source is, in words, and the options of `Reading` that it supports."""
     if not isinstance(source, str | Path):
-        return "a table" if type(source).__module__.split(".")[0] in ("datasets", "pandas") else "an array"
+        name = "a table" if type(source).__module__.split(".")[0] in ("datasets", "pandas") else "an array"
+        return name, KNOWN[name]
     name, _ = without_split(str(source))
     if name.startswith("hf://"):
-        return "a table"
+        return "a table", KNOWN["a table"]
     path = Path(name).expanduser()
-    if any(path.suffix.lower() in kind.extensions for kind in known()):
-        return f"a {path.suffix.lower()} file"
+    if kinds := [kind for kind in known() if path.suffix.lower() in kind.extensions]:
+        return f"a {path.suffix.lower()} file", kinds[0].reading_options
     if name in builtin.NAMES and not Path(name).exists():
-        return "a built-in data set"
+        return "a built-in data set", KNOWN["a built-in data set"]
+    if path.is_dir() and not idx.holds_idx(path) and not next(path.glob("*.parquet"), None):
+        kind, _ = folder.choose_kind(path, query)
+        return _names_of_files(kind)[0], ("folders", *kind.reading_options)
+    if not path.is_dir() and (item := folder.kind_of_file(path)) is not None:
+        return _names_of_files(item)[1], item.reading_options
+    name = _name_of_table(path)
+    return name, KNOWN[name]
+
+
+def _name_of_table(path: Path) -> str:
     if path.is_dir():
-        if idx.holds_idx(path):
-            return "an array"
-        return "a table" if next(path.glob("*.parquet"), None) else "a folder of images"
-    if path.suffix.lower() in TABLES:
-        return "a CSV file" if TABLES[path.suffix.lower()][0] == "delimited" else "a table"
-    return "an image" if path.suffix.lower() in EXTENSIONS else "an array"
+        return "an array" if idx.holds_idx(path) else "a table"
+    table = TABLES.get(path.suffix.lower())
+    return "an array" if table is None else "a CSV file" if table[0] == "delimited" else "a table"
 
 
 def find_source(source: Any, query: Query) -> Source:
@@ -111,8 +132,8 @@ def _path(path: Path, query: Query) -> Source:
         module, reader = table
         source: Source = getattr(import_module(f"salience.data.sources.{module}"), reader)(path, query)
         return source
-    if path.suffix.lower() in EXTENSIONS:
-        return folder.open_image(path, query)
+    if (kind := folder.kind_of_file(path)) is not None:
+        return folder.open_item(path, kind, query)
     if idx.is_idx(path):
         return idx.open_file(path, query)
     raise UserError(f"source: {path}: unsupported file type; give an image, {' '.join([*ARRAYS, *TABLES])} or IDX file")

@@ -1,36 +1,43 @@
-"""Folders of images: flat, by class, or by split. Every skipped file is reported."""
+"""Folders of items, one file each: flat, by class, or by split. Every skipped file is reported."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from salience.data.labels import encode_groups, encode_labels_with_notes, note_unused_words
 from salience.data.sources.folder_layout import Layout, find_layout
-from salience.data.sources.folder_tree import Listing, list_images
+from salience.data.sources.folder_tree import Listing, count_kinds, has_extension, list_items
 from salience.data.sources.query import Query, choose_split
 from salience.errors import UserError
 from salience.fields.content import Encoded, Found
 from salience.fields.ids import Ids
 from salience.fields.source import Source, mark_of, mark_of_files
 from salience.label_files import Matched, match_items, read_label_file
+from salience.modalities import Modality, find, known
+from salience.modalities.image import MODALITY as IMAGE
 from salience.modalities.image.headers import Blob
 from salience.units import counted, printable
 
 CHUNK_FILES = 1024
+SHOWN_EXTENSIONS = 5
 
 
 def open_folder(path: Path, query: Query) -> Source:
-    """Open a folder of images. Raises UserError if it contains no image or not the requested split."""
-    layout = find_layout(path, query)
-    listing = list_images(layout.root)
+    """Open a folder of items. Raises UserError if it contains no item or not the requested split."""
+    kind, notes = choose_kind(path, query)
+    layout = find_layout(path, query, kind)
+    listing = list_items(layout.root, kind)
     if not listing.paths:
         seen = f", only {counted(len(listing.ignored), 'other file')}" if listing.ignored else ""
-        endings = "image files end in .jpg, .png, .tif, .bmp, .webp or similar"
-        raise UserError(f"source: no image in {layout.root}{seen}; {endings}")
+        endings = f"{kind.item} files end in {', '.join(sorted(kind.item_extensions)[:SHOWN_EXTENSIONS])} or similar"
+        raise UserError(f"source: no {kind.item} in {layout.root}{seen}; {endings}")
+    layout = replace(layout, notes=notes + layout.notes)
     side = _label_file(query)
     asked = [query.groups, mark_of_files([side] if side else []), query.reading]
     return Source(
@@ -43,10 +50,33 @@ def open_folder(path: Path, query: Query) -> Source:
     )
 
 
-def open_image(path: Path, query: Query) -> Source:
-    """Open a single image file as a source of one item."""
+def kind_of_file(path: Path) -> Modality[Any] | None:
+    """Return the kind of data of which this file is one item, by its extension."""
+    return next((kind for kind in known() if has_extension(path.name, kind.item_extensions)), None)
+
+
+def choose_kind(path: Path, query: Query) -> tuple[Modality[Any], tuple[str, ...]]:
+    """Return the kind of data of the items of a folder: the one asked for, otherwise the most frequent; and a note."""
+    kinds = [kind for kind in known() if kind.item_extensions]
+    if query.reading.kind is not None:
+        asked = find(query.reading.kind)
+        if asked not in kinds:
+            raise UserError(f"kind: {path} is a folder of files, and {asked.plural} are not stored in one file each")
+        return asked, ()
+    found = count_kinds(path, kinds).most_common()
+    if not found:
+        return IMAGE, ()
+    chosen, *others = [find(name) for name, _ in found]
+    if not others:
+        return chosen, ()
+    also = " and ".join(kind.plural for kind in others)
+    return chosen, (f"the folder holds {chosen.plural}, and fewer {also}; use --kind {others[0].name} to read those",)
+
+
+def open_item(path: Path, kind: Modality[Any], query: Query) -> Source:
+    """Open a single file as a source of one item."""
     choose_split(query.split, ["train"], str(path))
-    listing = Listing([path.name])
+    listing = Listing(kind, [path.name])
     return Source(
         path.name,
         "train",
@@ -67,9 +97,10 @@ def _found(layout: Layout, listing: Listing, query: Query) -> Found:
         if (labels < 0).all():  # for example a test split without class folders
             labels, classes = None, ()
         elif outside := int((labels < 0).sum()):
-            notes += (f"{counted(outside, 'image')} outside the class folders: without a label",)
+            items = counted(outside, listing.kind.item, listing.kind.plural)
+            notes += (f"{items} outside the class folders: without a label",)
     return Found(
-        Encoded(len(listing.paths), lambda: _chunks(layout.root, listing.paths)),
+        Encoded(listing.kind.name, len(listing.paths), lambda: _chunks(layout.root, listing.paths)),
         Ids.of(listing.paths),
         labels,
         classes,
@@ -101,9 +132,7 @@ def _label_file(query: Query) -> Path | None:
         return None
     path = Path(str(query.labels)).expanduser()
     if path.suffix.lower() != ".csv" or not path.is_file():
-        raise UserError(
-            f"labels: expected a CSV file with the columns item,label for a folder of images, got {query.labels!r}"
-        )
+        raise UserError(f"labels: expected a CSV file with the columns item,label for a folder, got {query.labels!r}")
     return path
 
 

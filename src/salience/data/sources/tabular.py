@@ -22,6 +22,7 @@ from salience.data.sources.split_column import get_requested_split, select_split
 from salience.errors import UserError
 from salience.fields.content import Encoded, Found, Frames
 from salience.fields.source import Source, mark_of
+from salience.modalities.image import MODALITY as IMAGE
 from salience.modalities.image.headers import EXTENSIONS, Blob, Refused
 from salience.modalities.table.cells import Rules, find_words, parse, plain
 from salience.modalities.table.survey import survey
@@ -79,7 +80,13 @@ def read_items(table: Table, query: Query, name: str) -> Found:
             shown = ", ".join(map(printable, others[:5])) + (", ..." if len(others) > 5 else "")
             notes += (f"the items are the images in column '{printable(table.image)}'; other columns ignored: {shown}",)
         return Found(
-            Encoded(rows, chunks), chosen.ids, labels, classes, groups, notes=table.notes + notes, splits=chosen.splits
+            Encoded(IMAGE.name, rows, chunks),
+            chosen.ids,
+            labels,
+            classes,
+            groups,
+            notes=table.notes + notes,
+            splits=chosen.splits,
         )
     names = [name for name in table.names if name not in (label, group)]
     if was_index := [name for name in names if name in table.index]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from salience.errors import UserError
+from salience.modalities.image.headers import EXTENSIONS
 from salience.modalities.image.spec import ImageSpec
 from salience.modalities.modality import Items, Modality
 from salience.units import counted
@@ -38,11 +39,14 @@ class Image(Modality[ImageSpec]):
     """Images [channels height width], square."""
 
     name = "image"
+    item = "image"
     plural = "images"
     spec = ImageSpec
     default_encoder = "convnet"
     supports = frozenset({"encoder", "vectors", "colours", "sizes", "raster"})
     shows_pictures = True
+    item_extensions = EXTENSIONS
+    reading_options = frozenset({"aspect"})
     open_options = frozenset({"resolution"})
     policies: ClassVar[Mapping[str, str]] = {
         **FLIPPING,
@@ -59,7 +63,8 @@ class Image(Modality[ImageSpec]):
 
         from salience.fields.content import Encoded
 
-        return isinstance(content, Encoded) or (isinstance(content, np.ndarray) and content.ndim in (3, 4))
+        files = isinstance(content, Encoded) and content.kind == self.name
+        return files or (isinstance(content, np.ndarray) and content.ndim in (3, 4))
 
     def build(self, found: Found, options: Options) -> Built:
         from salience.modalities.image.image_builder import build

@@ -27,6 +27,7 @@ class Joined(Modality[JoinedSpec]):
     """Items of several parts."""
 
     name = "joined"
+    item = "joined item"
     plural = "joined items"
     spec = JoinedSpec
     default_encoder = "none"

@@ -29,6 +29,7 @@ class Table(Modality[TableSpec]):
     """Rows of numbers and categories [columns]."""
 
     name = "table"
+    item = "table row"
     plural = "table rows"
     spec = TableSpec
     policies: ClassVar[Mapping[str, str]] = {"table": "rows of a table: hidden columns, noise on the numbers"}
