@@ -89,7 +89,7 @@ def commands_page() -> Iterator[str]:
         yield f"\n## {verb.name}\n"
         yield summary(make_app([verb.name]), verb.name)
         if verb.own_source:
-            yield "\nWithout a source, the one that the run was trained on is used; a note says so."
+            yield "\nWithout a source, this command uses the source that the run was trained on, and says so."
         yield ""
         if verb.name == "fit":
             yield "See [the options of `fit`](fit.md)."

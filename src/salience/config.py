@@ -87,14 +87,14 @@ class DataConfig:
     rows: int = record(COUNT)
     classes: tuple[str, ...] = record(TEXTS, ())
     resolution: int | None = option(
-        "int", None, "Height and width images are brought to.", kind=optional(COUNT), ge=1, le=MAX_RESOLUTION
+        "int", None, "Height and width of the images, in pixels.", kind=optional(COUNT), ge=1, le=MAX_RESOLUTION
     )
     labels: str | None = option(
-        "any", None, "The column of labels, in a table; for a folder of images a CSV file: item,label.",
+        "any", None, "Column of labels, in a table; for a folder a CSV file with the columns item,label.",
         kind=optional(TEXT),
     )  # fmt: skip
     without: str | None = option(
-        "name", None, "A class to leave out, which anomalies --held-out is to find later.", kind=optional(TEXT)
+        "name", None, "Class to leave out of the training, for `anomalies --held-out`.", kind=optional(TEXT)
     )
     reading: Reading = field(default_factory=Reading, metadata={"kind": MAPPING})
     spec: Mapping[str, Any] = record(MAPPING)
@@ -126,50 +126,59 @@ class ModelConfig:
     withheld: tuple[str, ...] = record(TEXTS, ())
     encoder: str | None = option(
         "str", None,
-        "convnet, mlp, linear, or a timm model; NAME:pretrained or NAME:FILE.safetensors for its weights.",
+        "convnet, mlp, linear, or a timm model; with weights as NAME:pretrained or NAME:FILE.safetensors.",
         kind=optional(TEXT), gradient=True,
     )  # fmt: skip
     views: str | None = option(
         "str", None, "natural, grey, crops (each also with -noflip or -turns), glyphs, medical, table, identity.",
         kind=optional(TEXT), gradient=True,
     )  # fmt: skip
-    use_labels: bool = option("bool", False, "Let the method see the labels, if it can use them.", kind=SWITCH)
+    use_labels: bool = option("bool", False, "Give the labels to the method, if it can use them.", kind=SWITCH)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """The training as it was asked for. None is for `fit` to decide."""
 
-    seed: int = option("int", 0, "Of everything random: equal seeds, equal weights.", kind=whole(0), ge=0, le=SEEDS - 1)
-    epochs: float | None = option("int", None, "Passes over the data.", kind=optional(number(0)), gradient=True, ge=1)
+    seed: int = option("int", 0, "Random seed. Equal seeds give equal weights.", kind=whole(0), ge=0, le=SEEDS - 1)
+    epochs: float | None = option(
+        "int", None, "Number of passes over the data.", kind=optional(number(0)), gradient=True, ge=1
+    )
     budget: str | float | None = option(
-        "duration", None, "Train for so long: 90s, 10min, 2h. Instead of --epochs.",
+        "duration", None, "Time limit, such as 90s, 10min or 2h. It replaces --epochs.",
         kind=optional(one_of(TEXT, number(0))), gradient=True,
     )  # fmt: skip
-    batch_size: int | None = option("int", None, "Items in one step.", kind=COUNT, gradient=True, ge=1)
-    learning_rate: float | None = option(
-        "float", None, "The highest one, after the warm-up.", kind=number(0), gradient=True, gt=0
-    )
+    batch_size: int | None = option("int", None, "Number of items in one step.", kind=COUNT, gradient=True, ge=1)
+    learning_rate: float | None = option("float", None, "Peak learning rate.", kind=number(0), gradient=True, gt=0)
     init: str | None = option(
-        "path", None, "A run whose encoder this one starts from.", kind=optional(TEXT), gradient=True
+        "path", None, "A run whose encoder initialises this one.", kind=optional(TEXT), gradient=True
     )
     checkpoint_every: str | float = option(
-        "duration", "2min", "How often the state is saved: 30s, 2min.", kind=one_of(TEXT, number(0)), gradient=True
+        "duration",
+        "2min",
+        "Interval between checkpoints, such as 30s or 2min.",
+        kind=one_of(TEXT, number(0)),
+        gradient=True,
     )
     stop_when_collapsed: bool = option(
-        "bool", False, "Stop when all items have become alike; warn only, otherwise.", kind=SWITCH, gradient=True
+        "bool", False, "Stop when the representation has collapsed. Default: only warn.", kind=SWITCH, gradient=True
     )
-    devices: int = option("int", 1, "Processes to train with.", kind=COUNT, gradient=True, ge=1)
+    devices: int = option("int", 1, "Number of processes.", kind=COUNT, gradient=True, ge=1)
     logger: str | None = option(
-        "str", None, "A Lightning logger beside metrics.csv.", kind=optional(TEXT), gradient=True, choices=LOGGERS
+        "str",
+        None,
+        "A Lightning logger, in addition to metrics.csv.",
+        kind=optional(TEXT),
+        gradient=True,
+        choices=LOGGERS,
     )
-    precision: str = option("str", AUTO, "Arithmetic of the networks.", kind=TEXT, gradient=True, choices=PRECISIONS)
+    precision: str = option("str", AUTO, "Precision of the networks.", kind=TEXT, gradient=True, choices=PRECISIONS)
     compile: bool | None = option(
-        "bool", None, "Compile the networks; by default where the run is long enough for it to pay.", kind=SWITCH,
+        "bool", None, "Compile the networks. Default: if the run is long enough to benefit.", kind=SWITCH,
         gradient=True,
     )  # fmt: skip
     threads: int | None = option(
-        "int", None, "Processor threads; by default the cores that other programs leave free.", kind=optional(COUNT),
+        "int", None, "Processor threads. Default: the cores that other programs leave free.", kind=optional(COUNT),
         ge=1,
     )  # fmt: skip
 
@@ -327,9 +336,9 @@ def _option(one: Field[Any]) -> Option:
 _DECLARED = [
     one for part in (DataConfig, ModelConfig, TrainingConfig) for one in fields(part) if "option" in one.metadata
 ]
-OUT = Option("out", "path", None, "The run's folder, new; otherwise runs/METHOD-SOURCE-N.", optional=True)
+OUT = Option("out", "path", None, "New folder for the run. Default: runs/METHOD-SOURCE-N.", optional=True)
 CONFIG_FILE = Option(
-    "config", "path", None, "A run's config.yaml: what is not said here is taken from it.", optional=True
+    "config", "path", None, "The config.yaml of a run. Options that are not given are taken from it.", optional=True
 )
 BY_GRADIENT = tuple(_option(one) for one in _DECLARED if one.metadata["gradient"])
 ANY_KIND = (OUT, *(_option(one) for one in _DECLARED if not one.metadata["gradient"]))

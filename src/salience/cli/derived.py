@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 FIRST = ("run", "store", "source")  # what is typed without its name, in this order
 ABOUT_FIRST = {
-    "run": "The folder of a run.",
-    "store": "A store that `embed` has written, NAME.lance.",
-    "run or store": "The folder of a run, or a store of embeddings.",
+    "run": "Folder of a run.",
+    "store": "A store, NAME.lance, written by `embed`.",
+    "run or store": "Folder of a run, or a store.",
 }
 KEYWORDS = {"start": "--from", "end": "--to"}  # `from` is a word of Python
 OptionalSource = Annotated[str | None, Parameter(help=ABOUT_SOURCE)]

@@ -11,22 +11,24 @@ from salience.errors import naming
 
 
 def explore(
-    target: Annotated[Path, Parameter(name="STORE|RUN", help="NAME.lance, or a run, whose own source is embedded.")],
+    target: Annotated[
+        Path, Parameter(name="STORE|RUN", help="A store, NAME.lance; or a run, whose training source is embedded.")
+    ],
     /,
     *,
     host: str | None = None,
     port: int | None = None,
-    run: Annotated[Path | None, Parameter(help="The run that made the store, if it is not where it was then.")] = None,
-    folder: Annotated[Path | None, Parameter(name="--runs", help="A folder of runs to show; otherwise runs.")] = None,
+    run: Annotated[Path | None, Parameter(help="The run that embedded the store, if it has moved.")] = None,
+    folder: Annotated[Path | None, Parameter(name="--runs", help="Folder of runs to show. Default: runs.")] = None,
 ) -> int:
-    """Look at a store in the browser: a map, search, labels, clusters, oddities, runs. Ctrl-C ends it.
+    """Serve a web page about a store: map, search, labelling, clusters, outliers, runs. Ctrl-C ends it.
 
     Parameters
     ----------
     host
-        An address to serve on, for others too: with the token that is printed. Otherwise this machine alone.
+        Address to serve on, for other machines, which need the printed token. Default: this machine only.
     port
-        Otherwise the first one from 8300 on that is free.
+        Port. Default: the first free port from 8300.
     """
     from salience.explorer.serve import serve
 

@@ -28,7 +28,7 @@ USAGE = (
 
 def fit_app(words: Sequence[str], folder: Path = catalogue.METHODS, *, sort_key: int = 0) -> App:
     """The sub-commands of `fit`. Only the method named by the first of `words` gets its options read."""
-    about = "Learn a representation of the data at SOURCE and leave it in a run folder."
+    about = "Train a method on SOURCE and save the run in a folder."
     app = App(name="fit", help=about, usage=USAGE, sort_key=sort_key)
     app.default(_without_method)
     if not words:

@@ -18,11 +18,11 @@ TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
 
 
 ABOUT_SOURCE = "A built-in name, a file, a folder, hf://OWNER/NAME; SOURCE:test names a split."
-Json = Annotated[bool, Parameter(help="Print JSON, and nothing else, on standard output.", negative="")]
+Json = Annotated[bool, Parameter(help="Print only JSON on standard output.", negative="")]
 Source = Annotated[str, Parameter(help=ABOUT_SOURCE)]
-Run = Annotated[Path, Parameter(help="The folder of a run.")]
-Out = Annotated[Path | None, Parameter(help="A new folder for the results; otherwise runs/VERB-N.")]
-OwnSource = Annotated[str | None, Parameter(help=f"{ABOUT_SOURCE} Otherwise what the run was trained on.")]
+Run = Annotated[Path, Parameter(help="Folder of a run.")]
+Out = Annotated[Path | None, Parameter(help="New folder for the results. Default: runs/VERB-N.")]
+OwnSource = Annotated[str | None, Parameter(help=f"{ABOUT_SOURCE} Default: the source that the run was trained on.")]
 With = Annotated[
     list[str] | None,
     Parameter(
@@ -90,12 +90,20 @@ def number(option: Option) -> Any:
     return Annotated[TYPES[option.type], Parameter(help=option.meaning, converter=_reader(option))]
 
 
-Seed = number(Option("seed", "int", 0, "Of everything random.", ge=0, le=SEEDS - 1))
+Seed = number(Option("seed", "int", 0, "Random seed.", ge=0, le=SEEDS - 1))
 Resolution = number(OPTIONS["resolution"])
-Count = number(Option("n", "int", 64, "How many samples to keep.", ge=1))
-Steps = number(Option("steps", "int", 9, "Items along a path, both ends among them.", ge=3))
+Count = number(Option("n", "int", 64, "Number of samples to write.", ge=1))
+Steps = number(Option("steps", "int", 9, "Number of items on the path, including both ends.", ge=3))
 Level = number(Option("level", "float", None, "Standard deviation on a scale of 0 to 1, or share of values.", gt=0))
-Neighbours = number(Option("k", "int", 5, "Neighbours, for the score of that name.", ge=1))
-Hits = number(Option("k", "int", 10, "Hits to show.", ge=1))
-Clusters = number(Option("k", "int", None, "How many; otherwise as many as fit the data best.", ge=2))
-Threshold = number(Option("threshold", "float", None, "Cosine distance; otherwise from nearest neighbours.", ge=0))
+Neighbours = number(Option("k", "int", 5, "Number of neighbours, for the score `neighbours`.", ge=1))
+Hits = number(Option("k", "int", 10, "Number of items to show.", ge=1))
+Clusters = number(Option("k", "int", None, "Number of clusters. Default: the number that fits the data best.", ge=2))
+Threshold = number(
+    Option(
+        "threshold",
+        "float",
+        None,
+        "Largest cosine distance of near-duplicates. Default: estimated from nearest neighbours.",
+        ge=0,
+    )
+)

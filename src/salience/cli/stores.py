@@ -16,7 +16,7 @@ from salience.units import printable
 if TYPE_CHECKING:
     from salience.verbs.result import Result
 
-StorePath = Annotated[Path, Parameter(help="A store that `embed` has written, NAME.lance.")]
+StorePath = Annotated[Path, Parameter(help="A store, NAME.lance, written by `embed`.")]
 LINES = 20  # of a table, on a terminal
 
 
@@ -28,7 +28,10 @@ def search(
     k: Annotated[Hits, Parameter(name=["-k", "--k"])] = 10,
     where: str | None = None,
     run: Path | None = None,
-    out: Annotated[Path | None, Parameter(help="A new folder; otherwise runs/search-N, with --json none.")] = None,
+    out: Annotated[
+        Path | None,
+        Parameter(help="New folder for the results. Default: runs/search-N; with --json no folder is written."),
+    ] = None,
     json: Json = False,
 ) -> int:
     """Find the items nearest to an image, to another item, or to a vector.
@@ -36,11 +39,11 @@ def search(
     Parameters
     ----------
     query
-        A file of one item, an item's id, a vector like "[0.1, -2]", or a .npy file of one.
+        A file with one item, the id of an item, a vector such as "[0.1, -2]", or a .npy file with a vector.
     where
-        Search among items that satisfy this, such as "label = 'shirt' AND x > 0".
+        Condition on the items, such as "label = 'shirt' AND x > 0".
     run
-        Where the run that embedded the store is now, for a file.
+        The run that embedded the store, if it has moved. It embeds a file.
     """
     from salience.verbs.search import as_list
     from salience.verbs.search import search as verb
@@ -60,12 +63,12 @@ def cluster(
     seed: Seed = 0,
     json: Json = False,
 ) -> int:
-    """Find groups of alike items, and write them to the store as the column cluster.
+    """Cluster the items of a store, and write the clusters to its column `cluster`.
 
     Parameters
     ----------
     method
-        k-means, a mixture of Gaussians, or dense regions of any shape, which leave items over.
+        k-means, a Gaussian mixture, or HDBSCAN, which leaves some items without a cluster.
     """
     from salience.verbs.cluster import cluster as verb
 
@@ -75,7 +78,7 @@ def cluster(
 
 
 def duplicates(store: StorePath, /, *, threshold: Threshold | None = None, out: Out = None, json: Json = False) -> int:
-    """Find items that are nearly the same, and write to each the item that it repeats as the column duplicate_of."""
+    """Find near-duplicates in a store, and write the item that each one repeats to the column duplicate_of."""
     from salience.verbs.duplicates import duplicates as verb
 
     with output_kept_for(json):

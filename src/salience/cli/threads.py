@@ -13,7 +13,7 @@ from salience.cli.options import number
 from salience.option import Option
 from salience.units import counted
 
-MEANING = "Processor threads; otherwise the cores that other programs leave free."
+MEANING = "Processor threads. Default: the cores that other programs leave free."
 Threads = number(Option("threads", "int", None, MEANING, ge=1))
 
 

@@ -60,12 +60,12 @@ def _version() -> str:
 
 
 def methods(name: str | None = None, /, *, json: Json = False) -> int:
-    """What methods there are; for one of them its formula and its hyper-parameters.
+    """List the methods, or show the formula and the hyperparameters of one method.
 
     Parameters
     ----------
     name
-        One method.
+        Name of a method.
     """
     if name is not None:
         entry = catalogue.find(name)
@@ -100,16 +100,16 @@ def views(
     seed: Seed = 0,
     read: Read = AS_FOUND,
 ) -> int:
-    """Draw what a method will see: several views of several items, as a picture.
+    """Draw the views that a method trains on, for several items, as one picture.
 
     Parameters
     ----------
     method
-        One of `salience methods`.
+        Name of a method, see `salience methods`.
     out
-        The picture's file; otherwise views-METHOD-SOURCE.png.
+        File of the picture. Default: views-METHOD-SOURCE.png.
     views
-        Another view policy.
+        View policy. Default: the one that suits the data.
     """
     entry = catalogue.find(method)
     from salience.verbs.preview import preview
@@ -129,14 +129,14 @@ def data(
     read: Read = AS_FOUND,
     json: Json = False,
 ) -> int:
-    """Tell what was found: items, shapes, labels, bad items, duplicates; and leakage into a second source.
+    """Summarise a dataset: items, labels, bad items, duplicates; and check its overlap with a second one.
 
     Parameters
     ----------
     other
-        A second source, for example the test data: what of it is in the first?
+        A second source, such as the test data, to check for overlap.
     labels
-        The column of labels, in a table.
+        Column of labels, in a table.
     """
     from salience.verbs.describe import describe
 
@@ -146,14 +146,14 @@ def data(
 
 
 def embed(run: Run, source: OwnSource = None, /, *, out: Path, shard: str | None = None, read: Read = AS_FOUND) -> int:
-    """Write the representation of every item of SOURCE to a store, or to a Parquet file.
+    """Write the embedding of every item of SOURCE to a store, or to a Parquet file.
 
     Parameters
     ----------
     out
-        A store, NAME.lance, to which only what is new is added; or a file to write, FILE.parquet.
+        A store, NAME.lance, to which new items are added; or a file, FILE.parquet.
     shard
-        i/n: do the i-th of n shares of a store; the last to finish brings all of them in.
+        i/n: embed the i-th of n parts of a store. The last one to finish joins all parts.
     """
     from salience.verbs.export import embed_to
 
@@ -172,16 +172,16 @@ def evaluate(
     target: Literal["classification", "regression"] | None = None,
     json: Json = False,
 ) -> int:
-    """Measure what a representation knows, beside raw input, PCA and the untrained encoder.
+    """Evaluate a run against baselines: raw input, PCA and an untrained encoder.
 
     Parameters
     ----------
     test
-        Held-out data; otherwise a fifth of SOURCE is held out.
+        Held-out data. Default: the test split of SOURCE, otherwise a fifth of its items.
     labels
-        The column that holds the labels, in a table; otherwise the one the run was told of.
+        Column of labels, in a table. Default: the column that the run was given.
     target
-        What labels are predicted as. Otherwise measurements, and many different whole numbers, are a quantity (R²).
+        How labels are predicted. Default: measurements, and many different whole numbers, are a quantity (R²).
     """
     from salience.evaluation.protocol import evaluate as measure
 
@@ -191,7 +191,7 @@ def evaluate(
 
 
 def doctor(run: Run, /, *, json: Json = False) -> int:
-    """Tell whether a run is healthy, and if not, what to change. Exit code 0: healthy, 1: not."""
+    """Diagnose a run: print a verdict, the evidence and remedies. Exit code 0: healthy, 1: not healthy."""
     from salience.verbs.doctor import doctor as examine
 
     found = examine(run)
@@ -200,12 +200,12 @@ def doctor(run: Run, /, *, json: Json = False) -> int:
 
 
 def compare(*runs: Run, out: Path | None = None, json: Json = False) -> int:
-    """Set evaluated runs side by side: a table, and a plot of quality against cost.
+    """Compare evaluated runs: a table, and a plot of quality against cost.
 
     Parameters
     ----------
     out
-        A folder for table and plot; otherwise runs/compare-N.
+        Folder for the table and the plot. Default: runs/compare-N.
     """
     from salience.evaluation.compare import compare as compare_runs
     from salience.run import next_free
@@ -218,14 +218,14 @@ def compare(*runs: Run, out: Path | None = None, json: Json = False) -> int:
 def predict(
     run: Run, source: OwnSource = None, /, *, labels: Path, out: Path | None = None, read: Read = AS_FOUND
 ) -> int:
-    """Predict a class, with its confidence, for every item from a few labelled ones.
+    """Predict the class of every item, with a confidence, from a few labels.
 
     Parameters
     ----------
     labels
-        A CSV file whose first line is "item,label"; an item is named by its relative path or row number.
+        CSV file with the header "item,label". An item is a relative path or a row number.
     out
-        The CSV file to write; otherwise the table is printed.
+        CSV file to write. Default: the table is printed.
     """
     from salience.csv_text import as_csv, warn_about_escapes
     from salience.verbs.predict import predict as predict_classes
@@ -243,12 +243,12 @@ def predict(
 
 
 def demo(*, out: Path | None = None) -> int:
-    """Learn from handwritten digits without labels, then show how few labels suffice. About two minutes.
+    """Run the complete workflow on handwritten digits. It takes about two minutes.
 
     Parameters
     ----------
     out
-        The run's folder, new; otherwise runs/demo-N.
+        New folder for the run. Default: runs/demo-N.
     """
     from salience.verbs.demo import demo as run_demo
 

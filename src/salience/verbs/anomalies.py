@@ -57,20 +57,20 @@ def anomalies(
     reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Result:
-    """Rank items of a source or a store, the strangest first; with a class held out, how well that finds it (AUROC).
+    """Rank items by anomaly score, the highest first; with a held-out class, report the AUROC.
 
     run: a Representation or a run folder; or a store, whose items are ranked, and get the column `anomaly`
     source: ordinary items, anything `open_data` takes, or a Dataset; also those that are ranked, unless `test` is
         given. By default what the run was trained on. None for a store.
-    test: The items to rank; otherwise those of SOURCE.
+    test: Source of the items to rank. Default: SOURCE.
     reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     out: a new folder for anomalies.json, items.csv and picture.png; None writes nothing
-    score: What makes an item strange; otherwise likelihood if the run rates, else reconstruction if it decodes, else
-        neighbours: the distance to the K nearest embeddings of SOURCE, of a store by cosine distance.
-    held_out: A class that counts as strange, which the run should not have been trained on. It is no neighbour of
-        anything, nor are ranked items without a label, which may be of it and are not judged.
-    k: Neighbours, for the score of that name.
-    labels: The column that holds the classes, in a table; a store has its own.
+    score: The anomaly score. Default: likelihood if the run has one, otherwise reconstruction if it decodes, otherwise
+        neighbours, which is the distance to the K nearest embeddings of SOURCE (in a store the cosine distance).
+    held_out: Class that counts as anomalous. The run should not have been trained on it. Its items, and items without a
+        label, are not used as neighbours; items without a label are not part of the AUROC.
+    k: Number of neighbours, for the score `neighbours`.
+    labels: Column of classes, in a table. A store has its own labels.
     -> table: rank, item, score, and label where there are any;  figures: auroc with `held_out`, with a 95 % interval
     Errors: UserError where the method lacks what the score needs, there is no such class, or `out` exists.
     """

@@ -50,18 +50,18 @@ def arithmetic(
     reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Result:
-    """Add to images' codes what one class has in common, less what another has, and decode at several strengths.
+    """Add the difference between two classes to the codes of images, and decode at several strengths.
 
     run: a Representation or a run folder, of a method that decodes
     source: labelled images: anything `open_data` takes, or a Dataset; by default what the run was trained on
     reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     out: a new folder for arithmetic.json, items.csv, vector.npy and picture.png; None writes nothing
-    add: A class, by the name of its label.
-    subtract: Another class.
-    to: The class of the images that are changed; otherwise the one subtracted.
-    item: Change this one alone, by id or row number.
-    features: A run whose embedding tells the class of what came out; otherwise its neighbours by pixels do.
-    seed: Of everything random.
+    add: Name of the class to add.
+    subtract: Name of the class to subtract.
+    to: Class of the images to change. Default: the class that is subtracted.
+    item: Change only this item, by id or row number.
+    features: A run whose embedding classifies the results. Default: nearest neighbours of their pixels.
+    seed: Random seed.
     -> figures by strength: the share of results whose nearest real items are of the class added, and of that
        subtracted; with 95 % intervals over items.  arrays vector [d], the direction that is added
     The nearest neighbours' answer for real items of these classes is measured beside.

@@ -71,18 +71,18 @@ def denoise(
     reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Result:
-    """Add noise to clean items and take it away, beside PCA and the Wiener filter; or clean what is noisy already.
+    """Remove noise from items; the baselines are PCA and the Wiener filter.
 
     run: a Representation or a run folder, of a method that decodes
     source: anything `open_data` takes, or a Dataset; by default what the run was trained on. A fifth of it
         is judged, the rest fits the two baselines
     reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     out: a new folder for denoise.json, items.csv and picture.png; None writes nothing
-    noise: Its kind; otherwise what the run was trained against, or gaussian.
-    level: Standard deviation on a scale of 0 to 1, or share of values; otherwise 0.3, 0.25 and 0.1.
-    noisy: The source is noisy already: add nothing, judge nothing, write all results, as denoised.npy on the unit scale
-        and as images or CSV.
-    seed: Of everything random.
+    noise: Kind of noise. Default: the kind that the run was trained with, otherwise gaussian.
+    level: Standard deviation on a scale of 0 to 1, or share of the values. Default: 0.3, 0.25 and 0.1.
+    noisy: The source is noisy already: add no noise, measure no error, and write all results, as denoised.npy on the
+        unit scale and as images or CSV.
+    seed: Random seed.
     -> figures by denoiser, and the run's gains over the others, all over items with 95 % intervals
     All are judged with their values within the range of an image, the noisy input too.
     Errors: UserError where the method does not decode, the data does not fit, or `out` exists.

@@ -54,17 +54,17 @@ def interpolate(
     reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Result:
-    """Walk from one image's code to another's, straight and along the arc; tell how ordinary the images between are.
+    """Interpolate between the codes of two images, linearly and spherically, and rate the images in between.
 
     run: a Representation or a run folder, of a method that decodes
     source: images: anything `open_data` takes, or a Dataset; by default what the run was trained on
     reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     out: a new folder for interpolate.json, linear.npy, spherical.npy and picture.png; None writes nothing
-    start: An item, by id or row number; otherwise one drawn at random.
-    end: Another, of another class unless named.
-    steps: Items along a path, both ends among them.
-    features: A run whose embedding compares items; otherwise an untrained encoder's, the same for every run.
-    seed: Of everything random.
+    start: First item, by id or row number. Default: a random item.
+    end: Second item, by id or row number. Default: a random item of another class.
+    steps: Number of items on the path, including both ends.
+    features: A run whose embedding compares items. Default: an untrained encoder, the same for every run.
+    seed: Random seed.
     -> arrays linear and spherical [steps c h w];  figures: path density of both ways, over random pairs, beside that of
        rebuilt ends and of a cross-fade of pixels (see verbs.paths); how far apart those ends are, as a share of the
        originals: a decoder that makes one thing of all has ordinary items, and no path; means with 95 % intervals

@@ -30,13 +30,13 @@ def reconstruct(
     reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Result:
-    """Rebuild every item from its code: originals beside what came back; squared error, PSNR and SSIM.
+    """Reconstruct items from their codes; measure the squared error, PSNR and SSIM.
 
     run: a Representation or a run folder, of a method that decodes
     source: anything `open_data` takes, or a Dataset; by default what the run was trained on
     reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     out: a new folder for reconstruct.json, items.csv and picture.png; None writes nothing
-    seed: Of everything random.
+    seed: Random seed.
     -> figures mse, psnr, ssim: means over items with 95 % intervals;  table: item and the same, one row an item
     Values of rebuilt images are kept within their range.
     Errors: UserError where the method does not decode, the data does not fit, or `out` exists.

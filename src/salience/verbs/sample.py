@@ -52,15 +52,15 @@ def sample(
     reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Result:
-    """Draw new items; with SOURCE, tell how near they come to real ones (Fréchet distance, beside simple baselines).
+    """Generate new items; with SOURCE, compare them with real ones (Fréchet distance, with baselines).
 
     run: a Representation or a run folder, of a method that samples
     source: real items: anything `open_data` takes, or a Dataset
     reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     out: a new folder for sample.json, samples.npy (a table's as samples.csv too) and picture.png; None writes nothing
-    n: How many samples to keep.
-    features: A run whose embedding compares items; otherwise an untrained encoder's, the same for every run.
-    seed: Of everything random.
+    n: Number of samples to write.
+    features: A run whose embedding compares items. Default: an untrained encoder, the same for every run.
+    seed: Random seed.
     -> arrays samples [n ...] on the unit scale;  figures: Fréchet distances to one half of the real items, of equally
        many samples, items of the other half (the floor), draws of a Gaussian fitted to that half, and items of it whose
        values come each from another; means over draws of samples and halves with 95 % intervals

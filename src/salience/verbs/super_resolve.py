@@ -53,15 +53,15 @@ def super_resolve(
     reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Result:
-    """Enlarge images that were shrunk, and compare with the originals and with bicubic interpolation.
+    """Enlarge images; compare with the originals and with bicubic interpolation.
 
     run: a Representation or a run folder, of a method that enlarges
     source: images: anything `open_data` takes, or a Dataset; by default what the run was trained on
     reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
     out: a new folder for super-resolve.json, items.csv and picture.png; None writes nothing
-    as_is: Enlarge the images themselves; judge nothing, write all results: each as a PNG file, and if all have one size
-        and are not too many also enlarged.npy.
-    seed: Of everything random.
+    as_is: Enlarge the images themselves, measure no error, and write all results as PNG files; also as enlarged.npy if
+        all have one size and there are not too many.
+    seed: Random seed.
     -> figures mse, psnr, ssim of the run and of bicubic interpolation, and the run's gain; means over items with 95 %
        intervals.  An image is shrunk by taking means of squares, as in training
     Errors: UserError where the method does not enlarge, the data does not fit, or `out` exists.
