@@ -1,0 +1,27 @@
+"""Define a cell: one measurement in its own process."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def script(name: str, *arguments: object, python: str | Path = sys.executable) -> tuple[str, ...]:
+    """The command of a script of benchmarks/cells, run in the root of the checkout."""
+    return (str(python), "-m", f"benchmarks.cells.{name}", *map(str, arguments))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """suite: its result file; arm: what is compared; round: which repetition, for kNN the seed; timed: about speed."""
+
+    suite: str
+    arm: str
+    round: int
+    command: tuple[str, ...]
+    timed: bool = True
+
+    @property
+    def key(self) -> str:
+        return f"{self.arm} {self.round}"
