@@ -1,8 +1,8 @@
 """Run every benchmark, one process per cell, and store the results in benchmarks/results.
 
-    SALIENCE_DATA=FOLDER .venv/bin/python benchmarks/run.py            # about an hour; run it again to resume
-    .venv/bin/python benchmarks/run.py --data FOLDER --only throughput-convnet pca
-    .venv/bin/python benchmarks/run.py --data FOLDER --smoke           # minutes: tests that every cell runs
+    SALIENCE_DATA=FOLDER .venv/bin/python -m benchmarks            # about an hour; run it again to resume
+    .venv/bin/python -m benchmarks --data FOLDER --only throughput-convnet pca
+    .venv/bin/python -m benchmarks --data FOLDER --smoke           # minutes: tests that every cell runs
 
 FOLDER contains cifar10-train.parquet and cifar10-test.parquet (columns `image` {bytes} and `label`). Without it the
 cells that need CIFAR-10 are skipped, with a message. A cell with a result is not run again without --again. Each cell
@@ -75,7 +75,7 @@ def main() -> int:
             stored.add(cell, record)
     for problem in left_out.values():
         print(f"left out: {problem}", file=sys.stderr)
-    print(f"results in {folder}; benchmarks/render.py prints them as tables", file=sys.stderr)
+    print(f"results in {folder}; python -m benchmarks.render prints them as tables", file=sys.stderr)
     if failed:
         print("failed: " + "; ".join(failed), file=sys.stderr)
     return 1 if failed else 0

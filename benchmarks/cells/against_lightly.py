@@ -1,6 +1,6 @@
 """Compare SimCLR, BYOL and VICReg with lightly: equal epochs, encoder and tuning, five paired seeds.
 
-    .venv/bin/python benchmarks/against_lightly.py --data FOLDER        # run it again to resume
+    .venv/bin/python -m benchmarks.cells.against_lightly --data FOLDER        # run it again to resume
 
 The cells of Salience are those of the leaderboard on CIFAR-10, with two more seeds. The cells of lightly are
 `quality_lightly.py` with the same rules. Six trials (three learning rates, two values of the main hyperparameter) train

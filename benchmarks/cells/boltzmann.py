@@ -1,7 +1,7 @@
 """Train an RBM of 256 hidden units on Fashion-MNIST with Salience or scikit-learn's BernoulliRBM: one arm per process.
 
-    .venv/bin/python benchmarks/boltzmann.py --arm salience --batch-size 256 --epochs 5
-    .venv/bin/python benchmarks/boltzmann.py --arm scikit-learn --batch-size 10 --epochs 2
+    .venv/bin/python -m benchmarks.cells.boltzmann --arm salience --batch-size 256 --epochs 5
+    .venv/bin/python -m benchmarks.cells.boltzmann --arm scikit-learn --batch-size 10 --epochs 2
 
 Both train by persistent contrastive divergence on images in memory. `seconds` is the time of the complete `fit`; for
 Salience it includes the run folder, the plan and the health records. The quality, which must be equal, is the

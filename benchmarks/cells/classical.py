@@ -1,7 +1,7 @@
 """Fit PCA or k-means on Fashion-MNIST's 60,000 x 784 with Salience or scikit-learn's solvers: one arm per process.
 
-    env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE .venv/bin/python benchmarks/classical.py pca --arm salience
-    env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE .venv/bin/python benchmarks/classical.py kmeans --arm lloyd --seed 3
+    env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE python -m benchmarks.cells.classical pca --arm salience
+    env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE python -m benchmarks.cells.classical kmeans --arm lloyd --seed 3
 
 Every arm starts with uint8 images in memory. `seconds` includes the conversion to float32 in [0, 1]. `quality` shows
 that the arms solve the same task equally well: the share of explained variance (higher is better), or the mean squared

@@ -1,6 +1,6 @@
 """Measure posterior collapse, caused by a large beta or a strong decoder, in VAE and CR-VAE.
 
-    .venv/bin/python benchmarks/collapse.py                       # run it again to resume
+    .venv/bin/python -m benchmarks.cells.collapse                       # run it again to resume
 
 All arms use Fashion-MNIST, the leaderboard's encoder, batch size and number of images, one learning rate, codes of the
 authors' width, and three seeds. A nat of information in a code costs beta, and the contrastive term gains at most gamma

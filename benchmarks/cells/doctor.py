@@ -1,7 +1,7 @@
 """Measure the accuracy of the diagnosis on healthy and deliberately broken runs, labelled by their outcome.
 
-    .venv/bin/python benchmarks/doctor.py --data FOLDER              # make doctor-benchmark; run it again to resume
-    .venv/bin/python benchmarks/doctor.py --report                   # diagnose the stored runs again, without training
+    .venv/bin/python -m benchmarks.cells.doctor --data FOLDER   # make doctor-benchmark; run it again to resume
+    .venv/bin/python -m benchmarks.cells.doctor --report        # diagnose the stored runs again, without training
 
 A run has failed if it diverged, or if its kNN accuracy on held-out rows is at most that of the calibrated untrained
 encoder or of raw pixels, whichever is higher. Whether the run was broken does not matter, because some changes do no

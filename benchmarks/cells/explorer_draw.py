@@ -1,10 +1,10 @@
 """Measure how long a browser without a GPU takes to draw a million points on the map.
 
-    .venv/bin/python benchmarks/explorer_draw.py                    # 1,000,000 points; requires Chromium
-    .venv/bin/python benchmarks/explorer_draw.py --rows 100000      # a trial
+    .venv/bin/python -m benchmarks.cells.explorer_draw                    # 1,000,000 points; requires Chromium
+    .venv/bin/python -m benchmarks.cells.explorer_draw --rows 100000      # a trial
 
-The store contains PCA embeddings of Fashion-MNIST, repeated with noise, as in benchmarks/store_search.py. The page is
-opened several times. Then the map is dragged, while the number of drawn points is counted. Prints one JSON object:
+The store contains PCA embeddings of Fashion-MNIST, repeated with noise, as in store_search.py. The page is opened
+several times. Then the map is dragged, while the number of drawn points is counted. Prints one JSON object:
 milliseconds of the drawing, of opening the page, and between two frames of the drag.
 """
 

@@ -1,7 +1,7 @@
 """Measure failed requests, lost labels and response times of the explorer's server with eight clients.
 
-    .venv/bin/python benchmarks/explorer_load.py                                # Fashion-MNIST's test images by PCA
-    .venv/bin/python benchmarks/explorer_load.py --store NAME.lance --seconds 60
+    .venv/bin/python -m benchmarks.cells.explorer_load   # Fashion-MNIST's test images by PCA
+    .venv/bin/python -m benchmarks.cells.explorer_load --store NAME.lance --seconds 60
 
 Starts and stops `salience explore` on a copy of the store, on loopback. Each client is a thread with its own
 connections. Without pauses it searches (near items, near vectors, with conditions), views items, and labels items that

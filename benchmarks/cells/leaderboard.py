@@ -1,9 +1,11 @@
 """The leaderboard: all methods with the same encoder, number of images seen and tuning, three seeds.
 
-    .venv/bin/python benchmarks/leaderboard.py --data FOLDER                   # run it again to resume
-    .venv/bin/python benchmarks/leaderboard.py --data FOLDER --only cifar10:byol cifar10:dino
-    .venv/bin/python benchmarks/leaderboard.py --images 500000                 # a longer one, with its own file
-    .venv/bin/python benchmarks/leaderboard.py --images 500000 --chosen-at 100000 --seeds 1   # reuse the short tuning
+    .venv/bin/python -m benchmarks.cells.leaderboard --data FOLDER             # run it again to resume
+    .venv/bin/python -m benchmarks.cells.leaderboard --data FOLDER --only cifar10:byol cifar10:dino
+    .venv/bin/python -m benchmarks.cells.leaderboard --images 500000           # a longer one, with its own file
+    .venv/bin/python -m benchmarks.cells.leaderboard --images 500000 --chosen-at 100000 --seeds 1
+
+The last one reuses the tuning of the short one.
 
 Each method has six trials (three learning rates, two values of its main hyperparameter). A trial sees half the images
 of half the rows, and is evaluated by kNN on held-out rows. The best values are used for the three final runs, which are

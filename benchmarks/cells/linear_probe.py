@@ -1,8 +1,8 @@
 """Compare Salience's linear probe with 100 epochs of SGD, the usual protocol, and with scikit-learn: time and accuracy.
 
-    SALIENCE_DATA=FOLDER .venv/bin/python benchmarks/linear_probe.py
-    .venv/bin/python benchmarks/linear_probe.py --data FOLDER --features pixels
-    .venv/bin/python benchmarks/linear_probe.py --data FOLDER --features conv --against scikit-learn
+    SALIENCE_DATA=FOLDER .venv/bin/python -m benchmarks.cells.linear_probe
+    .venv/bin/python -m benchmarks.cells.linear_probe --data FOLDER --features pixels
+    .venv/bin/python -m benchmarks.cells.linear_probe --data FOLDER --features conv --against scikit-learn
 
 Features of CIFAR-10, 50,000 training and 10,000 test rows: `conv`, 512 mean responses of random 6x6 filters; `pca`, the
 512 leading components of the pixels; `pixels`, all 3,072. Both arms use the same features and the same 5,000 validation

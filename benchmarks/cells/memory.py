@@ -1,7 +1,7 @@
 """Measure the anonymous memory of SimCLR training on N prepared 32x32 images; it should not grow with N.
 
-    .venv/bin/python benchmarks/memory.py --rows 10000
-    .venv/bin/python benchmarks/memory.py --rows 1000000
+    .venv/bin/python -m benchmarks.cells.memory --rows 10000
+    .venv/bin/python -m benchmarks.cells.memory --rows 1000000
 
 Writes N synthetic images to a .npy once (3 GB for a million) and prepares them in a separate process. Then it trains
 the small network on them for --steps, and samples RssAnon of /proc/self/status every 20 ms. RSS and its maximum are not

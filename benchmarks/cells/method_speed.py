@@ -1,6 +1,6 @@
 """Measure images/s of one method in `salience.fit` on CIFAR-10, and the FLOPs of its step.
 
-    .venv/bin/python benchmarks/method_speed.py dino --data FOLDER --steps 60
+    .venv/bin/python -m benchmarks.cells.method_speed dino --data FOLDER --steps 60
 
 The run is planned for 20 epochs, so that `fit` decides as for a real run, and is stopped after the steps.
 """

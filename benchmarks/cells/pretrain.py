@@ -1,7 +1,7 @@
 """Run one cell of the leaderboard or of the doctor's benchmark: train once, evaluate, print the results as JSON.
 
-    .venv/bin/python benchmarks/pretrain_cell.py simclr cifar10 --data FOLDER --run RUN --learning-rate 2e-3
-    .venv/bin/python benchmarks/pretrain_cell.py simsiam cifar10 --data FOLDER --run RUN --sabotage no-stop-gradient
+    .venv/bin/python -m benchmarks.cells.pretrain simclr cifar10 --data FOLDER --run RUN --learning-rate 2e-3
+    .venv/bin/python -m benchmarks.cells.pretrain simsiam cifar10 --data FOLDER --run RUN --sabotage no-stop-gradient
 
 `final` trains on 50,000 rows (or all, if there are fewer) and evaluates on the test rows. `trial` trains on half of
 them and evaluates kNN on 5,000 rows of the other half, so that no selection uses test rows. --images sets the number of

@@ -1,9 +1,9 @@
 """Train SimCLR, BYOL or VICReg on CIFAR-10 with lightly 1.6's transforms, heads, losses and schedules, and evaluate it.
 
-    .bench/venv/bin/python benchmarks/quality_lightly.py byol --data FOLDER --learning-rate 2e-3 --seed 1
-    .bench/venv/bin/python benchmarks/quality_lightly.py byol --data FOLDER --kind trial --option momentum=0.97
+    .bench/venv/bin/python -m benchmarks.cells.quality_lightly byol --data FOLDER --learning-rate 2e-3 --seed 1
+    .bench/venv/bin/python -m benchmarks.cells.quality_lightly byol --data FOLDER --kind trial --option momentum=0.97
 
-Runs in the peers' environment, without salience. pretrain_cell.py is the counterpart of Salience and has the same
+Runs in the peers' environment, without salience. pretrain.py is the counterpart of Salience and has the same
 arguments. Both use the same small network, rows, batch size, epochs, AdamW with a learning rate that rises and falls,
 and tuning. The widths of heads follow Salience's defaults for an encoder of width 256. bf16 (without --fp32) and
 channels_last are on, as in Salience. A trial trains on 25,000 rows and evaluates weighted kNN on 5,000 others; `final`
@@ -140,7 +140,7 @@ def main() -> None:
     args = arguments()
     torch.manual_seed(args.seed)
     images, labels = cifar10(args.data, "train")
-    if args.kind == "trial":  # the rows that pretrain_cell.py takes
+    if args.kind == "trial":  # the rows that pretrain.py takes
         order = np.random.default_rng(0).permutation(len(images))
         half, held = order[: len(order) // 2], order[len(order) // 2 :][:VALIDATION]
         test, truth = images[held], labels[held]

@@ -1,6 +1,6 @@
 """Measure the parts of a training step: data, views, network, and the overhead of `salience.fit`.
 
-    .venv/bin/python benchmarks/simclr_breakdown.py --data FOLDER
+    .venv/bin/python -m benchmarks.cells.simclr_breakdown --data FOLDER
 
 Trains the small network on CIFAR-10 with `salience.fit`. After every few steps, a bare loop (batch, views, loss,
 backward, step) runs as many steps in the same process on the same compiled network, so that both have the same

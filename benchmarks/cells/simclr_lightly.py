@@ -1,7 +1,7 @@
 """Train SimCLR on CIFAR-10 as lightly 1.6's documentation describes. Runs in the peers' environment, without salience.
 
-    .bench/venv/bin/python benchmarks/simclr_lightly.py --data FOLDER --net convnet --flags documented --steps 95
-    .bench/venv/bin/python benchmarks/simclr_lightly.py --data FOLDER --net convnet --flags ours --epochs 2 --seed 1
+    .bench/venv/bin/python -m benchmarks.cells.simclr_lightly --data FOLDER --net convnet --flags documented --steps 95
+    .bench/venv/bin/python -m benchmarks.cells.simclr_lightly --data FOLDER --net convnet --flags ours --epochs 2
 
 Measures images/s end to end (loader, views, network, optimiser) in windows of steps. With --epochs it measures the
 weighted kNN accuracy (k=20, temperature 0.1) on the test images after each epoch. There are two arms. `documented` is

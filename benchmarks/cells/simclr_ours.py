@@ -1,8 +1,8 @@
 """Train SimCLR on CIFAR-10 with `salience.fit`, for comparison with the arms of simclr_lightly.py.
 
-    .venv/bin/python benchmarks/simclr_ours.py --data FOLDER --net convnet --steps 95
-    .venv/bin/python benchmarks/simclr_ours.py --data FOLDER --net convnet --epochs 2 --seed 1
-    .venv/bin/python benchmarks/simclr_ours.py --data FOLDER --net resnet18 --steps 15 --skip 3 --window 3 --peak
+    .venv/bin/python -m benchmarks.cells.simclr_ours --data FOLDER --net convnet --steps 95
+    .venv/bin/python -m benchmarks.cells.simclr_ours --data FOLDER --net convnet --epochs 2 --seed 1
+    .venv/bin/python -m benchmarks.cells.simclr_ours --data FOLDER --net resnet18 --steps 15 --skip 3 --window 3 --peak
 
 Measures images/s end to end in windows of steps. With --epochs it measures the weighted kNN accuracy (k=20, temperature
 0.1) on the test images after the last epoch. --peak also measures the machine's bf16 matrix product before and after,

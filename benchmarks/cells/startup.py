@@ -1,6 +1,6 @@
 """Measure start-up times: of `--help`, of imports, and to the first training step of a second run.
 
-    .venv/bin/python benchmarks/startup.py --data FOLDER
+    .venv/bin/python -m benchmarks.cells.startup --data FOLDER
 
 Each figure is the median of --repeats new processes. `help` and `fit_help` are the wall time of the complete command.
 `first_step` is the time from the end of the command's imports to the start of the first optimiser step (without

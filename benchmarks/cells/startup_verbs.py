@@ -1,7 +1,7 @@
 """How long each verb takes where there is hardly anything to compute: a table of 50 rows, 1,797 digits.
 
-    .venv/bin/python benchmarks/startup_verbs.py
-    .venv/bin/python benchmarks/startup_verbs.py --beside CHECKOUT    # an earlier commit, alternating with this one
+    .venv/bin/python -m benchmarks.cells.startup_verbs
+    .venv/bin/python -m benchmarks.cells.startup_verbs --beside CHECKOUT   # alternates with another commit
 
 Each figure is the median over --repeats fresh processes: `wall`, seconds on the clock, and `cpu`, those that the
 process itself computed, so that others on the machine count less. `python` and `import torch` stand beside them.

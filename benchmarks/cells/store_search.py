@@ -1,7 +1,7 @@
 """Measure search in a store of a million embeddings: cost and gain of the index, and memory of a search process.
 
-    .venv/bin/python benchmarks/store_search.py                    # 1,000,000 x 128; minutes, 2 GB in .bench
-    .venv/bin/python benchmarks/store_search.py --rows 50000       # a trial
+    .venv/bin/python -m benchmarks.cells.store_search                    # 1,000,000 x 128; minutes, 2 GB in .bench
+    .venv/bin/python -m benchmarks.cells.store_search --rows 50000       # a trial
 
 The vectors are PCA-128 embeddings of Fashion-MNIST's 70,000 images, normalised to length 1 and repeated. Each copy has
 its own noise, at least as long as the median distance to the nearest other embedding, so that no copy is nearer than a

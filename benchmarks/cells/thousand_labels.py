@@ -1,6 +1,6 @@
 """Compare an RBM's features and a fine-tuned DBN with raw pixels on Fashion-MNIST with 1,000 labels.
 
-    .venv/bin/python benchmarks/thousand_labels.py --arm rbm --seed 0
+    .venv/bin/python -m benchmarks.cells.thousand_labels --arm rbm --seed 0
 
 Training uses all 60,000 training images. 1,000 of them have a label, 100 of each class, drawn by the seed. The same
 logistic regression is fitted to raw pixels and to the RBM's probabilities; its penalty is selected on a fifth of the

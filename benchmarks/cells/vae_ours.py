@@ -1,6 +1,6 @@
 """Train Salience's VAE on Fashion-MNIST with the engine of `salience.fit` and the networks of pythae's arm.
 
-    .venv/bin/python benchmarks/vae_ours.py --net dense --steps 400
+    .venv/bin/python -m benchmarks.cells.vae_ours --net dense --steps 400
 
 The networks are passed as objects. `fit` decides everything else (plan, precision, compilation, threads, health,
 checkpoints) as for 10 epochs.

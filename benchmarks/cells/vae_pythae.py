@@ -1,6 +1,6 @@
 """Train pythae's VAE on Fashion-MNIST with its default dense network or a convolutional one: images/s of its trainer.
 
-    .bench/venv/bin/python benchmarks/vae_pythae.py --net dense --steps 400
+    .bench/venv/bin/python -m benchmarks.cells.vae_pythae --net dense --steps 400
 
 Does not import salience. It uses pythae's batches of 128, data in memory as float32 in [0, 1], and binary
 cross-entropy.

@@ -1,6 +1,6 @@
 """Create the environment of the peers, .bench/venv: lightly and pythae with Salience's version of torch, by pip.
 
-    .venv/bin/python benchmarks/peers.py
+    .venv/bin/python -m benchmarks.harness.peers
 
 It is separate, because one of the peers adds callbacks to every Lightning Trainer in its environment.
 """

@@ -1,6 +1,8 @@
-"""Plot quality against FLOPs from a stored leaderboard: benchmarks/leaderboard-SOURCE-IMAGES.svg.
+"""Plot quality against FLOPs from a stored leaderboard.
 
-.venv/bin/python benchmarks/figure.py
+    .venv/bin/python -m benchmarks.render.figure
+
+Writes benchmarks/leaderboard-SOURCE-IMAGES.svg.
 """
 
 from __future__ import annotations

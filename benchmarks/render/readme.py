@@ -1,7 +1,7 @@
 """Write the stored results into README.md and benchmarks/RESULTS.md, so that no figure there is typed by hand.
 
-    python benchmarks/readme.py            # after new results
-    python benchmarks/readme.py --check    # exit with 1 if a figure differs from the stored results (run by make test)
+    python -m benchmarks.render.readme            # after new results
+    python -m benchmarks.render.readme --check    # exit with 1 if a figure differs from the stored results (a test)
 
 A block of the README starts with <!-- figures: NAME --> and ends with <!-- end -->. Requires only Python.
 """
@@ -79,9 +79,8 @@ def filled(text: str) -> str:
 def pages() -> dict[Path, str]:
     """Return each page and its expected text."""
     readme = ROOT / "README.md"
-    results = (
-        f"# Results\n\nWritten by `benchmarks/readme.py` from `benchmarks/results`.\n\n{sections(tuple(SECTIONS))}\n"
-    )
+    head = "# Results\n\nWritten by `benchmarks/render/readme.py` from `benchmarks/results`."
+    results = f"{head}\n\n{sections(tuple(SECTIONS))}\n"
     return {readme: filled(readme.read_text(encoding="utf-8")), ROOT / "benchmarks" / "RESULTS.md": results}
 
 
