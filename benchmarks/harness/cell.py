@@ -14,13 +14,17 @@ def script(name: str, *arguments: object, python: str | Path = sys.executable) -
 
 @dataclass(frozen=True)
 class Cell:
-    """suite: its result file; arm: what is compared; round: which repetition, for kNN the seed; timed: about speed."""
+    """suite: its result file; arm: what is compared; round: which repetition, for kNN the seed.
+
+    timed: whether it is about speed;  peer: whether it measures another library
+    """
 
     suite: str
     arm: str
     round: int
     command: tuple[str, ...]
     timed: bool = True
+    peer: bool = False
 
     @property
     def key(self) -> str:

@@ -13,6 +13,7 @@ from benchmarks.harness import peers
 from benchmarks.harness.cell import Cell, script
 from salience.training.machine import fast_bf16
 
+OUR_CLASSICAL = ("salience", "fit")  # the other arms are scikit-learn's solvers
 PEER_ARMS = ("lightly-documented", "lightly-our-flags")
 JOINT_EMBEDDING = ("simclr", "moco", "byol", "simsiam", "swav", "barlowtwins", "vicreg", "dino", "cmc", "supcon")
 SMOKE_NETWORK = ("--rows", "256", "--batch-size", "32", "--skip", "2", "--window", "2")
@@ -32,7 +33,7 @@ def throughput(data: Path, smoke: bool) -> list[Cell]:
     """Images/s end to end, small net: three rounds of eight windows of ten steps; the same without bf16."""
     extra = ("--steps", 8, *SMOKE_NETWORK) if smoke else ("--steps", 100)
     return [
-        Cell(suite, arm, i, simclr(arm, data, *extra, *flags))
+        Cell(suite, arm, i, simclr(arm, data, *extra, *flags), peer=arm != "ours")
         for suite, flags in (("throughput-convnet", ()), ("throughput-fp32", ("--fp32",)))
         for i in range(1 if smoke else 3)
         for arm in ("ours", *PEER_ARMS)
@@ -44,14 +45,17 @@ def throughput_large(data: Path, smoke: bool) -> list[Cell]:
     small = (*SMOKE_NETWORK, "--steps", 4, "--batch-size", 8, "--skip", 1, "--window", 1)
     extra = small if smoke else ("--steps", 12, "--skip", 4, "--window", 2)
     return [
-        Cell(suite, arm, i, simclr(arm, data, "--net", net, *extra, *(["--peak"] if peak and arm == "ours" else [])))
+        Cell(
+            suite, arm, i, simclr(arm, data, "--net", net, *extra, *(["--peak"] if peak and arm == "ours" else [])),
+            peer=arm != "ours",
+        )
         for suite, net, peak in (
             ("throughput-resnet18", "resnet18", True),
             ("throughput-vit", "vit_tiny_patch16_224", False),
         )
         for i in range(1 if smoke else 3)
         for arm in ("ours", *PEER_ARMS)
-    ]
+    ]  # fmt: skip
 
 
 def methods(data: Path, smoke: bool) -> list[Cell]:
@@ -68,7 +72,7 @@ def knn(data: Path, smoke: bool) -> list[Cell]:
     """Weighted kNN accuracy after one epoch of half the images, three seeds."""
     extra = ("--epochs", 1, *SMOKE_NETWORK) if smoke else ("--epochs", 1, "--rows", 25_000)
     return [
-        Cell("knn-convnet", arm, seed, simclr(arm, data, *extra, "--seed", seed))
+        Cell("knn-convnet", arm, seed, simclr(arm, data, *extra, "--seed", seed), peer=arm != "ours")
         for seed in range(1 if smoke else 3)
         for arm in ("ours", PEER_ARMS[0])
     ]
@@ -87,7 +91,7 @@ def classical(what: str, arms: tuple[str, ...], smoke: bool) -> list[Cell]:
     """Seconds to fit Fashion-MNIST; the round is the seed."""
     extra = ("--rows", 2000) if smoke else ()
     return [
-        Cell(what, arm, i, script("classical", what, "--arm", arm, "--seed", i, *extra))
+        Cell(what, arm, i, script("classical", what, "--arm", arm, "--seed", i, *extra), peer=arm not in OUR_CLASSICAL)
         for i in range(1 if smoke else 3)
         for arm in arms
     ]
@@ -104,7 +108,7 @@ def vae(smoke: bool) -> list[Cell]:
         "vae-large": (3, ("--net", "large", *(short if smoke else ("--steps", 60, "--skip", 10, "--window", 10)))),
     }
     return [
-        Cell(suite, arm, i, script(name, *extra, *flags, python=python))
+        Cell(suite, arm, i, script(name, *extra, *flags, python=python), peer=arm == "pythae")
         for suite, (rounds, extra) in suites.items()
         for i in range(1 if smoke else rounds)
         for arm, python, name, flags in (
@@ -128,6 +132,7 @@ def boltzmann(smoke: bool) -> list[Cell]:
                 "boltzmann", "--arm", arm, "--batch-size", batch, "--seed", i, *(small if smoke else extra),
                 *(rate.get(batch, ()) if arm == "salience" else ()),
             ),
+            peer=arm == "scikit-learn",
         )
         for batch, extra in sizes.items()
         for i in range(1 if smoke else 3)
@@ -177,7 +182,9 @@ def linear_probe(data: Path, smoke: bool) -> list[Cell]:
     command = ("linear_probe", "--data", data, "--features", "conv")
     return [
         Cell("linear-probe", "ours", 0, script(*command)),
-        Cell("linear-probe", "scikit-learn", 0, script(*command, "--against", "scikit-learn", "--repeats", 3)),
+        Cell(
+            "linear-probe", "scikit-learn", 0, script(*command, "--against", "scikit-learn", "--repeats", 3), peer=True
+        ),
     ]
 
 
