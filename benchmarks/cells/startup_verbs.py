@@ -1,7 +1,7 @@
 """How long each verb takes where there is hardly anything to compute: a table of 50 rows, 1,797 digits.
 
     .venv/bin/python -m benchmarks.cells.startup_verbs
-    .venv/bin/python -m benchmarks.cells.startup_verbs --beside CHECKOUT   # alternates with another commit
+    .venv/bin/python -m benchmarks.cells.startup_verbs --checkout FOLDER   # those of another commit
 
 Each figure is the median over --repeats fresh processes: `wall`, seconds on the clock, and `cpu`, those that the
 process itself computed, so that others on the machine count less. `python` and `import torch` stand beside them.
@@ -93,40 +93,30 @@ def prepare(folder: Path, checkout: Path) -> None:
             raise SystemExit(f"{checkout} has not made {name}")
 
 
-def measure(checkouts: dict[str, Path], repeats: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Checkout -> command -> median seconds. Checkouts alternate within each round."""
-    taken: dict[str, dict[str, list[tuple[float, float]]]] = {name: {} for name in checkouts}
+def measure(checkout: Path, repeats: int) -> dict[str, dict[str, float]]:
+    """Return command -> median seconds."""
+    taken: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as temporary:
-        folders = {name: Path(temporary) / name for name in checkouts}
-        for name, checkout in checkouts.items():
-            prepare(folders[name], checkout)
+        folder = Path(temporary) / "work"
+        prepare(folder, checkout)
         bare = {name: [sys.executable, "-c", code] for name, code in BARE.items()}
         for number in range(repeats):
             commands = bare | {line: verb(line, number) for line in VERBS}
             for line, command in commands.items():
-                for name, checkout in checkouts.items():
-                    found = seconds(command, folders[name], checkout, CODES.get(line, (0,)))
-                    taken[name].setdefault(line, []).append(found)
+                taken.setdefault(line, []).append(seconds(command, folder, checkout, CODES.get(line, (0,))))
     return {
-        name: {
-            line: {
-                "wall": statistics.median(wall for wall, _ in all_),
-                "cpu": statistics.median(cpu for _, cpu in all_),
-            }
-            for line, all_ in lines.items()
-        }
-        for name, lines in taken.items()
+        line: {"wall": statistics.median(wall for wall, _ in all_), "cpu": statistics.median(cpu for _, cpu in all_)}
+        for line, all_ in taken.items()
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--beside", type=Path, help="a checkout of another commit, measured in turn")
+    parser.add_argument("--checkout", type=Path, default=ROOT, help="whose commands; this one by default")
     args = parser.parse_args()
-    checkouts = {"ours": ROOT} | ({} if args.beside is None else {args.beside.name: args.beside.resolve()})
     load = os.getloadavg()[0]
-    found = measure(checkouts, args.repeats)
+    found = {"ours": measure(args.checkout.resolve(), args.repeats)}
     versions = {package: importlib.metadata.version(package) for package in ("torch", "lightning", "cyclopts")}
     print(json.dumps({"kind": "summary", "seconds": found, "load": [load, os.getloadavg()[0]], "versions": versions}))
 

@@ -14,9 +14,15 @@ def script(name: str, *arguments: object, python: str | Path = sys.executable) -
 
 @dataclass(frozen=True)
 class Cell:
-    """suite: its result file; arm: what is compared; round: which repetition, for kNN the seed.
+    """One measurement.
 
-    timed: whether it is about speed;  peer: whether it measures another library
+    Args:
+        suite: name of its result file
+        arm: what is compared within the suite
+        round: which repetition; of kNN, the seed
+        command: its process
+        timed: whether it is about speed
+        peer: whether it measures another library
     """
 
     suite: str
@@ -29,3 +35,8 @@ class Cell:
     @property
     def key(self) -> str:
         return f"{self.arm} {self.round}"
+
+    @property
+    def name(self) -> str:
+        """Suite and arm, without the round."""
+        return f"{self.suite}: {self.arm}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -27,14 +28,24 @@ def machine() -> dict[str, Any]:
     }
 
 
+CODE = ("src", "benchmarks/*.py")  # what a figure depends on; results and documents may change
+
+
+def git(folder: Path, *words: str) -> str:
+    return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True).stdout.strip()
+
+
 def commit(folder: Path) -> str:
     """The commit the code stands at; a + says that there were uncommitted changes in src or benchmarks."""
+    changed = git(folder, "status", "--porcelain", "--untracked-files=no", "--", *CODE)
+    return (git(folder, "rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else "")
 
-    def git(*args: str) -> str:
-        return subprocess.run(["git", "-C", str(folder), *args], capture_output=True, text=True).stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "src", "benchmarks/*.py")
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else "")
+def code_version(folder: Path) -> str:
+    """Return the commit, followed by a digest of the uncommitted changes if there are any."""
+    changes = git(folder, "diff", "HEAD", "--", *CODE)
+    digest = f"+{hashlib.sha256(changes.encode()).hexdigest()[:8]}" if changes else ""
+    return git(folder, "rev-parse", "--short", "HEAD") + digest
 
 
 def busy_share(seconds: float = 1.0) -> float:
