@@ -42,10 +42,10 @@ def commit(folder: Path) -> str:
 
 
 def code_version(folder: Path) -> str:
-    """Return the commit, followed by a digest of the uncommitted changes if there are any."""
+    """Return the last commit that changed the code, followed by a digest of the uncommitted changes if there are any."""
     changes = git(folder, "diff", "HEAD", "--", *CODE)
     digest = f"+{hashlib.sha256(changes.encode()).hexdigest()[:8]}" if changes else ""
-    return git(folder, "rev-parse", "--short", "HEAD") + digest
+    return git(folder, "log", "-1", "--format=%h", "--", *CODE) + digest
 
 
 def busy_share(seconds: float = 1.0) -> float:
