@@ -42,7 +42,7 @@ def commit(folder: Path) -> str:
 
 
 def code_version(folder: Path) -> str:
-    """Return the last commit that changed the code, followed by a digest of the uncommitted changes if there are any."""
+    """Return the last commit that changed the code, with a digest of the uncommitted changes if there are any."""
     changes = git(folder, "diff", "HEAD", "--", *CODE)
     digest = f"+{hashlib.sha256(changes.encode()).hexdigest()[:8]}" if changes else ""
     return git(folder, "log", "-1", "--format=%h", "--", *CODE) + digest
