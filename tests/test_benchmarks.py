@@ -9,7 +9,9 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from benchmarks.harness.cell import Cell, script
@@ -242,3 +244,16 @@ def test_only_changes_of_the_code_make_another_version(two):
     changed = code_version(folder)
     (folder / "src/salience/__init__.py").write_text("x = 2\n")
     assert len({before, changed, code_version(folder)}) == 3
+
+
+@pytest.mark.parametrize("method", ["untrained", "supervised"])
+def test_the_leaderboards_own_encoders_embed(method, tmp_path):
+    from benchmarks.cells.pretrain import embedder
+    from salience.data import open_data
+
+    train = open_data("digits", progress=False).subset(np.arange(64))
+    args = SimpleNamespace(method=method, seed=0, views=None, batch_size=32, images=64, learning_rate=1e-3)
+    args.run = tmp_path / "run"
+    embedding = embedder(args, train)(train)
+    assert embedding.shape == (64, 256)
+    assert np.ptp(embedding, axis=0).max() > 0

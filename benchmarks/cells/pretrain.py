@@ -30,6 +30,7 @@ from benchmarks.harness.report import SUMMARY, emit, versions
 from benchmarks.harness.sabotage import SABOTAGES
 from benchmarks.harness.sources import NAMES, open_split
 from salience.batch import Batch, Progress
+from salience.config import Config, DataConfig, ModelConfig, TrainingConfig
 from salience.data import Dataset
 from salience.evaluation.baselines import principal_components
 from salience.evaluation.latent import active_units, bound, mutual_information, posteriors
@@ -116,8 +117,16 @@ def supervised(args: argparse.Namespace, train: Dataset, epochs: int) -> Any:
         flops = steps * step_flops(method, train.batch(np.arange(args.batch_size)))
         (args.run / "cost.json").write_text(json.dumps({"flops": flops}))
         trainer.fit(LightningMethod(method, plan), loader)
-    config = {"method": "simclr", "spec": train.spec.to_dict(), "rows": len(train)}
-    return salience.Representation(method.to("cpu"), config).embed
+    return salience.Representation(method.to("cpu"), config_of(train)).embed
+
+
+def config_of(train: Dataset) -> Config:
+    """Describe an encoder that `fit` did not train."""
+    return Config(
+        data=DataConfig(source=None, rows=len(train), spec=train.spec.to_dict()),
+        model=ModelConfig(method="simclr", options={}, encoder="convnet"),
+        training=TrainingConfig(),
+    )
 
 
 def untrained(args: argparse.Namespace, train: Dataset) -> Any:
@@ -125,9 +134,8 @@ def untrained(args: argparse.Namespace, train: Dataset) -> Any:
     torch.manual_seed(args.seed)
     from salience.methods.contrastive.simclr import SimCLR
 
-    config = {"method": "simclr", "options": {}, "encoder": "convnet", "views": None, "spec": train.spec.to_dict()}
     context = Context(train.spec, len(train), "convnet")
-    rep = salience.Representation(SimCLR.build(context), config | {"rows": len(train)}).untrained(train, args.seed)
+    rep = salience.Representation(SimCLR.build(context), config_of(train)).untrained(train, args.seed)
     assert rep is not None
     return rep.embed
 
