@@ -48,7 +48,8 @@ def child(source: str) -> None:
     import salience
     import salience.data
     import salience.methods.contrastive.simclr
-    import salience.training
+    import salience.methods.lightning
+    import salience.training.engine
     from benchmarks.harness.report import SUMMARY, emit
     from benchmarks.harness.step_clock import Enough, StepClock
 
