@@ -46,10 +46,10 @@ fuzz: setup
 	$(ONE_THREAD) $(BIN)/python -m tests.fuzz --mutants $(or $(MUTANTS),2000) $(if $(FORMATS),--formats $(FORMATS))
 
 bench: setup
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks
 
 leaderboard: setup
-	$(BIN)/python benchmarks/leaderboard.py
+	$(BIN)/python -m benchmarks.cells.leaderboard
 
 doctor-benchmark: setup
-	$(BIN)/python benchmarks/doctor.py
+	$(BIN)/python -m benchmarks.cells.doctor

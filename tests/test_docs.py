@@ -130,14 +130,19 @@ def test_the_changelog_has_the_version_of_the_package():
     assert f"## {salience.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
+def run_module(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True)
+
+
 def test_every_figure_in_the_documents_is_a_stored_result():
-    done = subprocess.run([sys.executable, "benchmarks/readme.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    done = run_module("benchmarks.render.readme", "--check")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_doctors_figures_are_todays_judgement_of_the_stored_runs():
-    done = subprocess.run([sys.executable, "benchmarks/doctor.py", "--check"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, "run benchmarks/doctor.py --report, then benchmarks/readme.py\n" + done.stderr
+    done = run_module("benchmarks.cells.doctor", "--check")
+    remedy = "run python -m benchmarks.cells.doctor --report, then python -m benchmarks.render.readme"
+    assert done.returncode == 0, f"{remedy}\n{done.stderr}"
 
 
 ARCHITECTURE = ROOT / "docs" / "explanation" / "architecture.md"

@@ -1,7 +1,6 @@
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -347,9 +346,8 @@ def test_similarities_of_raw_pixels_are_around_the_mean_of_the_training_rows():
 
 
 @pytest.mark.parametrize("kind", ["trial", "final"])
-def test_the_benchmarks_compare_raw_pixels_in_the_same_way(kind, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
-    from pretrain_cell import measured
+def test_the_benchmarks_compare_raw_pixels_in_the_same_way(kind):
+    from benchmarks.cells.pretrain import measured
 
     rows = choose_rows(white(), None)
     train, test = map(raw_features, (rows.train, rows.test))

@@ -5,7 +5,7 @@ best rank of all: so a verdict needs two signs of different kinds, each over two
 in the settings. Neighbours that end below what costs nothing are one sign; a loss that still falls is the second of a
 training that was too short. A loss that is no number stands alone, as do items that are all the same and a training
 of fewer steps than any sign needs. A sign that has no second leaves the run healthy and is told with it. How often
-this is right is measured, but for generators: benchmarks/doctor.py.
+this is right is measured, but for generators: benchmarks/cells/doctor.py.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""How cells are run, what they share, and where their results go."""

@@ -1,0 +1,1 @@
+"""How stored results are shown: tables, board, figure, README. Requires only Python."""
