@@ -101,12 +101,13 @@ def fit_temperature(scores: Tensor, y: Tensor) -> float:
     from scipy.optimize import minimize_scalar  # here: it takes a fifth of a second
 
     scores = scores.double()
-    smoothing = 1 / (len(y) + 2)
+    smoothing, others_count = 1 / (len(y) + 2), max(1, scores.shape[1] - 1)
+    own = y[:, None]
 
     def loss(log_temperature: float) -> float:
         log_p = (scores / math.exp(log_temperature)).log_softmax(1)
-        right = log_p[torch.arange(len(y)), y]
-        others = (log_p.sum(1) - right) / max(1, scores.shape[1] - 1)
+        right = log_p.gather(1, own)[:, 0]
+        others = (log_p.sum(1) - right) / others_count
         return -float(((1 - smoothing) * right + smoothing * others).mean())
 
     found = minimize_scalar(loss, bounds=RANGE, method="bounded", options={"xatol": 1e-4})
