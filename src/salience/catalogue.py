@@ -128,6 +128,15 @@ def find(name: str, folder: Path = METHODS) -> Entry:
     raise UserError(f"method: there is no method '{name}'{nearest(name, known)}; known are: {', '.join(known)}")
 
 
+def refuse_unable(method: str, function: str, verb: str) -> None:
+    """Raise UserError where a method lacks the function that a verb needs, naming the methods that have it."""
+    capability = CAPABILITIES[function]
+    if capability not in find(method).capabilities:
+        able = [entry.name for entry in entries() if capability in entry.capabilities]
+        remedy = f"fit one of the methods that can: {', '.join(able)}"
+        raise UserError(f"run: {method} cannot {verb}; {remedy if able else 'no method can yet'}")
+
+
 def _files(folder: Path) -> list[Path]:
     return [path for path in folder.glob("*/*.py") if not path.stem.startswith("_")]
 
