@@ -44,6 +44,7 @@ class Entry:
     name, family: of its file and its folder
     needs: what a kind of data must offer;  kind: "Method", "ClosedForm", "Adversarial" or "Staged"
     idea: one sentence;  formula: the whole module docstring;  paper: its address
+    at_most: the options that the data limit: name, what limits it ("rows", "width"), a template of what a value means
     health: its signs that a training is not well
     """
 
@@ -57,6 +58,7 @@ class Entry:
     paper: str
     formula: str
     options: tuple[Option, ...]
+    at_most: tuple[tuple[str, tuple[str, ...], str], ...]
     health: Declared
 
     @property
@@ -165,6 +167,7 @@ def read(path: Path) -> Entry:
         paper=urls[0].rstrip("."),
         formula=formula,
         options=tuple(_options(node, meanings, path)),
+        at_most=_class_value(node, "at_most", (), path),
         health=Declared(**{one.name: _class_value(node, one.name, one.default, path) for one in fields(Declared)}),
     )
 

@@ -55,6 +55,9 @@ def _is_of_store(verb: Verb, value: Any) -> bool:
 def _refuse(verb: Verb, argument: str, value: Any) -> None:
     if argument in STORES or (argument == "run" and _is_of_store(verb, value)):
         require_store(value)
+    elif argument == "target" and names_store(value):
+        with naming("target", "store"):
+            require_store(value)
     elif argument in RUNS:
         from salience.run import Run
 

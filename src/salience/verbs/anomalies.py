@@ -14,20 +14,12 @@ from salience.run import Run
 from salience.store import open_store
 from salience.store_names import names_store
 from salience.units import check_whole
+from salience.verbs.scores import SCORES
 
 if TYPE_CHECKING:
     from salience.representation import Representation
     from salience.store import Store
     from salience.verbs.result import Result
-
-SCORES = {
-    "likelihood": (
-        "log_likelihood",
-        "minus the log-likelihood in nats, or its bound, or up to a constant",
-    ),
-    "reconstruction": ("decode", "the mean squared error of the rebuilt item, on the unit scale"),
-    "neighbours": (None, "the mean distance to the nearest {k} embeddings of ordinary items"),
-}
 
 
 def anomalies(

@@ -20,11 +20,11 @@ from salience.reading import Reading
 from salience.representation import Representation, open_for, source_or_own
 from salience.source_names import with_split
 from salience.units import printable
-from salience.verbs.anomalies import SCORES
 from salience.verbs.inputs import as_run, batches, rebuilt, rows_of_class, rows_with_label, units_of
 from salience.verbs.outliers import unlabelled
 from salience.verbs.pictures import Strip, sheet, table_figure, unit_columns
 from salience.verbs.result import Result, about, finished, item_names, placed
+from salience.verbs.scores import SCORES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
