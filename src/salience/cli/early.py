@@ -39,8 +39,8 @@ def refuse_early(name: str, given: Mapping[str, Any]) -> None:
             if one is not None:
                 _refuse(verb, argument, one)
     run = given.get("run")
-    if verb.writes == "file or store":
-        require_place(given.get("out"), given.get("shard"))
+    if verb.writes == "file or store" and given.get("out") is not None:  # None: help was asked for
+        require_place(given["out"], given.get("shard"))
     if run is None or _is_of_store(verb, run) or "run" not in " ".join(verb.reads):
         return
     if verb.own_source and given.get(verb.own_source) is None:
