@@ -25,6 +25,7 @@ TRAINING = ("lightning", "pytorch_lightning", "torchmetrics", "torchvision", "ti
 SERVING = ("fastapi", "starlette", "uvicorn")
 HEAVY = ("torch", "scipy", *SOLVING, *DRAWING, *TRAINING, *SERVING)
 IMPORTED_FOR_DATA = ("numpy", "pandas", "pyarrow", "PIL")
+ONE_EPOCH = ("--epochs", "1", "--batch-size", "16")
 PROGRAM = """
 import contextlib, io, json, sys
 from salience.cli import main
@@ -56,7 +57,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.fromarray(pixels).save(folder / "photos" / name / f"{row}.jpg")
     fits = (
         ["pca", "t.csv", "--out", "pca", "--labels", "label"],
-        ["autoencoder", "t.csv", "--out", "net", "--labels", "label", "--epochs", "1", "--batch-size", "16"],
+        [
+            "autoencoder",
+            "t.csv",
+            "--out",
+            "net",
+            "--labels",
+            "label",
+            "--epochs",
+            "1",
+            "--batch-size",
+            "16",
+            "--dim",
+            "2",
+        ],
         ["pca", "photos", "--out", "pictures", "--dim", "4"],
     )
     more = (
@@ -130,6 +144,35 @@ REFUSED = (
     "fit cmc t.csv",
     "fit --resume nowhere",
     "views simclr nowhere.csv",
+    "embed pca t.csv --out x.txt",
+    "embed pca t.csv --out s3://somewhere/x.lance",
+    "embed pca t.csv --out x.lance --shard 9/2",
+    "embed pca t.csv --out x.parquet --shard 1/2",
+    "embed pca labels.csv --out x.parquet",
+    "evaluate pca --on labels.csv",
+    "evaluate pca --test labels.csv",
+    "evaluate pca --labels a",
+    "predict pca labels.csv --labels labels.csv",
+    "search net.lance nobody",
+    "search net.lance [1,2,3]",
+    "search net.lance 0 --where nothing=1",
+    "cluster net.lance -k 99",
+    "cluster net.lance --method hdbscan -k 2",
+    "duplicates net.lance --threshold 3",
+    "anomalies net.lance --score likelihood",
+    "anomalies net.lance --held-out nobody",
+    "anomalies pca --score likelihood",
+    "anomalies pca labels.csv",
+    "reconstruct pca labels.csv",
+    "denoise nowhere",
+    "sample pca",
+    "interpolate pca",
+    "arithmetic net --add 0 --subtract 1",
+    "super-resolve pca",
+    "fit pca t.csv --dim 99",
+    "fit kmeans t.csv --k 99",
+    "fit autoencoder t.csv --dim 99",
+    "explore nowhere.lance",
 )
 
 
@@ -137,20 +180,41 @@ def test_what_is_refused_without_weights_needs_no_torch(folder: Path) -> None:
     assert_light(folder, list(REFUSED), allowed=(), codes=(2,))
 
 
+def test_every_verb_that_reads_something_refuses_something_without_torch() -> None:
+    refusing = {line.split()[0] for line in REFUSED}
+    assert {verb.name for verb in table.TABLE if verb.reads} - refusing == {"methods"}
+
+
 def test_embedding_needs_torch_alone(folder: Path) -> None:
     commands = ["embed net t.csv --out out.parquet", "embed pca t.csv --out solved.parquet"]
     assert_light(folder, [*commands, "embed pictures photos --out photos.parquet"], allowed=("torch",))
 
 
+def test_searching_by_an_item_or_a_vector_needs_no_torch(folder: Path) -> None:
+    commands = ["search net.lance 0 --json", "search net.lance [0.5,1] --json", "search net.lance 0 --out table"]
+    assert_light(folder, commands, allowed=())
+    assert_light(folder, ["search pictures.lance one/1.jpg --out found"], allowed=DRAWING)
+
+
 @pytest.mark.slow
-def test_searching_needs_torch_and_draws(folder: Path) -> None:
-    allowed = ("torch", "scipy", *DRAWING)
+def test_verbs_on_a_store_need_no_lightning(folder: Path) -> None:
+    assert_light(
+        folder, ["duplicates net.lance --out d", "duplicates pictures.lance --out p"], allowed=("torch", *DRAWING)
+    )
+    allowed = ("torch", "scipy", *SOLVING, *DRAWING)
+    assert_light(folder, ["cluster net.lance --out c", "anomalies net.lance --out strange"], allowed=allowed)
+
+
+@pytest.mark.slow
+def test_verbs_on_a_run_need_no_lightning(folder: Path) -> None:
     commands = [
-        "search net.lance 0 --json",
-        "search pictures.lance one/1.jpg --out found",
-        "duplicates net.lance --out d",
+        "reconstruct net --out reconstructed",
+        "denoise net --out denoised",
+        "interpolate pictures photos --out between",
+        "arithmetic pictures photos --add one --subtract two --out added",
+        "anomalies net --out strangest",
     ]
-    assert_light(folder, commands, allowed=allowed)
+    assert_light(folder, commands, allowed=("torch", "scipy", *SOLVING, *DRAWING))
 
 
 @pytest.mark.slow

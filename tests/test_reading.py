@@ -89,7 +89,7 @@ def test_new_data_are_read_as_the_training_data_were(tmp_path, monkeypatch):
         "pca", str(folder), dim=2, out=tmp_path / "run", reading=Reading(aspect="pad", folders="flat"), progress=False
     )
     seen = []
-    monkeypatch.setattr("salience.representation.open_data", lambda source, **given: seen.append(given["reading"]))
+    monkeypatch.setattr("salience.run_data.open_data", lambda source, **given: seen.append(given["reading"]))
     rep.open(folder)
     rep.open(folder, reading=Reading(separator=","))
     assert seen == [Reading(aspect="pad", folders="flat"), Reading(aspect="pad", folders="flat", separator=",")]

@@ -10,7 +10,6 @@ from salience.evaluation.row_choice import choose_rows
 from salience.training import fit
 from salience.training.recipe import Choices, choose_batch
 from salience.units import (
-    check_flag,
     check_real,
     check_seed,
     check_whole,
@@ -18,7 +17,6 @@ from salience.units import (
     format_duration,
     format_size,
     parse_duration,
-    parse_size,
     printable,
 )
 from tests.evaluation.conftest import blobs
@@ -56,19 +54,6 @@ def test_durations_are_shown_with_two_figures(seconds, text):
 @pytest.mark.parametrize("text", ["53 s", "12 min 5 s", "3 h 20 min", "0.4 s"])
 def test_what_is_shown_can_be_read_again(text):
     assert format_duration(parse_duration(text)) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "size"), [("300 MB", 300_000_000), ("2GiB", 2**31), ("1.5kB", 1500), ("0", 0), (17, 17)]
-)
-def test_sizes(text, size):
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["many", "-1 MB", "3 apples", "", "nan"])
-def test_what_is_no_size_is_refused_with_a_remedy(text):
-    with pytest.raises(UserError, match=r"--limit: '.*' is not a size; write it like 300MB"):
-        parse_size(text, "--limit")
 
 
 @pytest.mark.parametrize(
@@ -130,14 +115,6 @@ def test_numbers_of_any_library_become_plain_ones(value):
 def test_what_is_no_finite_number_is_refused(value):
     with pytest.raises(UserError, match=r"^level: .* is not a finite number$"):
         check_real("level", value)
-
-
-def test_flags_are_neither_numbers_nor_texts():
-    assert check_flag("compile", np.True_) is True
-    assert check_flag("compile", False) is False
-    for value in (0, 1, np.int64(1), "no", None):
-        with pytest.raises(UserError, match=r"^compile: .* is not True or False$"):
-            check_flag("compile", value)
 
 
 @pytest.mark.parametrize("seconds", [np.int64(90), np.float32(90)])

@@ -44,6 +44,7 @@ class Entry:
     name, family: of its file and its folder
     requires: what a kind of data must offer;  kind: "Method", "ClosedForm", "Adversarial" or "Staged"
     idea: one sentence;  formula: the whole module docstring;  paper: its address
+    at_most: the options that the data limit: name, what limits it ("rows", "width"), a template of what a value means
     health: its signs that a training is not well
     """
 
@@ -57,6 +58,7 @@ class Entry:
     paper: str
     formula: str
     options: tuple[Option, ...]
+    at_most: tuple[tuple[str, tuple[str, ...], str], ...]
     health: Declared
 
     @property
@@ -128,6 +130,15 @@ def find(name: str, folder: Path = METHODS) -> Entry:
     raise UserError(f"method: there is no method '{name}'{nearest(name, known)}; known are: {', '.join(known)}")
 
 
+def refuse_unable(method: str, function: str, verb: str) -> None:
+    """Raise UserError where a method lacks the function that a verb needs, naming the methods that have it."""
+    capability = CAPABILITIES[function]
+    if capability not in find(method).capabilities:
+        able = [entry.name for entry in entries() if capability in entry.capabilities]
+        remedy = f"fit one of the methods that can: {', '.join(able)}"
+        raise UserError(f"run: {method} cannot {verb}; {remedy if able else 'no method can yet'}")
+
+
 def _files(folder: Path) -> list[Path]:
     return [path for path in folder.glob("*/*.py") if not path.stem.startswith("_")]
 
@@ -156,6 +167,7 @@ def read(path: Path) -> Entry:
         paper=urls[0].rstrip("."),
         formula=formula,
         options=tuple(_options(node, meanings, path)),
+        at_most=_class_value(node, "at_most", (), path),
         health=Declared(**{one.name: _class_value(node, one.name, one.default, path) for one in fields(Declared)}),
     )
 

@@ -11,13 +11,13 @@ import difflib
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
 from salience.errors import UserError
-from salience.units import AUTO, is_flag, parse_duration
+from salience.units import AUTO, counted, is_flag, parse_duration
 
 BOUNDS = {"Gt": "gt", "Ge": "ge", "Lt": "lt", "Le": "le"}
 SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
@@ -248,3 +248,22 @@ def _finite(value: Any) -> float:
     if not math.isfinite(value):
         raise ValueError(f"'{value}' is not a finite number")
     return float(value)
+
+
+def refuse_large(
+    limits: Iterable[tuple[str, tuple[str, ...], str]], given: Mapping[str, Any], *, rows: int, width: int
+) -> None:
+    """Raise UserError where an option of a method is more than the data allow.
+
+    Args:
+        limits: As a method declares them, `at_most`: name, what limits it, a template of what a value means.
+        given: The options that were given.
+        rows: Number of items.
+        width: Number of values of an item.
+    """
+    sizes = {"rows": rows, "width": width}
+    for name, by, meaning in limits:
+        most = min(sizes[one] for one in by)
+        if given.get(name, 1) > most:
+            counts = {"rows": counted(rows, "row"), "values": counted(width, "value"), "width": width}
+            raise UserError(f"{name}: {meaning.format(given[name], **counts)}; at most {most}")

@@ -21,7 +21,7 @@ from salience import catalogue
 from salience.allocator import keep_freed_memory
 from salience.batch import Batch
 from salience.config import Config
-from salience.data import Dataset, open_data
+from salience.data import Dataset
 from salience.errors import Note, UserError, naming
 from salience.methods import ClosedForm, Context, Method, method_class
 from salience.modalities import Spec
@@ -29,6 +29,7 @@ from salience.nets import Encoder
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.run import Run
+from salience.run_data import matching, open_fitting, open_labelled, spec_of
 from salience.run_weights import load_weights, save_weights
 from salience.units import check_seed, check_whole, counted, printable
 
@@ -47,7 +48,7 @@ class Representation:
         self.method = method.eval().requires_grad_(False)
         self.config = config
         self.run = run
-        self.spec = Spec.from_dict(self.config.data.spec)
+        self.spec = spec_of(self.config)
 
     def __repr__(self) -> str:
         where = "" if self.run is None else f", run={str(self.run)!r}"
@@ -169,13 +170,9 @@ class Representation:
 
     def require(self, function: str, verb: str) -> Callable[..., Any]:
         """A function of the method that not all have. Raises UserError that names those that have it."""
-        capability, withheld = catalogue.CAPABILITIES[function], self._withheld
-        if function in withheld:
-            raise UserError(f"run: this {self.method_name} cannot {verb}: {withheld[function]}")
-        if capability not in self.capabilities:
-            able = [entry.name for entry in catalogue.entries() if capability in entry.capabilities]
-            remedy = f"fit one of the methods that can: {', '.join(able)}"
-            raise UserError(f"run: {self.method_name} cannot {verb}; {remedy if able else 'no method can yet'}")
+        if function in self._withheld:
+            raise UserError(f"run: this {self.method_name} cannot {verb}: {self._withheld[function]}")
+        catalogue.refuse_unable(self.method_name, function, verb)
         return getattr(self.method, function)
 
     @property
@@ -200,9 +197,7 @@ class Representation:
 
         reading: how the source is read; what it leaves open is as when the run was trained
         """
-        if isinstance(source, Dataset):
-            return _matching(source, self.spec)
-        return open_data(source, spec=self.spec, reading=reading.over(self.reading), **options)
+        return open_fitting(self.config, self.spec, source, reading=reading, **options)
 
     def open_trained(self, source: Any) -> Dataset:
         """The source the run was trained on, without the class that was left out."""
@@ -219,7 +214,7 @@ class Representation:
             torch.manual_seed(seed)
             fresh = make_method(self.config, self.spec, fetch=False)
             assert isinstance(fresh, Method)
-            calibrate(fresh, fresh.embed, _matching(data, self.spec))
+            calibrate(fresh, fresh.embed, matching(data, self.spec))
         return Representation(fresh, self.config)
 
     @torch.inference_mode()
@@ -259,16 +254,7 @@ def open_for(
     rep: Representation, source: Any, labels: str | None, reading: Reading = AS_FOUND, *, split: str | None = None
 ) -> Dataset:
     """The source as the run expects it, with the labels of the column named, or of the one the run was told of."""
-    if isinstance(source, Dataset):
-        return rep.open(source)
-    if labels is not None:
-        if labels in rep.spec.modality.columns(rep.spec):
-            raise UserError(f"labels: the run was fitted to column '{labels}'; name another, or fit without it")
-        return rep.open(source, labels=labels, reading=reading, split=split)
-    try:
-        return rep.open(source, labels=rep.config.data.labels, reading=reading, split=split)
-    except UserError:  # a table without the column of the run's labels is unlabelled, and measured as such
-        return rep.open(source, reading=reading, split=split)
+    return open_labelled(rep.config, rep.spec, source, labels, reading, split=split)
 
 
 def make_method(config: Config, spec: Spec, *, fetch: bool = True) -> Method | ClosedForm:
@@ -347,18 +333,6 @@ def _padded(batch: Batch, fixed: int) -> Batch:
 def best_device() -> str:
     """Where a loaded representation computes."""
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _matching(dataset: Dataset, spec: Spec) -> Dataset:
-    """The dataset, where what it stores is what `spec` describes; its own statistics do not matter."""
-    if dataset.spec.form != spec.form:
-        has, needs = ("×".join(map(str, s.shape)) for s in (dataset.spec, spec))
-        raise UserError(
-            f"source: {dataset.name} holds {dataset.spec.modality.name} items of {has}, the run needs "
-            f"{spec.modality.name} items of {needs} with the same values or columns; "
-            "open it with open_data(source, spec=representation.spec)"
-        )
-    return dataset
 
 
 def _with_bar(dataset: Dataset, size: int, progress: bool) -> Iterator[Batch]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,3 +65,19 @@ def require_store(uri: Path | str) -> None:
         raise UserError(f"store: {path} {what}; write one with: salience embed RUN SOURCE --out NAME{SUFFIX}")
     if kind_at(path) is None:
         raise UserError(f"store: {path} is not a store of embeddings; give a folder NAME{SUFFIX} written by `embed`")
+
+
+def refuse_server(path: Path) -> None:
+    """Raise UserError for a store on a server, which cannot be written to."""
+    if str(path).startswith(CLUSTERS):
+        raise UserError(
+            f"out: {path} is on a server, which this version cannot write to yet; name a folder NAME{SUFFIX}"
+        )
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """(2, 8) of "2/8"."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text.strip(), re.ASCII)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise UserError(f"shard: '{text}' is no share; write i/n with i from 1 to n, such as 2/8")
+    return int(match[1]), int(match[2])

@@ -10,11 +10,9 @@ from typing import NoReturn
 from salience.errors import UserError
 
 SECONDS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 AUTO = "auto"  # stands for the default `Auto` of an option: found from the data, printed and stored
 SEEDS = 2**32  # what NumPy and scikit-learn take
 MAX_RESOLUTION = 4096  # pixels a side
-BYTES |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.ASCII)
 
@@ -73,25 +71,6 @@ def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
     return f"{large} {large_unit}" + (f" {small} {small_unit}" if small else "")
 
 
-def parse_size(value: str | int, argument: str = "size") -> int:
-    """Parse a size: "300 MB", "2GiB", "1.5 kB", or a number of bytes. Zero is allowed.
-
-    Args:
-        value: The size.
-        argument: Name of the argument, for the error.
-
-    Returns:
-        The size in bytes.
-
-    Raises:
-        UserError: The value is not a size.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value).strip().lower(), re.ASCII)
-    if match is None or (match[2] or "b") not in BYTES:
-        raise UserError(f"{argument}: '{value}' is not a size; write it like 300MB, 2GB or 2GiB")
-    return round(float(match[1]) * BYTES[match[2] or "b"])
-
-
 def format_size(size: float) -> str:
     """Format a size in decimal units: "512 B", "1.5 kB", "184 MB", "2.0 GB"."""
     for unit in ("B", "kB", "MB", "GB"):
@@ -109,13 +88,6 @@ def check_seed(seed: object) -> int:
 def is_flag(value: object) -> bool:
     """Return whether a value is a bool of Python or NumPy (which is not imported here)."""
     return isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")
-
-
-def check_flag(name: str, value: object) -> bool:
-    """Return the value as a Python bool. Raises UserError about the argument `name` for other types, also 0 and 1."""
-    if not is_flag(value):
-        raise UserError(f"{name}: {value!r} is not True or False")
-    return bool(value)
 
 
 def check_whole(name: str, value: object, least: int, most: int | None = None) -> int:

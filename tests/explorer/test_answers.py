@@ -154,10 +154,14 @@ def test_the_document_is_of_this_version_and_names_what_each_route_answers(still
     for path, operations in document["paths"].items():
         for operation in operations.values():
             assert operation["description"], path
-            assert "#/components/schemas/Problem" in json.dumps(operation["responses"]["4XX"]), path
+            problem = operation["responses"]["4XX"]["content"]
+            assert list(problem) == ["application/json"], path
+            assert "#/components/schemas/Problem" in json.dumps(problem), path
 
     def media(path: str, method: str = "get") -> set[str]:
         return set(document["paths"][path][method]["responses"]["200"]["content"])
+
+    assert media("/") == media("/docs") == {"text/html"}
 
     assert media("/items/{row}/image") == {"image/png"}
     assert media("/points") == media("/rows") == media("/columns/{name}/values") == {BINARY}

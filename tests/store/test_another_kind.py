@@ -18,7 +18,8 @@ from salience.explorer.app import make_app
 from salience.explorer.state import Explorer
 from salience.representation import Representation
 from salience.store import Store, open_store, parts
-from salience.store.embedding import embed_into, parse_shard
+from salience.store.embedding import embed_into
+from salience.store_names import parse_shard
 from salience.training import fit
 from tests.explorer.conftest import BASE
 from tests.store.parquet_store import KIND, ParquetStore

@@ -21,7 +21,8 @@ from salience.data import Dataset, open_data
 from salience.errors import UserError
 from salience.representation import Representation, load
 from salience.store import embedding, open_store, parts
-from salience.store.embedding import Added, embed_into, parse_shard, representation_of
+from salience.store.embedding import Added, embed_into, representation_of
+from salience.store_names import parse_shard
 from salience.training import fit
 from salience.verbs.export import embed_to
 

@@ -23,9 +23,10 @@ from salience.data.equal_items import content_hashes
 from salience.errors import UserError
 from salience.representation import Representation
 from salience.store import embedding, open_store, parts
-from salience.store.embedding import Added, embed_into, parse_shard, weights_hash
+from salience.store.embedding import Added, embed_into, weights_hash
 from salience.store.lance_store import LanceStore
 from salience.store.parts import Incoming, read_part
+from salience.store_names import parse_shard
 from salience.training import fit
 from tests.test_files import cut_after
 

@@ -1,4 +1,4 @@
-"""Makes what version 0.1 leaves behind: python -m tests.version_0_1.make. Run with that version, not with a later one.
+"""Makes what version 0.1 leaves behind: python -m tests.version_0_1.make WHAT. Run it with that version, no later one.
 
 weights.json      of each method, a hash of its weights after 21 steps, for each kind of machine it was run on
                   (vae, crvae, dfcvae: since their draw and divergence take their gradients by autograd; rbm, dbn,
@@ -11,14 +11,15 @@ table/            the run of a PCA on measurements.csv, which has numbers, categ
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
 import platform
 import shutil
 import signal
-import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -101,9 +102,20 @@ def stop_at_step(step: int) -> None:
     Method.after_step = stopping  # type: ignore[method-assign]
 
 
-def main() -> None:
-    if "weights" in sys.argv[1:]:
-        return write_weights()
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.version_0_1.make", description="Make what version 0.1 left.")
+    made = ("weights", "runs")
+    parser.add_argument(
+        "what", choices=made, help="weights: add this machine to weights.json; runs: make the rest anew"
+    )
+    if parser.parse_args(argv).what == "weights":
+        write_weights()
+    else:
+        make_runs()
+
+
+def make_runs() -> None:
+    """Replace pictures, tables, runs and stores."""
     from salience import embed_to
     from salience.store import open_store
 
@@ -128,7 +140,6 @@ def main() -> None:
     fit("pca", "measurements.csv", out=Path("table"), labels="species", dim=2, progress=False)
     for config in Path().glob("*/config.yaml"):
         config.write_text(config.read_text().replace(f"{Path().resolve()}/", ""))
-    return None
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import salience
 from salience import catalogue
 from salience.reading import Reading
 from salience.store import open_store
-from tests.version_0_1.make import HERE, hash_of_weights, kind_of_machine
+from tests.version_0_1.make import HERE, hash_of_weights, kind_of_machine, main
 
 WEIGHTS = json.loads((HERE / "weights.json").read_text())
 pytestmark = pytest.mark.filterwarnings("ignore::salience.errors.Note")  # of so small a run, and of one unfinished
@@ -69,3 +69,10 @@ def test_equal_seeds_give_the_weights_of_version_0_1(name):
     if name not in known:
         pytest.skip(f"{name} is newer")
     assert hash_of_weights(name) == known[name]
+
+
+@pytest.mark.parametrize("argv", [[], ["--what"], ["weight"]])
+def test_the_maker_does_nothing_for_arguments_it_does_not_know(argv, monkeypatch):
+    monkeypatch.setattr("tests.version_0_1.make.make_runs", lambda: pytest.fail("the fixtures were replaced"))
+    with pytest.raises(SystemExit):
+        main(argv)

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from salience.cli.early_run import refuse_unfit
 from salience.errors import UserError, naming
 from salience.files import require_free
 from salience.source_names import require_source
-from salience.store_names import kind_named, names_store, require_store
+from salience.store_names import names_store, require_store
 from salience.units import printable
 from salience.verbs import table
+from salience.verbs.export_place import require_place
 from salience.verbs.table import Verb
 
 RUNS = ("run", "runs", "init", "resume", "features")
@@ -36,13 +38,14 @@ def refuse_early(name: str, given: Mapping[str, Any]) -> None:
         for one in value if isinstance(value, tuple) else (value,):
             if one is not None:
                 _refuse(verb, argument, one)
-    if verb.own_source and given.get(verb.own_source) is None and not _is_of_store(verb, given.get("run")):
-        _refuse_own_source(verb, given.get("run"))
-
-
-def is_store(path: Path) -> bool:
-    """A store that exists is added to."""
-    return kind_named(path) is not None
+    run = given.get("run")
+    if verb.writes == "file or store" and given.get("out") is not None:  # None: help was asked for
+        require_place(given["out"], given.get("shard"))
+    if run is None or _is_of_store(verb, run) or "run" not in " ".join(verb.reads):
+        return
+    if verb.own_source and given.get(verb.own_source) is None:
+        _refuse_own_source(verb, run)
+    refuse_unfit(verb, given)
 
 
 def _is_of_store(verb: Verb, value: Any) -> bool:
@@ -52,6 +55,9 @@ def _is_of_store(verb: Verb, value: Any) -> bool:
 def _refuse(verb: Verb, argument: str, value: Any) -> None:
     if argument in STORES or (argument == "run" and _is_of_store(verb, value)):
         require_store(value)
+    elif argument == "target" and names_store(value):
+        with naming("target", "store"):
+            require_store(value)
     elif argument in RUNS:
         from salience.run import Run
 
@@ -63,13 +69,11 @@ def _refuse(verb: Verb, argument: str, value: Any) -> None:
     elif argument == "labels":
         _require_header(verb, Path(value))
     elif argument == "out":
-        _require_place(verb, value)
+        _refuse_place(verb, value)
 
 
 def _refuse_own_source(verb: Verb, run: Any) -> None:
     """Where no source was given, what the run was trained on must still be there."""
-    if run is None:
-        return
     from salience.run import Run
 
     with naming(verb.own_source, "source"):
@@ -78,11 +82,11 @@ def _refuse_own_source(verb: Verb, run: Any) -> None:
             require_source(source)
 
 
-def _require_place(verb: Verb, out: Any) -> None:
+def _refuse_place(verb: Verb, out: Any) -> None:
     """Raises UserError where what the verb writes would replace something."""
     if verb.writes == "folder":
         require_free(out, "folder")
-    elif verb.writes == "file" or (verb.writes == "file or store" and not is_store(out)):
+    elif verb.writes == "file":
         require_free(out)
     elif verb.writes == "run" and LAUNCHED not in os.environ:
         from salience.run import refuse_existing

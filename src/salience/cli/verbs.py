@@ -27,13 +27,19 @@ HELP = "Learn representations from data that nobody has labelled, see what they 
 
 
 def make_app(argv: list[str]) -> App:
-    """The whole command line. `argv` is completed in place where a config names the method of `fit`."""
+    """The command line: all verbs, or only the one that `argv` names, since the others' files need not be read then.
+
+    argv: the words typed; completed in place where a config names the method of `fit`
+    """
     names = known.names()
     if argv and not argv[0].startswith("-") and argv[0] not in names:
         suggestion = nearest(argv[0], names)
         raise UserError(f"there is no verb '{argv[0]}'{suggestion}; known are: {', '.join(names)}")
     app = App(name="salience", help=HELP, version=_version, suppress_keyboard_interrupt=False)
+    named = argv[0] if argv and argv[0] in names else None
     for place, verb in enumerate(known.TABLE):
+        if named not in (None, verb.name):
+            continue
         if verb.name == "fit":
             app.command(_fit_app(argv, sort_key=place))
         else:

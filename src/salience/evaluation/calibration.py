@@ -14,7 +14,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 BINS = 15  # as usual
@@ -99,13 +98,16 @@ def _error(scores: Tensor, y: Tensor) -> float:
 
 def fit_temperature(scores: Tensor, y: Tensor) -> float:
     """The temperature of least cross-entropy, with labels smoothed by 1 / (n + 2).  scores: [n c] held out, y: [n]"""
+    from scipy.optimize import minimize_scalar  # here: it takes a fifth of a second
+
     scores = scores.double()
-    smoothing = 1 / (len(y) + 2)
+    smoothing, others_count = 1 / (len(y) + 2), max(1, scores.shape[1] - 1)
+    own = y[:, None]
 
     def loss(log_temperature: float) -> float:
         log_p = (scores / math.exp(log_temperature)).log_softmax(1)
-        right = log_p[torch.arange(len(y)), y]
-        others = (log_p.sum(1) - right) / max(1, scores.shape[1] - 1)
+        right = log_p.gather(1, own)[:, 0]
+        others = (log_p.sum(1) - right) / others_count
         return -float(((1 - smoothing) * right + smoothing * others).mean())
 
     found = minimize_scalar(loss, bounds=RANGE, method="bounded", options={"xatol": 1e-4})

@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from salience.measures.intervals import Metric, spread
 
@@ -39,6 +38,8 @@ def contingency(found: np.ndarray, labels: np.ndarray) -> Table:
 
 def matched_accuracy(table: Table) -> float:
     """The share of rows in the class their cluster is matched with."""
+    from scipy.optimize import linear_sum_assignment
+
     return float(table[linear_sum_assignment(table, maximize=True)].sum() / table.sum())
 
 

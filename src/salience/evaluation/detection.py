@@ -11,14 +11,14 @@ of m strange and n ordinary items, so that it stays honest where every strange i
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import brentq
-from sklearn.metrics import roc_auc_score
 
 from salience.measures.intervals import Metric, Z
 
 
 def auroc(scores: np.ndarray, strange: np.ndarray) -> Metric:
     """scores: [n], higher is stranger;  strange: [n] bool, with items of both kinds"""
+    from sklearn.metrics import roc_auc_score
+
     m, n = int(strange.sum()), int((~strange).sum())
     value = float(roc_auc_score(strange, scores))
     return Metric(value, _limit(value, 0.0, m, n), _limit(value, 1.0, m, n))
@@ -26,6 +26,8 @@ def auroc(scores: np.ndarray, strange: np.ndarray) -> Metric:
 
 def _limit(value: float, end: float, m: int, n: int) -> float:
     """Where the interval ends between the value and this end of the range."""
+
+    from scipy.optimize import brentq
 
     def excess(t: float) -> float:
         middling = (m + n) / 2 - 1

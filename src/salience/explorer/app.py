@@ -35,7 +35,7 @@ MEDIA = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.pa
 def require_known_parameters(request: Request) -> None:
     """Refuse query parameters that the route does not take, or that are given twice."""
     route = request.scope["route"]
-    if route.response_class is HTMLResponse:  # for a page: other sites may append parameters to its address
+    if route.path_format in PAGES:  # other sites may append parameters to its address
         return
     operation = request.app.openapi()["paths"].get(route.path_format, {}).get(request.method.lower(), {})
     known = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"]
@@ -48,6 +48,9 @@ def require_known_parameters(request: Request) -> None:
             raise UserError(f"{name}: given more than once to {asked}; give it once")
 
 
+PAGES = ("/", "/docs")
+# With HTMLResponse as the class of the response, FastAPI would document the errors, which are JSON, as HTML too.
+PAGE: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
 router = APIRouter(responses={"4XX": {"model": a.Problem}}, dependencies=[Depends(require_known_parameters)])
 
 
@@ -106,7 +109,7 @@ Raw = Annotated[bytes, Depends(raw_body)]
 Where = Annotated[str | None, Query(description="a condition on columns: label = 'shirt' AND cluster = 3")]
 
 
-@router.get("/", response_class=HTMLResponse)
+@router.get("/", response_class=Response, responses=PAGE)
 def page() -> Response:
     """Return the web page. With ?token=T the token is stored as a cookie."""
     index = STATIC / "index.html"
@@ -115,7 +118,7 @@ def page() -> Response:
     return FileResponse(index, headers={"Cache-Control": "no-cache"})
 
 
-@router.get("/docs", response_class=HTMLResponse)
+@router.get("/docs", response_class=Response, responses=PAGE)
 def docs(request: Request) -> Response:
     """Return this documentation as a web page."""
     return HTMLResponse(render_page(request.app.openapi()))

@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from scipy import special
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
@@ -80,7 +80,9 @@ def mean(values: np.ndarray, low: float = -np.inf, high: float = np.inf) -> Metr
     value = float(values.mean())
     if len(values) < 2:
         return Metric(value, low, high)
-    half = float(special.stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values)))
+    from scipy.special import stdtrit  # here: most commands measure no mean
+
+    half = float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values)))
     return Metric(value, max(low, value - half), min(high, value + half))
 
 
@@ -115,6 +117,8 @@ def jackknife(statistic: Callable[[Tensor], Tensor], n: int, low: float = -np.in
 
     statistic: weights [n], summing to 1 -> []
     """
+    import torch
+
     weights = torch.full((n,), 1 / n, dtype=torch.float64, requires_grad=True)
     value = statistic(weights)
     (influence,) = torch.autograd.grad(value, weights)

@@ -35,6 +35,7 @@ class ClosedForm(nn.Module, ABC):
     """Is solved over rows, in a few passes. What it learns are buffers, allocated by its constructor."""
 
     requires: ClassVar[tuple[str, ...]] = ()
+    at_most: ClassVar[tuple[tuple[str, tuple[str, ...], str], ...]] = ()
 
     input: Input
 

@@ -83,6 +83,7 @@ class Method(nn.Module, ABC):
     `salience fit` does so, `LightningMethod` under a user's own Trainer, and any loop of a user's own.
 
     requires: what a kind of data must offer, beyond views, an encoder and a decoder: "colours", "sizes"
+    at_most: options that the data limit, by what, and the meaning of a value (see catalogue.Entry)
     needs_labels: the loss reads them, so `fit` asks for data that has some
     sync_batchnorm: processes on GPUs share their batch statistics
     partial: a step may train a part of the parameters and leave the others without gradients
@@ -94,6 +95,7 @@ class Method(nn.Module, ABC):
     """
 
     requires: ClassVar[tuple[str, ...]] = ()
+    at_most: ClassVar[tuple[tuple[str, tuple[str, ...], str], ...]] = ()
     needs_labels: ClassVar[bool] = False
     sync_batchnorm: ClassVar[bool] = True
     partial: ClassVar[bool] = False

@@ -12,7 +12,6 @@ its own. KEY is the plan's: a process never takes the parts of another plan for 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +29,7 @@ from salience.representation import Representation, load
 from salience.store.opening import class_of, open_store
 from salience.store.parts import Incoming, Parts, remove_leftover, remove_parts, stored_names
 from salience.store.store import Store
-from salience.store_names import CLUSTERS, SUFFIX, kind_named
+from salience.store_names import SUFFIX, kind_named, refuse_server
 from salience.units import counted, printable
 
 INDEXED = 100_000  # items from which an index is built; below it, looking at all of them takes milliseconds
@@ -120,14 +119,6 @@ def ended(rep: Representation, parts: Parts, hashes: np.ndarray, path: Path, wei
     return 0
 
 
-def parse_shard(text: str) -> tuple[int, int]:
-    """(2, 8) of "2/8"."""
-    match = re.fullmatch(r"(\d+)/(\d+)", text.strip(), re.ASCII)
-    if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise UserError(f"shard: '{text}' is no share; write i/n with i from 1 to n, such as 2/8")
-    return int(match[1]), int(match[2])
-
-
 def weights_hash(rep: Representation) -> str:
     """Equal for equal methods with equal weights: embeddings of one space."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in rep.method.state_dict().items()}
@@ -162,10 +153,7 @@ def representation_of(store: Store, run: Path | str | None = None) -> Representa
 
 def kind_to_write(path: Path) -> type[Store]:
     """The kind of store that the name of a new one stands for. Raises UserError where it is none."""
-    if str(path).startswith(CLUSTERS):
-        raise UserError(
-            f"out: {path} is on a server, which this version cannot write to yet; name a folder NAME{SUFFIX}"
-        )
+    refuse_server(path)
     kind = kind_named(path)
     if kind is None:
         raise UserError(f"out: '{path}' is no store; name it NAME{SUFFIX}")

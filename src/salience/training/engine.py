@@ -55,10 +55,7 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None
     """
     plan = run.config.plan
     prepare(method, plan)
-    if not is_helper():
-        run.checkpoint.parent.mkdir(exist_ok=True)
-        remove_leftovers(run.path)
-        remove_leftovers(run.checkpoint.parent)
+    _clear(run)
     every = log_every(plan)
     meter = CostMeter(every)
     saver = Checkpointer(run.checkpoint, every=parse_duration(plan.checkpoint_every), ask_every=every)
@@ -81,6 +78,20 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None
         except SystemExit as ended:  # Lightning's answer to a Ctrl-C that our handler does not see
             number = getattr(ended.__context__, "number", signal.SIGINT)
             raise Interrupted(f"continue with: salience fit --resume {run.path}", number=number) from None
+    _end(run, trainer, saver, meter)
+
+
+def _clear(run: Run) -> None:
+    """Make the folder of checkpoints, and remove what a killed process left."""
+    if not is_helper():
+        run.checkpoint.parent.mkdir(exist_ok=True)
+        remove_leftovers(run.path)
+        remove_leftovers(run.checkpoint.parent)
+
+
+def _end(run: Run, trainer: L.Trainer, saver: Checkpointer, meter: CostMeter) -> None:
+    """Write the cost of a training.  Raises Interrupted where it was stopped before its last step."""
+    plan = run.config.plan
     if saver.stopped and trainer.global_step < plan.steps:
         said = f"stopped at step {trainer.global_step}; continue with: salience fit --resume {run.path}"
         raise Interrupted(said, number=saver.number)

@@ -18,6 +18,7 @@ from salience.allocator import keep_freed_memory
 from salience.config import OPTIONS, Config, DataConfig, ModelConfig, TrainingConfig, asked, check_options
 from salience.data import Dataset
 from salience.errors import UserError
+from salience.option import refuse_large
 from salience.processors import cap_threads
 from salience.reading import AS_FOUND, Reading
 from salience.run import Run, refuse_existing
@@ -94,6 +95,9 @@ def fit(
         source, entry, checked["without"], resolution=checked["resolution"], labels=labels, reading=reading,
         progress=progress and not is_helper(),
     )  # fmt: skip
+    if entry.at_most:
+        width = dataset.spec.modality.width(dataset.spec)
+        refuse_large(entry.at_most, hyper_parameters, rows=len(dataset), width=width)
     if training.devices > 1 and _lasting_name(source) is None:
         raise UserError(f"devices: {training.devices} processes cannot share data in memory; save it, and fit the file")
     config = Config(

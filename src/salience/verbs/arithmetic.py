@@ -23,7 +23,8 @@ from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, source_or_own
 from salience.units import check_seed
 from salience.verbs.feature_space import FeatureSpace, make_feature_space, pixel_space
-from salience.verbs.inputs import as_run, batches, find_row, require_images, rows_of_class, units_of, within
+from salience.verbs.images_only import require_images
+from salience.verbs.inputs import as_run, batches, find_row, rows_of_class, units_of, within
 from salience.verbs.pictures import Strip, sheet
 from salience.verbs.result import Result, about, finished, item_names, placed
 

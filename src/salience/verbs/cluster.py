@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from salience.drawing import drawable
 from salience.errors import UserError
@@ -173,6 +172,7 @@ def _gmm(x: np.ndarray, k: int | None, seed: int) -> Grouping:
 
 
 def _hdbscan(x: np.ndarray, k: int | None, seed: int) -> Grouping:
+    import torch
     from sklearn.cluster import HDBSCAN
 
     reduce = _reduction(x)
@@ -265,6 +265,8 @@ def summary(store: Store, progress: bool = False) -> list[dict[str, Any]]:
 
 def _likeness(store: Store, found: np.ndarray, count: int, progress: bool) -> np.ndarray:
     """[n] float32: each item's cosine to the centre of its cluster."""
+    import torch
+
     centres = torch.zeros(count + 1, store.dim)  # the last of items in no cluster
     own = torch.from_numpy(np.where(found < 0, count, found))
     for first, block in unit_blocks(store, "centres", progress):

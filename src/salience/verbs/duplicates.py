@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
 from salience.errors import UserError
 from salience.progress import progress_bar
@@ -31,6 +29,7 @@ from salience.verbs.stores import BLOCK, TILE, about_store, as_store, caption, s
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
 COLUMN = "duplicate_of"
 MOST_ROWS = 200_000  # above it, duplicates are sought in a random part
@@ -103,6 +102,8 @@ def duplicates(
 
 def usual_threshold(x: Tensor) -> float:
     """A quarter of the median distance of an item to its nearest neighbour that is not its equal.  x: [n d] unit"""
+    import torch
+
     probes = x[torch.from_numpy(np.random.default_rng(0).permutation(len(x))[:PROBES])]
     nearest = torch.full((len(probes),), torch.inf)
     for block in x.split(BLOCK):
@@ -114,6 +115,8 @@ def usual_threshold(x: Tensor) -> float:
 
 def near_pairs(x: Tensor, limit: float, progress: bool = False) -> Pairs:
     """All pairs of rows within a distance.  x: [n d], of length 1"""
+    import torch
+
     found, count = [], 0
     for i, j, distance in _close(x, limit, progress):
         found.append((i, j, distance))
@@ -128,6 +131,8 @@ def near_pairs(x: Tensor, limit: float, progress: bool = False) -> Pairs:
 
 def _close(x: Tensor, limit: float, progress: bool) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Block by block of the product x x^T above its diagonal."""
+    import torch
+
     buffer = x.new_empty(min(len(x), BLOCK) ** 2)  # one buffer: fresh pages cost more than the product
     with progress_bar(len(x) * (len(x) + 1) // 2, "comparing", progress, "pairs") as bar:
         for top in range(0, len(x), BLOCK):
@@ -190,6 +195,8 @@ def closest_pairs(store: Store, n: int = 24) -> list[tuple[int, int, float]]:
     row_of = {id: row for row, id in enumerate(store.column("id")) if id in wanted}
     kept = [(row, row_of[named[row]]) for row in rows if named[row] in row_of]
     seconds, firsts = np.array(kept, np.int64).reshape(-1, 2).T
+    import torch
+
     distances = [
         1 - torch.linalg.vecdot(unit(store.vectors(seconds[part])), unit(store.vectors(firsts[part])))
         for part in np.array_split(np.arange(len(kept)), -(-len(kept) // BLOCK))

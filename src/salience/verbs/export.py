@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from salience.data import Dataset
-from salience.errors import UserError
-from salience.files import atomic, require_free
+from salience.files import atomic
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, load, open_for, source_or_own
-from salience.store.embedding import embed_into, parse_shard
-from salience.store_names import SUFFIX, is_called_store
+from salience.store.embedding import embed_into
+from salience.store_names import is_called_store, parse_shard
+from salience.verbs.export_place import require_place
 
 ROWS = 8192  # embedded and written at a time; memory stays flat as the data grows
 
@@ -47,28 +47,15 @@ def embed_to(
     Errors: UserError where a file `out` exists and `overwrite` is false, where a store holds embeddings of another run,
         or `out` has another ending.
     """
-    if out is None:
-        raise UserError(f"out: none was given; name a store, NAME{SUFFIX}, or a file, FILE.parquet")
-    out = Path(out)
+    out = require_place(out, shard, overwrite=overwrite)
+    rep = load(run) if isinstance(run, str | Path) else run
+    data = open_for(rep, source_or_own(rep, source), None, reading)
+    tell_notes(data, progress)
     if is_called_store(out):
-        rep = load(run) if isinstance(run, str | Path) else run
-        data = open_for(rep, source_or_own(rep, source), None, reading)
-        tell_notes(data, progress)
         added = embed_into(rep, data, out, (1, 1) if shard is None else parse_shard(shard), progress)
         if progress:
             print(added, file=sys.stderr)
         return out
-    if out.suffix != ".parquet":
-        raise UserError(f"out: '{out}' is neither a file nor a store; name it FILE.parquet or NAME{SUFFIX}")
-    if shard is not None:
-        raise UserError(
-            f"shard: a Parquet file is written by one process; name a store, NAME{SUFFIX}, to share the work"
-        )
-    if out.is_dir() or not overwrite:
-        require_free(out)
-    rep = load(run) if isinstance(run, str | Path) else run
-    data = open_for(rep, source_or_own(rep, source), None, reading)
-    tell_notes(data, progress)
     labelled = data.labels is not None and len(data.classes) > 0
     with atomic(out, make_folder=True) as temporary:
         write_parts(temporary, rep, data, labelled, progress)

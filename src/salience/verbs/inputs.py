@@ -60,12 +60,6 @@ def rebuilt(rep: Representation, x: Tensor) -> Tensor:
     return within(torch.from_numpy(rep.decode(rep.embed_unit(x))), rep.spec)
 
 
-def require_images(data: Dataset, verb: str) -> None:
-    modality = data.spec.modality
-    if not modality.shows_pictures:
-        raise UserError(f"source: {verb} is for images, {data.name} is {modality.name} data; give images")
-
-
 def find_row(data: Dataset, item: str | int, argument: str) -> int:
     """The row of an item named by its id, or by its row number where the ids are names."""
     name, ids = str(item), list(data.ids)

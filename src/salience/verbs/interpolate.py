@@ -23,7 +23,8 @@ from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, source_or_own
 from salience.units import check_seed, check_whole, counted
 from salience.verbs.feature_space import FeatureSpace, make_feature_space
-from salience.verbs.inputs import as_run, find_row, require_images, units_of, within
+from salience.verbs.images_only import require_images
+from salience.verbs.inputs import as_run, find_row, units_of, within
 from salience.verbs.paths import NEIGHBOURS, brought_to, directions, lerp, log_reach, slerp
 from salience.verbs.pictures import Strip, sheet
 from salience.verbs.result import Result, about, finished, placed

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from salience.errors import UserError
 from salience.evaluation.detection import auroc
@@ -103,6 +102,8 @@ def reference(store: Store, is_ordinary: np.ndarray | None, k: int) -> np.ndarra
 
 def distances(store: Store, others: np.ndarray, k: int, progress: bool) -> np.ndarray:
     """[n] float64: the mean cosine distance to the k nearest of the others, an item's own left out."""
+    import torch
+
     base = unit(store.vectors(others))
     own = np.full(len(store), -1)
     own[others] = np.arange(len(others))

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from salience.drawing import drawable, ignore_missing_glyphs
 from salience.files import atomic
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Text
+    from torch import Tensor
 
 MARGIN = 0.1  # inches beside the title
 DPI = 150
@@ -46,10 +45,10 @@ class Strip:
     apart: bool = False
 
 
-def pictures(x: Tensor) -> np.ndarray:
+def pictures(x: Tensor | np.ndarray) -> np.ndarray:
     """[n c h w] on the unit scale -> [n h w] or [n h w 3] in [0, 1]."""
-    x = x.float().clamp(0, 1)
-    return x.permute(0, 2, 3, 1).numpy() if x.shape[1] == 3 else x.mean(1).numpy()
+    values = np.asarray(x, np.float32).clip(0, 1)
+    return values.transpose(0, 2, 3, 1) if values.shape[1] == 3 else values.mean(1)
 
 
 def sheet(strips: Sequence[Strip], title: str, *, tile: int = TILE) -> Figure:
@@ -80,7 +79,10 @@ def grid_strips(x: Tensor | np.ndarray, least: int = 1) -> list[Strip]:
 
 
 def table_figure(
-    drawn: Sequence[tuple[str, Tensor]], title: str = "", names: Sequence[str] = (), columns: Sequence[str] = ()
+    drawn: Sequence[tuple[str, Tensor | np.ndarray]],
+    title: str = "",
+    names: Sequence[str] = (),
+    columns: Sequence[str] = (),
 ) -> Figure:
     """Rows of a table, each in several versions.
 
@@ -88,7 +90,7 @@ def table_figure(
     """
     from matplotlib.figure import Figure
 
-    stacked = torch.stack([torch.as_tensor(x).float() for _, x in drawn], dim=1).numpy()  # [items, draws, width]
+    stacked = np.stack([np.asarray(x, np.float32) for _, x in drawn], axis=1)  # [items, draws, width]
     height = max(2.4, len(stacked) * (0.3 + 0.13 * len(drawn)) + 0.9)
     figure = Figure(figsize=(8, height), layout="constrained")
     axes = figure.subplots(len(stacked), 1, squeeze=False)[:, 0]
@@ -138,7 +140,7 @@ def save_image(x: np.ndarray, path: Path) -> None:
     from PIL import Image
 
     with atomic(path) as temporary:
-        Image.fromarray(_bytes(pictures(torch.as_tensor(x)[None])[0])).save(temporary, "PNG")
+        Image.fromarray(_bytes(pictures(x[None])[0])).save(temporary, "PNG")
 
 
 def _side(largest: int, tile: int) -> int:
@@ -151,7 +153,7 @@ def _row(strip: Strip, side: int) -> np.ndarray:
     from PIL import Image
 
     parts = []
-    for picture in pictures(torch.as_tensor(strip.x)):
+    for picture in pictures(strip.x):
         image = Image.fromarray(_bytes(picture)).convert("RGB")
         resampling = Image.Resampling.NEAREST if side % image.width == 0 else Image.Resampling.LANCZOS
         framed = np.full((side + 2, side + 2 + GAP, 3), FRAME, np.uint8)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from salience.csv_text import write_csv
 from salience.data import Dataset
@@ -19,14 +18,15 @@ from salience.files import atomic, new_folder, write_text
 from salience.measures.intervals import Metric, plain
 from salience.modalities import Spec
 from salience.progress import progress_bar
-from salience.representation import Representation
 from salience.source_names import with_split
 from salience.units import counted, printable
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
     from salience.data.originals import Originals
+    from salience.representation import Representation
 
 Figures = Mapping[str, Any]  # name -> Metric, or name -> (name -> Metric): a table of rows and columns
 
@@ -151,6 +151,8 @@ def save_items(stem: Path, x: np.ndarray, data: Dataset, progress: bool) -> None
     """Images as STEM/000000.png, with their names in STEM.csv; rows of a table as STEM.csv.  x: [n ...] unit scale"""
     if not data.spec.modality.shows_pictures:
         return write_table(stem.with_suffix(".csv"), as_frame(x, data.spec, item_names(data)))
+    import pandas as pd
+
     from salience.verbs.pictures import save_image
 
     stem.mkdir()
@@ -164,6 +166,8 @@ def save_items(stem: Path, x: np.ndarray, data: Dataset, progress: bool) -> None
 
 def as_frame(x: np.ndarray, spec: Spec, names: Sequence[str] | None = None) -> pd.DataFrame:
     """Items as rows of a table, in their own units.  x: [n ...] on the unit scale;  names: of the items"""
+    import pandas as pd
+
     frame = spec.modality.frame(x, spec)
     return frame if names is None else pd.concat([pd.DataFrame({"item": list(names)}), frame], axis=1)
 

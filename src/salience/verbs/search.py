@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from PIL import Image
-from torch import Tensor
 
 from salience.data.sources.arrays import load_npy
 from salience.errors import UserError, naming
-from salience.representation import Representation
 from salience.store import Hits, Store
-from salience.store.embedding import representation_of, weights_hash
 from salience.units import check_whole, counted, printable
 from salience.verbs.pictures import sheet
 from salience.verbs.result import Result, finished, placed
-from salience.verbs.stores import TILE, about_store, as_store, as_tensor, caption, strips, thumbnails
+from salience.verbs.stores import TILE, about_store, as_array, as_store, caption, strips, thumbnails
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
+
+    from salience.representation import Representation
 
 SHOWN = ("label", "marked", "cluster")  # columns that are told of a hit, where the store has them
 MOST_NAMES = 100_000  # items among whose ids the nearest to a mistyped one is sought
@@ -41,7 +41,7 @@ class Query:
     name: str
     vector: np.ndarray
     row: int | None = None
-    picture: Tensor | None = None
+    picture: np.ndarray | None = None
 
 
 def search(
@@ -172,14 +172,16 @@ def of_source(store: Store, name: str, source: Any, run: Representation | Path |
     return Query(name, vector, None, unit if unit is None else as_colour(unit))
 
 
-def as_colour(unit: Tensor) -> Tensor:
+def as_colour(unit: Tensor) -> np.ndarray:
     """[c h w] -> [3 h w]"""
-    return unit if len(unit) == 3 else unit.mean(0, keepdim=True).expand(3, -1, -1)
+    return (unit if len(unit) == 3 else unit.mean(0, keepdim=True).expand(3, -1, -1)).numpy()
 
 
 def run_of(store: Store, run: Representation | Path | str | None) -> Representation:
     """The representation that made the store. Raises UserError where it is another one."""
-    if not isinstance(run, Representation):
+    from salience.store.embedding import representation_of, weights_hash  # here: searching by an item needs no torch
+
+    if run is None or isinstance(run, str | Path):
         return representation_of(store, run)
     if weights_hash(run) != store.about["weights"]:
         raise UserError(f"run: {run!r} is not what {store.name} was embedded with; give that one")
@@ -222,6 +224,6 @@ def picture_of(store: Store, asked: Query, hits: Hits) -> Figure | None:
     drawn = strips("nearest", shown, captions)
     if asked.picture is not None:
         height, width = shown.shape[2:]
-        image = Image.fromarray((asked.picture.clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy())
-        drawn = [*strips("query", as_tensor(image, (width, height))[None], [""]), *drawn]
+        image = Image.fromarray((asked.picture.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))
+        drawn = [*strips("query", as_array(image, (width, height))[None], [""]), *drawn]
     return sheet(drawn, f"{store.name}: nearest to {Path(asked.name).name}", tile=TILE)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from salience.progress import progress_bar
 from salience.store import Store, open_store
 from salience.verbs.pictures import Strip
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TILE = 112  # pixels a side of a picture with a label below it
 LABEL = 11  # letters of a label that have room there
@@ -44,6 +45,8 @@ def unit_blocks(store: Store, what: str, progress: bool, size: int = BLOCK) -> I
 
 def unit(x: np.ndarray) -> Tensor:
     """[n d] -> [n d] of length 1, zeros where there is no direction."""
+    import torch  # here: finding the items of a store needs none
+
     copy = torch.from_numpy(np.array(x, np.float32))  # what a table gives is not ours to write to
     return copy.div_(copy.norm(dim=1, keepdim=True).clamp_min(LEAST))
 
@@ -65,7 +68,7 @@ def labels_of(store: Store) -> tuple[np.ndarray, list[str]]:
     return np.array([-1 if value is None else number[str(value)] for value in values], np.int64), names
 
 
-def thumbnails(store: Store, rows: Sequence[int] | np.ndarray) -> Tensor | None:
+def thumbnails(store: Store, rows: Sequence[int] | np.ndarray) -> np.ndarray | None:
     """[m 3 h w] on the unit scale, white where an item has none; None where no item has a picture."""
     files = store.thumbnails(rows)
     images = [None if file is None else Image.open(io.BytesIO(file)).convert("RGB") for file in files]
@@ -73,16 +76,16 @@ def thumbnails(store: Store, rows: Sequence[int] | np.ndarray) -> Tensor | None:
     if size is None:
         return None
     blank = Image.new("RGB", size, "white")
-    return torch.stack([as_tensor(image or blank, size) for image in images])
+    return np.stack([as_array(image or blank, size) for image in images])
 
 
-def as_tensor(image: Image.Image, size: tuple[int, int]) -> Tensor:
+def as_array(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     """[3 h w] on the unit scale."""
     fitting = image if image.size == size else image.resize(size)
-    return torch.from_numpy(np.asarray(fitting).copy()).permute(2, 0, 1).float() / 255
+    return np.asarray(fitting, np.float32).transpose(2, 0, 1) / 255
 
 
-def strips(name: str, x: Tensor, captions: Sequence[str], across: int = 10) -> list[Strip]:
+def strips(name: str, x: np.ndarray, captions: Sequence[str], across: int = 10) -> list[Strip]:
     """Pictures in rows of `across`, the first one with the name, and more room above it."""
     parts = range(0, len(x), across)
     return [Strip(name * (at == 0), x[at : at + across], captions[at : at + across], apart=at == 0) for at in parts]

@@ -29,7 +29,8 @@ from salience.reading import AS_FOUND, Reading
 from salience.representation import Representation, enlarged_at_once, source_or_own
 from salience.source_names import with_split
 from salience.units import check_seed, counted
-from salience.verbs.inputs import as_run, batches, notes_on, require_images, units_of, within
+from salience.verbs.images_only import require_images
+from salience.verbs.inputs import as_run, batches, notes_on, units_of, within
 from salience.verbs.pictures import Strip, save_image, sheet
 from salience.verbs.result import Place, Result, about, finished, item_names, placed, write_table
 

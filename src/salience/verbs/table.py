@@ -22,6 +22,9 @@ class Verb:
     writes: what `--out` names: "run", "folder", "file", or "file or store"; "" where there is no such option
     own_source: the argument that is the source the run was trained on, where it is left out; "" for none
     command: "module:name" of what the command line calls; "" makes it from the function's signature and docstring
+    needs: the function that the run's method must have, and the words for what it is needed for; () for none
+    images: what is for images alone, in words; "" where any data will do
+    labelled: the source is opened with its labels, of the column that `--labels` names
     computes: it takes `--threads`
     public: `salience.NAME` is the function, under the function's name
     """
@@ -32,16 +35,19 @@ class Verb:
     writes: str = ""
     own_source: str = ""
     command: str = ""
+    needs: tuple[str, str] | tuple[()] = ()
+    images: str = ""
+    labelled: bool = False
     computes: bool = True
     public: bool = True
 
 
-def _made(name: str, *reads: str, own_source: str = "source") -> Verb:
+def _made(name: str, *reads: str, own_source: str = "source", **more: Any) -> Verb:
     """A verb of a run whose command is made from its function, verbs/NAME.py, and that leaves a folder of results."""
     plain = name.replace("-", "_")
     return Verb(
         name=name, function=f"salience.verbs.{plain}:{plain}", reads=reads or ("run", "source"), writes="folder",
-        own_source=own_source,
+        own_source=own_source, **more,
     )  # fmt: skip
 
 
@@ -56,9 +62,9 @@ TABLE = (
     Verb(name="fit", function="salience.training.fit:fit", reads=("method", "source"), writes="run",
          command="salience.cli.fit:fit_app"),
     Verb(name="embed", function="salience.verbs.export:embed_to", reads=("run", "source"), writes="file or store",
-         own_source="source", command=f"{CLI}:embed"),
+         own_source="source", labelled=True, command=f"{CLI}:embed"),
     Verb(name="evaluate", function="salience.evaluation.protocol:evaluate", reads=("run", "source"), own_source="on",
-         command=f"{CLI}:evaluate"),
+         labelled=True, command=f"{CLI}:evaluate"),
     Verb(name="doctor", function="salience.verbs.doctor:doctor", reads=("run",), command=f"{CLI}:doctor",
          computes=False),
     Verb(name="compare", function="salience.evaluation.compare:compare", reads=("run",), command=f"{CLI}:compare",
@@ -71,13 +77,13 @@ TABLE = (
          command=f"{STORES}:cluster"),
     Verb(name="duplicates", function="salience.verbs.duplicates:duplicates", reads=("store",), writes="folder",
          command=f"{STORES}:duplicates"),
-    _made("reconstruct"),
-    _made("denoise"),
-    _made("sample", own_source=""),
-    _made("interpolate"),
-    _made("arithmetic"),
-    _made("anomalies", "run or store", "source"),
-    _made("super-resolve"),
+    _made("reconstruct", needs=("decode", "reconstruct")),
+    _made("denoise", needs=("decode", "denoise")),
+    _made("sample", own_source="", needs=("sample", "sample")),
+    _made("interpolate", needs=("decode", "interpolate"), images="interpolate"),
+    _made("arithmetic", needs=("decode", "do arithmetic"), images="arithmetic"),
+    _made("anomalies", "run or store", "source", labelled=True),
+    _made("super-resolve", needs=("enlarge", "super-resolve"), images="super-resolution"),
     Verb(name="explore", function="salience.explorer:explore", reads=("run or store",),
          command="salience.cli.explore:explore"),
     Verb(name="demo", function="salience.verbs.demo:demo", writes="run", command=f"{CLI}:demo", public=False),

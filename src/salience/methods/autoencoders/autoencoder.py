@@ -17,10 +17,10 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from salience.batch import Batch, Progress
-from salience.errors import UserError
 from salience.methods.contract import Context, Method
 from salience.methods.precision import full_precision
 from salience.nets import Encoder, make_decoder
+from salience.option import refuse_large
 
 
 @full_precision
@@ -36,6 +36,7 @@ class Autoencoder(Method):
     """
 
     requires = ("vectors",)
+    at_most = (("dim", ("width",), "a code of {} values for items of {width}"),)
 
     def __init__(self, encoder: Encoder, decoder: nn.Module, *, dim: Annotated[int, Ge(1)] = 64):
         super().__init__(encoder)
@@ -45,8 +46,7 @@ class Autoencoder(Method):
     @classmethod
     def build(cls, context: Context, **options: Any) -> Self:
         width = context.width
-        if options.get("dim", 1) > width:
-            raise UserError(f"dim: a code of {options['dim']} values for items of {width}; at most {width}")
+        refuse_large(cls.at_most, options, rows=context.rows, width=width)
         dim = options.get("dim", min(64, max(1, width // 2)))
         encoder = context.make_encoder(dim=dim)
         return cls(encoder, make_decoder(context.encoder, context.spec, dim), dim=dim)

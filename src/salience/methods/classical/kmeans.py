@@ -19,11 +19,10 @@ from annotated_types import Ge
 from torch import Tensor
 
 from salience.batch import Batch
-from salience.errors import UserError
 from salience.methods.closed_form import ClosedForm, RowReader
 from salience.methods.contract import Context
 from salience.nets import Input
-from salience.units import counted
+from salience.option import refuse_large
 
 PASSES = 10  # maximum number of Lloyd steps over rows that exceed memory
 SAMPLE, SAMPLE_EACH = 10_000, 50  # rows that the initial centres are fitted on: minimum in total, and per centre
@@ -38,6 +37,7 @@ class KMeans(ClosedForm):
     restarts: number of runs from different seeds; the run with the lowest error is kept
     """
 
+    at_most = (("k", ("rows",), "{} centres for {rows}"),)
     centres: Tensor
 
     def __init__(self, input: Input, *, k: Annotated[int, Ge(1)] = 20, restarts: Annotated[int, Ge(1)] = 1):
@@ -48,8 +48,7 @@ class KMeans(ClosedForm):
 
     @classmethod
     def build(cls, context: Context, **options: Any) -> Self:
-        if options.get("k", 1) > context.rows:
-            raise UserError(f"k: {options['k']} centres for {counted(context.rows, 'row')}; at most {context.rows}")
+        refuse_large(cls.at_most, options, rows=context.rows, width=context.width)
         return cls(context.make_input(), **{"k": min(20, context.rows), **options})
 
     def fit_rows(self, reader: RowReader, *, seed: int) -> None:

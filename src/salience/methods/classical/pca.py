@@ -18,11 +18,10 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from salience.errors import UserError
 from salience.methods.closed_form import ClosedForm, RowReader
 from salience.methods.contract import Context
 from salience.nets import Input
-from salience.units import counted
+from salience.option import refuse_large
 
 
 class PCA(ClosedForm):
@@ -31,6 +30,7 @@ class PCA(ClosedForm):
     dim: number of principal components
     """
 
+    at_most = (("dim", ("rows", "width"), "{} directions from {rows} of {values}"),)
     components: Tensor
     mean: Tensor
     variances: Tensor
@@ -44,11 +44,8 @@ class PCA(ClosedForm):
 
     @classmethod
     def build(cls, context: Context, **options: Any) -> Self:
-        most = min(context.rows, context.width)
-        if options.get("dim", 1) > most:
-            rows = f"{counted(context.rows, 'row')} of {counted(context.width, 'value')}"
-            raise UserError(f"dim: {options['dim']} directions from {rows}; at most {most}")
-        return cls(context.make_input(), **{"dim": min(64, most), **options})
+        refuse_large(cls.at_most, options, rows=context.rows, width=context.width)
+        return cls(context.make_input(), **{"dim": min(64, context.rows, context.width), **options})
 
     def fit_rows(self, reader: RowReader, *, seed: int) -> None:
         from sklearn import decomposition  # here: a fitted PCA embeds without it

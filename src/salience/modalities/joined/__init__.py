@@ -1,7 +1,7 @@
 """Joined sources as a kind of data: each item has one part per source, such as a picture and its caption.
 
 A batch contains the parts by name; the mask of a ragged part is NAME.mask. A method that learns from joined sources
-declares `needs = ("parts",)`. Baselines, closed forms and pictures use the concatenated parts.
+declares `requires = ("parts",)`. Baselines, closed forms and pictures use the concatenated parts.
 """
 
 from __future__ import annotations

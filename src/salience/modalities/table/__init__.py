@@ -80,7 +80,7 @@ class Table(Modality[TableSpec]):
         return unit_table(x, spec)
 
     def width(self, spec: TableSpec) -> int:
-        from salience.modalities.table.unit import column_widths
+        from salience.modalities.table.spec import column_widths
 
         return sum(column_widths(spec))
 

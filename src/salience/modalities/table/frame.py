@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from salience.modalities.table.spec import TableSpec
-from salience.modalities.table.unit import column_widths
+from salience.modalities.table.spec import TableSpec, column_widths
 
 
 def as_frame(x: np.ndarray, spec: TableSpec) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from salience.modalities.table.unit import column_widths
+from salience.modalities.table.spec import column_widths
 from salience.views.policy import Policy, Shape
 from salience.views.random import Keys
 

@@ -68,3 +68,8 @@ class TableSpec(Spec):
     @property
     def form(self) -> tuple[Any, ...]:
         return (*super().form, [(column.name, column.kind, column.categories) for column in self.columns])
+
+
+def column_widths(spec: TableSpec) -> list[int]:
+    """Return the number of unit-scale values of each column."""
+    return [1 if column.kind == "number" else len(column.categories) for column in spec.columns]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from salience.modalities.table.spec import Column, TableSpec
+from salience.modalities.table.spec import Column, TableSpec, column_widths
 
 FAR = 2.0  # standard deviations: the range of a number without limits
 DIGITS = 1e5  # ratio of mean to std above which float32 rounds the mean by more than a hundredth of the std
@@ -56,11 +56,6 @@ def _one_hot(x: Tensor, column: Column, dtype: torch.dtype) -> Tensor:
     count = len(column.categories)
     known = (code >= 0) & (code < count)
     return F.one_hot(torch.where(known, code, count), count + 1)[:, :count].to(dtype)
-
-
-def column_widths(spec: TableSpec) -> list[int]:
-    """Return the number of unit-scale values of each column."""
-    return [1 if column.kind == "number" else len(column.categories) for column in spec.columns]
 
 
 def value_range(spec: TableSpec) -> tuple[Tensor, Tensor]:
