@@ -417,7 +417,7 @@ def test_masked_values_are_refused(table):
     [
         ([-1], r"unlabelled: expected one value of y, such as -1, got '\[-1\]'; give the value alone"),
         ((), r"unlabelled: expected one value of y"),
-        (7, r"unlabelled: 7 is no value of y, which holds -1, 0, 1; leave it out, or correct it"),
+        (7, r"unlabelled: 7 is not a value of y, which contains -1, 0, 1; leave it out, or correct it"),
         ("-2", r"unlabelled: '-2' is no value of y"),
     ],
 )

@@ -72,7 +72,7 @@ class Supervised(Method):
 
 
 def rows_of(args: argparse.Namespace) -> tuple[Dataset, Dataset, Dataset]:
-    """To train on, to judge by, and the labelled rows that judge them."""
+    """To train on, for the evaluation, and the labelled rows that judge them."""
     whole = open_split(args.source, "train", args.data)
     order = np.random.default_rng(0).permutation(len(whole))[:ROWS]
     if args.kind == "final":

@@ -122,12 +122,12 @@ def entries(folder: Path = METHODS) -> tuple[Entry, ...]:
 def find(name: str, folder: Path = METHODS) -> Entry:
     """The method of that name. Raises UserError that suggests the nearest one."""
     if not isinstance(name, str):
-        raise UserError(f"method: {name!r} is no name; give one of `salience methods`, such as 'simclr'")
+        raise UserError(f"method: {name!r} is not a name; give one of `salience methods`, such as 'simclr'")
     for path in _files(folder):
         if path.stem == name:
             return read(path)
     known = names(folder)
-    raise UserError(f"method: there is no method '{name}'{nearest(name, known)}; known are: {', '.join(known)}")
+    raise UserError(f"method: unknown method '{name}'{nearest(name, known)}; known are: {', '.join(known)}")
 
 
 def refuse_unable(method: str, function: str, verb: str) -> None:

@@ -367,9 +367,9 @@ def check_options(entry: Entry, given: Mapping[str, Any]) -> dict[str, Any]:
     has = {one.name for one in fit_options(entry)}
     lacks = [name for name, known in OPTIONS.items() if name not in has and checked[name] != known.default]
     if lacks:
-        raise UserError(f"{lacks[0]}: {entry.name} is solved in closed form and has no such option")
+        raise UserError(f"{lacks[0]}: {entry.name} has a closed form and no such option")
     if all(checked[name] is not None for name in EXCLUSIVE):
-        raise UserError("epochs, budget: both were given; give the number of passes or the time there is, not both")
+        raise UserError("epochs, budget: expected only one of them; give the number of passes or the time limit")
     return checked
 
 

@@ -53,7 +53,7 @@ class Representation:
     def __repr__(self) -> str:
         where = "" if self.run is None else f", run={str(self.run)!r}"
         rows = counted(self.config.data.rows, "row")
-        return f"Representation({self.method_name}, dim={self.dim}, learnt from {rows}{where})"
+        return f"Representation({self.method_name}, dim={self.dim}, trained on {rows}{where})"
 
     @property
     def method_name(self) -> str:
@@ -274,7 +274,7 @@ def encoder_of(run: str, *, spec: Spec) -> tuple[str, Encoder]:
     with naming("features", "run"):
         found = load(run)
     if isinstance(found.method, ClosedForm):
-        raise UserError(f"features: {run} is a closed form and has no encoder; give a run that was trained")
+        raise UserError(f"features: {run} has a closed form and no encoder; give a run trained by gradient")
     if found.spec.form != spec.form:
         has, needs = ("×".join(map(str, s.shape)) for s in (found.spec, spec))
         raise UserError(

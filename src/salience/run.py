@@ -28,7 +28,7 @@ from salience.untrusted import Damaged, read_json, read_yaml
 
 FILES = ("config.yaml", "metrics.csv", "model.safetensors", "checkpoints/last.ckpt", "cost.json", "health.json")
 NEEDED = ("method", "options", "spec", "source", "seed", "rows")
-HEADER = "# How this run was made. Use it again: salience fit --config FILE\n"
+HEADER = "# The configuration of this run. To reuse it: salience fit --config FILE\n"
 
 
 class Run:
@@ -68,9 +68,7 @@ class Run:
     def require_held(self) -> None:
         """Raises UserError where this process held the folder and it was removed or replaced since."""
         if self._held is not None and not self._held.intact:
-            raise UserError(
-                f"run: {self.path} was removed or replaced while it trained; nothing more is written there, fit again"
-            )
+            raise UserError(f"run: {self.path} was removed or replaced during the training; fit again")
 
     @property
     def weights(self) -> Path:
@@ -102,7 +100,7 @@ class Run:
             found = read_json(path)
             RECORDS[name](found)
         except Damaged as problem:
-            raise UserError(f"run: {path} is damaged ({problem}); delete it, nothing else needs it") from None
+            raise UserError(f"run: {path} is damaged ({problem}); delete it, no other command needs it") from None
         return dict(found)
 
     @property
@@ -127,7 +125,7 @@ class Run:
         except Exception as error:  # torch raises whatever the damage provokes
             reason = type(error).__name__
             raise UserError(
-                f"run: {self.checkpoint} is damaged or no checkpoint of ours ({reason}); delete it to start from step 0"
+                f"run: {self.checkpoint} is damaged or not a checkpoint ({reason}); delete it to start from step 0"
             ) from None
 
     def write_json(self, name: str, content: Any) -> None:
@@ -136,7 +134,7 @@ class Run:
 
 def refuse_existing(path: Path) -> None:
     if path.exists():
-        of_a_run = f", or continue it with: salience fit --resume {path}" if (path / "config.yaml").exists() else ""
+        of_a_run = f", or resume it with: salience fit --resume {path}" if (path / "config.yaml").exists() else ""
         raise UserError(f"out: {path} exists; name another folder{of_a_run}")
 
 
@@ -171,7 +169,7 @@ def read_config(path: Path) -> Config:
     except Damaged as problem:
         raise UserError(f"run: {path} is damaged ({problem}); restore it or fit again") from None
     if not isinstance(config, dict) or any(key not in config for key in NEEDED):
-        raise UserError(f"run: {path} is not the config of a run, or damaged; it needs {', '.join(NEEDED)}")
+        raise UserError(f"run: {path} is not the config of a run, or damaged; it requires {', '.join(NEEDED)}")
     try:
         found = Config.from_dict({"format": 0, **config})
     except Damaged as problem:

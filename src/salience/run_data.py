@@ -59,7 +59,9 @@ def open_labelled(
         return matching(source, spec)
     if labels is not None:
         if labels in spec.modality.columns(spec):
-            raise UserError(f"labels: the run was fitted to column '{labels}'; name another, or fit without it")
+            raise UserError(
+                f"labels: the run was fitted to column '{labels}'; name another column, or fit without this one"
+            )
         return open_fitting(config, spec, source, labels=labels, reading=reading, **options)
     try:
         return open_fitting(config, spec, source, labels=config.data.labels, reading=reading, **options)

@@ -98,9 +98,9 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         entry = catalogue.find(self.method)
         labelled = _needs_labels(self)
         if labelled and y is None:
-            raise UserError(f"y: {self.method} learns from labels, and none came; give the class of each row")
+            raise UserError(f"y: {self.method} requires labels, got none; give the class of each row")
         if not isinstance(self.options, Mapping | None):
-            raise UserError(f"options: {self.options!r} is no dictionary; give {{'dim': 2}}, or options__dim=2")
+            raise UserError(f"options: {self.options!r} is not a dictionary; give {{'dim': 2}}, or options__dim=2")
         options = entry.check(self.options or {})
         named = naming("y", "labels") if labelled else nullcontext()
         missing = _unlabelled(self.unlabelled, y) if labelled else None
@@ -182,7 +182,7 @@ class RepresentationLearner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     def _validated(self, X: Any, *, reset: bool) -> np.ndarray:
         """X as an array of finite numbers; a table's are floats. Raises UserError for masked values."""
         if np.ma.is_masked(X):
-            raise UserError("X: it has masked values, and every value is needed; replace them, as with X.filled(VALUE)")
+            raise UserError("X: masked values are not supported; replace them, as with X.filled(VALUE)")
         X = validate_data(self, X, reset=reset, dtype="numeric", allow_nd=True, ensure_min_samples=2 if reset else 1)
         return X.astype(np.float64) if X.ndim == 2 and X.dtype not in (np.float32, np.float64) else X
 
@@ -206,7 +206,9 @@ def _unlabelled(value: Any, y: Any) -> tuple[str, ...] | None:
     word, (_, classes) = text_of(value), encode_labels(y, "y")
     if word not in classes:
         there = ", ".join(map(printable, classes[:5])) + ", ..." * (len(classes) > 5)
-        raise UserError(f"unlabelled: {value!r} is no value of y, which holds {there}; leave it out, or correct it")
+        raise UserError(
+            f"unlabelled: {value!r} is not a value of y, which contains {there}; leave it out, or correct it"
+        )
     return (word,)
 
 

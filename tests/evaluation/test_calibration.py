@@ -130,6 +130,6 @@ def test_where_it_stays_one_the_error_is_that_of_the_scores_and_the_note_says_so
         == pytest.approx(calibration_error(scores.softmax(1).amax(1), scores.argmax(1) == y))
     )
     assert found.text() == (
-        "confidences are kept as they are, temperature 1: no other one has a lower log loss on the 20 labelled items, "
+        "confidences are not calibrated (temperature 1): no other one has a lower log loss on the 20 labelled items, "
         f"each held out in turn; expected calibration error {found.error:.3f}"
     )

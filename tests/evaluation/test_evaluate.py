@@ -144,7 +144,7 @@ def test_write_false_leaves_the_run_alone(tmp_path):
 
 def test_text_for_the_terminal(report):
     text = report.text()
-    assert "projection on blobs: 192 rows to train on, 48 rows to judge by" in text
+    assert "projection on blobs: 192 rows to train on, 48 rows for the evaluation" in text
     assert re.search(r"kNN accuracy +0\.\d{3} \[0\.\d{3}, [01]\.\d{3}\]", text)
     assert "note: a fifth of the labelled rows is held out" in text
     assert "Learning" in text
@@ -227,7 +227,7 @@ def test_says_when_a_checkpoint_is_measured(tmp_path):
     )
     (run / "checkpoints").mkdir()
     torch.save({"global_step": 31, "state_dict": {}}, run / "checkpoints" / "last.ckpt")
-    unfinished = "the run is unfinished: measured is its checkpoint of step 31 of 1,600"
+    unfinished = "the run is unfinished: evaluated is its checkpoint at step 31 of 1,600"
     assert unfinished in evaluate(Projection(run=run), blobs(), progress=False).notes
     (run / "model.safetensors").touch()
     assert unfinished not in evaluate(Projection(run=run), blobs(), progress=False).notes
@@ -388,8 +388,5 @@ def test_for_pca_itself_pca_is_no_baseline():
     report = evaluate(rep, blobs(), progress=False)
     assert report.to_dict()["baselines"]["pca"] is None
     assert report.gains["pca"] is None
-    assert "the run is PCA itself, so PCA is no baseline for it" in report.notes
-    assert (
-        "the run is PCA itself, so PCA is no baseline for it"
-        not in evaluate(Projection(), blobs(), progress=False).notes
-    )
+    assert "the run is PCA, so PCA is not a baseline" in report.notes
+    assert "the run is PCA, so PCA is not a baseline" not in evaluate(Projection(), blobs(), progress=False).notes

@@ -211,7 +211,7 @@ def test_it_writes_a_picture_of_predicted_against_true(report, pca):
     assert not (pca.run / "figures" / "confusion.svg").exists()
     page = (pca.run / "report.html").read_text()
     assert "Predicted against true values" in page
-    assert f"{report.about['test_rows']} rows to judge by, numbers to predict." in page
+    assert f"{report.about['test_rows']} rows for the evaluation, numbers to predict." in page
     truth, said = report.evidence.predicted.T
     assert report.representation["regression"]["r2"].value == pytest.approx(r2_score(truth, said))
     stored = json.loads((pca.run / "report.json").read_text())

@@ -77,15 +77,15 @@ def test_a_run_that_becomes_a_point_has_collapsed() -> None:
 @pytest.mark.parametrize(
     ("alone", "what"),
     [
-        ({"effective_rank": (20.0, 1.2)}, "the representation is a point or a line"),
+        ({"effective_rank": (20.0, 1.2)}, "the representation has at most one dimension"),
         (  # one thing, in three words
             {"std": (0.4, 0.02), "uniformity": (-0.5, -0.01), "alignment": (0.2, 0.0001)},
             "all items become alike",
         ),
         ({"loss": (5.9, 6.2)}, "the loss is that of a collapsed network"),
         ({"gradient": (1.0, 1e-6)}, "gradients have vanished"),
-        ({"alignment": (0.2, 0.9)}, "two views of an item come no closer"),
-        ({"knn": (0.37, 0.30)}, "neighbours are no better than what costs nothing"),
+        ({"alignment": (0.2, 0.9)}, "two views of an item do not become more similar"),
+        ({"knn": (0.37, 0.30)}, "kNN is no better than raw input or an untrained encoder"),
     ],
 )
 def test_one_sign_alone_is_no_illness_and_is_told(alone: dict[str, tuple[float, float]], what: str) -> None:
@@ -288,7 +288,7 @@ def test_a_training_that_ended_before_any_sign_could_speak_is_not_called_healthy
     record["probes"] = [record["probes"][0], record["probes"][-1] | {"step": 3}]
     found = diagnose(record, CONFIG | {"steps": 3})
     assert found.verdict == "under-trained"
-    assert found.findings[0].why == "it has 3 steps in all, too few to tell whether it is well"
+    assert found.findings[0].why == "it has 3 steps in all, too few for a verdict"
     told = diagnose(record, CONFIG | {"steps": 3000})  # it goes on, or was stopped
     assert told.verdict == "under-trained"
     assert "after 3 of 3,000 steps, too few" in told.findings[0].why
@@ -359,11 +359,11 @@ def rebuilding(**signs: tuple[float, float]) -> dict[str, Any]:
         ({"sample_spread": (0.1, 0.1), "coverage": (0.1, 0.0)}, "failing", "generated items are much alike"),
         ({"dead_units": (0.4, 0.45)}, "healthy", ""),
         ({"unexplained": (1.3, 0.97)}, "healthy", ""),
-        ({"unexplained": (1.3, 1.1)}, "healthy", "items are rebuilt no better than by their mean"),
+        ({"unexplained": (1.3, 1.1)}, "healthy", "reconstructions are no better than the mean item"),
         (
             {"unexplained": (1.3, 1.1), "loss": (60.0, 60.0)},
             "healthy",
-            "items are rebuilt no better than by their mean",
+            "reconstructions are no better than the mean item",
         ),
         ({"unexplained": (1.3, 1.1), "dead_units": (0.5, 0.7)}, "failing", "most units are dead"),
         ({"classes_made": (0.1, 0.3), "coverage": (0.1, 0.4)}, "failing", "much of the data is never generated"),

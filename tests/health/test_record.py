@@ -112,7 +112,9 @@ def test_a_penalty_that_leaves_nothing_of_the_items_is_told(tmp_path: Path) -> N
     fit("sparse_autoencoder", "digits", out=tmp_path / "run", weight=3.0, **settings)
     found = doctor(tmp_path / "run")
     assert found.verdict == "failing"
-    assert {"most units are dead", "items are rebuilt no better than by their mean"} <= {f.what for f in found.findings}
+    assert {"most units are dead", "reconstructions are no better than the mean item"} <= {
+        f.what for f in found.findings
+    }
 
 
 def test_a_collapsed_encoder_is_seen() -> None:
@@ -224,7 +226,7 @@ def ends_at_what_the_first_has_seen(rank: int) -> str:
 def test_all_processes_end_at_what_only_the_first_has_seen() -> None:
     first, second = two_processes(ends_at_what_the_first_has_seen, start="fork")
     assert "diverged: the representation is not finite at step 5" in first
-    assert second == "run: the first process has ended the training; it says why"
+    assert second == "run: the first process ended the training; see its message"
 
 
 def test_the_probe_has_items_from_the_whole_source_by_the_seed_alone() -> None:

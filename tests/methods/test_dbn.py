@@ -195,7 +195,7 @@ def test_without_labels_it_says_so() -> None:
     dataset = contract.dataset_for("dbn")
     with pytest.raises(UserError, match=r"^fine_tune: labels cannot be learnt where none may be seen"):
         built(dataset, fine_tune="labels")
-    assert built(dataset).withheld == {"predict": "it has learnt no labels; fit one with use_labels=True"}
+    assert built(dataset).withheld == {"predict": "it was trained without labels; fit a run with use_labels=True"}
     with pytest.raises(UserError, match=r"^fine_tune: labels were to be learnt, and the batches have none"):
         built(dataset, classes=3).loss(dataset.batch(np.arange(4)), Progress(99, 100))
 

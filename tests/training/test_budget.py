@@ -114,7 +114,7 @@ def test_a_start_up_that_takes_all_of_it_is_told_before_anything_is_measured(
     machine: Callable[..., Machine], tmp_path: Path
 ) -> None:
     here = machine(start=70.0)
-    with pytest.raises(UserError, match="budget: 1 min is over before the first step; the start-up alone took 1 min 1"):
+    with pytest.raises(UserError, match="budget: 1 min ended before the first step; the start-up took 1 min 1"):
         trained(tmp_path / "run", 60.0)
     assert here.steps == here.looks == 0
     assert not (tmp_path / "run").exists()
@@ -122,9 +122,7 @@ def test_a_start_up_that_takes_all_of_it_is_told_before_anything_is_measured(
 
 def test_a_step_that_does_not_fit_is_measured_once_and_told(machine: Callable[..., Machine], tmp_path: Path) -> None:
     here = machine(start=10.0, step=3600.0)
-    told = (
-        r"^budget: 10 min is over before the first step; a step takes 1 h and the start-up took 10 s; .*--batch-size$"
-    )
+    told = r"^budget: 10 min ended before the first step; a step takes 1 h and the start-up took 10 s; .*--batch-size$"
     with pytest.raises(UserError, match=told):
         trained(tmp_path / "run", 600.0)
     assert (here.steps, here.looks) == (1, 0)

@@ -157,7 +157,7 @@ def test_ctrl_c_works_after_a_training_that_it_ended(tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Checkpointer, "on_train_start", pressed)
-        with pytest.raises(Interrupted, match="continue with: salience fit --resume") as stopped:
+        with pytest.raises(Interrupted, match="resume with: salience fit --resume") as stopped:
             fit("simclr", ARRAY, out=tmp_path / "run", **QUICK)
     assert stopped.value.number == signal.SIGINT
     assert signal.getsignal(signal.SIGINT) is before

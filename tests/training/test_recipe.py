@@ -40,7 +40,7 @@ def test_a_batch_that_is_given_is_taken_where_the_data_have_it() -> None:
     for rows, world, given, told in (
         (96, 1, 97, r"batch_size: 97 is more than the data has \(96 rows\); give at most 96"),
         (96, 2, 49, r"batch_size: 49 .*48 for each of 2 processes\); give at most 48"),
-        (96, 1, 1, "batch_size: 1 is too small for batch statistics; give at least 2"),
+        (96, 1, 1, "batch_size: 1 is too small for batch norm; expected at least 2"),
         (3, 2, None, "source: 3 rows are too few to train on in batches; give at least 4"),
     ):
         with pytest.raises(UserError, match=told):

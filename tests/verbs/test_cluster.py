@@ -90,7 +90,7 @@ def test_those_not_fitted_go_where_they_fit(bundles, monkeypatch, method):
     found = clusters_of(store)
     np.testing.assert_array_equal(found[own < 3], own[own < 3])
     assert result.about["fitted"] == 120
-    assert "fitted to 120 of 184 items drawn at random; the others went where they fit" in result.said
+    assert "fitted to 120 of 184 items drawn at random; the others were assigned to clusters" in result.said
 
 
 def test_how_many_is_said_to_be_chosen_by_what(bundles):

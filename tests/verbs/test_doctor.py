@@ -132,7 +132,9 @@ def test_joint_embeddings_that_become_a_point_stop_a_training_where_asked(
     monkeypatch.setattr(VICReg, "loss", pull)
     monkeypatch.setattr(VICReg, "collapsed_loss", lambda *_: 0.0)
     options = {"epochs": 20, "batch_size": 16, "learning_rate": 0.01, "progress": False}
-    with pytest.raises(UserError, match=r"training has collapsed by step \d+: the representation is a point or a line"):
+    with pytest.raises(
+        UserError, match=r"training has collapsed by step \d+: the representation has at most one dimension"
+    ):
         fit("vicreg", structured_images(), out=tmp_path / "run", stop_when_collapsed=True, **options)
     assert doctor(tmp_path / "run").verdict == "collapsed"
 
@@ -163,4 +165,4 @@ def test_it_stands_in_the_report(run: Path) -> None:
     report = evaluate(run, structured_images(labelled=True), progress=False)
     assert report.to_dict()["health"]["verdict"] == doctor(run).verdict
     assert f"The training was {doctor(run).verdict}" in report.text()
-    assert "The health of the training" in (run / "report.html").read_text()
+    assert "Diagnosis of the training" in (run / "report.html").read_text()

@@ -169,7 +169,9 @@ def test_closest_pairs_are_read_from_the_column(planted):
 
 
 def test_a_store_that_was_not_searched_says_so(store):
-    with pytest.raises(UserError, match=r"^store: digits.lance was not searched yet; do it with: salience duplicates"):
+    with pytest.raises(
+        UserError, match=r"^store: digits.lance has no near-duplicates column yet; create it with: salience duplicates"
+    ):
         closest_pairs(store)
 
 

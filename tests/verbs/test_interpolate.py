@@ -70,7 +70,7 @@ def test_ends_that_are_rebuilt_alike_are_no_path(digits, tmp_path):
     run = fit("vae", digits, out=tmp_path / "run", encoder="mlp", epochs=10, beta=100.0, progress=False)
     found = interpolate(run, digits.subset(range(200)), features=run, progress=False)
     assert found.figures["rebuilt ends"]["apart"].value < 0.1
-    assert found.said[-1] == "The rebuilt ends hardly differ: nothing is told of a way between them."
+    assert found.said[-1] == "The reconstructed ends hardly differ, so the path between them is not rated."
 
 
 def test_how_far_apart_ends_are_is_a_share_of_the_originals(digits, tmp_path):

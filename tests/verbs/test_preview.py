@@ -55,7 +55,7 @@ def test_rows_of_a_table_are_drawn(tmp_path):
     ("out", "views", "complaint"),
     [
         ("taken.png", None, "out: .*taken.png exists"),
-        ("a.txt", None, "out: .*a.txt is no picture; end it in .png"),
+        ("a.txt", None, "out: .*a.txt is not an image file; the name must end in .png"),
         ("a.png", "glyfs", "glyphs"),
     ],
 )

@@ -127,7 +127,7 @@ def test_mistakes_name_the_argument(vae, autoencoder, digits, tmp_path):
     with pytest.raises(UserError, match="source: digits has 12 items, too few to compare"):
         sample(vae, digits.subset(range(12)), progress=False)
     other = fit("pca", np.random.default_rng(0).random((20, 4, 4)), out=tmp_path / "other", progress=False)
-    with pytest.raises(UserError, match=r"features: .* is of other data than digits"):
+    with pytest.raises(UserError, match=r"features: .* was trained on other data than digits"):
         sample(vae, digits, features=other, progress=False)
 
 

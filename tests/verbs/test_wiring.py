@@ -177,7 +177,7 @@ def test_a_run_is_named_by_its_folder_too(runs, photos):
         assert found.about["method"] == method
 
 
-SEEN = "note: the run was trained on the items it is judged by; give a source it has never seen"
+SEEN = "note: the run was trained on the items of the evaluation; use a source that it was not trained on"
 
 
 @pytest.mark.parametrize("verb", ["denoise", "reconstruct", "super_resolve"])
@@ -234,7 +234,9 @@ def test_both_ends_of_noise(runs, photos, noise, level, fits):
 
 @pytest.mark.parametrize("given", [{"noise": "masking"}, {"level": 0.1}, {"level": 0.0}])
 def test_nothing_is_added_to_what_is_noisy(runs, photos, given):
-    with pytest.raises(UserError, match=f"^{next(iter(given))}: nothing is added to a noisy source; leave it out"):
+    with pytest.raises(
+        UserError, match=f"^{next(iter(given))}: no noise is added to a noisy source; leave this option out"
+    ):
         salience.denoise(runs["pca"], photos, noisy=True, progress=False, **given)
 
 

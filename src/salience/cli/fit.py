@@ -46,7 +46,7 @@ def with_method(words: Sequence[str]) -> list[str]:
     first, given = words[0] if words else "--help", [word.partition("=")[0] for word in words]
     if not first.startswith("-"):
         if "--resume" in given:
-            raise UserError("--resume: a run knows its method and its data; write: salience fit --resume RUN")
+            raise UserError("--resume: a run stores its method and its source; write: salience fit --resume RUN")
         return list(words)
     config = _config_path(words)
     if config is not None:
@@ -66,7 +66,7 @@ def _config_path(words: Sequence[str]) -> str | None:
 
 
 def _without_method(
-    *, resume: Annotated[str | None, Parameter(help="Continue this run where it stopped.")] = None
+    *, resume: Annotated[str | None, Parameter(help="Resume this run from its last checkpoint.")] = None
 ) -> int:
     if resume is None:
         raise UserError(f"METHOD: none given; write: salience fit METHOD SOURCE, METHOD one of {_known()}")

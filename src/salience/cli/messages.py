@@ -71,8 +71,8 @@ def _said(problem: CycloptsError, topic: Sequence[str]) -> str:
 def _unknown_option(problem: UnknownOptionError, topic: Sequence[str]) -> str:
     name = problem.token.keyword or problem.token.value
     if topic == ["fit"]:
-        return f"{name}: fit --resume RUN takes no other option, as a run keeps its own; leave it out, or fit a new run"
+        return f"{name}: fit --resume RUN takes no other option, the run stores them; leave it out, or fit a new run"
     if name in GRADIENT_ONLY and topic[:1] == ["fit"]:
-        return f"{name}: {topic[-1]} is solved in closed form, nothing is trained step by step; leave it out"
+        return f"{name}: {topic[-1]} has a closed form and no training steps; leave this option out"
     known = [name for argument in problem.argument_collection for name in argument.names]
     return f"{name}: {' '.join(topic)} has no such option{catalogue.nearest(name, known)}"

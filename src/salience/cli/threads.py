@@ -41,5 +41,5 @@ def _few_free() -> int | None:
     if free.cores == free.of:
         return None
     said = counted(free.cores, "thread")
-    print(f"note: {free}: computing with {said}; --threads N takes another number", file=sys.stderr)
+    print(f"note: {free}: using {said}; use --threads N to change this", file=sys.stderr)
     return free.cores

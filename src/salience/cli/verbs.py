@@ -23,7 +23,7 @@ from salience.reading import AS_FOUND
 from salience.verbs import table as known
 from salience.verbs.table import Verb
 
-HELP = "Learn representations from data that nobody has labelled, see what they know, and put them to work."
+HELP = "Learn representations from unlabelled data, evaluate them, and apply them."
 
 
 def make_app(argv: list[str]) -> App:

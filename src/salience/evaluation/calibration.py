@@ -39,7 +39,7 @@ class Calibration:
         """For people, in one sentence."""
         if self.temperature == 1:
             return (
-                "confidences are kept as they are, temperature 1: no other one has a lower log loss on the "
+                "confidences are not calibrated (temperature 1): no other one has a lower log loss on the "
                 f"{self.rows:,} labelled items, each held out in turn; expected calibration error {self.error:.3f}"
             )
         return (

@@ -99,16 +99,18 @@ def compare(runs: Iterable[Representation | Path | str], out: Path | str | None 
     Errors: UserError for no run, a folder that is none, or one that has not been evaluated.
     """
     if not isinstance(runs, Iterable) or isinstance(runs, str):
-        raise UserError("runs: one came alone; give a list of run folders or representations, compare([a, b])")
+        raise UserError("runs: expected a list of run folders or representations, got one; write compare([a, b])")
     paths = [_folder(run) for run in runs]
     if not paths:
-        raise UserError("runs: none was given; name the run folders to compare")
+        raise UserError("runs: expected the folders of runs, got none; name the runs to compare")
     entries = sorted((read_entry(path) for path in paths), key=_rank)
     notes = []
     if len({entry.test for entry in entries}) > 1:
-        notes.append("the runs were judged by different rows, or by the same ones at another size; compare with care")
+        notes.append(
+            "the runs were evaluated on different rows, or on the same rows at another resolution; compare with care"
+        )
     if free := [entry.name for entry in entries if not (entry.flops or entry.seconds)]:
-        notes.append(f"not in the picture, as the cost of an unfinished training is not known: {', '.join(free)}")
+        notes.append(f"not in the plot, because the cost of an unfinished training is unknown: {', '.join(free)}")
     comparison = Comparison(tuple(entries), tuple(notes))
     if out is not None:
         comparison.write(out)
@@ -119,7 +121,7 @@ def _folder(run: Representation | Path | str) -> Path:
     if isinstance(run, str | Path):
         return Path(run)
     if run.run is None:
-        raise UserError(f"runs: {run!r} has no run folder; only what was fitted into one can be compared")
+        raise UserError(f"runs: {run!r} has no run folder; fit it with out=FOLDER to compare it")
     return run.run
 
 

@@ -33,13 +33,13 @@ MOST_SHAPED = 2_000  # rows whose geometry is taken
 
 INTERVALS = {
     "knn": "95% over test rows: Wilson; of balanced accuracy, Wilson of each class's recall, joined",
-    "linear": "95% over test rows, the probe as fitted: Wilson; of balanced accuracy, Wilson of each recall, joined",
-    "few_label": "95% of the mean over label draws (Student's t), the test rows as they are",
-    "clustering": "95% bootstrap over test rows, the clusters as they are",
+    "linear": "95% over test rows, for the fitted probe: Wilson; of balanced accuracy, Wilson of each recall, joined",
+    "few_label": "95% of the mean over label draws (Student's t), for these test rows",
+    "clustering": "95% bootstrap over test rows, for these clusters",
     "retrieval": "95% of the mean over test rows as queries (Student's t)",
-    "regression": "95% bootstrap over test rows, the probe as fitted",
+    "regression": "95% bootstrap over test rows, for the fitted probe",
     "geometry": "95% over rows: infinitesimal jackknife; of alignment, Student's t",
-    "codes": "95% over test rows: Student's t; of active dimensions, bootstrap; the error of log Z is counted in",
+    "codes": "95% over test rows: Student's t; of active dimensions, bootstrap; including the error of log Z",
 }
 
 

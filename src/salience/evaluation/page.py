@@ -24,7 +24,7 @@ from salience.measures.intervals import Metric
 from salience.units import counted, format_duration, format_size
 
 CALIBRATED = (
-    "how far confidences are from the accuracy, on average: 0 is best; with two labels or more per class they are "
+    "mean difference between confidence and accuracy, 0 is best; with two labels or more per class they are "
     "calibrated on the labels of each draw, by cross-validation"
 )
 NO_BEST = ("geometry", "codes")  # families where more is not simply better
@@ -97,7 +97,7 @@ def page(report: Report, drawn: Mapping[str, bytes]) -> str:
     notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
     parts = [
         f"<h1>What {title} has learnt</h1>",
-        f'<p class="soft">{rows}{counted(about["test_rows"], "row")} to judge by{of_classes(report)}.</p>',
+        f'<p class="soft">{rows}{counted(about["test_rows"], "row")} for the evaluation{of_classes(report)}.</p>',
         verdict,
         f"<ul>{notes}</ul>" if notes else "",
         summary(report),
@@ -120,21 +120,21 @@ CAPTIONS = {
     "few_label.svg": (
         "How few labels suffice",
         "Logistic regression on 1, 2, 5, … labelled rows per class, mean over 20 draws. "
-        "The band is the 95 % interval over draws; every representation had the same draws.",
+        "The band is the 95 % interval over draws; all representations use the same draws.",
     ),
     "projection.svg": (
-        "The representation from its widest side",
-        "Test rows on their two leading principal components. What overlaps here may well be apart in the others.",
+        "The first two principal components",
+        "Test rows. Groups that overlap here may be separate in other dimensions.",
     ),
-    "confusion.svg": ("What is mistaken for what", "Test rows, by the linear probe. The darker, the larger the share."),
+    "confusion.svg": ("What is mistaken for what", "Test rows, by the linear probe. A darker cell is a larger share."),
     "predicted.svg": (
         "Predicted against true values",
-        "Test rows, by ridge regression on the representation. On the line, a prediction is exact.",
+        "Test rows, by ridge regression on the representation. Points on the line are predicted exactly.",
     ),
     "neighbours.png": (
         "Nearest neighbours",
         "First in each row a test image, then the training images most similar to it by cosine. "
-        "Green frame: the same class; red: another; blue: without classes. Without labels, neighbours are among the "
+        "Frame: green for the same class, red for another, blue without classes. Without labels, neighbours are "
         "test images.",
     ),
     "training.svg": ("The training", "As metrics.csv has it."),
@@ -149,8 +149,8 @@ def health(diagnosis: Diagnosis | None) -> str:
         f"<li>{escape(found.what)}: {escape(found.why)}. <em>{escape(found.change)}</em></li>"
         for found in diagnosis.findings
     )
-    told = "Judged by its loss, geometry, gradients and neighbours against its own start."
-    return f'<h2>The health of the training</h2>\n<p>{diagnosis.headline}. <span class="soft">{told}</span></p>' + (
+    told = "Based on the loss, the geometry, gradients and neighbours, compared with the start of the training."
+    return f'<h2>Diagnosis of the training</h2>\n<p>{diagnosis.headline}. <span class="soft">{told}</span></p>' + (
         f"<ul>{items}</ul>" if items else ""
     )
 
@@ -175,7 +175,7 @@ def summary(report: Report) -> str:
         for family in FAMILIES
         if report.representation.get(family)
     )
-    caption = "Value and 95 % interval. Shaded: the best of the row, and whatever its interval does not exclude."
+    caption = "Value and 95 % interval. Shaded: the best value of the row, and values within its uncertainty."
     return (
         f'<div class="scroll"><table><caption>{caption}</caption>'
         f"<thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>"
@@ -230,4 +230,4 @@ def cost(spent: Mapping[str, Any]) -> str:
         "peak_memory_bytes": lambda value: f"{format_size(value)} at most in memory",
     }
     lines = [say(spent[key]) for key, say in readable.items() if spent.get(key)]
-    return f"<h2>What it took</h2>\n<p>{escape(', '.join(lines))}.</p>" if lines else ""
+    return f"<h2>Cost</h2>\n<p>{escape(', '.join(lines))}.</p>" if lines else ""

@@ -88,7 +88,7 @@ def evaluate(
     seen = seen_in_training(rep.trained_on, judged, source, rep.config.model.use_labels)
     notes = [*dict.fromkeys(data.notes + judged.notes), *rows.notes]
     if held is not None and test is None:
-        notes.append(f"judged by the {held.split} split that {data.name} brings; give --test for other rows")
+        notes.append(f"evaluated on the {held.split} split of {data.name}; use --test for other rows")
     notes += seen or shared_rows(rep.trained_on, rows, rep.open_trained)
     watched = health_of(rep), cost_of(rep)
     with progress_bar((1 + len(BASELINES)) * STAGES, "evaluate", progress, unit="steps", scale=False) as bar:
@@ -132,14 +132,14 @@ def note_unfinished(rep: Representation) -> list[str]:
     run = None if rep.run is None else Run(rep.run)
     if run is None or run.finished or not run.checkpoint.exists():
         return []
-    return [f"the run is unfinished: measured is its checkpoint of step {run.step:,} of {run.config.plan.steps:,}"]
+    return [f"the run is unfinished: evaluated is its checkpoint at step {run.step:,} of {run.config.plan.steps:,}"]
 
 
 def note_baselines(rep: Representation, found: Collection[str]) -> list[str]:
     """Why a baseline is left out.  found: what was measured"""
     why = {
-        "pca": "the run is PCA itself, so PCA is no baseline for it",
-        "untrained": f"{rep.method_name} is solved, not trained: there is no untrained encoder to compare with",
+        "pca": "the run is PCA, so PCA is not a baseline",
+        "untrained": f"{rep.method_name} has a closed form, so there is no untrained encoder as a baseline",
     }
     return [reason for name, reason in why.items() if name not in found]
 

@@ -126,7 +126,7 @@ class Report:
         if not better:
             extra = f"; a baseline is better with {listing(worse)}" if worse else ""
             return (
-                f"Learning did not help: on these test rows no number of labels puts it ahead of every baseline{extra}."
+                f"Learning did not help: on these test rows some baseline is as good at every number of labels{extra}."
             )
         rest = f"a baseline is better with {listing(worse)}" if worse else "undecided with the rest"
         return f"Learning helped with {listing(better)} label{'s' * (better != ['1'])} per class; {rest}."
@@ -153,7 +153,7 @@ class Report:
         about = self.about
         rows = f"{counted(about['train_rows'], 'row')} to train on, " if about["train_rows"] else ""
         judged = counted(about["test_rows"], "row")
-        head = f"{about['method']} on {about['on']}: {rows}{judged} to judge by; 95 % intervals"
+        head = f"{about['method']} on {about['on']}: {rows}{judged} for the evaluation; 95 % intervals"
         notes = [f"note: {note}" for note in self.notes]
         health = [f"The training was {self.health.text()}"] if self.health else []
         return "\n".join([head, "", self.table(), "", *filter(None, [self.verdict()]), *health, *notes]).rstrip()

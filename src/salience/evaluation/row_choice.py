@@ -19,7 +19,7 @@ from salience.units import are, counted, printable
 
 MOST_TRAINED = 50_000
 MOST_TESTED = 10_000
-SEEN = "the run was trained on the rows it is judged by{}, {}; give --test for rows it has never seen"
+SEEN = "the run was trained on the rows of the evaluation{}, {}; use --test for other rows"
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ def labels_of(data: Dataset) -> np.ndarray:
 def choose_rows(data: Dataset, held: Dataset | None, target: Target | None = None) -> Rows:
     """Training and test rows, at most MOST_TRAINED and MOST_TESTED, labelled where there are labels.
 
-    data: to train on, and to judge by where `held` is None;  target: None leaves the choice to the data
-    Errors: UserError for one class or value alone, labels that are no target, or where no row is left to judge by.
+    data: to train on, and for the evaluation where `held` is None;  target: None leaves the choice to the data
+    Errors: UserError for one class or value alone, labels that are no target, or no row left for the evaluation.
     """
     if (labels_of(data) < 0).all():
         if target is not None:
@@ -66,7 +66,7 @@ def choose_rows(data: Dataset, held: Dataset | None, target: Target | None = Non
     train = train.subset(_limited(np.arange(len(train)), MOST_TRAINED, "training ", notes))
     rows = _of_known_classes(train, test, notes)
     if len(rows) < 2:
-        raise UserError(f"test: {test.name} leaves one row to judge by, and a figure needs two; give more rows")
+        raise UserError(f"test: {test.name} has one row for the evaluation, expected at least two; give more rows")
     _note_small_classes(train, notes)
     return Rows(train, test.subset(_limited(rows, MOST_TESTED, "test ", notes)), tuple(notes))
 
@@ -79,15 +79,13 @@ def _rows_with_values(data: Dataset, held: Dataset | None, notes: list[str]) -> 
         notes.append("a fifth of the labelled rows is held out, stratified by tenths of their values, seed 0")
     else:
         if held.quantity is None:
-            raise UserError(
-                f"test: the labels of {held.name} are no numbers, and regression needs them; label its items"
-            )
+            raise UserError(f"test: the labels of {held.name} are not numbers, as regression requires; label its items")
         train, test = _labelled(data, "", notes), _labelled(held, "test ", notes)
     train = train.subset(_limited(np.arange(len(train)), MOST_TRAINED, "training ", notes))
     test = test.subset(_limited(np.arange(len(test)), MOST_TESTED, "test ", notes))
     _require_two_values("on", "training", train, "give more rows")
     if held is None:
-        _require_two_values("on", "held-out", test, "give more rows, or other rows to judge by with --test")
+        _require_two_values("on", "held-out", test, "give more rows, or other rows for the evaluation with --test")
     else:
         _require_two_values("test", "test", test, "give more rows")
     return Rows(train, test, tuple(notes), "regression")
@@ -110,8 +108,8 @@ def values_of(data: Dataset) -> np.ndarray:
 
 def _without_labels(data: Dataset) -> Rows:
     if len(data) < 2:
-        raise UserError(f"on: {data.name} has {counted(len(data), 'row')}, and a geometry needs two; give more")
-    notes = ["no labels: the geometry alone is measured"]
+        raise UserError(f"on: {data.name} has {counted(len(data), 'row')}, expected at least two; give more")
+    notes = ["no labels: only the geometry is measured"]
     rows = _limited(np.arange(len(data)), MOST_TESTED, "", notes)
     return Rows(None, data.subset(rows), tuple(notes))
 

@@ -33,7 +33,7 @@ def _whole_groups(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarr
 
     count = len(np.unique(groups))
     if count < 2:
-        raise UserError("on: all rows belong to one group, which cannot be split; give --test, or name no groups")
+        raise UserError("on: all rows belong to one group, which cannot be split; give --test, or leave out --groups")
     folds = StratifiedGroupKFold(min(HELD_OUT, count), shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of classes with fewer rows than folds, which are welcome

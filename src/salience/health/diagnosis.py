@@ -129,7 +129,7 @@ def diagnose_run(run: Run) -> Diagnosis | None:
         return diagnose(record, run.config.to_dict())
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as problem:
         path, reason = run.path / "health.json", type(problem).__name__
-        raise UserError(f"run: {path} is damaged ({reason}); delete it, nothing else needs it") from None
+        raise UserError(f"run: {path} is damaged ({reason}); delete it, no other command needs it") from None
 
 
 def kinds(findings: Sequence[Finding]) -> int:

@@ -81,7 +81,7 @@ class Health(L.Callback):
         if due:
             problem = self._look(trainer, pl_module) if trainer.is_global_zero else None
             if agree([problem is not None])[0]:  # all processes end together; only the first has looked
-                raise problem or UserError("run: the first process has ended the training; it says why")
+                raise problem or UserError("run: the first process ended the training; see its message")
 
     def _due(self, step: int) -> bool:
         return step % self.interval == 0 or step == self.steps

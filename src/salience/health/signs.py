@@ -33,7 +33,7 @@ def point_or_line(trend: Trend, thresholds: Thresholds) -> Finding | None:
     if not trend.lately("effective_rank", lambda now: now < thresholds.collapsed_rank):
         return None
     why = f"its effective rank is {trend.now('effective_rank'):.2f}, {start:.1f} at the start"
-    return Finding("the representation is a point or a line", why, collapse_remedy(trend), "rank")
+    return Finding("the representation has at most one dimension", why, collapse_remedy(trend), "rank")
 
 
 def collapsed_loss(trend: Trend, thresholds: Thresholds) -> Finding | None:
@@ -48,7 +48,9 @@ def collapsed_loss(trend: Trend, thresholds: Thresholds) -> Finding | None:
 def collapse_remedy(trend: Trend) -> str:
     """The remedy for items that become alike."""
     keeping = trend.declared.keeps_items_apart
-    return "lower --learning-rate" + (f", or look for what keeps items apart: {keeping}" if keeping else "")
+    return "lower --learning-rate" + (
+        f", or check the part of the method that prevents collapse: {keeping}" if keeping else ""
+    )
 
 
 COLLAPSE = (alike, point_or_line, collapsed_loss)
@@ -77,7 +79,9 @@ def strangers(trend: Trend, thresholds: Thresholds) -> Finding | None:
     if not trend.lately("pairs", lambda now: now > thresholds.pairs * start):
         return None
     why = f"their distance is {trend.now('pairs'):.2f} of that of two items, {start:.2f} at the start"
-    return Finding("two views of an item come no closer", why, "other --views, or a higher --learning-rate", "pairs")
+    return Finding(
+        "two views of an item do not become more similar", why, "other --views, or a higher --learning-rate", "pairs"
+    )
 
 
 GEOMETRY = (narrowed, crowded, strangers, collapsed_loss)
@@ -88,7 +92,7 @@ def stuck_loss(trend: Trend, thresholds: Thresholds) -> Finding | None:
     if not trend.lately("loss", lambda now: now >= start - 0.01 * abs(start)):
         return None
     why = f"it is {trend.now('loss'):.4g} on the probe, {start:.4g} at the start"
-    return Finding("the loss does not fall", why, "change --learning-rate; a tenth of it first", "loss")
+    return Finding("the loss does not fall", why, "change --learning-rate, first to a tenth", "loss")
 
 
 def poor_neighbours(trend: Trend, thresholds: Thresholds) -> Finding | None:
@@ -97,7 +101,7 @@ def poor_neighbours(trend: Trend, thresholds: Thresholds) -> Finding | None:
     if not trend.lately("knn", lambda now: now < least):
         return None
     remedy = rate_and_views(trend)
-    return Finding("neighbours are no better than what costs nothing", describe_neighbours(trend), remedy, "knn")
+    return Finding("kNN is no better than raw input or an untrained encoder", describe_neighbours(trend), remedy, "knn")
 
 
 def gradients(trend: Trend, thresholds: Thresholds) -> Finding | None:
@@ -131,7 +135,7 @@ def rebuilds_nothing(trend: Trend, thresholds: Thresholds) -> Finding | None:
     why = f"their squared error is {trend.now('unexplained'):.2f} of the variance around the mean item"
     less = trend.declared.constrains_codes
     remedy = "change --learning-rate" + (f", or ask less of codes: {less}" if less else "")
-    return Finding("items are rebuilt no better than by their mean", why, remedy, "loss")
+    return Finding("reconstructions are no better than the mean item", why, remedy, "loss")
 
 
 REBUILDING = (rebuilds_nothing,)
@@ -190,7 +194,7 @@ def weak_views(trend: Trend, config: Mapping[str, Any], thresholds: Thresholds) 
     if distance is None or distance > thresholds.views:
         return None
     why = f"two views of an item differ by {distance:.3f} of what two items do"
-    return Finding("the views change next to nothing", why, "other --views; see them with: salience views", "views")
+    return Finding("the views hardly change the items", why, "other --views; see them with: salience views", "views")
 
 
 def high_rate(trend: Trend, config: Mapping[str, Any], thresholds: Thresholds) -> Finding | None:
@@ -220,7 +224,7 @@ def same_items(trend: Trend) -> Finding | None:
     """Nothing can be learnt, whatever else is well."""
     if not trend.about.get("one_item"):
         return None
-    why = "those that were looked at do not differ in a single value"
+    why = "the items that were checked are identical"
     return Finding(
         "all items of the data are the same", why, "give data that differ; see them with: salience data", "data"
     )
@@ -257,9 +261,14 @@ def hardly_begun(trend: Trend) -> Finding | None:
         return None
     if trend.share < 1:
         step = trend.probes[-1]["step"] if trend.probes else 0
-        why = f"last looked at after {step:,} of {counted(trend.steps, 'step')}, too few to tell whether it is well"
-        return Finding("training has hardly begun", why, "let it train on; stopped, it goes on with --resume", "steps")
-    return _short(trend, ", too few to tell whether it is well")
+        why = f"last checked after {step:,} of {counted(trend.steps, 'step')}, too few for a verdict"
+        return Finding(
+            "training has hardly begun",
+            why,
+            "let the training continue; an interrupted one resumes with --resume",
+            "steps",
+        )
+    return _short(trend, ", too few for a verdict")
 
 
 def _short(trend: Trend, more: str) -> Finding:

@@ -26,5 +26,5 @@ def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
 def withheld_by(fine_tune: str) -> Mapping[str, str]:
     """What a stack cannot do after it was fine-tuned so: labels move its layers away from what decodes them."""
     if fine_tune == "labels":
-        return {"decode": "it was fine-tuned with labels; fit one with fine_tune=rebuild"}
-    return {"predict": "it has learnt no labels; fit one with use_labels=True"}
+        return {"decode": "it was fine-tuned with labels; fit a run with fine_tune=rebuild"}
+    return {"predict": "it was trained without labels; fit a run with use_labels=True"}

@@ -69,7 +69,7 @@ class LightningMethod(L.LightningModule):
         several = self.trainer.accumulate_grad_batches
         if several > 1 and len(self.method.turns) > 1:  # earlier batches' gradients would be the first player's alone
             raise UserError(
-                f"accumulate_grad_batches: {several} was given, but both players step with every batch; take 1"
+                f"accumulate_grad_batches: {several} was given, but both networks are updated with every batch; use 1"
             )
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:

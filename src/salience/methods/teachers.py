@@ -6,7 +6,7 @@ from salience.warning_signs import Ordinary, Sign
 
 LEFT_BEHIND = Sign(  # a teacher is to be what the student was a while ago, not something else
     ("teacher_distance",),
-    "the student has left its teacher behind",
+    "the student and its teacher have diverged",
     "their weights differ by {teacher_distance:.2f} of the student's length",
     "lower --learning-rate, or --momentum",
     "teacher",

@@ -49,14 +49,16 @@ def dense_encoder(spec: Spec, dim: int, hidden: tuple[int, ...]) -> Encoder:
 def require_dense(encoder: str | None, method: str) -> None:
     """Raises UserError where another encoder than dense layers was asked for."""
     if encoder not in (None, "mlp"):
-        raise UserError(f"encoder: '{encoder}' was given, but {method} makes dense layers of its own; leave it out")
+        raise UserError(
+            f"encoder: '{encoder}' was given, but {method} uses its own dense layers; leave this option out"
+        )
 
 
 def last_layer(encoder: Encoder) -> nn.Linear:
     """The linear layer that makes an encoder's code, where its width was asked for."""
     layer = encoder.body[-1] if isinstance(encoder.body, nn.Sequential) else None
     if not isinstance(layer, nn.Linear):
-        raise TypeError("the encoder was not made for a code: give make_encoder a dim")
+        raise TypeError("the encoder has no code; give make_encoder a dim")
     return layer
 
 
@@ -76,6 +78,6 @@ def item_by_item(encoder: Encoder) -> Encoder:
                 setattr(parent, name, nn.GroupNorm(1, norm.num_features, affine=norm.affine))
             elif isinstance(norm, nn.modules.batchnorm._BatchNorm):
                 raise UserError(
-                    f"encoder: its {type(norm).__name__} layers mix the items of a batch; take convnet, mlp or linear"
+                    f"encoder: its {type(norm).__name__} layers mix the items of a batch; use convnet, mlp or linear"
                 )
     return encoder

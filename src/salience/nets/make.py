@@ -36,7 +36,7 @@ def dense_by_name(name: str, spec: Spec, dim: int | None) -> Encoder:
     if name == "linear":
         return Encoder(make_input(spec), *linear(input_width(spec), dim or min(256, input_width(spec))))
     if name != "mlp":
-        raise UserError(f"encoder: {name!r} does not take {spec.modality.name} data; take mlp or linear")
+        raise UserError(f"encoder: {name!r} does not support {spec.modality.name} data; use mlp or linear")
     return with_code(Encoder(make_input(spec), *mlp(input_width(spec))), dim)
 
 

@@ -48,11 +48,11 @@ def parse(expression: str, columns: Mapping[str, str], whole: Collection[str] = 
     Errors: UserError that begins with "where: " and quotes what cannot be read.
     """
     if not expression.strip():
-        raise UserError(f"where: '{expression}' is no condition; {EXAMPLE}")
+        raise UserError(f"where: '{expression}' is not a condition; {EXAMPLE}")
     if len(expression) > LONGEST:
         raise UserError(f"where: a condition of {len(expression):,} characters; write at most {LONGEST:,}")
     if any("\ud800" <= character <= "\udfff" for character in expression):  # of a byte that is no text
-        raise UserError("where: it holds a byte that is no text in UTF-8; write the condition in UTF-8")
+        raise UserError("where: it contains bytes that are not UTF-8; write the condition in UTF-8")
     reader = _Reader(expression, columns, whole)
     sql = reader.any_of(0)
     if reader.kind is not None:
@@ -100,7 +100,7 @@ class _Reader:
 
     def one(self, depth: int) -> str:
         if depth > DEEPEST:
-            raise UserError(f"where: more than {DEEPEST} parentheses and NOTs within each other; write it flatter")
+            raise UserError(f"where: more than {DEEPEST} parentheses and NOTs inside each other; use fewer")
         if self.took("NOT"):
             return f"(NOT {self.one(depth + 1)})"
         if self.took("("):

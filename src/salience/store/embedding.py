@@ -156,7 +156,7 @@ def kind_to_write(path: Path) -> type[Store]:
     refuse_server(path)
     kind = kind_named(path)
     if kind is None:
-        raise UserError(f"out: '{path}' is no store; name it NAME{SUFFIX}")
+        raise UserError(f"out: '{path}' is not a store; name it NAME{SUFFIX}")
     return class_of(kind)
 
 
@@ -170,7 +170,7 @@ def existing(path: Path, weights: str) -> Store | None:
     if store.about["weights"] != weights:
         was = f"{store.about['method']} ({store.about['run'] or 'no run folder'})"
         raise UserError(
-            f"out: {path} holds embeddings of another run, {was}, and they cannot be compared; name another store"
+            f"out: {path} holds embeddings of another run, {was}, which are not comparable; name another store"
         )
     return store
 

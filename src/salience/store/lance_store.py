@@ -168,7 +168,7 @@ class LanceStore:
             given = counted(len(query), "number")
             raise UserError(f"query: a vector of {given}; {self.name} holds vectors of {self.dim}")
         if not np.isfinite(query).all():
-            raise UserError("query: a vector with a value that is no number; give finite numbers")
+            raise UserError("query: a vector with a value that is not finite; give finite numbers")
         check_whole("k", k, 1)
         k = min(k, max(1, len(self)))
         filter = None if where is None else self._filter(where)
@@ -194,7 +194,7 @@ class LanceStore:
         arrays = {name: as_arrow(values) for name, values in columns.items()}
         for name in arrays:
             if name in (*HIDDEN, "id"):
-                raise UserError(f"columns: '{name}' is a column that is not replaced; choose another name")
+                raise UserError(f"columns: '{name}' is a built-in column; choose another name")
             if name != self.column_name(name):
                 raise UserError(
                     f"columns: a store cannot have a column '{printable(name)}'; name it '{self.column_name(name)}'"

@@ -38,7 +38,7 @@ def about_of(table: lance.LanceDataset, path: Path) -> dict[str, Any]:
     try:
         about = json.loads(text)
         if not isinstance(about["format"], int) or ESSENTIAL - set(about):
-            raise ValueError("what it says of itself is incomplete")
+            raise ValueError("its metadata are incomplete")
     except (ValueError, TypeError, KeyError) as problem:
         raise damaged(path, problem) from None
     if about["format"] > FORMAT:

@@ -140,7 +140,7 @@ class Parts:
             of = f" ({known['method']} from {known['run']}, on {source})" if source else ""
             raise UserError(
                 f"out: {self.folder} holds parts of another embedding{of} that was not finished, of another run or "
-                "before the source changed; finish that one, or remove the folder"
+                "before the source changed; finish it, or remove the folder"
             )
         if known is not None and "labels" not in known:
             self._adopt(known)
@@ -160,7 +160,7 @@ class Parts:
         """
         share, name = f"{shard[0]}/{shard[1]}", f"shard-{shard[0]}-of-{shard[1]}"
         refusal = (
-            f"out: another process embeds share {share} of these items into the same store; "
+            f"out: another process embeds shard {share} of these items into the same store; "
             "wait until it ends or stop it, then give the command again"
         )
         try:

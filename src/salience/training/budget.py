@@ -71,7 +71,7 @@ def steps_within(time: Time, method: Method, dataset: Dataset, plan: TrainingPla
     started_up = time.passed
     if time.left <= 0:
         raise UserError(
-            f"budget: {format_duration(time.seconds)} is over before the first step; the start-up alone took "
+            f"budget: {format_duration(time.seconds)} ended before the first step; the start-up took "
             f"{format_duration(started_up)}; give more"
         )
     with engine.threads(plan.threads):
@@ -80,7 +80,7 @@ def steps_within(time: Time, method: Method, dataset: Dataset, plan: TrainingPla
         each = seconds_per_step(method, dataset.loader(plan.batch_size, plan.seed), plan, left)
         if each > left:
             raise UserError(
-                f"budget: {format_duration(time.seconds)} is over before the first step; a step takes "
+                f"budget: {format_duration(time.seconds)} ended before the first step; a step takes "
                 f"{format_duration(each)} and the start-up took {format_duration(started_up)}; "
                 "give more, or a smaller --batch-size"
             )

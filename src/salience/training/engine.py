@@ -77,7 +77,7 @@ def train(run: Run, method: Method, dataset: Dataset, *, progress: bool) -> None
                 trainer.fit(LightningMethod(method, schedule_of(plan)), steps, ckpt_path=last, weights_only=True)
         except SystemExit as ended:  # Lightning's answer to a Ctrl-C that our handler does not see
             number = getattr(ended.__context__, "number", signal.SIGINT)
-            raise Interrupted(f"continue with: salience fit --resume {run.path}", number=number) from None
+            raise Interrupted(f"resume with: salience fit --resume {run.path}", number=number) from None
     _end(run, trainer, saver, meter)
 
 
@@ -93,7 +93,7 @@ def _end(run: Run, trainer: L.Trainer, saver: Checkpointer, meter: CostMeter) ->
     """Write the cost of a training.  Raises Interrupted where it was stopped before its last step."""
     plan = run.config.plan
     if saver.stopped and trainer.global_step < plan.steps:
-        said = f"stopped at step {trainer.global_step}; continue with: salience fit --resume {run.path}"
+        said = f"stopped at step {trainer.global_step}; resume with: salience fit --resume {run.path}"
         raise Interrupted(said, number=saver.number)
     if trainer.is_global_zero:
         run.write_json("cost.json", _cost(plan, meter))
@@ -175,7 +175,7 @@ def _strategy(method: Method, devices: int) -> str:
 def logger_class(name: str) -> Any:
     """A Lightning logger by its short name. Raises UserError where there is none, MissingPackage where it needs one."""
     if name not in LOGGERS:
-        raise UserError(f"logger: '{name}' is not known; beside metrics.csv there are {', '.join(LOGGERS)}")
+        raise UserError(f"logger: '{name}' is unknown; in addition to metrics.csv there are {', '.join(LOGGERS)}")
     class_name, packages = LOGGERS[name]
     if not any(find_spec(package) for package in packages):
         raise MissingPackage(f"logger: {name} needs a package; install it with pip install {packages[0]}")

@@ -99,7 +99,9 @@ def fit(
         width = dataset.spec.modality.width(dataset.spec)
         refuse_large(entry.at_most, hyper_parameters, rows=len(dataset), width=width)
     if training.devices > 1 and _lasting_name(source) is None:
-        raise UserError(f"devices: {training.devices} processes cannot share data in memory; save it, and fit the file")
+        raise UserError(
+            f"devices: {training.devices} processes cannot share data in memory; save the data and fit the file"
+        )
     config = Config(
         salience=version("salience"),
         data=_describe(source, dataset, labels, reading, checked["without"]),
@@ -119,7 +121,7 @@ def check_machine(training: TrainingConfig) -> None:
         engine.logger_class(training.logger)
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started > 1 and training.devices == 1:
-        raise UserError(f"devices: 1, but a launcher has started {started} processes; give --devices for them")
+        raise UserError(f"devices: 1, but a launcher started {started} processes; give --devices for them")
     if training.devices > 1:
         from salience.training import machine
 

@@ -46,7 +46,7 @@ class MetricsCSV(L.Callback):
         try:
             rows = [row for row in read_metrics(self.path) if int(row["step"]) <= step]
         except Damaged as problem:
-            raise UserError(f"run: {self.path} is damaged ({problem}); delete it, nothing else needs it") from None
+            raise UserError(f"run: {self.path} is damaged ({problem}); delete it, no other command needs it") from None
         if not rows:
             self.path.unlink(missing_ok=True)
             return

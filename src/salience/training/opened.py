@@ -68,7 +68,7 @@ def fit_opened(
             return _solve(run, module, dataset, progress, config.training.threads)
     initialise(module, config.training.init)
     if config.training.budget is not None:
-        say("  measuring how long a step takes")
+        say("  measuring the time of a step")
     config, lines = make_plan(module, dataset, config, started=started, why_views=why_views)
     for line in lines:
         say(line)
@@ -124,7 +124,7 @@ def _finished(run: Run) -> tuple[Representation | None, str]:
     except DamagedWeights as damage:
         return None, f"{damage.reason}; they are made again"
     if not weights_match(run):
-        return None, f"the weights in {run.path} are not those of its last checkpoint; they are made again"
+        return None, f"the weights in {run.path} do not belong to its last checkpoint; they are written again"
     return rep, f"{run.path} is finished; nothing to do"
 
 
@@ -177,7 +177,7 @@ def initialise(method: Method, init: Path | str | None) -> None:
     with naming("init", "run"):
         before = load(init).method
     if isinstance(before, ClosedForm):
-        raise UserError(f"init: {init} is a closed form and has no encoder; give a run that was trained")
+        raise UserError(f"init: {init} has a closed form and no encoder; give a run trained by gradient")
     try:
         method.encoder.load_state_dict(before.encoder.state_dict())
     except RuntimeError:

@@ -68,7 +68,7 @@ def _name_networks(
             reason = "what this method compares"
         choices.decide("views", views.policy, reason)
     elif asked.views is not None:
-        raise UserError(f"views: {asked.views} was given, but this method draws no views; leave it out")
+        raise UserError(f"views: {asked.views} was given, but this method does not use views; leave this option out")
     return {"encoder": encoder, "views": choices.values.get("views")}
 
 
@@ -122,5 +122,5 @@ def _within(
     choices.decide("steps", steps, f"{each * 1000:.0f} ms each, within {format_duration(seconds)}")
     if probes == PROBES:
         return replace(plan, steps=steps)
-    choices.decide("probes", probes, f"looks at its health, for which there is time; otherwise {PROBES}")
+    choices.decide("probes", probes, f"checks its health, for which there is time; otherwise {PROBES}")
     return replace(plan, steps=steps, probes=probes)

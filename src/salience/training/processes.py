@@ -79,7 +79,7 @@ def losing_others(run: Path) -> Iterator[None]:
         if not any(sign in str(problem) for sign in TORN):
             raise
         raise UserError(
-            f"devices: another process of this training has ended; continue with: salience fit --resume {run}"
+            f"devices: another process of this training has ended; resume with: salience fit --resume {run}"
         ) from None
 
 

@@ -41,7 +41,7 @@ def choose_batch(choices: Choices, *, rows: int, world: int, given: int | None) 
     most = rows // world
     if given is not None:
         if given < 2:
-            raise UserError(f"batch_size: {given} is too small for batch statistics; give at least 2")
+            raise UserError(f"batch_size: {given} is too small for batch norm; expected at least 2")
         if given > most:
             each = f"{most} for each of {world} processes" if world > 1 else counted(rows, "row")
             raise UserError(f"batch_size: {given} is more than the data has ({each}); give at most {most}")

@@ -21,5 +21,5 @@ def open_for_method(source: Any, entry: Entry, without: str | None, **options: A
     if options.get("resolution") is not None and dataset.spec.modality.resolution(dataset.spec) is None:
         raise UserError(f"resolution: {options['resolution']} was given, but {dataset.name} holds no images")
     if len(dataset) < 2:
-        raise UserError(f"source: {dataset.name} has {len(dataset)} row, and nothing can be learnt from fewer than two")
+        raise UserError(f"source: {dataset.name} has {len(dataset)} row, expected at least two")
     return dataset

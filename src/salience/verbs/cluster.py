@@ -117,7 +117,7 @@ def _number_asked_for(method: str, k: int | None) -> int | None:
     if k is None:
         return None
     if method == "hdbscan":
-        raise UserError("k: hdbscan finds out how many clusters there are; leave it out, or take kmeans or gmm")
+        raise UserError("k: hdbscan chooses the number of clusters; leave this option out, or use kmeans or gmm")
     return check_whole("k", k, 2)
 
 
@@ -292,7 +292,7 @@ def against_labels(store: Store, found: np.ndarray) -> tuple[dict[str, Any], tup
     if len(names) < 2:
         return {}, ()
     if len(names) > MOST_CLASSES:
-        return {}, (f"not compared with the {len(names):,} labels: they are too many to be classes",)
+        return {}, (f"not compared with the {len(names):,} labels: there are too many for classes",)
     has = labels >= 0
     groups = np.where(found < 0, found.max(initial=0) + 1, found)[has]
     shuffled = np.random.default_rng(0).permutation(groups)
@@ -305,7 +305,7 @@ def _explain(store: Store, found: np.ndarray, grouping: Grouping, fitted: int) -
     count, none = len(np.unique(found[found >= 0])), int((found < 0).sum())
     yield f"{counted(count, 'cluster')}: {grouping.chosen}"
     if fitted < len(store):
-        yield f"fitted to {fitted:,} of {len(store):,} items drawn at random; the others went where they fit"
+        yield f"fitted to {fitted:,} of {len(store):,} items drawn at random; the others were assigned to clusters"
     if none:
         yield f"{counted(none, 'item')} ({none / len(store):.0%}) {are(none)} in no cluster"
 

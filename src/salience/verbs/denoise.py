@@ -88,7 +88,7 @@ def denoise(
     Errors: UserError where the method does not decode, the data does not fit, or `out` exists.
     """
     if noisy and (noise is not None or level is not None):
-        raise UserError(f"{'noise' if noise else 'level'}: nothing is added to a noisy source; leave it out")
+        raise UserError(f"{'noise' if noise else 'level'}: no noise is added to a noisy source; leave this option out")
     seed, level = check_seed(seed), None if level is None else check_real("level", level)
     with placed(out) as place:
         rep = as_run(run, "decode", "denoise")
@@ -152,7 +152,7 @@ def _split(data: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
     fitting = np.setdiff1d(rest, choosing)
     if len(fitting) < 2 or not len(judged):
         has = counted(len(data), "item")
-        raise UserError(f"source: {data.name} has {has}, too few to judge by and to fit PCA to; give more")
+        raise UserError(f"source: {data.name} has {has}, too few for the evaluation and to fit PCA to; give more")
     return judged, fitting, choosing
 
 

@@ -20,6 +20,6 @@ def doctor(run: Path | str) -> Diagnosis:
     found = diagnose_run(folder)
     if found is None:
         method = folder.config.model.method
-        raise UserError(f"run: {folder.path} has no health.json; {method} was not trained step by step, or not yet")
+        raise UserError(f"run: {folder.path} has no health.json; {method} was not trained by gradient, or not yet")
     note_damage(folder.metrics)
     return found

@@ -76,7 +76,7 @@ def duplicates(
     """
     threshold = None if threshold is None else check_real("threshold", threshold)
     if threshold is not None and not 0 <= threshold < 1:
-        raise UserError(f"threshold: {threshold} is none; take a distance from 0 to below 1, such as 0.01")
+        raise UserError(f"threshold: {threshold} is not valid; expected a distance in [0, 1), such as 0.01")
     with placed(out) as place:
         store = as_store(store)
         rows = sample_rows(store, MOST_ROWS)
@@ -186,7 +186,9 @@ def closest_pairs(store: Store, n: int = 24) -> list[tuple[int, int, float]]:
     Errors: UserError where there is no such column.
     """
     if COLUMN not in store.columns:
-        raise UserError(f"store: {store.name} was not searched yet; do it with: salience duplicates {store.uri}")
+        raise UserError(
+            f"store: {store.name} has no near-duplicates column yet; create it with: salience duplicates {store.uri}"
+        )
     named = store.column(COLUMN)
     rows = np.flatnonzero(named != None)  # noqa: E711 - elementwise
     if not len(rows):
@@ -224,7 +226,7 @@ def explain(
     if searched < len(store):
         yield f"searched: {searched:,} of {len(store):,} items, drawn at random"
     if not found.complete:
-        yield f"stopped after {MOST_PAIRS:,} pairs; give a smaller threshold"
+        yield f"the search stopped after {MOST_PAIRS:,} pairs; give a smaller threshold"
 
 
 def table_of(store: Store, found: Pairs, repeated: np.ndarray) -> pd.DataFrame:

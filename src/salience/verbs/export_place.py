@@ -21,7 +21,7 @@ def require_place(out: Path | str | None, shard: str | None = None, *, overwrite
         UserError: The path has another ending, a file is there already, or `shard` is no share of a store.
     """
     if out is None:
-        raise UserError(f"out: none was given; name a store, NAME{SUFFIX}, or a file, FILE.parquet")
+        raise UserError(f"out: expected a store or a file, got none; give NAME{SUFFIX}, or a file, FILE.parquet")
     out = Path(out)
     if is_called_store(out):
         refuse_server(out)

@@ -50,7 +50,9 @@ def make_feature_space(features: Representation | Path | str | None, data: Datas
     with naming("features", "run"):
         rep = load(features) if isinstance(features, str | Path) else features
     if rep.spec.unit_form != data.spec.unit_form:
-        raise UserError(f"features: {rep!r} is of other data than {data.name}; give a run fitted to data of this shape")
+        raise UserError(
+            f"features: {rep!r} was trained on other data than {data.name}; give a run fitted to data of this shape"
+        )
     return FeatureSpace(f"the embedding of {rep.method_name}" + (f" in {rep.run}" if rep.run else ""), rep.embed_unit)
 
 

@@ -47,7 +47,10 @@ def notes_on(rep: Representation, data: Dataset, source: Any) -> list[str]:
         return notes
     left_out = rep.trained_on.get("without")
     but = "" if left_out is None else f", but for any of '{printable(left_out)}'"
-    return [*notes, f"note: the run was trained on the items it is judged by{but}; give a source it has never seen"]
+    return [
+        *notes,
+        f"note: the run was trained on the items of the evaluation{but}; use a source that it was not trained on",
+    ]
 
 
 def within(x: Tensor, spec: Spec) -> Tensor:

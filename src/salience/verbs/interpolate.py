@@ -119,7 +119,7 @@ def _asked_for(data: Dataset, start: str | int | None, end: str | int | None, se
         return random_pairs(data, 1, seed + 1)[0]
     if first is not None and last is not None:
         if first == last:
-            raise UserError(f"end: '{end}' is where the path starts; name another item")
+            raise UserError(f"end: '{end}' is the start of the path; name another item")
         return np.array([first, last])
     named = last if first is None else first
     labels, others = labels_of(data), np.setdiff1d(np.arange(len(data)), [named])
@@ -200,7 +200,7 @@ def _apart(rep: Representation, ends: Tensor) -> np.ndarray:
 def _verdict(values: Mapping[str, np.ndarray], apart: Metric) -> str:
     """Are items between as ordinary as what the run makes of real ones? Over the same pairs."""
     if apart.value < MOVES:
-        return "The rebuilt ends hardly differ: nothing is told of a way between them."
+        return "The reconstructed ends hardly differ, so the path between them is not rated."
     lost = intervals.mean(values["linear"] - values["ends"])
     if lost.high < 0:
         return f"Between the ends items are less ordinary than at them, by {-lost.value:.3f} on a linear path."

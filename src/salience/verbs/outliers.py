@@ -86,7 +86,7 @@ def of_class(store: Store, held_out: str) -> HeldOut:
         raise UserError(f"held_out: {store.name} has no label '{printable(held_out)}'; its labels are: {known}")
     labelled, found = labels >= 0, labels == names.index(held_out)
     if found[labelled].all():
-        raise UserError(f"held_out: {store.name} has items of '{held_out}' alone; others are needed beside them")
+        raise UserError(f"held_out: {store.name} has items of '{held_out}' only; items of other classes are required")
     return HeldOut(held_out, labelled, found)
 
 

@@ -54,7 +54,7 @@ def predict(
     Errors: UserError that names the line, for what the labels file has wrong; or the path, where `out` exists.
     """
     if labels is None:
-        raise UserError("labels: none were given; give a CSV file with the columns item,label")
+        raise UserError("labels: expected a CSV file with the columns item,label, got no labels")
     if out is not None:
         require_free(out)
     rep = load(run) if isinstance(run, str | Path) else run

@@ -73,7 +73,7 @@ def _views_of(method: str, dataset: Dataset, policy: str | None) -> Views:
     built = build(dataset)
     if views_of(built) is None:
         if policy is not None:
-            raise UserError(f"views: {method} draws no views, it sees the items as they are; leave --views out")
+            raise UserError(f"views: {method} does not use views; leave --views out")
         return make_views("identity", dataset.spec, roles={"item": 1})
     fitting, _ = suited(dataset, built, policy)
     drawn = views_of(built if fitting is dataset else build(fitting))
@@ -115,6 +115,8 @@ def _picture_path(out: Path | str | None, method: str, source: Any) -> Path:
         return Path(f"views-{method}-{stem.replace(':', '-')}.png")
     path = Path(out)
     if path.suffix[1:] not in FORMATS:
-        raise UserError(f"out: {path} is no picture; end it in {', '.join('.' + name for name in FORMATS)}")
+        raise UserError(
+            f"out: {path} is not an image file; the name must end in {', '.join('.' + name for name in FORMATS)}"
+        )
     require_free(path)
     return path

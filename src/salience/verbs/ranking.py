@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 DRAWN, NAMED = 12, 5  # items at each end, in the picture; the strangest, in words
 BLOCK = 1024
-WARNING = "warning: the run was trained on {}, so they are not new to it: fit one without '{}'"
+WARNING = "warning: the run was trained on {}, so it knows them: fit a run without '{}'"
 
 
 @dataclass(frozen=True)
@@ -135,11 +135,13 @@ def _opening_notes(*opened: Dataset) -> list[str]:
 
 def _of_class(ranked: Dataset, held_out: str) -> np.ndarray:
     """[n] bool, the items of the class."""
-    ranked.require_labels("the measure of a held-out class")
+    ranked.require_labels("the AUROC of a held-out class")
     outlier = np.zeros(len(ranked), bool)
     outlier[rows_of_class(ranked, ranked.class_number(held_out, "held_out"))] = True
     if not 0 < outlier.sum() < len(rows_with_label(ranked)):
-        raise UserError(f"held_out: {ranked.name} has items of '{held_out}' or of others alone; both are needed")
+        raise UserError(
+            f"held_out: {ranked.name} has items of '{held_out}' or of other classes only; both are required"
+        )
     return outlier
 
 
@@ -206,7 +208,7 @@ def _training_had(rep: Representation, data: Dataset, ranked: Dataset, outlier: 
     if seen is None and left_out == held_out:
         return without
     if seen is None:
-        return f"note: whether the run was trained on items of '{held_out}' is not known; it should not have been"
+        return f"note: whether the run was trained on items of '{held_out}' is not known; it should not be"
     return WARNING.format(f"{seen:,} of these items of '{held_out}'", held_out) if seen else without
 
 

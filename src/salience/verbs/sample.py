@@ -71,7 +71,9 @@ def sample(
         rep = as_run(run, "sample", "sample")
         data = None if source is None else rep.open(source, reading=reading)
         if data is None and features is not None:
-            raise UserError("features: they compare samples with real items; give a source, or leave them out")
+            raise UserError(
+                "features: this option is for the comparison with real items; give a source, or leave it out"
+            )
         made = within(torch.from_numpy(rep.sample(n, seed)), rep.spec)
         result = Result("sample", about(rep, data, n=n, seed=seed), arrays={"samples": made.numpy()})
         if data is not None:

@@ -5,6 +5,6 @@ SCORES = {
         "log_likelihood",
         "minus the log-likelihood in nats, or its bound, or up to a constant",
     ),
-    "reconstruction": ("decode", "the mean squared error of the rebuilt item, on the unit scale"),
+    "reconstruction": ("decode", "the mean squared error of the reconstruction, on the unit scale"),
     "neighbours": (None, "the mean distance to the nearest {k} embeddings of ordinary items"),
 }

@@ -92,7 +92,7 @@ def understood(store: Store, query: Any, run: Representation | Path | str | None
         return of_text(store, query, run)
     values = np.asarray(query)
     if values.dtype.kind not in "biuf":
-        raise UserError(f"query: {type(query).__name__} is no query; give an id, a file, a vector or an image")
+        raise UserError(f"query: {type(query).__name__} is not a query; give an id, a file, a vector or an image")
     if values.ndim == 0:
         return of_text(store, str(query), run)
     if values.ndim == 1 or (values.ndim == 2 and len(values) == 1):
@@ -130,7 +130,9 @@ def read_vector(text: str) -> np.ndarray:
     try:
         return np.array(json.loads(text), np.float64).reshape(-1)
     except (ValueError, TypeError):
-        raise UserError(f"query: '{printable(text[:60])}' is no vector; write numbers like [0.1, -2, 3e-4]") from None
+        raise UserError(
+            f"query: '{printable(text[:60])}' is not a vector; write numbers such as [0.1, -2, 3e-4]"
+        ) from None
 
 
 def near(store: Store, text: str) -> str:
@@ -184,7 +186,7 @@ def run_of(store: Store, run: Representation | Path | str | None) -> Representat
     if run is None or isinstance(run, str | Path):
         return representation_of(store, run)
     if weights_hash(run) != store.about["weights"]:
-        raise UserError(f"run: {run!r} is not what {store.name} was embedded with; give that one")
+        raise UserError(f"run: {run!r} is not the run that {store.name} was embedded with; give that one")
     return run
 
 

@@ -127,8 +127,8 @@ def _verdict(gain: Metric) -> str:
     if gain.high < 0:
         return f"The run is worse than bicubic interpolation by {-gain.value:.2f} dB."
     if math.isinf(gain.low):
-        return "One image does not tell whether the run is better than bicubic interpolation; give more."
-    return "The run is as good as bicubic interpolation, no better."
+        return "One image is too few to compare the run with bicubic interpolation; give more."
+    return "The run does not differ significantly from bicubic interpolation."
 
 
 def _picture(rep: Representation, data: Dataset, rows: np.ndarray, factor: int) -> Figure:

@@ -93,7 +93,7 @@ class StackedAutoencoder(Staged):
         labelled = options["fine_tune"] == "labels"
         if labelled and not context.classes:
             raise UserError(
-                "fine_tune: labels were asked for, but this fit sees none; fit with use_labels=True, or take rebuild"
+                "fine_tune: this fit does not use labels; fit with use_labels=True, or use fine_tune=rebuild"
             )
         dim, hidden, depth = options.get("dim", 256), options.get("hidden", 512), options.get("depth", 3)
         widths = (context.width, *[hidden] * (depth - 1), dim)
@@ -133,7 +133,7 @@ class StackedAutoencoder(Staged):
         if self.head is None:
             return reconstruction_error(self.decode(code), original)
         if batch.label is None:
-            raise UserError("fine_tune: the batches have no labels to learn from; fit with use_labels=True")
+            raise UserError("fine_tune: the batches have no labels; fit with use_labels=True")
         return label_loss(self.head(code), batch.label)
 
     @property

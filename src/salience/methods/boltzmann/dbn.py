@@ -95,7 +95,7 @@ class DBN(Staged):
         kind = visible_kind(context.spec, options.get("visible", Auto))
         options = settled(options, visible=kind, fine_tune="labels" if context.classes else "rebuild")
         if options["fine_tune"] == "labels" and not context.classes:
-            raise UserError("fine_tune: labels cannot be learnt where none may be seen; fit with use_labels=True")
+            raise UserError("fine_tune: this fit does not use labels; fit with use_labels=True")
         inner = [options.get("hidden", 256)] * (options.get("depth", 2) - 1)
         widths = [context.width, *inner, options.get("dim", 256)]
         layers = [Layer(below, above) for below, above in pairwise(widths)]
@@ -118,7 +118,7 @@ class DBN(Staged):
         if self.classifier is None:
             return {"loss": rebuilding_error(self.decoder(codes), values, kind=self.visible)}
         if batch.label is None:
-            raise UserError("fine_tune: labels were to be learnt, and the batches have none; fit with use_labels=True")
+            raise UserError("fine_tune: the batches have no labels; fit with use_labels=True")
         return {"loss": label_loss(self.classifier(codes), batch.label)}
 
     def values(self, batch: Batch) -> Tensor:

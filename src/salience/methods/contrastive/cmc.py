@@ -124,4 +124,4 @@ def require_colour(spec: ImageSpec) -> None:
     grey = len(spec.mean) == 3 and len({*spec.mean}) == len({*spec.std}) == 1
     if spec.channels != 3 or grey:
         what = "are grey" if grey else f"have {spec.channels} channel{'s' * (spec.channels > 1)}"
-        raise UserError(f"source: cmc sets luminance against colour, and these images {what}; take moco or simclr")
+        raise UserError(f"source: cmc contrasts luminance with colour, and these images {what}; take moco or simclr")

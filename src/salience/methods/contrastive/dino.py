@@ -74,7 +74,7 @@ class Head(nn.Module):
 ENTROPIES = "the entropy of its mean output is {entropy_of_mean:.3g}, the mean entropy {mean_entropy:.3g}"
 ONE_ANSWER = Sign(
     ("entropy_of_mean",),
-    "the teacher gives one answer to everything",
+    "the teacher gives the same output for all items",
     ENTROPIES,
     "a smaller --centre-momentum",
     "outputs",
@@ -83,7 +83,7 @@ ONE_ANSWER = Sign(
 )
 INDIFFERENT = Sign(
     ("mean_entropy / entropy_of_mean",),
-    "the teacher finds all answers alike",
+    "the teacher's output is uniform",
     ENTROPIES,
     "a smaller --teacher-temperature, or more --epochs",
     "outputs",

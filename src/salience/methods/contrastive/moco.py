@@ -151,7 +151,7 @@ def shuffled(batch: Batch, at: Progress) -> tuple[Batch, Tensor]:
     """Return my share of all rows in an order given by (seed, step), and every row's position in that order, [m]."""
     if not isinstance(batch.x, Tensor) or batch.mask is not None:
         raise UserError(
-            "encoder: moco shuffles items among batch norms, which ragged items and nodes cannot; take one without"
+            "encoder: moco cannot shuffle ragged items and nodes among batch norms; use an encoder without batch norm"
         )
     index, mine_at = gather(batch.index)
     x = gather(batch.x.contiguous().view(torch.uint8))[0].view(batch.x.dtype)  # as bytes: not every type can be sent

@@ -42,7 +42,7 @@ def withheld_by(autoregressive: bool) -> Mapping[str, str]:
     """Return the functions that an autoregressive decoder cannot offer, with the reason."""
     if not autoregressive:
         return {}
-    why = "its decoder is autoregressive, and tells a pixel from those before it; fit one without autoregressive"
+    why = "its decoder is autoregressive; fit a run without autoregressive"
     return {"decode": why, "sample": why}
 
 

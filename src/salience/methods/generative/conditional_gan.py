@@ -80,7 +80,7 @@ class ConditionalGAN(Adversarial):
         Sign(
             ("judged_real", "judged_fake"),
             "the discriminator has won",
-            "it is right about {judged_real:.0%} of real and {judged_fake:.0%} of made items",
+            "its accuracy is {judged_real:.0%} on real and {judged_fake:.0%} on generated items",
             "a smaller --adversarial-weight, or a lower --learning-rate",
             "players",
             above=0.98,
@@ -209,4 +209,4 @@ def refuse(resolution: int, factor: int) -> None:
         raise UserError(f"factor: {size} cannot be shrunk {factor}-fold; take a --resolution that is a multiple of it")
     if resolution < 2 * factor:
         least = 2 * factor
-        raise UserError(f"factor: too little is left of {size} shrunk {factor}-fold; take a --resolution of {least}")
+        raise UserError(f"factor: {size} is too small to shrink {factor}-fold; use a --resolution of {least}")

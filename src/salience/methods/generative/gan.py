@@ -118,7 +118,7 @@ STEADIER = "a gradient --penalty, a larger --batch-size, or a lower --learning-r
 DISCRIMINATOR_WON = Sign(
     ("judged_real", "judged_fake"),
     "the discriminator has won",
-    "it is right about {judged_real:.0%} of real and {judged_fake:.0%} of made items",
+    "its accuracy is {judged_real:.0%} on real and {judged_fake:.0%} on generated items",
     "a gradient --penalty, or a lower --learning-rate",
     "players",
     above=0.98,
