@@ -38,6 +38,7 @@ RANDOM: dict[str, tuple[str, str, dict[str, Any], Callable[[Result], list[Any]]]
 @pytest.mark.parametrize("what", RANDOM)
 def test_the_seed_says_how_what_is_random_comes_out(what, runs, photos):
     verb, method, options, of = RANDOM[what]
+    options = options | ({"features": runs["pca"]} if verb in ("interpolate", "sample") else {})
     found = [
         of(getattr(salience, verb)(runs[method], photos, seed=seed, progress=False, **options)) for seed in (1, 1, 2)
     ]
