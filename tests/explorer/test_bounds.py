@@ -254,7 +254,9 @@ def test_a_clustering_is_started_as_it_was_asked_for(client, monkeypatch, body, 
 
     gate, begun = threading.Event(), []
 
-    def cluster(store, method, k, **options):
+    def cluster(
+        store, method="kmeans", k=None, **options
+    ):  # as the verb has them: what is dropped is seen, not awaited
         begun.append((method, k))
         gate.set()
 

@@ -177,7 +177,8 @@ def test_rows_of_a_table_are_embedded(tmp_path):
         assert iris.columns[0] in [column["name"] for column in about["columns"]]
         sent = client.post("/embed", json={"rows": [*iris.iloc[:3].to_numpy().tolist(), [None] * 4]}).json()["vectors"]
         np.testing.assert_allclose(sent[:3], open_store(tmp_path / "iris.lance").vectors([0, 1, 2]), atol=1e-5)
-        for rows in ([], [[1.0]], [["a", 1, 2, 3]]):
+        good = [1, 2, 3, 4]
+        for rows in ([], [[1.0]], [["a", 1, 2, 3]], [good, [1]], [[1], good], [good, [*good, 5]], [good, []]):
             answer = client.post("/embed", json={"rows": rows})
             assert answer.status_code == 400
             assert answer.json()["error"].startswith("rows: ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -97,6 +98,25 @@ def test_a_server_on_a_named_host_asks_for_the_token_that_it_prints(path, host, 
     assert main(["explore", str(path), "--port", "0", *([] if host is None else ["--host", host])]) == 0
     assert answered == [200 if host is None else 401]
     assert ("?token=" in capsys.readouterr().out) == (host is not None)
+
+
+def test_the_run_and_the_runs_that_are_named_are_those_that_are_shown(path, tmp_path, monkeypatch):
+    import uvicorn
+
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")  # without a folder of runs
+    salience.fit("pca", np.eye(9, 3), out=tmp_path / "mine" / "one", dim=2, progress=False)
+    moved, found = shutil.copytree(tmp_path / "mine" / "one", tmp_path / "moved"), []
+
+    def run(self, sockets):
+        with TestClient(self.config.app, base_url="http://localhost") as client:
+            found.append([(Path(run["name"]).name, run["this"]) for run in client.get("/runs").json()["runs"]])
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    salience.explore(path, port=0, run=moved, runs=tmp_path / "mine")
+    words = ["--port", "0", "--run", str(moved), "--runs", str(tmp_path / "mine")]
+    assert main(["explore", str(path), *words]) == 0
+    assert found == [[("moved", True), ("one", False)]] * 2
 
 
 def started(path: Path, *words: str) -> tuple[subprocess.Popen[str], str]:

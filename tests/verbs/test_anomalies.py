@@ -135,6 +135,15 @@ def test_items_without_a_label_are_neither_judged_nor_compared_with(pca, digits)
     assert not any("without a label" in said for said in alone.said)
 
 
+def test_ordinary_items_given_apart_are_compared_with_whether_they_have_a_label_or_not(pca, digits):
+    labels = np.where(np.arange(100) % 2, -1, digits.labels[:100])
+    ordinary, ranked = replace(digits.subset(range(100)), labels=labels), digits.subset(range(100, 150))
+    found = anomalies(pca, ordinary, test=ranked, score="neighbours", held_out="0", k=2, progress=False)
+    codes, queries = pca.embed(ordinary).astype(np.float64)[labels != 0], pca.embed(ranked).astype(np.float64)
+    distances = np.linalg.norm(queries[:, None] - codes[None], axis=2)
+    np.testing.assert_allclose(scores_in_order(found, ranked), np.sort(distances, axis=1)[:, :2].mean(1), rtol=1e-4)
+
+
 def test_a_training_that_had_seen_the_class_is_named(pca, digits):
     found = anomalies(pca, digits, held_out="0", progress=False)
     assert any(said.startswith("warning: the run was trained on items of '0'") for said in found.said)

@@ -26,31 +26,6 @@ def few_pairs(monkeypatch):
     monkeypatch.setattr("salience.verbs.interpolate.PAIRS", 4)
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> Path:
-    """Twice as wide as high, of two classes; what is cropped differs from what is stretched."""
-    root = tmp_path_factory.mktemp("wide") / "photos"
-    generator = np.random.default_rng(0)
-    for name in ("cat", "dog"):
-        (root / name).mkdir(parents=True)
-        for number in range(12):
-            image = np.repeat(np.repeat(generator.integers(0, 255, (4, 8), np.uint8), 2, 0), 2, 1)
-            Image.fromarray(image).save(root / name / f"{number:02}.png")
-    return root
-
-
-@pytest.fixture(scope="module")
-def runs(photos, tmp_path_factory) -> dict[str, object]:
-    """Trained on the middles of the images."""
-    where, data = tmp_path_factory.mktemp("runs"), open_data(photos, resolution=8, progress=False)
-    enlarger = {"epochs": 1, "channels": 4, "blocks": 1, "adversarial_weight": 0.0}
-    return {
-        "pca": fit("pca", data, out=where / "pca", dim=4, progress=False),
-        "vae": fit("vae", data, out=where / "vae", epochs=1, encoder="mlp", dim=2, progress=False),
-        "conditional_gan": fit("conditional_gan", data, out=where / "gan", progress=False, **enlarger),
-    }
-
-
 VERBS = {
     "anomalies": ("pca", {}),
     "arithmetic": ("pca", {"add": "cat", "subtract": "dog"}),
