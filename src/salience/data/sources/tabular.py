@@ -23,7 +23,8 @@ from salience.errors import UserError
 from salience.fields.content import Encoded, Found, Frames
 from salience.fields.source import Source, mark_of
 from salience.modalities.image import MODALITY as IMAGE
-from salience.modalities.image.headers import EXTENSIONS, Blob, Refused
+from salience.modalities.image.extensions import EXTENSIONS
+from salience.modalities.image.headers import Blob, Refused
 from salience.modalities.table.cells import Rules, find_words, parse, plain
 from salience.modalities.table.survey import survey
 from salience.units import printable

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from salience.errors import UserError
-from salience.modalities.image.headers import EXTENSIONS
+from salience.modalities.image.extensions import EXTENSIONS
 from salience.modalities.image.spec import ImageSpec
 from salience.modalities.modality import Items, Modality
 from salience.units import counted

@@ -20,7 +20,6 @@ from PIL import Image
 
 from salience.modalities.image.headers import (
     DEEP_MODES,
-    EXTENSIONS,
     HEAD_BYTES,
     MAX_PIXELS,
     Blob,
@@ -39,7 +38,6 @@ from salience.modalities.image.square import central_square, square_picture
 from salience.reading import Aspect
 
 __all__ = [
-    "EXTENSIONS",
     "MAX_PIXELS",
     "Blob",
     "Header",

@@ -19,13 +19,6 @@ HEAD_BYTES = 1 << 16
 ORIENTATION = 0x0112
 # The supported formats are listed, because other readers of PIL run programs (EPS: Ghostscript).
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "ICO", "PCX", "SGI", "TGA", "DIB")
-EXTENSIONS = frozenset(
-    f".{name}"
-    for name in (
-        *("jpg", "jpeg", "jpe", "jfif", "png", "bmp", "dib", "gif", "tif", "tiff", "webp"),
-        *("ppm", "pgm", "pbm", "pnm", "jp2", "avif", "ico", "pcx", "sgi", "tga"),
-    )
-)
 GREY_MODES = ("1", "L", "LA", "La")
 DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 ALPHA_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
