@@ -34,7 +34,7 @@ from salience.training.checkpoints import AtomicCheckpoints, Checkpointer, Owner
 from salience.training.cost import CostMeter
 from salience.training.metrics import MetricsCSV
 from salience.training.processes import is_helper, several_processes
-from salience.training.progress import ProgressBar
+from salience.training.progress_bar import ProgressBar
 from salience.training.sittings import Interrupted
 from salience.training.steps import Steps
 from salience.units import parse_duration
