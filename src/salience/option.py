@@ -11,6 +11,7 @@ import difflib
 import math
 import os
 import re
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -171,10 +172,12 @@ def _bound(node: ast.expr, where: str) -> tuple[str, float]:
 
 
 def meanings_in(docstring: str) -> dict[str, str]:
-    """`name: meaning` lines, each with the deeper indented lines that continue it."""
+    """Return the meaning of each argument: `name: meaning` lines, or those of the section `Args:` if there is one."""
+    _, found, section = docstring.partition("Args:\n")
+    lines = textwrap.dedent(re.split(r"\n(?=\S)", section, maxsplit=1)[0] if found else docstring).splitlines()
     meanings: dict[str, str] = {}
     current: list[str] = []
-    for line in docstring.splitlines():
+    for line in lines:
         start = re.match(r"(\w+(?:, \w+)*): +(\S.*)", line)
         if start:
             current = start[1].split(", ")

@@ -37,20 +37,26 @@ def anomalies(
 ) -> Result:
     """Rank items by anomaly score, the highest first; with a held-out class, report the AUROC.
 
-    run: a Representation or a run folder; or a store, whose items are ranked, and get the column `anomaly`
-    source: ordinary items, anything `open_data` takes, or a Dataset; also those that are ranked, unless `test` is
-        given. By default what the run was trained on. None for a store.
-    test: Source of the items to rank. Default: SOURCE.
-    reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
-    out: a new folder for anomalies.json, items.csv and picture.png; None writes nothing
-    score: The anomaly score. Default: likelihood if the run has one, otherwise reconstruction if it decodes, otherwise
-        neighbours, which is the distance to the K nearest embeddings of SOURCE (in a store the cosine distance).
-    held_out: Class that counts as anomalous. The run should not have been trained on it. Its items, and items without a
-        label, are not used as neighbours; items without a label are not part of the AUROC.
-    k: Number of neighbours, for the score `neighbours`.
-    labels: Column of classes, in a table. A store has its own labels.
-    -> table: rank, item, score, and label where there are any;  figures: auroc with `held_out`, with a 95 % interval
-    Errors: UserError where the method lacks what the score needs, there is no such class, or `out` exists.
+    Args:
+        run: A Representation or the folder of a run; or a store, whose items are ranked and get the column `anomaly`.
+        source: Ordinary items, which are also ranked unless `test` is given. Any source of `open_data`, or a Dataset.
+            Default: the source that the run was trained on. None for a store.
+        out: New folder for anomalies.json, items.csv and picture.png. Default: nothing is written.
+        test: Source of the items to rank. Default: SOURCE.
+        score: The anomaly score. Default: likelihood if the run has one, otherwise reconstruction if it decodes,
+            otherwise neighbours, which is the distance to the K nearest embeddings of SOURCE (in a store the cosine
+            distance).
+        held_out: Class that counts as anomalous. The run should not have been trained on it. Its items, and items
+            without a label, are not used as neighbours; items without a label are not part of the AUROC.
+        k: Number of neighbours, for the score `neighbours`.
+        labels: Column of classes, in a table. A store has its own labels.
+        reading: How the source is read (see `Reading`). Options that are None are as in the training of the run.
+
+    Returns:
+        Table: rank, item, score, and label if there are labels. Figure with `held_out`: auroc, with a 95 % interval.
+
+    Raises:
+        UserError: The method does not support the score, the class is unknown, or `out` exists.
     """
     k = check_whole("k", k, 1)
     held_out = None if held_out is None else str(held_out)

@@ -53,20 +53,27 @@ def arithmetic(
 ) -> Result:
     """Add the difference between two classes to the codes of images, and decode at several strengths.
 
-    run: a Representation or a run folder, of a method that decodes
-    source: labelled images: anything `open_data` takes, or a Dataset; by default what the run was trained on
-    reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
-    out: a new folder for arithmetic.json, items.csv, vector.npy and picture.png; None writes nothing
-    add: Name of the class to add.
-    subtract: Name of the class to subtract.
-    to: Class of the images to change. Default: the class that is subtracted.
-    item: Change only this item, by id or row number.
-    features: A run whose embedding classifies the results. Default: nearest neighbours of their pixels.
-    seed: Random seed.
-    -> figures by strength: the share of results whose nearest real items are of the class added, and of that
-       subtracted; with 95 % intervals over items.  arrays vector [d], the direction that is added
-    The nearest neighbours' answer for real items of these classes is measured beside.
-    Errors: UserError where the method does not decode, there is no such class or item, or `out` exists.
+    The accuracy of the nearest neighbours on real items of these classes is measured for comparison.
+
+    Args:
+        run: A Representation or the folder of a run, of a method that decodes.
+        source: Labelled images. Any source of `open_data`, or a Dataset. Default: the source that the run was trained
+            on.
+        out: New folder for arithmetic.json, items.csv, vector.npy and picture.png. Default: nothing is written.
+        add: Name of the class to add.
+        subtract: Name of the class to subtract.
+        to: Class of the images to change. Default: the class that is subtracted.
+        item: Change only this item, by id or row number.
+        features: A run whose embedding classifies the results. Default: nearest neighbours of their pixels.
+        seed: Random seed.
+        reading: How the source is read (see `Reading`). Options that are None are as in the training of the run.
+
+    Returns:
+        Figures by strength: the share of results whose nearest real items are of the added and of the subtracted class,
+        with 95 % intervals over items. Array vector [d]: the direction that is added.
+
+    Raises:
+        UserError: The method does not decode, a class or an item is unknown, or `out` exists.
     """
     seed = check_seed(seed)
     if to is not None and item is not None:

@@ -75,16 +75,22 @@ def cluster(
     seed: int = 0,
     progress: bool = True,
 ) -> Result:
-    """Finds groups of alike items and writes them to the store as the column `cluster`, 0 the largest.
+    """Cluster the items of a store, and write the clusters to its column `cluster`; 0 is the largest.
 
-    store: a Store or its path
-    method: "kmeans", "gmm" (a mixture of Gaussians), or "hdbscan" (dense regions of any shape; items in none get no
-        cluster)
-    k: how many; by default as many as have the best silhouette (kmeans) or the lowest BIC (gmm). HDBSCAN finds out.
-    out: a new folder for cluster.json, items.csv and picture.png; None writes nothing
-    -> table: cluster, size, and where there are labels the most common one and its share;  figures: accuracy under the
-        best one-to-one matching, NMI and ARI against the labels, beside those of the same clusters shuffled
-    Errors: UserError where there is no such method, or there are fewer items than clusters.
+    Args:
+        store: A store or its path.
+        method: "kmeans", "gmm" (Gaussian mixture) or "hdbscan", which leaves some items without a cluster.
+        k: Number of clusters. Default: the number with the best silhouette (kmeans) or the lowest BIC (gmm). HDBSCAN
+            chooses it.
+        seed: Random seed.
+        out: New folder for cluster.json, items.csv and picture.png. Default: nothing is written.
+
+    Returns:
+        Table: cluster, size, and with labels the most common one and its share. Figures: accuracy under the best
+        one-to-one matching, NMI and ARI with the labels, and those of shuffled clusters.
+
+    Raises:
+        UserError: The method is unknown, or there are fewer items than clusters.
     """
     if method not in FITTED:
         raise UserError(f"method: '{method}' is not one of {', '.join(FITTED)}")

@@ -73,19 +73,25 @@ def denoise(
 ) -> Result:
     """Remove noise from items; the baselines are PCA and the Wiener filter.
 
-    run: a Representation or a run folder, of a method that decodes
-    source: anything `open_data` takes, or a Dataset; by default what the run was trained on. A fifth of it
-        is judged, the rest fits the two baselines
-    reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
-    out: a new folder for denoise.json, items.csv and picture.png; None writes nothing
-    noise: Kind of noise. Default: the kind that the run was trained with, otherwise gaussian.
-    level: Standard deviation on a scale of 0 to 1, or share of the values. Default: 0.3, 0.25 and 0.1.
-    noisy: The source is noisy already: add no noise, measure no error, and write all results, as denoised.npy on the
-        unit scale and as images or CSV.
-    seed: Random seed.
-    -> figures by denoiser, and the run's gains over the others, all over items with 95 % intervals
-    All are judged with their values within the range of an image, the noisy input too.
-    Errors: UserError where the method does not decode, the data does not fit, or `out` exists.
+    The error is measured with values clipped to the range of an image, for the noisy input too.
+
+    Args:
+        run: A Representation or the folder of a run, of a method that decodes.
+        source: Any source of `open_data`, or a Dataset. Default: the source that the run was trained on. A fifth of it
+            is the test data; the rest fits the two baselines.
+        out: New folder for denoise.json, items.csv and picture.png. Default: nothing is written.
+        noise: Kind of noise. Default: the kind that the run was trained with, otherwise gaussian.
+        level: Standard deviation on a scale of 0 to 1, or share of the values. Default: 0.3, 0.25 and 0.1.
+        noisy: The source is noisy already: add no noise, measure no error, and write all results, as denoised.npy on
+            the unit scale and as images or CSV.
+        seed: Random seed.
+        reading: How the source is read (see `Reading`). Options that are None are as in the training of the run.
+
+    Returns:
+        Figures by denoiser, and the gain of the run over the others, over all items with 95 % intervals.
+
+    Raises:
+        UserError: The method does not decode, the data do not fit, or `out` exists.
     """
     if noisy and (noise is not None or level is not None):
         raise UserError(f"{'noise' if noise else 'level'}: no noise is added to a noisy source; leave this option out")

@@ -159,12 +159,17 @@ def describe(
     reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Description:
-    """Opens the source and tells what was found.
+    """Open a source and summarise it.
 
-    source, other: anything `open_data` takes; with `other`, the test data, also what of it is in `source`
-    labels: the column of labels, in a table;  resolution: images are brought to it
-    reading: how both are read, see `Reading`
-    Errors: UserError where a source cannot be opened, or the two do not fit each other.
+    Args:
+        source: Any source of `open_data`.
+        other: A second source, such as the test data, to check for overlap with `source`.
+        labels: Column of labels, in a table.
+        resolution: Height and width of the images, in pixels.
+        reading: How both sources are read (see `Reading`).
+
+    Raises:
+        UserError: A source cannot be opened, or the two do not fit each other.
     """
     dataset = open_data(source, labels=labels, resolution=resolution, reading=reading, progress=progress)
     with progress_bar(None, "looking for equal items", progress, ""):

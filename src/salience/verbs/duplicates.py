@@ -63,16 +63,21 @@ def duplicates(
     *,
     progress: bool = True,
 ) -> Result:
-    """Finds items nearly the same, and writes the id of the item that each of them repeats to it as `duplicate_of`.
+    """Find near-duplicates in a store, and write the id of the item that each one repeats to `duplicate_of`.
 
-    An item repeats the nearest item before it that repeats none itself, where that is within the threshold.
+    An item repeats the nearest earlier item within the threshold that repeats none itself.
 
-    store: a Store or its path
-    threshold: the largest cosine distance between two of them; by default from the data's nearest neighbours
-    out: a new folder for duplicates.json, items.csv and, of images, picture.png; None writes nothing
-    -> table: item, other, distance, relation; the nearest first. relation: "repeats", where other names item;
-        "same group", where both name the same item; "chained", where they belong to different groups
-    Errors: UserError where the threshold is none, or `out` exists.
+    Args:
+        store: A store or its path.
+        threshold: Largest cosine distance of near-duplicates. Default: estimated from nearest neighbours.
+        out: New folder for duplicates.json, items.csv and, for images, picture.png. Default: nothing is written.
+
+    Returns:
+        Table: item, other, distance, relation; the nearest first. The relation is "repeats" if other is the repeated
+        item, "same group" if both repeat the same item, "chained" if they belong to different groups.
+
+    Raises:
+        UserError: The threshold is not valid, or `out` exists.
     """
     threshold = None if threshold is None else check_real("threshold", threshold)
     if threshold is not None and not 0 <= threshold < 1:

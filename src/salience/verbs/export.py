@@ -34,18 +34,23 @@ def embed_to(
     reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> Path:
-    """Writes the representation of every item, in the source's order.
+    """Write the embedding of every item, in the order of the source.
 
-    run: a Representation or a run folder
-    source: anything `open_data` takes, or a Dataset; by default what the run was trained on
-    reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
-    out: FILE.parquet, or a store NAME.lance, to which only what is new is added, and which a killed process goes on
-        with. Columns: id (text), label (text, null where unknown; in a file, only where there are labels), vector
-        (a fixed-size list of float32); in a store also thumbnail, content, and x, y, their place on a first map
-    shard: "2/8", of a store: do the second of eight shares; the last to finish brings all of them in
-    -> out
-    Errors: UserError where a file `out` exists and `overwrite` is false, where a store holds embeddings of another run,
-        or `out` has another ending.
+    Args:
+        run: A Representation or the folder of a run.
+        source: Any source of `open_data`, or a Dataset. Default: the source that the run was trained on.
+        out: FILE.parquet, or a store NAME.lance, to which new items are added; an interrupted one resumes. Columns: id
+            (text), label (text, null if unknown; in a file only if there are labels), vector (fixed-size list of
+            float32); in a store also thumbnail, content, and x, y, the position on a first map.
+        shard: Part of a store: "2/8" embeds the second of eight parts. The last process to finish joins all parts.
+        reading: How the source is read (see `Reading`). Options that are None are as in the training of the run.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UserError: A file `out` exists and `overwrite` is false, a store holds embeddings of another run, or `out` has
+            another ending.
     """
     out = require_place(out, shard, overwrite=overwrite)
     rep = load(run) if isinstance(run, str | Path) else run

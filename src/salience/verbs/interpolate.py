@@ -57,19 +57,28 @@ def interpolate(
 ) -> Result:
     """Interpolate between the codes of two images, linearly and spherically, and rate the images in between.
 
-    run: a Representation or a run folder, of a method that decodes
-    source: images: anything `open_data` takes, or a Dataset; by default what the run was trained on
-    reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
-    out: a new folder for interpolate.json, linear.npy, spherical.npy and picture.png; None writes nothing
-    start: First item, by id or row number. Default: a random item.
-    end: Second item, by id or row number. Default: a random item of another class.
-    steps: Number of items on the path, including both ends.
-    features: A run whose embedding compares items. Default: an untrained encoder, the same for every run.
-    seed: Random seed.
-    -> arrays linear and spherical [steps c h w];  figures: path density of both ways, over random pairs, beside that of
-       rebuilt ends and of a cross-fade of pixels (see verbs.paths); how far apart those ends are, as a share of the
-       originals: a decoder that makes one thing of all has ordinary items, and no path; means with 95 % intervals
-    Errors: UserError where the method does not decode, the data are no images, an item is unknown, or `out` exists.
+    The path density rates the items on a path, see verbs.paths. The baselines are the reconstructed ends and a
+    cross-fade of pixels. A decoder that maps all codes to one item has ordinary items and no path, so the distance of
+    the ends is measured too.
+
+    Args:
+        run: A Representation or the folder of a run, of a method that decodes.
+        source: Images. Any source of `open_data`, or a Dataset. Default: the source that the run was trained on.
+        out: New folder for interpolate.json, linear.npy, spherical.npy and picture.png. Default: nothing is written.
+        start: First item, by id or row number. Default: a random item.
+        end: Second item, by id or row number. Default: a random item of another class.
+        steps: Number of items on the path, including both ends.
+        features: A run whose embedding compares items. Default: an untrained encoder, the same for every run.
+        seed: Random seed.
+        reading: How the source is read (see `Reading`). Options that are None are as in the training of the run.
+
+    Returns:
+        Arrays linear and spherical [steps c h w]. Figures: the path density of both paths and of the baselines over
+        random pairs, and the distance of the reconstructed ends as a share of that of the originals; means with 95 %
+        intervals.
+
+    Raises:
+        UserError: The method does not decode, the data are not images, an item is unknown, or `out` exists.
     """
     steps = check_whole("steps", steps, 3)  # one between the ends
     seed = check_seed(seed)

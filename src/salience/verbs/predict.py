@@ -41,17 +41,22 @@ def predict(
     reading: Reading = AS_FOUND,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Learns a classifier from a few labelled items and says what every item is.
+    """Train a classifier on a few labelled items, and predict the class of every item.
 
-    run: a Representation or a run folder
-    source: anything `open_data` takes, or a Dataset; by default what the run was trained on
-    reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
-    labels: CSV with the columns item,label; an item is a relative path as in the source, or a row number
-    out: a CSV file to write, which must not exist
-    -> columns item, predicted, confidence (the classifier's probability); one row an item, in the source's order;
-       `attrs["calibration"]`: temperature, before, error, rows of the labels that confidences were calibrated on (see
-       evaluation.calibration), None where a class has one label alone, which a Note says
-    Errors: UserError that names the line, for what the labels file has wrong; or the path, where `out` exists.
+    Args:
+        run: A Representation or the folder of a run.
+        source: Any source of `open_data`, or a Dataset. Default: the source that the run was trained on.
+        labels: CSV file with the columns item,label. An item is a path relative to the source, or a row number.
+        out: CSV file to write, which must not exist.
+        reading: How the source is read (see `Reading`). Options that are None are as in the training of the run.
+
+    Returns:
+        Columns item, predicted, confidence (a probability); one row per item, in the order of the source.
+        `attrs["calibration"]` contains temperature, before, error and rows of the calibration (see
+        evaluation.calibration); None if a class has only one label, which a Note says.
+
+    Raises:
+        UserError: The labels file is not valid (the message names the line), or `out` exists.
     """
     if labels is None:
         raise UserError("labels: expected a CSV file with the columns item,label, got no labels")

@@ -40,12 +40,21 @@ def preview(
     items: int = 6,
     draws: int = 6,
 ) -> Path:
-    """Draws `items` items, a row each: as stored, then `draws` views. Returns the picture's path.
+    """Draw several items, one per row: the stored item, then its views. Return the path of the picture.
 
-    out: a new file ending in .png, .svg or .pdf; by default views-METHOD-SOURCE.png, which is overwritten
-    views: a policy instead of the default;  resolution: images are brought to it
-    seed: of the items and of the draws;  reading: how the source is read, see `Reading`
-    Errors: UserError for an unknown method or policy, data the method does not take, or a file that exists.
+    Args:
+        source: Any source of `open_data`, or a Dataset. Default: the source that the run was trained on.
+        method: Name of the method.
+        items: Number of items.
+        draws: Number of views per item.
+        out: New file ending in .png, .svg or .pdf. Default: views-METHOD-SOURCE.png, which is overwritten.
+        views: View policy. Default: the one that suits the data.
+        resolution: Height and width of the images, in pixels.
+        seed: Random seed of the items and of the views.
+        reading: How the source is read (see `Reading`).
+
+    Raises:
+        UserError: The method or the policy is unknown, the method does not support the data, or the file exists.
     """
     entry, seed = catalogue.find(method), check_seed(seed)
     items, draws = check_whole("items", items, 1), check_whole("draws", draws, 1)

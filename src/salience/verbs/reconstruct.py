@@ -32,14 +32,20 @@ def reconstruct(
 ) -> Result:
     """Reconstruct items from their codes; measure the squared error, PSNR and SSIM.
 
-    run: a Representation or a run folder, of a method that decodes
-    source: anything `open_data` takes, or a Dataset; by default what the run was trained on
-    reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
-    out: a new folder for reconstruct.json, items.csv and picture.png; None writes nothing
-    seed: Random seed.
-    -> figures mse, psnr, ssim: means over items with 95 % intervals;  table: item and the same, one row an item
-    Values of rebuilt images are kept within their range.
-    Errors: UserError where the method does not decode, the data does not fit, or `out` exists.
+    Values of reconstructed images are clipped to their range.
+
+    Args:
+        run: A Representation or the folder of a run, of a method that decodes.
+        source: Any source of `open_data`, or a Dataset. Default: the source that the run was trained on.
+        out: New folder for reconstruct.json, items.csv and picture.png. Default: nothing is written.
+        seed: Random seed.
+        reading: How the source is read (see `Reading`). Options that are None are as in the training of the run.
+
+    Returns:
+        Figures mse, psnr, ssim: means over items with 95 % intervals. Table: item and these figures, one row per item.
+
+    Raises:
+        UserError: The method does not decode, the data do not fit, or `out` exists.
     """
     seed = check_seed(seed)
     with placed(out) as place:

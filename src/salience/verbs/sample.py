@@ -54,17 +54,23 @@ def sample(
 ) -> Result:
     """Generate new items; with SOURCE, compare them with real ones (Fréchet distance, with baselines).
 
-    run: a Representation or a run folder, of a method that samples
-    source: real items: anything `open_data` takes, or a Dataset
-    reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
-    out: a new folder for sample.json, samples.npy (a table's as samples.csv too) and picture.png; None writes nothing
-    n: Number of samples to write.
-    features: A run whose embedding compares items. Default: an untrained encoder, the same for every run.
-    seed: Random seed.
-    -> arrays samples [n ...] on the unit scale;  figures: Fréchet distances to one half of the real items, of equally
-       many samples, items of the other half (the floor), draws of a Gaussian fitted to that half, and items of it whose
-       values come each from another; means over draws of samples and halves with 95 % intervals
-    Errors: UserError where the method does not sample, the data does not fit, or `out` exists.
+    Args:
+        run: A Representation or the folder of a run, of a method that samples.
+        source: Real items: any source of `open_data`, or a Dataset.
+        out: New folder for sample.json, samples.npy (for a table also samples.csv) and picture.png. Default: nothing is
+            written.
+        n: Number of samples to write.
+        features: A run whose embedding compares items. Default: an untrained encoder, the same for every run.
+        seed: Random seed.
+        reading: How the source is read (see `Reading`). Options that are None are as in the training of the run.
+
+    Returns:
+        Array samples [n ...] on the unit scale. Figures: Fréchet distances, to one half of the real items, of equally
+        many samples, of items of the other half (the floor), of draws of a Gaussian fitted to that half, and of items
+        with shuffled values; means over draws of samples and halves with 95 % intervals.
+
+    Raises:
+        UserError: The method does not sample, the data do not fit, or `out` exists.
     """
     seed = check_seed(seed)
     with placed(out) as place:

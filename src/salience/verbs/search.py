@@ -52,17 +52,23 @@ def search(
     run: Representation | Path | str | None = None,
     out: Path | str | None = None,
 ) -> Result:
-    """Finds the items nearest to a query, nearest first.
+    """Find the items nearest to a query, the nearest first.
 
-    store: a Store or its path
-    query: an item's id; a file that holds one item, such as an image; a vector [d], as an array, as text "[0.1, ...]"
-        or in a .npy file; or an image, of PIL or as an array [h w], [c h w] or [h w c]. Of an id and a file of the same
-        name, the id is meant. An item is no hit of its own.
-    where: a condition on columns, such as "label = 'shirt' AND x > 0"
-    run: where the run that embedded the store is now; needed for files and images, by default where it was
-    out: a new folder for search.json, items.csv and, of images, picture.png; None writes nothing
-    -> table: rank, id, distance, and label, marked, cluster where the store has them
-    Errors: UserError that names the query, the condition or the run, and the remedy.
+    Args:
+        store: A store or its path.
+        query: The id of an item; a file with one item, such as an image; a vector [d], as an array, as text "[0.1,
+            ...]" or in a .npy file; or an image, of PIL or as an array [h w], [c h w] or [h w c]. If an id and a file
+            have the same name, it is the id. An item is not a result of its own search.
+        k: Number of items to return.
+        where: Condition on columns, such as "label = 'shirt' AND x > 0".
+        run: The run that embedded the store, required for files and images. Default: its path at that time.
+        out: New folder for search.json, items.csv and, for images, picture.png. Default: nothing is written.
+
+    Returns:
+        Table: rank, id, distance, and label, marked, cluster if the store has them.
+
+    Raises:
+        UserError: The query, the condition or the run is not valid; the message names the remedy.
     """
     check_whole("k", k, 1)
     with placed(out) as place:

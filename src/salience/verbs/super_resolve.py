@@ -56,16 +56,23 @@ def super_resolve(
 ) -> Result:
     """Enlarge images; compare with the originals and with bicubic interpolation.
 
-    run: a Representation or a run folder, of a method that enlarges
-    source: images: anything `open_data` takes, or a Dataset; by default what the run was trained on
-    reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
-    out: a new folder for super-resolve.json, items.csv and picture.png; None writes nothing
-    as_is: Enlarge the images themselves, measure no error, and write all results as PNG files; also as enlarged.npy if
-        all have one size and there are not too many.
-    seed: Random seed.
-    -> figures mse, psnr, ssim of the run and of bicubic interpolation, and the run's gain; means over items with 95 %
-       intervals.  An image is shrunk by taking means of squares, as in training
-    Errors: UserError where the method does not enlarge, the data does not fit, or `out` exists.
+    An image is shrunk by averaging squares, as in the training.
+
+    Args:
+        run: A Representation or the folder of a run, of a method that enlarges.
+        source: Images. Any source of `open_data`, or a Dataset. Default: the source that the run was trained on.
+        out: New folder for super-resolve.json, items.csv and picture.png. Default: nothing is written.
+        as_is: Enlarge the images themselves, measure no error, and write all results as PNG files; also as enlarged.npy
+            if all have one size and there are not too many.
+        seed: Random seed.
+        reading: How the source is read (see `Reading`). Options that are None are as in the training of the run.
+
+    Returns:
+        Figures mse, psnr, ssim of the run and of bicubic interpolation, and the gain of the run; means over items with
+        95 % intervals.
+
+    Raises:
+        UserError: The method does not enlarge, the data do not fit, or `out` exists.
     """
     seed = check_seed(seed)
     with placed(out) as place:
