@@ -39,9 +39,12 @@ CALIBRATION = 8  # batches that set an untrained encoder's batch-norm statistics
 
 
 class Representation:
-    """What a fit leaves.
+    """A fitted method that can embed.
 
-    method: the fitted module;  config: of the run;  run: its folder, None where there is none
+    Attributes:
+        method: The fitted module.
+        config: The configuration of the run.
+        run: The run; None if it has no folder.
     """
 
     def __init__(self, method: Method | ClosedForm, config: Config, run: Path | None = None):
@@ -61,17 +64,17 @@ class Representation:
 
     @property
     def dim(self) -> int:
-        """d, the width of an embedding."""
+        """Width d of an embedding."""
         return self.method.width
 
     @property
     def trained_on(self) -> dict[str, Any]:
-        """source, split, fingerprint, rows, without: the class that was left out"""
+        """The source, split, fingerprint and rows of the training, and the class that was left out."""
         return {key: getattr(self.config.data, key) for key in ("source", "split", "fingerprint", "rows", "without")}
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """What this run can, as far as its options have not taken it away."""
+        """The functions that this run supports with its options."""
         withheld = {catalogue.CAPABILITIES[function] for function in self._withheld}
         return tuple(name for name in catalogue.find(self.method_name).capabilities if name not in withheld)
 
@@ -80,12 +83,18 @@ class Representation:
         return {} if isinstance(self.method, ClosedForm) else self.method.withheld
 
     def embed(self, source: Any, *, batch_size: int = FIXED, progress: bool = False) -> np.ndarray:
-        """[n d] float32, or float64 for a closed form of float64 rows; one row an item, in the source's order.
+        """Embed all items of a source, in its order.
 
-        source: anything `open_data` takes, or a Dataset it opened
-        batch_size: rows of every forward pass, the last padded, so that an item's embedding is the same to the bit in
-            any company
-        Errors: UserError where the data is not what the run was trained on.
+        Args:
+            source: Any source of `open_data`, or a Dataset.
+            batch_size: Rows of one forward pass. The last one is padded, so that an embedding does not depend on the
+                batch.
+
+        Returns:
+            [n d] float32, or float64 for a closed form of float64 rows.
+
+        Raises:
+            UserError: The data do not fit the run.
         """
         keep_freed_memory()
         batch_size = check_whole("batch_size", batch_size, 1)
@@ -99,16 +108,17 @@ class Representation:
         return np.concatenate(parts)[np.argsort(np.concatenate(rows))] if parts else np.empty((0, self.dim), np.float32)
 
     def embed_unit(self, x: Tensor) -> np.ndarray:
-        """The same of items on the unit scale, as after adding noise to them.  [n ...] -> [n d]"""
+        """Embed items on the unit scale, such as noisy ones.  [n ...] -> [n d]"""
         if isinstance(self.method, ClosedForm):
             rows = x.flatten(1).to(self.method.row_dtype)
             return in_fixed(self.method.embed_rows, rows, self.device)
         return in_fixed(self.method.encode, x.float(), self.device)
 
     def decode(self, codes: np.ndarray | Tensor) -> np.ndarray:
-        """The items that codes stand for, on the unit scale.  [n d] -> [n ...]
+        """Decode codes to items on the unit scale.  [n d] -> [n ...]
 
-        Errors: UserError where the method does not decode, or these are no codes of it.
+        Raises:
+            UserError: The method does not decode, or the codes do not have its shape.
         """
         decode = self.require("decode", "decode")
         dtype = self.method.row_dtype if isinstance(self.method, ClosedForm) else torch.float32
@@ -120,15 +130,16 @@ class Representation:
         return in_fixed(decode, rows.to(dtype), self.device)
 
     def reconstruct(self, source: Any, *, progress: bool = False) -> np.ndarray:
-        """Every item embedded and decoded, on the unit scale, in the source's order.  [n ...]"""
+        """Embed and decode all items of a source, in its order. Return items on the unit scale, [n ...]."""
         self.require("decode", "reconstruct")
         batches = _with_bar(self.open(source), FIXED, progress)
         return np.concatenate([self.decode(self._embed_batch(batch, FIXED)) for batch in batches])
 
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
-        """New items on the unit scale, [n ...]. Of equal seeds the first ones are the same, however many are asked for.
+        """Generate new items on the unit scale, [n ...]. Equal seeds give equal first items for any n.
 
-        Errors: UserError where the method does not draw samples.
+        Raises:
+            UserError: The method does not sample.
         """
         sample = self.require("sample", "sample")
         n, seed = check_whole("n", n, 1), check_seed(seed)
@@ -137,9 +148,10 @@ class Representation:
         return np.concatenate(parts)[:n]
 
     def log_likelihood(self, source: Any, *, progress: bool = False) -> np.ndarray:
-        """How ordinary each item is, in nats, higher is more so.  [n]
+        """Return the log-likelihood of each item in nats, [n].
 
-        Errors: UserError where the method does not rate items.
+        Raises:
+            UserError: The method has no likelihood.
         """
         self.require("log_likelihood", "rate items by their likelihood")
         batches = _with_bar(self.open(source), FIXED, progress)
@@ -147,15 +159,16 @@ class Representation:
 
     @torch.inference_mode()
     def log_likelihood_batch(self, batch: Batch) -> np.ndarray:
-        """Of at most FIXED raw items, [n]."""
+        """Return the log-likelihood of at most FIXED stored items, [n]."""
         rate = self.require("log_likelihood", "rate items by their likelihood")
         with self._drawing(0):
             return rate(_padded(batch, FIXED).to(self.device))[: len(batch)].cpu().numpy()
 
     def enlarge(self, x: np.ndarray | Tensor) -> np.ndarray:
-        """Larger images of small ones, both on the unit scale.  [n c h w] -> [n c fh fw]
+        """Enlarge images on the unit scale.  [n c h w] -> [n c fh fw]
 
-        Errors: UserError where the method does not enlarge images, or these are none of its channels.
+        Raises:
+            UserError: The method does not enlarge images, or the channels do not fit.
         """
         enlarge, images = self.require("enlarge", "super-resolve"), torch.as_tensor(x).float()
         if images.ndim != 4 or images.shape[1] != self.spec.shape[0]:
@@ -163,13 +176,13 @@ class Representation:
         return in_fixed(enlarge, images, self.device, enlarged_at_once(images.shape[2] * images.shape[3]))
 
     def unit(self, batch: Batch) -> Tensor:
-        """Raw items -> [n ...] on the unit scale."""
+        """Convert stored items to the unit scale, [n ...]."""
         if isinstance(self.method, ClosedForm):
             return self.method.unflatten(self.method.flat(batch.to(self.device))).cpu()
         return self.method.encoder.input.unit(batch.to(self.device).x).cpu()
 
     def require(self, function: str, verb: str) -> Callable[..., Any]:
-        """A function of the method that not all have. Raises UserError that names those that have it."""
+        """Raise UserError, with the methods that would do, if the method lacks this function."""
         if function in self._withheld:
             raise UserError(f"run: this {self.method_name} cannot {verb}: {self._withheld[function]}")
         catalogue.refuse_unable(self.method_name, function, verb)
@@ -177,7 +190,7 @@ class Representation:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device on which it computes."""
         return _device_of(self.method)
 
     @contextmanager
@@ -189,25 +202,27 @@ class Representation:
 
     @property
     def reading(self) -> Reading:
-        """How its training data were read."""
+        """How the training data were read."""
         return self.config.data.reading
 
     def open(self, source: Any, *, reading: Reading = AS_FOUND, **options: Any) -> Dataset:
-        """The source as this representation expects it: resolution, channels, columns.
+        """Open a source as the run expects it: its resolution, channels and columns.
 
-        reading: how the source is read; what it leaves open is as when the run was trained
+        Args:
+            source: Any source of `open_data`.
+            reading: How the source is read (see `Reading`). Options that are None are as in the training of the run.
         """
         return open_fitting(self.config, self.spec, source, reading=reading, **options)
 
     def open_trained(self, source: Any) -> Dataset:
-        """The source the run was trained on, without the class that was left out."""
+        """Open the source that the run was trained on, without the class that was left out."""
         left_out = self.config.data.without
         if left_out is None:
             return self.open(source, progress=False)
         return self.open(source, labels=self.config.data.labels, progress=False).without(left_out)
 
     def untrained(self, data: Dataset, seed: int = 0) -> Representation | None:
-        """The same encoder with fresh weights, batch-norm statistics calibrated on `data`; None for a closed form."""
+        """Return the same encoder with initial weights and batch-norm statistics of `data`; None for a closed form."""
         if isinstance(self.method, ClosedForm):
             return None
         with torch.random.fork_rng():
@@ -222,14 +237,15 @@ class Representation:
         return self.method.embed(_padded(batch, fixed).to(self.device))[: len(batch)].cpu().numpy()
 
     def save(self, path: Path | str) -> None:
-        """Writes the weights as safetensors. Equal weights give equal files: no time, path or name is in them."""
+        """Write the weights as safetensors. Equal weights give equal files, without times, paths or names."""
         save_weights(self.method, Path(path))
 
 
 def source_or_own(rep: Representation, source: Any) -> Any:
-    """The source; where it is None the one the run was trained on, which a Note says.
+    """Return the source, or the source that the run was trained on if it is None, with a Note.
 
-    Errors: UserError where the run was fitted to data in memory.
+    Raises:
+        UserError: The run was fitted to data in memory.
     """
     if source is not None:
         return source
@@ -240,9 +256,13 @@ def source_or_own(rep: Representation, source: Any) -> Any:
 
 
 def load(run: Path | str) -> Representation:
-    """The representation in a run folder; of an unfinished run, what its last checkpoint holds.
+    """Load the representation of a run; if the run is unfinished, the one of its last checkpoint.
 
-    Errors: UserError where it is no run, damaged, of a newer version, or has no weights yet.
+    Args:
+        run: Folder of the run.
+
+    Raises:
+        UserError: The folder is not a run, is damaged, is of a newer version, or has no weights yet.
     """
     folder = Run(run)
     method = _method_of(folder)
@@ -253,12 +273,12 @@ def load(run: Path | str) -> Representation:
 def open_for(
     rep: Representation, source: Any, labels: str | None, reading: Reading = AS_FOUND, *, split: str | None = None
 ) -> Dataset:
-    """The source as the run expects it, with the labels of the column named, or of the one the run was told of."""
+    """Open a source as the run expects it, with the labels of this column, or of the column that the run was given."""
     return open_labelled(rep.config, rep.spec, source, labels, reading, split=split)
 
 
 def make_method(config: Config, spec: Spec, *, fetch: bool = True) -> Method | ClosedForm:
-    """The method a config describes, with fresh weights."""
+    """Make the method of a config, with initial weights."""
     model, rows = config.model, config.data.rows
     classes = len(config.data.classes) if model.use_labels else 0
     load_encoder = functools.partial(encoder_of, spec=spec)
@@ -267,9 +287,10 @@ def make_method(config: Config, spec: Spec, *, fetch: bool = True) -> Method | C
 
 
 def encoder_of(run: str, *, spec: Spec) -> tuple[str, Encoder]:
-    """What the network of a run is called, and its encoder, for a method that compares by what it sees.
+    """Return the name and the encoder of a run, for a method that compares items by features.
 
-    Errors: UserError where it has none, or one for other data than `spec`.
+    Raises:
+        UserError: The run has no encoder, or one for other data than `spec`.
     """
     with naming("features", "run"):
         found = load(run)
@@ -286,7 +307,7 @@ def encoder_of(run: str, *, spec: Spec) -> tuple[str, Encoder]:
 
 
 def options_of(method: Method | ClosedForm, name: str) -> dict[str, Any]:
-    """The hyper-parameters a method was built with, defaults included."""
+    """Return the hyperparameters of a method, including defaults."""
     return {option.name: getattr(method, option.name) for option in catalogue.find(name).options}
 
 
@@ -302,15 +323,19 @@ def _method_of(run: Run) -> Method | ClosedForm:
 
 
 def enlarged_at_once(pixels: int) -> int:
-    """How many small images of so many pixels go through a method together."""
+    """Return how many small images of this size a method enlarges in one pass."""
     return max(1, min(FIXED, PASS_PIXELS // max(1, pixels)))
 
 
 @torch.inference_mode()
 def in_fixed(function: Callable[[Tensor], Tensor], x: Tensor, device: torch.device, fixed: int = FIXED) -> np.ndarray:
-    """A function of rows, so many at a time, the last padded, so that a row's result is the same in any company.
+    """Apply a function to rows in passes of a fixed size, the last one padded, so that no result depends on its batch.
 
-    x: [n ...] -> [n ...]
+    Args:
+        x: Rows [n ...].
+
+    Returns:
+        Results [n ...].
     """
     parts = []
     for part in x.split(fixed):
@@ -331,7 +356,7 @@ def _padded(batch: Batch, fixed: int) -> Batch:
 
 
 def best_device() -> str:
-    """Where a loaded representation computes."""
+    """Return the device on which a loaded representation computes."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -348,7 +373,7 @@ def _device_of(method: nn.Module) -> torch.device:
 
 @torch.no_grad()
 def calibrate(module: nn.Module, embed: Callable[[Batch], Tensor], data: Dataset) -> None:
-    """Sets batch-norm statistics to those of the data: running statistics of fresh weights are fiction."""
+    """Set batch-norm statistics to those of the data, because the initial running statistics do not fit any data."""
     norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.reset_running_stats()

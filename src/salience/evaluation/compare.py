@@ -92,11 +92,17 @@ class Comparison:
 
 
 def compare(runs: Iterable[Representation | Path | str], out: Path | str | None = None) -> Comparison:
-    """Sets evaluated runs side by side.
+    """Compare evaluated runs: a table, and a plot of quality against cost.
 
-    runs: run folders or the representations in them, each evaluated before
-    out: a folder for compare.html, compare.svg and compare.json
-    Errors: UserError for no run, a folder that is none, or one that has not been evaluated.
+    Args:
+        runs: Folders of runs, or their representations. Each one must have been evaluated.
+        out: Folder for compare.html, compare.svg and compare.json.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        UserError: There is no run, a folder is not a run, or a run has not been evaluated.
     """
     if not isinstance(runs, Iterable) or isinstance(runs, str):
         raise UserError("runs: expected a list of run folders or representations, got one; write compare([a, b])")

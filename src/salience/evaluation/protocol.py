@@ -62,20 +62,27 @@ def evaluate(
     progress: bool = True,
     write: bool = True,
 ) -> Report:
-    """Measures what a representation knows, beside raw input, PCA and its own encoder untrained.
+    """Evaluate a run against baselines: raw input, PCA and an untrained encoder.
 
-    run: a Representation or a run folder
-    on: anything `open_data` takes, or a Dataset; by default what the run was trained on. Without `test` its own test
-        split judges, where it has one; else a fifth of it is held out (stratified, seed 0)
-    test: held-out data, whose classes match by name
-    labels: the column that holds the labels, in a table; by default the one the run was told of
-    target: what labels are predicted as: "classification", or "regression" for numbers (R² of ridge regression). By
-        default measurements, and many different whole numbers, are a quantity; the report says what was chosen
-    reading: how the source is read (see `Reading`); what it leaves open is as when the run was trained
-    write: report.json, report.html and figures/ into the run folder, where there is one; an earlier report about other
-        data is kept beside them as report-N
-    Errors: UserError for labels of one class alone or that are no `target`, groups that cannot be split, data that do
-        not fit the run.
+    Args:
+        run: A Representation or the folder of a run.
+        on: Any source of `open_data`, or a Dataset. Default: the source that the run was trained on. Without `test`,
+            its own test split is the test data if there is one; otherwise a fifth of it is held out (stratified, seed
+            0).
+        test: Held-out data. Classes are matched by name.
+        labels: Column of labels, in a table. Default: the column that the run was given.
+        target: How labels are predicted: "classification", or "regression" for numbers (R² of ridge regression).
+            Default: measurements, and many different whole numbers, are a quantity; the report says which is used.
+        reading: How the source is read (see `Reading`). Options that are None are as in the training of the run.
+        write: Write report.json, report.html and figures/ to the folder of the run, if there is one. An earlier report
+            on other data is kept as report-N.
+
+    Returns:
+        The report.
+
+    Raises:
+        UserError: There is only one class, the labels are not a `target`, the groups cannot be split, or the data do
+            not fit the run.
     """
     rep = load(run) if isinstance(run, str | Path) else run
     with naming("on", "source"):

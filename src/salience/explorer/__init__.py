@@ -15,14 +15,17 @@ def explore(
 ) -> None:
     """Serve the page until it is interrupted, and print its address.
 
-    target: a store, NAME.lance; or a run folder, whose training source is embedded first if necessary
-    host: address to listen on. By default only this machine can connect. With a host, other machines can connect with a
-        token, which is generated and printed
-    port: port to listen on; default: the first free port from 8300; 0 for any free port
-    run: folder of the run that made the store, if the run has moved since
-    runs: folder of runs to show; default: `runs`, if it exists
-    Raises: UserError if `target` is neither a store nor a run, the port is in use, or the address does not exist;
-        MissingPackage.
+    Args:
+        target: A store, NAME.lance; or the folder of a run, whose training source is embedded first if necessary.
+        host: Address to listen on. By default only this machine can connect. With a host, other machines can connect
+            with a token, which is generated and printed.
+        port: Port to listen on. Default: the first free port from 8300. 0 for any free port.
+        run: Folder of the run that embedded the store, if it has moved.
+        runs: Folder of runs to show. Default: `runs`, if it exists.
+
+    Raises:
+        UserError: `target` is neither a store nor a run, the port is in use, or the address does not exist.
+        MissingPackage: A package of the page is not installed.
     """
     from salience.explorer.serve import serve
 

@@ -72,14 +72,21 @@ def fit(
     progress: bool = True,
     **options: Any,
 ) -> Representation:
-    """Learns a representation and keeps it in a run folder.
+    """Train a method on a source and save the run in a folder.
 
-    method: a file name under methods: "pca", "kmeans", "autoencoder", "simclr"
-    source: anything `open_data` takes, or a Dataset; several sources by name are joined by id, or row by row
-    reading: how the source is read, as in `open_data`; kept in the run
-    progress: show bars on a terminal, and say what was decided
-    options: the method's hyper-parameters
-    Errors: UserError for whatever the user can mend. Ctrl-C raises Interrupted; what was done is kept.
+    Args:
+        method: Name of a method: "pca", "kmeans", "autoencoder", "simclr".
+        source: Any source of `open_data`, or a Dataset. A dict of several sources joins them by id, or row by row.
+        reading: How the source is read (see `Reading`). The run stores it.
+        progress: Show a progress bar, and print what was decided.
+        options: Hyperparameters of the method.
+
+    Returns:
+        The representation.
+
+    Raises:
+        UserError: An option or the source is not valid; the message names the remedy.
+        Interrupted: Ctrl-C; the last checkpoint is kept, and `resume` continues from it.
     """
     given = {name: value for name, value in locals().items() if name in OPTIONS}
     started = timing.clock()
@@ -135,11 +142,20 @@ def _threads(asked_for: int | None) -> dict[str, Any]:
 
 
 def resume(run: Path | str, source: Any = None, *, progress: bool = True) -> Representation:
-    """Continues a fit that was stopped, to exactly the weights it would have had. Does nothing to a finished one.
+    """Resume an interrupted fit. The final weights are exactly those of an uninterrupted one.
 
-    Weights that are damaged are made again, from the last checkpoint where there is one.
-    source: needed only where the run was fitted to data in memory
-    Errors: UserError where the data is gone or no longer what the run began with, or another process trains the run.
+    A finished run is not changed, except that damaged weights are written again from the last checkpoint.
+
+    Args:
+        run: Folder of the run.
+        source: The data, required only if the run was fitted to data in memory.
+        progress: Show a progress bar.
+
+    Returns:
+        The representation.
+
+    Raises:
+        UserError: The data are missing or have changed, or another process trains the run.
     """
     folder = Run(run)
     from salience.training.opened import resume_run

@@ -11,10 +11,11 @@ from salience.run_metrics import note_damage
 
 
 def doctor(run: Path | str) -> Diagnosis:
-    """The diagnosis of a run that is finished, stopped or diverged, from the signs its training left.
+    """Diagnose a finished, interrupted or diverged run from the health record of its training.
 
-    Errors: UserError where it is no run, its record is damaged, or nothing was watched: a closed form, or a training
-    not yet begun.
+    Raises:
+        UserError: The folder is not a run, its record is damaged, or there is no record: the method has a closed form,
+            or the training has not started.
     """
     folder = Run(run)
     found = diagnose_run(folder)
