@@ -83,7 +83,7 @@ def test_options_may_come_before_the_source_and_with_equals_signs(fitted):
         ("fit pca digits --epochs 3", "--epochs: pca is solved in closed form"),
         ("fit pca digits --dim 1.5", "--dim: '1.5' is not a whole number"),
         ("fit simclr digits train", "'train': more words than fit simclr takes"),
-        ("fit simclr digits --resume runs/x", "--resume: a run knows its method and its data"),
+        ("fit simclr digits --resume runs/x", "--resume: a run stores its method and its source"),
         ("fit --resume", "--resume: a value is missing"),
         ("fit --resume nowhere", "error: --resume: nowhere does not exist"),
         ("fit simclr digits --init nowhere", "error: --init: nowhere does not exist"),

@@ -40,7 +40,7 @@ def test_as_many_are_used_as_were_given_or_are_free(monkeypatch, capsys, seen, f
     assert main(["data", "digits", *argv]) == 2
     assert seen == [used]
     assert torch.get_num_threads() == before
-    told = "note: 8 cores, but the machine is busy (load 3.2): computing with 5 threads; --threads N takes another"
+    told = "note: 8 cores, but the machine is busy (load 3.2): using 5 threads; use --threads N to change this"
     err = capsys.readouterr().err
     assert (told in err) is (not argv)
     assert "were asked for" not in err

@@ -39,7 +39,7 @@ def test_the_best_comes_first_with_what_it_cost(tmp_path):
 
 def test_other_test_rows_are_said(tmp_path):
     found = compare([make_run(tmp_path / "a"), make_run(tmp_path / "b", fingerprint="g")])
-    assert "judged by different rows" in found.text()
+    assert "evaluated on different rows" in found.text()
 
 
 def test_runs_without_labels_or_cost_are_listed_all_the_same(tmp_path):

@@ -208,7 +208,7 @@ def test_what_a_run_lost_to_its_labels_is_not_offered(tmp_path):
         assert client.get("/store").json()["can"] == ["embed"]
         (run,) = client.get("/runs").json()["runs"]
         assert run["can"] == []
-        assert client.get("/reconstruct?rows=1").json()["error"].endswith("fit one with fine_tune=rebuild")
+        assert client.get("/reconstruct?rows=1").json()["error"].endswith("fit a run with fine_tune=rebuild")
 
 
 @pytest.mark.parametrize("damage", [{"withheld": 3}, {"withheld": None}, {"method": 3}, {"method": "nothing"}])

@@ -315,10 +315,10 @@ def test_without_probes_enough_it_is_too_early_to_tell() -> None:
 @pytest.mark.parametrize(
     ("signs", "what"),
     [
-        ({"entropy_of_mean": (6.9, 0.1), "mean_entropy": (6.5, 0.1)}, "one answer to everything"),
-        ({"entropy_of_mean": (6.2, 6.92), "mean_entropy": (5.8, 6.91)}, "finds all answers alike"),
+        ({"entropy_of_mean": (6.9, 0.1), "mean_entropy": (6.5, 0.1)}, "the same output for all items"),
+        ({"entropy_of_mean": (6.2, 6.92), "mean_entropy": (5.8, 6.91)}, "output is uniform"),
         ({"prototype_usage": (0.9, 0.01)}, "few prototypes"),
-        ({"teacher_distance": (0.0, 0.9)}, "left its teacher behind"),
+        ({"teacher_distance": (0.0, 0.9)}, "its teacher have diverged"),
     ],
 )
 def test_outputs_that_tell_nothing_apart_are_a_sign(signs: dict[str, tuple[float, float]], what: str) -> None:

@@ -149,6 +149,6 @@ def test_grey_images_are_refused_in_one_line(channels: int, tmp_path: Path, caps
     assert main(["fit", "cmc", str(tmp_path / "grey.npy"), "--out", str(tmp_path / "run")]) == 2
     about, error = capsys.readouterr().err.strip().splitlines()
     assert about.startswith("cmc on grey: 96 images")
-    assert "cmc sets luminance against colour" in error
+    assert "cmc contrasts luminance with colour" in error
     assert ("are grey" if channels == 3 else "have 1 channel;") in error
     assert not (tmp_path / "run").exists()

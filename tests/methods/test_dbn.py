@@ -187,16 +187,16 @@ def test_with_labels_it_names_the_classes(tmp_path: Path) -> None:
     assert (p.argmax(dim=1).numpy() == contract.structured_labels()).mean() > 0.95
     assert rep.method.yardstick(dataset.batch(np.arange(96)), Progress(99, 100)) is None
     assert rep.capabilities == ("samples", "predicts")
-    with pytest.raises(UserError, match=r"^run: this dbn cannot reconstruct: it was fine-tuned with labels; fit one"):
+    with pytest.raises(UserError, match=r"^run: this dbn cannot reconstruct: it was fine-tuned with labels; fit a run"):
         rep.reconstruct(dataset)
 
 
 def test_without_labels_it_says_so() -> None:
     dataset = contract.dataset_for("dbn")
-    with pytest.raises(UserError, match=r"^fine_tune: labels cannot be learnt where none may be seen"):
+    with pytest.raises(UserError, match=r"^fine_tune: this fit does not use labels"):
         built(dataset, fine_tune="labels")
     assert built(dataset).withheld == {"predict": "it was trained without labels; fit a run with use_labels=True"}
-    with pytest.raises(UserError, match=r"^fine_tune: labels were to be learnt, and the batches have none"):
+    with pytest.raises(UserError, match=r"^fine_tune: the batches have no labels"):
         built(dataset, classes=3).loss(dataset.batch(np.arange(4)), Progress(99, 100))
 
 

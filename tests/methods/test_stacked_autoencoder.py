@@ -170,12 +170,12 @@ def test_auto_takes_labels_where_there_are_classes() -> None:
 def test_labels_that_are_not_there_are_refused(tmp_path: Path) -> None:
     dataset = contract.structured_images(labelled=True)
     with pytest.raises(
-        UserError, match=r"^fine_tune: labels were asked for, but this fit sees none; .*use_labels=True"
+        UserError, match=r"^fine_tune: this fit does not use labels; .*use_labels=True"
     ):
         fit("stacked_autoencoder", dataset, out=tmp_path / "run", fine_tune="labels", **QUICK)
     with pytest.raises(UserError, match=r"^fine_tune: the batches have no labels"):
         built(classes=3).yardstick(batch(), Progress())
-    with pytest.raises(UserError, match=r"^encoder: 'resnet18' was given, but stacked_autoencoder makes dense layers"):
+    with pytest.raises(UserError, match=r"^encoder: 'resnet18' was given, but stacked_autoencoder uses its own dense layers"):
         contract.build("stacked_autoencoder", dataset, encoder="resnet18")
 
 

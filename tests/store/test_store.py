@@ -300,7 +300,7 @@ def test_a_store_that_was_removed_does_not_come_back(store):
 
 @pytest.mark.parametrize("name", ["id", "vector", "thumbnail", "content"])
 def test_what_is_not_replaced(store, name):
-    with pytest.raises(UserError, match=f"^columns: '{name}' is a column that is not replaced"):
+    with pytest.raises(UserError, match=f"^columns: '{name}' is a built-in column"):
         store.write_columns({name: np.zeros(400)})
 
 

@@ -103,7 +103,7 @@ def test_a_run_that_is_removed_while_it_trains_does_not_come_back(
             Run.create(run, Run(done).config, {})
 
     at_step(monkeypatch, 3, remove)
-    with pytest.raises((UserError, FileNotFoundError), match=r"removed or replaced while it trained|No such file"):
+    with pytest.raises((UserError, FileNotFoundError), match=r"removed or replaced during the training|No such file"):
         fit("autoencoder", rows, out=run, checkpoint_every="1h", **SETTINGS)
     assert {entry.name for entry in run.rglob("*")} == ({"config.yaml"} if replaced else set())
 

@@ -205,7 +205,7 @@ def test_an_interrupt_leaves_the_old_clusters(store, monkeypatch):
     ("method", "k", "complaint"),
     [
         ("spectral", None, "method: 'spectral' is not one of kmeans, gmm, hdbscan"),
-        ("hdbscan", 3, "k: hdbscan finds out how many clusters there are"),
+        ("hdbscan", 3, "k: hdbscan chooses the number of clusters"),
         ("kmeans", 1, "k: 1 is not a whole number of at least 2"),
         ("kmeans", 2.5, "k: 2.5 is not a whole number of at least 2"),
         ("gmm", 400, "k: 400 clusters of 400 items"),

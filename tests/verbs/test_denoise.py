@@ -191,8 +191,8 @@ def test_a_note_where_the_judged_items_were_learnt_from(pca, digits):
         ({"noise": "snow"}, "noise: 'snow' is not one of masking, gaussian, salt-and-pepper"),
         ({"noise": "masking", "level": 1.5}, "level: 1.5 is out of range"),
         ({"level": 0}, "level: 0 is out of range"),
-        ({"noisy": True, "noise": "masking"}, "noise: nothing is added to a noisy source"),
-        ({"noisy": True, "level": 0.1}, "level: nothing is added to a noisy source"),
+        ({"noisy": True, "noise": "masking"}, "noise: no noise is added to a noisy source"),
+        ({"noisy": True, "level": 0.1}, "level: no noise is added to a noisy source"),
     ],
 )
 def test_mistakes_name_the_argument(pca, digits, options, complaint):

@@ -63,7 +63,7 @@ def test_collapse_is_told_in_words(run: Path, tmp_path: Path, capsys: pytest.Cap
 
 def test_a_closed_form_has_no_training_to_be_ill(tmp_path: Path) -> None:
     fit("pca", structured_images(), out=tmp_path / "run", progress=False)
-    with pytest.raises(UserError, match=r"run: .* has no health.json; pca was not trained step by step"):
+    with pytest.raises(UserError, match=r"run: .* has no health.json; pca was not trained by gradient"):
         doctor(tmp_path / "run")
 
 

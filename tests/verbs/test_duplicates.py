@@ -200,8 +200,8 @@ def test_everything_is_in_the_folder(store, tmp_path):
 @pytest.mark.parametrize(
     ("threshold", "complaint"),
     [
-        (-0.1, "-0.1 is none; take a distance from 0 to below 1"),
-        (1, "1.0 is none; take a distance from 0 to below 1"),
+        (-0.1, "-0.1 is not valid"),
+        (1, "1.0 is not valid"),
         (float("nan"), "nan is not a finite number"),
     ],
 )

@@ -159,7 +159,7 @@ def test_an_end_that_is_not_named_is_of_another_class(autoencoder, digits):
     [
         ({"start": "nobody"}, "start: digits has no item 'nobody'; row numbers go from 0 to 1796"),
         ({"end": 5000}, "end: digits has no item '5000'"),
-        ({"start": 3, "end": "3"}, "end: '3' is where the path starts"),
+        ({"start": 3, "end": "3"}, "end: '3' is the start of the path"),
         ({"steps": 2}, "steps: 2 is not a whole number of at least 3"),
         ({"steps": 4.5}, "steps: 4.5 is not a whole number of at least 3"),
     ],
@@ -206,4 +206,4 @@ def test_the_verdict_is_of_the_linear_path_and_the_rebuilt_ends():
     )
     values = {"linear": equal, "spherical": lower, "ends": equal, "fade": lower}
     assert _verdict(values, apart) == "Between the ends items are as ordinary as at them."
-    assert _verdict(values, Metric(0.19, 0.1, 0.3)).startswith("The rebuilt ends hardly differ")
+    assert _verdict(values, Metric(0.19, 0.1, 0.3)).startswith("The reconstructed ends hardly differ")

@@ -183,7 +183,7 @@ def test_the_calibration_is_told(labels):
     assert found == asdict(head.calibration)
     assert found["rows"] == 30
     assert found["temperature"] == 1  # 30 labels of such noise tell no other one
-    assert "temperature 1: no other one has a lower log loss on the 30 labelled items" in head.calibration.text()
+    assert "(temperature 1): no other one has a lower log loss on the 30 labelled items" in head.calibration.text()
 
 
 def test_confidence_that_could_not_be_calibrated_is_told(labels):

@@ -122,7 +122,7 @@ def test_mistakes_name_the_argument(vae, autoencoder, digits, tmp_path):
     for n in (0, 2.5, "3", True):
         with pytest.raises(UserError, match=f"^n: {n} is not a whole number of at least 1"):
             sample(vae, n=n, progress=False)
-    with pytest.raises(UserError, match="features: they compare samples with real items"):
+    with pytest.raises(UserError, match="features: this option is for the comparison with real items"):
         sample(vae, features=vae, progress=False)
     with pytest.raises(UserError, match="source: digits has 12 items, too few to compare"):
         sample(vae, digits.subset(range(12)), progress=False)

@@ -151,7 +151,7 @@ def test_items_without_pictures_leave_a_table(make_store, tmp_path):
         ("zzz", {}, "query: 'zzz' is neither an item nor a file; give the id of an item, such as digit-0000, a file"),
         ("z" * 5000, {}, "query: 'z{80}' is neither an item nor a file"),
         ([1.0, 2.0], {}, "query: a vector of 2 numbers; digits.lance holds vectors of 64"),
-        ("[1, two]", {}, r"query: '\[1, two\]' is no vector; write numbers like"),
+        ("[1, two]", {}, r"query: '\[1, two\]' is not a vector; write numbers such as"),
         ({"a": 1}, {}, "query: dict is no query"),
         ([float("inf")] * 64, {}, "query: a vector with a value that is no number"),
         ("digit-0001", {"k": 0}, "k: 0 is not a whole number of at least 1"),

@@ -112,7 +112,7 @@ def test_an_image_too_large_for_one_pass_is_enlarged_without_seams(enlarger, mon
 
 def test_one_image_has_figures_and_no_verdict(enlarger, digits, tmp_path):
     found = super_resolve(enlarger, digits.subset(range(1)), tmp_path / "out", progress=False)
-    assert "One image does not tell" in found.text()
+    assert "One image is too few" in found.text()
     stored = json.loads((tmp_path / "out" / "super-resolve.json").read_text())
     assert stored["gain over bicubic interpolation"]["psnr"]["interval"] == [None, None]
     assert stored["the run"]["mse"]["interval"] == [0, None]

@@ -209,4 +209,4 @@ def refuse(resolution: int, factor: int) -> None:
         raise UserError(f"factor: {size} cannot be shrunk {factor}-fold; take a --resolution that is a multiple of it")
     if resolution < 2 * factor:
         least = 2 * factor
-        raise UserError(f"factor: {size} is too small to shrink {factor}-fold; use a --resolution of {least}")
+        raise UserError(f"factor: {size} are too small to shrink {factor}-fold; use a --resolution of {least}")
