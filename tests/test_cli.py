@@ -61,7 +61,7 @@ def test_options_may_come_before_the_source_and_with_equals_signs(fitted):
     ("words", "complaint"),
     [
         ("fit", "METHOD: none given; write: salience fit METHOD SOURCE"),
-        ("fit simlcr digits", "METHOD: there is no method 'simlcr'; did you mean simclr?"),
+        ("fit simlcr digits", "METHOD: unknown method 'simlcr'; did you mean simclr?"),
         ("fit simclr", "SOURCE: none given"),
         ("fit --epochs 3 simclr digits", "METHOD: --epochs came before it"),
         ("fit simclr digits --epochs 1.5", "--epochs: '1.5' is not a whole number"),
@@ -69,7 +69,7 @@ def test_options_may_come_before_the_source_and_with_equals_signs(fitted):
         ("fit simclr digits --epochs ten", "--epochs: 'ten' is not a whole number"),
         ("fit simclr digits --epochs", "--epochs: a value is missing"),
         ("fit simclr digits --epochs 1 --epochs 2", "--epochs: given more than once"),
-        ("fit simclr digits --epochs 1 --budget 1min", "--epochs, --budget: both were given"),
+        ("fit simclr digits --epochs 1 --budget 1min", "--epochs, --budget: expected only one"),
         ("fit simclr digits --budget soon", "--budget: 'soon' is not a duration; write it like 90s, 10min"),
         ("fit simclr digits --temperature nan", "--temperature: 'nan' is not a finite number"),
         ("fit simclr digits --temperature inf", "--temperature: 'inf' is not a finite number"),
@@ -80,7 +80,7 @@ def test_options_may_come_before_the_source_and_with_equals_signs(fitted):
             "fit simclr digits --temprature 1",
             "--temprature: fit simclr has no such option; did you mean --temperature?",
         ),
-        ("fit pca digits --epochs 3", "--epochs: pca is solved in closed form"),
+        ("fit pca digits --epochs 3", "--epochs: pca has a closed form"),
         ("fit pca digits --dim 1.5", "--dim: '1.5' is not a whole number"),
         ("fit simclr digits train", "'train': more words than fit simclr takes"),
         ("fit simclr digits --resume runs/x", "--resume: a run stores its method and its source"),
@@ -96,20 +96,20 @@ def test_options_may_come_before_the_source_and_with_equals_signs(fitted):
         ("data digits --labels x", "error: --labels: digits has built-in labels"),
         ("data digits:test", "error: SOURCE: digits has no split 'test'"),
         ("views simclr digits --resolution 1.5", "--resolution: '1.5' is not a whole number"),
-        ("views smclr digits", "error: METHOD: there is no method 'smclr'; did you mean simclr?"),
+        ("views smclr digits", "error: METHOD: unknown method 'smclr'; did you mean simclr?"),
         (
             "views simclr digits --views glyfs",
             "error: --views: 'glyfs' is not a policy of image data; did you mean 'glyphs'?",
         ),
-        ("views simclr digits --out a.txt", "error: --out: a.txt is no picture"),
-        ("methods smclr", "error: METHOD: there is no method 'smclr'; did you mean simclr?"),
+        ("views simclr digits --out a.txt", "error: --out: a.txt is not an image file"),
+        ("methods smclr", "error: METHOD: unknown method 'smclr'; did you mean simclr?"),
         ("evaluate", "RUN: none given"),
         ("evaluate nowhere --on digits", "error: RUN: nowhere does not exist"),
         ("embed nowhere digits", "--out: a value is missing"),
         ("embed nowhere digits --out x.parquet", "error: RUN: nowhere does not exist"),
         ("predict nowhere digits --labels x.csv", "error: RUN: nowhere does not exist"),
         ("compare nowhere", "error: RUNS: nowhere does not exist"),
-        ("compare", "error: RUNS: none was given"),
+        ("compare", "error: RUNS: expected the folders of runs, got none"),
     ],
 )
 def test_mistakes_are_one_line_with_a_remedy(fitted, capsys, words, complaint):
@@ -331,7 +331,7 @@ def salience_process(*argv: str) -> subprocess.CompletedProcess[str]:
 def test_exit_codes_and_streams_of_a_process():
     failed = salience_process("fit", "nothing", "digits")
     assert (failed.returncode, failed.stdout) == (2, "")
-    assert failed.stderr.startswith("error: METHOD: there is no method 'nothing'")
+    assert failed.stderr.startswith("error: METHOD: unknown method 'nothing'")
     listed = salience_process("methods", "--json")
     assert (listed.returncode, listed.stderr) == (0, "")
     assert json.loads(listed.stdout)

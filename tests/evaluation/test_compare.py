@@ -46,12 +46,12 @@ def test_runs_without_labels_or_cost_are_listed_all_the_same(tmp_path):
     found = compare([make_run(tmp_path / "a", labels=False), make_run(tmp_path / "b", flops=None)])
     assert found.plot() == ""
     assert [entry.name for entry in found.entries] == ["b", "a"]
-    assert "note: not in the picture" in found.text()
+    assert "note: not in the plot" in found.text()
     assert found.notes[0].endswith(": b")
 
 
 def test_errors_name_the_remedy(tmp_path):
-    with pytest.raises(UserError, match="none was given"):
+    with pytest.raises(UserError, match="got none"):
         compare([])
     with pytest.raises(UserError, match="does not exist"):
         compare([tmp_path / "missing"])

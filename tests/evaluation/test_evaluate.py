@@ -152,7 +152,7 @@ def test_text_for_the_terminal(report):
 
 def test_says_when_it_was_trained_on_the_test_rows():
     rep = Projection(trained_on={"source": None, "split": None, "fingerprint": "f", "rows": 120})
-    assert any("trained on the rows it is judged by" in note for note in evaluate(rep, blobs(), progress=False).notes)
+    assert any("trained on the rows of the evaluation" in note for note in evaluate(rep, blobs(), progress=False).notes)
     held = blobs(30, seed=1, fingerprint="g")
     assert not any("trained on" in note for note in evaluate(rep, blobs(), held, progress=False).notes)
 

@@ -281,7 +281,7 @@ def test_values_of_test_data_need_not_be_among_those_of_the_training_rows():
     np.testing.assert_array_equal(values_of(rows.test), values)
     unknown = replace(held, labels=np.where(np.arange(50) < 5, -1, held.labels))
     assert len(choose_rows(data, unknown).test) == 45
-    with pytest.raises(UserError, match="test: the labels of blobs are no numbers"):
+    with pytest.raises(UserError, match="test: the labels of blobs are not numbers"):
         choose_rows(data, blobs(50))
 
 
@@ -290,7 +290,7 @@ def test_values_of_test_data_need_not_be_among_those_of_the_training_rows():
     [
         ([1.5] * 40, None, r"^on: .* labels of the training rows of blobs, as R² needs, got 1\.5 alone \(32 rows\)"),
         ([1.5] * 40, [1.5, 2.5], r"^on: .* training rows .* got 1\.5 alone \(40 rows\); give more rows$"),
-        ([0.5] * 39 + [2.5], None, r"^on: .* held-out rows .* got 0\.5 alone \(8 rows\); .* test rows with --test$"),
+        ([0.5] * 39 + [2.5], None, r"^on: .* held-out rows .* got 0\.5 alone \(8 rows\); .* for the evaluation with --test$"),
         ([0.5, 1.5] * 20, [1.5], r"^test: .* test rows of blobs, .* got 1\.5 alone \(1 row\); give more rows$"),
     ],
 )

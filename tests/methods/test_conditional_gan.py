@@ -195,7 +195,7 @@ def test_the_representation_is_of_an_image_beside_its_condition() -> None:
     [
         (27, 2, "27x27 images cannot be shrunk 2-fold; take a --resolution that is a multiple"),
         (6, 4, "cannot be shrunk 4-fold"),
-        (4, 4, "4x4 images are too small to shrink 4-fold; take a --resolution of 8"),
+        (4, 4, "4x4 images are too small to shrink 4-fold; use a --resolution of 8"),
         (2, 2, "--resolution of 4"),
     ],
 )

@@ -128,7 +128,7 @@ def test_without_fine_tuning_nothing_is_predicted_and_greedy_layers_stay(tmp_pat
     rep = fit("stacked_autoencoder", contract.structured_images(), out=tmp_path / "run", fine_tune="none", **QUICK)
     assert len(rep.method.stages) == 3
     assert rep.capabilities == ("decodes",)
-    with pytest.raises(UserError, match=r"^run: this stacked_autoencoder cannot name classes: it has learnt no labels"):
+    with pytest.raises(UserError, match=r"^run: this stacked_autoencoder cannot name classes: it was trained without labels"):
         rep.require("predict", "name classes")
 
 

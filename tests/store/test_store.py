@@ -130,7 +130,7 @@ def test_a_vector_without_a_direction_is_as_far_from_all(tmp_path):
     ("query", "k", "complaint"),
     [
         (np.ones(3), 1, "query: a vector of 3 numbers; digits.lance holds vectors of 64"),
-        (np.full(64, np.nan), 1, "query: a vector with a value that is no number"),
+        (np.full(64, np.nan), 1, "query: a vector with a value that is not finite"),
         (np.ones(64), 0, "k: 0 is not a whole number of at least 1"),
         (np.ones(64), 2.5, "k: 2.5 is not a whole number of at least 1"),
         (np.ones(64), True, "k: True is not a whole number of at least 1"),

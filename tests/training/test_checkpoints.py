@@ -156,7 +156,7 @@ def test_lost_weights_are_made_again_from_the_checkpoint(
     resume(copy.path)
     assert copy.weights.read_bytes() == content
     assert copy.metrics.read_bytes() == metrics
-    told = "made again" in capsys.readouterr().err
+    told = "written again" in capsys.readouterr().err
     assert told is (damage is not Path.unlink)
     resume(copy.path)
     assert "is finished; nothing to do" in capsys.readouterr().err

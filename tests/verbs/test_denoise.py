@@ -181,7 +181,7 @@ def test_rows_of_a_table_come_back_in_their_own_units(tmp_path):
 
 
 def test_a_note_where_the_judged_items_were_learnt_from(pca, digits):
-    assert any("trained on the items it is judged by" in said for said in denoise(pca, digits, progress=False).said)
+    assert any("trained on the items of the evaluation" in said for said in denoise(pca, digits, progress=False).said)
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def test_of_very_many_a_part_is_searched_and_it_is_said(planted, monkeypatch):
 def test_of_too_many_pairs_it_says_that_it_stopped(planted, monkeypatch):
     monkeypatch.setattr(module, "MOST_PAIRS", 10)
     result = duplicates(planted, 0.5, progress=False)
-    assert "stopped after 10 pairs; give a smaller threshold" in result.said
+    assert "the search stopped after 10 pairs; give a smaller threshold" in result.said
 
 
 def test_everything_is_in_the_folder(store, tmp_path):
@@ -227,4 +227,4 @@ def test_as_a_command(store, capsys, tmp_path, monkeypatch):
     assert main(["duplicates", str(store.path), "--json", "--out", "found"]) == 0
     assert json.loads(capsys.readouterr().out)["about"]["column"] == "duplicate_of"
     assert main(["duplicates", str(store.path), "--threshold", "2"]) == 2
-    assert "--threshold: 2.0 is none" in capsys.readouterr().err
+    assert "--threshold: 2.0 is not valid" in capsys.readouterr().err

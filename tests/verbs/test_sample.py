@@ -138,7 +138,7 @@ def test_features_of_a_table_of_other_columns_are_refused(tmp_path):
     same, different = (fit("pca", one, out=tmp_path / name, dim=2, progress=False)
                        for name, one in (("same", frame), ("different", other)))  # fmt: skip
     assert sample(run, frame, n=3, features=same, progress=False).about["features"].startswith("the embedding of pca")
-    with pytest.raises(UserError, match=r"^features: .* is of other data than"):
+    with pytest.raises(UserError, match=r"^features: .* was trained on other data than"):
         sample(run, frame, n=3, features=different, progress=False)
 
 
