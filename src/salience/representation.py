@@ -20,12 +20,15 @@ from torch import Tensor, nn
 from salience import catalogue
 from salience.allocator import keep_freed_memory
 from salience.batch import Batch
+from salience.catalogue import Entry
 from salience.config import Config
 from salience.data import Dataset, open_data
 from salience.errors import Note, UserError, naming
 from salience.methods import ClosedForm, Context, Method, method_class
 from salience.modalities import Spec
 from salience.nets import Encoder
+from salience.nets.own import start_again
+from salience.own_code import Code, code_of
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.run import Run
@@ -41,13 +44,16 @@ class Representation:
     """What a fit leaves.
 
     method: the fitted module;  config: of the run;  run: its folder, None where there is none
+    code: its parts that are not ours;  entry: what the method is
     """
 
-    def __init__(self, method: Method | ClosedForm, config: Config, run: Path | None = None):
+    def __init__(self, method: Method | ClosedForm, config: Config, run: Path | None = None, code: Code | None = None):
         self.method = method.eval().requires_grad_(False)
         self.config = config
         self.run = run
         self.spec = Spec.from_dict(self.config.data.spec)
+        self.code = code_of(config, code)
+        self.entry = self.code.entry(config.model.method)
 
     def __repr__(self) -> str:
         where = "" if self.run is None else f", run={str(self.run)!r}"
@@ -72,7 +78,7 @@ class Representation:
     def capabilities(self) -> tuple[str, ...]:
         """What this run can, as far as its options have not taken it away."""
         withheld = {catalogue.CAPABILITIES[function] for function in self._withheld}
-        return tuple(name for name in catalogue.find(self.method_name).capabilities if name not in withheld)
+        return tuple(name for name in self.entry.capabilities if name not in withheld)
 
     @property
     def _withheld(self) -> Mapping[str, str]:
@@ -217,10 +223,12 @@ class Representation:
             return None
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            fresh = make_method(self.config, self.spec, fetch=False)
+            fresh = make_method(self.config, self.spec, fetch=False, code=self.code)
             assert isinstance(fresh, Method)
+            if isinstance(self.code.part("encoder", None), nn.Module):
+                note_kept(start_again(fresh.encoder))
             calibrate(fresh, fresh.embed, _matching(data, self.spec))
-        return Representation(fresh, self.config)
+        return Representation(fresh, self.config, code=self.code)
 
     @torch.inference_mode()
     def _embed_batch(self, batch: Batch, fixed: int) -> np.ndarray:
@@ -244,15 +252,26 @@ def source_or_own(rep: Representation, source: Any) -> Any:
     return own
 
 
-def load(run: Path | str) -> Representation:
+def note_kept(names: list[str]) -> None:
+    """Say which parameters of a user's module could not be drawn anew for the untrained encoder."""
+    if names:
+        kept = f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
+        said = f"the baseline 'untrained' keeps {kept} as given: their layers have no reset_parameters()"
+        warnings.warn(said, Note, stacklevel=3)
+
+
+def load(run: Path | str, *, code: Any = None) -> Representation:
     """The representation in a run folder; of an unfinished run, what its last checkpoint holds.
 
+    code: what the run needs beside Salience: a Python file or several, or objects by part, {"encoder": module}. Nothing
+        else is imported.
     Errors: UserError where it is no run, damaged, of a newer version, or has no weights yet.
     """
     folder = Run(run)
-    method = _method_of(folder)
+    found = code_of(folder.config, code)
+    method = _method_of(folder, found)
     load_weights(method, folder)
-    return Representation(method.to(best_device()), folder.config, folder.path)
+    return Representation(method.to(best_device()), folder.config, folder.path, found)
 
 
 def open_for(
@@ -271,13 +290,14 @@ def open_for(
         return rep.open(source, reading=reading, split=split)
 
 
-def make_method(config: Config, spec: Spec, *, fetch: bool = True) -> Method | ClosedForm:
+def make_method(config: Config, spec: Spec, *, fetch: bool = True, code: Code | None = None) -> Method | ClosedForm:
     """The method a config describes, with fresh weights."""
-    model, rows = config.model, config.data.rows
+    model, rows, own = config.model, config.data.rows, code_of(config, code)
+    encoder, views = own.part("encoder", model.encoder), own.part("views", model.views)
     classes = len(config.data.classes) if model.use_labels else 0
     load_encoder = functools.partial(encoder_of, spec=spec)
-    context = Context(spec, rows, model.encoder, model.views, fetch, classes, load_encoder)
-    return method_class(model.method).build(context, **model.options)
+    context = Context(spec, rows, encoder, views, fetch, classes, load_encoder)
+    return method_class(own.entry(model.method)).build(context, **model.options)
 
 
 def encoder_of(run: str, *, spec: Spec) -> tuple[str, Encoder]:
@@ -299,15 +319,16 @@ def encoder_of(run: str, *, spec: Spec) -> tuple[str, Encoder]:
     return found.config.model.encoder or "", found.method.encoder.cpu()
 
 
-def options_of(method: Method | ClosedForm, name: str) -> dict[str, Any]:
-    """The hyper-parameters a method was built with, defaults included."""
-    return {option.name: getattr(method, option.name) for option in catalogue.find(name).options}
+def options_of(method: Method | ClosedForm, known: str | Entry) -> dict[str, Any]:
+    """The hyper-parameters a method was built with, defaults included.  known: its name or its entry"""
+    entry = catalogue.find(known) if isinstance(known, str) else known
+    return {option.name: getattr(method, option.name) for option in entry.options}
 
 
-def _method_of(run: Run) -> Method | ClosedForm:
+def _method_of(run: Run, code: Code) -> Method | ClosedForm:
     """The method its config describes. A config that was edited into nonsense says so."""
     try:
-        return make_method(run.config, Spec.from_dict(run.config.data.spec), fetch=False)
+        return make_method(run.config, Spec.from_dict(run.config.data.spec), fetch=False, code=code)
     except UserError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:

@@ -40,6 +40,7 @@ INTERVALS = {
     "regression": "95% bootstrap over test rows, the probe as fitted",
     "geometry": "95% over rows: infinitesimal jackknife; of alignment, Student's t",
     "codes": "95% over test rows: Student's t; of active dimensions, bootstrap; the error of log Z is counted in",
+    "own": "95% bootstrap over test rows",
 }
 
 

@@ -34,7 +34,8 @@ Auto: Any = AUTO  # the default of a hyper-parameter that `build` finds from the
 class Context:
     """What a method may know of its task when its modules are built.
 
-    rows: how many there are to train on; encoder, views: names, None for the default of the data
+    rows: how many there are to train on
+    encoder, views: a name, None for the default of the data, or what a user gives: a module, a function
     classes: how many the labels name that the training may see; 0 without labels
     fetch: whether published weights may be fetched; a run that is loaded brings its own
     load_encoder: run folder -> the name of its network, and its encoder; None where there are no runs to load
@@ -42,8 +43,8 @@ class Context:
 
     spec: Spec
     rows: int
-    encoder: str | None = None
-    views: str | None = None
+    encoder: Any = None
+    views: Any = None
     fetch: bool = True
     classes: int = 0
     load_encoder: Callable[[str], tuple[str, Encoder]] | None = None

@@ -255,8 +255,9 @@ class Modality(ABC, Generic[S]):
     ) -> tuple[Encoder, Strongest]:
         """Make the discriminator of a GAN. Default: the encoder with this name."""
         from salience.nets.adversaries import Strongest
+        from salience.nets.make import make_encoder
 
-        encoder = self.make_encoder(name, spec, dim=None, fetch=fetch)
+        encoder = make_encoder(name, spec, fetch=fetch)
         return encoder, Strongest(encoder.dim)
 
     def make_generator(self, spec: S, *, dim: int, channels: int) -> nn.Sequential:

@@ -13,11 +13,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from salience import catalogue
 from salience.allocator import keep_freed_memory
 from salience.config import OPTIONS, Config, DataConfig, ModelConfig, TrainingConfig, asked, check_options
 from salience.data import Dataset
 from salience.errors import UserError
+from salience.own_code import code_of, taken
 from salience.processors import cap_threads
 from salience.reading import AS_FOUND, Reading
 from salience.run import Run, refuse_existing
@@ -26,6 +26,9 @@ from salience.training.processes import is_helper
 from salience.training.source import open_for_method
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from salience.methods import ClosedForm, Method
     from salience.representation import Representation
 
 P = ParamSpec("P")
@@ -44,14 +47,14 @@ def lists_options(function: Callable[P, R]) -> Callable[P, R]:
 
 @lists_options
 def fit(
-    method: str,
+    method: str | type[Method] | type[ClosedForm],
     source: Any,
     *,
     out: Path | str | None = None,
     epochs: int | None = None,
     budget: str | float | None = None,
-    encoder: str | None = None,
-    views: str | None = None,
+    encoder: str | nn.Module | Callable[..., nn.Module] | None = None,
+    views: str | Callable[..., Any] | None = None,
     resolution: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
@@ -73,7 +76,8 @@ def fit(
 ) -> Representation:
     """Learns a representation and keeps it in a run folder.
 
-    method: a file name under methods: "pca", "kmeans", "autoencoder", "simclr"
+    method: a name ("pca", "simclr"), a Python file ("./mymethod.py") or a class
+    encoder, views: beside names also a module or what makes one, and a function (x, keys) -> x on the unit scale
     source: anything `open_data` takes, or a Dataset; several sources by name are joined by id, or row by row
     reading: how the source is read, as in `open_data`; kept in the run
     progress: show bars on a terminal, and say what was decided
@@ -83,7 +87,7 @@ def fit(
     given = {name: value for name, value in locals().items() if name in OPTIONS}
     started = timing.clock()
     keep_freed_memory()
-    entry = catalogue.find(method)
+    entry, code, given = taken(method, given)
     hyper_parameters = entry.check(options)
     checked = check_options(entry, given)
     training = asked(TrainingConfig, checked | _threads(checked["threads"]))
@@ -99,12 +103,12 @@ def fit(
     config = Config(
         salience=version("salience"),
         data=_describe(source, dataset, labels, reading, checked["without"]),
-        model=asked(ModelConfig, checked, method=method, options=hyper_parameters),
+        model=asked(ModelConfig, checked, method=entry.name, options=hyper_parameters, code=code.to_dict()),
         training=training,
     )
     from salience.training.opened import fit_opened  # here: what is refused until now, is so without torch
 
-    return fit_opened(config, dataset, out, started, progress)
+    return fit_opened(config, dataset, out, started, progress, code)
 
 
 def check_machine(training: TrainingConfig) -> None:
@@ -128,17 +132,19 @@ def _threads(asked_for: int | None) -> dict[str, Any]:
     return {} if asked_for is None else {"threads": cap_threads(asked_for)}
 
 
-def resume(run: Path | str, source: Any = None, *, progress: bool = True) -> Representation:
+def resume(run: Path | str, source: Any = None, *, code: Any = None, progress: bool = True) -> Representation:
     """Continues a fit that was stopped, to exactly the weights it would have had. Does nothing to a finished one.
 
     Weights that are damaged are made again, from the last checkpoint where there is one.
     source: needed only where the run was fitted to data in memory
+    code: needed only where its method, encoder or views are not ours, as in `load`
     Errors: UserError where the data is gone or no longer what the run began with, or another process trains the run.
     """
     folder = Run(run)
+    found = code_of(folder.config, code)
     from salience.training.opened import resume_run
 
-    return resume_run(folder, source, progress)
+    return resume_run(folder, source, progress, found)
 
 
 def _describe(source: Any, dataset: Dataset, labels: Any, reading: Reading, without: str | None) -> DataConfig:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from salience.data.sources import arrays, builtin, folder, idx
+from salience.data.sources.installed import open_installed
 from salience.data.sources.query import Query
 from salience.errors import UserError
 from salience.fields.source import Source
@@ -97,6 +98,8 @@ def _named(text: str, query: Query) -> Source:
         return hub.open_named(name.removeprefix("hf://"), query)
     if name in builtin.NAMES and not Path(name).exists():
         return builtin.NAMES[name](query)
+    if not Path(name).exists() and (source := open_installed(name, query, find_source)) is not None:
+        return source
     return _path(Path(name).expanduser(), query)
 
 
