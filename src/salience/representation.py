@@ -65,6 +65,12 @@ class Representation:
         return self.config.model.method
 
     @property
+    def network(self) -> str:
+        """The name of its encoder."""
+        named = self.config.model.options.get("network", catalogue.AUTO) if self.entry.takes else catalogue.AUTO
+        return str(self.config.model.encoder or "") if named == catalogue.AUTO else str(named)
+
+    @property
     def dim(self) -> int:
         """d, the width of an embedding."""
         return self.method.width
@@ -84,16 +90,16 @@ class Representation:
     def _withheld(self) -> Mapping[str, str]:
         return {} if isinstance(self.method, ClosedForm) else self.method.withheld
 
-    def embed(self, source: Any, *, batch_size: int = FIXED, progress: bool = False) -> np.ndarray:
+    def embed(self, source: Any, *, batch_size: int | None = None, progress: bool = False) -> np.ndarray:
         """[n d] float32, or float64 for a closed form of float64 rows; one row an item, in the source's order.
 
         source: anything `open_data` takes, or a Dataset it opened
         batch_size: rows of every forward pass, the last padded, so that an item's embedding is the same to the bit in
-            any company
+            any company; by default 256, fewer for large published networks
         Errors: UserError where the data is not what the run was trained on.
         """
         keep_freed_memory()
-        batch_size = check_whole("batch_size", batch_size, 1)
+        batch_size = check_whole("batch_size", self.method.rows_at_once if batch_size is None else batch_size, 1)
         dataset = self.open(source)
         parts, rows = [], []
         with progress_bar(len(dataset), "embedding", progress) as bar:
@@ -107,7 +113,7 @@ class Representation:
         """The same of items on the unit scale, as after adding noise to them.  [n ...] -> [n d]"""
         if isinstance(self.method, ClosedForm):
             rows = x.flatten(1).to(self.method.row_dtype)
-            return in_fixed(self.method.embed_rows, rows, self.device)
+            return in_fixed(self.method.embed_rows, rows, self.device, self.method.rows_at_once)
         return in_fixed(self.method.encode, x.float(), self.device)
 
     def decode(self, codes: np.ndarray | Tensor) -> np.ndarray:
@@ -219,15 +225,16 @@ class Representation:
 
     def untrained(self, data: Dataset, seed: int = 0) -> Representation | None:
         """The same encoder with fresh weights, batch-norm statistics calibrated on `data`; None for a closed form."""
-        if isinstance(self.method, ClosedForm):
+        encoder = self.method.encoder
+        if encoder is None or not any(True for _ in encoder.parameters()):
             return None
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             fresh = make_method(self.config, self.spec, fetch=False, code=self.code)
-            assert isinstance(fresh, Method)
+            assert fresh.encoder is not None
             if isinstance(self.code.part("encoder", None), nn.Module):
                 note_kept(start_again(fresh.encoder))
-            calibrate(fresh, fresh.embed, _matching(data, self.spec))
+            calibrate(fresh, fresh.embed, _matching(data, self.spec), fresh.rows_at_once)
         return Representation(fresh, self.config, code=self.code)
 
     @torch.inference_mode()
@@ -307,8 +314,10 @@ def encoder_of(run: str, *, spec: Spec) -> tuple[str, Encoder]:
     """
     with naming("features", "run"):
         found = load(run)
-    if isinstance(found.method, ClosedForm):
+    if found.method.encoder is None:
         raise UserError(f"features: {run} is a closed form and has no encoder; give a run that was trained")
+    if found.entry.takes:
+        raise UserError(f"features: {run} was not trained; give its network, {found.network}, by name")
     if found.spec.form != spec.form:
         has, needs = ("×".join(map(str, s.shape)) for s in (found.spec, spec))
         raise UserError(
@@ -316,7 +325,7 @@ def encoder_of(run: str, *, spec: Spec) -> tuple[str, Encoder]:
             f"{needs}; "
             "give a run on data of the same values or columns"
         )
-    return found.config.model.encoder or "", found.method.encoder.cpu()
+    return found.network, found.method.encoder.cpu()
 
 
 def options_of(method: Method | ClosedForm, known: str | Entry) -> dict[str, Any]:
@@ -394,14 +403,14 @@ def _device_of(method: nn.Module) -> torch.device:
 
 
 @torch.no_grad()
-def calibrate(module: nn.Module, embed: Callable[[Batch], Tensor], data: Dataset) -> None:
+def calibrate(module: nn.Module, embed: Callable[[Batch], Tensor], data: Dataset, rows: int | None = None) -> None:
     """Sets batch-norm statistics to those of the data: running statistics of fresh weights are fiction."""
     norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain average over the batches
     module.train()
-    loader = data.loader(min(FIXED, len(data)), seed=0)
+    loader = data.loader(min(FIXED if rows is None else rows, len(data)), seed=0)
     for step in range(min(CALIBRATION, len(loader))):
         embed(loader.batch_at(step).to(_device_of(module)))
     module.eval()

@@ -107,6 +107,7 @@ class Method(nn.Module, ABC):
     learning_rate: ClassVar[float | None] = None
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
     default_encoder: ClassVar[str | None] = None
+    rows_at_once = 256  # of a forward pass that embeds
 
     def __init__(self, encoder: Encoder):
         super().__init__()

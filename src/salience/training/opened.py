@@ -180,7 +180,7 @@ def initialise(method: Method, init: Path | str | None, code: Code | None = None
         return
     with naming("init", "run"):
         before = load(init, code=_for_other(code, init)).method
-    if isinstance(before, ClosedForm):
+    if before.encoder is None:
         raise UserError(f"init: {init} is a closed form and has no encoder; give a run that was trained")
     try:
         method.encoder.load_state_dict(before.encoder.state_dict())

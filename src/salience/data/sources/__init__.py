@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from salience.data.sources import arrays, builtin, folder, idx
+from salience.data.sources import arrays, builtin, folder, idx, word_vectors
 from salience.data.sources.installed import open_installed
 from salience.data.sources.query import Query
 from salience.errors import UserError
@@ -108,6 +108,8 @@ def _path(path: Path, query: Query) -> Source:
         return _folder(path, query)
     if not path.is_file():
         raise UserError(f"source: {path} is a pipe or a device, not a regular file; save its content to a file first")
+    if word_vectors.is_word_vectors(path):
+        return word_vectors.open_vectors(path, query)
     if array := ARRAYS.get(path.suffix.lower()):
         return array(path, query)
     if table := TABLES.get(path.suffix.lower()):
