@@ -74,6 +74,8 @@ def other_value(option: catalogue.Option) -> Any:
         return next(choice for choice in option.choices if choice != option.default)
     if option.type == "bool":
         return not option.default
+    if option.name == "weights":
+        return "published"
     if option.type == "str":
         return "mlp"  # texts name networks, so far
     if option.default == AUTO:

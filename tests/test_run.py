@@ -72,7 +72,10 @@ def test_a_folder_that_was_removed_or_replaced_is_no_longer_held(run: Run, repla
         shutil.rmtree(run.path)
         if replaced:
             other = Run.create(run.path, CONFIG, {})
-            with other.hold(), pytest.raises(UserError, match=r"^run: .*run was removed or replaced during the training"):
+            with (
+                other.hold(),
+                pytest.raises(UserError, match=r"^run: .*removed or replaced during the training"),
+            ):
                 run.require_held()
         with pytest.raises(UserError, match="removed or replaced"):
             run.require_held()

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from salience import modalities
-from salience.errors import UserError
+from salience.errors import Note, UserError
 from salience.option import AUTO as AUTO
 from salience.option import CatalogueError as CatalogueError
 from salience.option import Option as Option
 from salience.option import declared, meanings_in
 from salience.option import nearest as nearest
-from salience.source_values import parsed, value_of
+from salience.origins import Origin, file_of_module, hash_of, installed, names_file, of_package, parse_file
+from salience.source_values import named_value, parsed, value_of
 from salience.warning_signs import Declared
 
 METHODS = Path(__file__).parent / "methods"
@@ -46,6 +48,8 @@ class Entry:
     idea: one sentence;  formula: the whole module docstring;  paper: its address
     at_most: the options that the data limit: name, what limits it ("rows", "width"), a template of what a value means
     health: its signs that a training is not well
+    takes: options of training by gradient that a closed form has too, such as "encoder"
+    origin: where it comes from; None for the methods of Salience
     """
 
     name: str
@@ -60,6 +64,13 @@ class Entry:
     options: tuple[Option, ...]
     at_most: tuple[tuple[str, tuple[str, ...], str], ...]
     health: Declared
+    takes: tuple[str, ...] = ()
+    origin: Origin | None = None
+
+    @property
+    def typed(self) -> str:
+        """What `fit` takes for it: its name, or its file."""
+        return self.origin.file if self.origin is not None and self.origin.file else self.name
 
     @property
     def modality(self) -> tuple[str, ...]:
@@ -110,22 +121,39 @@ class Entry:
 
 
 def names(folder: Path = METHODS) -> tuple[str, ...]:
-    """Every method's name, in alphabetical order. Opens no file."""
-    return tuple(sorted(path.stem for path in _files(folder)))
+    """Every method's name, in alphabetical order: ours, then those of installed packages. Opens no file of ours."""
+    own = sorted(path.stem for path in _files(folder))
+    return (*own, *_of_packages(own, folder))
 
 
 def entries(folder: Path = METHODS) -> tuple[Entry, ...]:
-    """Every method, in alphabetical order."""
-    return tuple(read(path) for path in sorted(_files(folder), key=lambda path: path.stem))
+    """Every method, in the order of `names`. A method of a package that cannot be read is left out, with a note."""
+    own = [read(path) for path in sorted(_files(folder), key=lambda path: path.stem)]
+    found = []
+    for name in _of_packages([entry.name for entry in own], folder):
+        try:
+            found.append(_read_installed(name))
+        except UserError as problem:
+            warnings.warn(f"the method {name} is left out: {problem}", Note, stacklevel=2)
+    return (*own, *found)
+
+
+def _of_packages(own: Iterable[str], folder: Path) -> list[str]:
+    """Names of methods that installed packages offer. A name of ours stays ours."""
+    return sorted(set(installed("method")) - set(own)) if folder == METHODS else []
 
 
 def find(name: str, folder: Path = METHODS) -> Entry:
-    """The method of that name. Raises UserError that suggests the nearest one."""
+    """The method of that name, or of a Python file. Raises UserError that suggests the nearest one."""
     if not isinstance(name, str):
         raise UserError(f"method: {name!r} is not a name; give one of `salience methods`, such as 'simclr'")
     for path in _files(folder):
         if path.stem == name:
             return read(path)
+    if names_file(name):
+        return read_file(Path(name).expanduser())
+    if name in _of_packages((), folder):
+        return _read_installed(name)
     known = names(folder)
     raise UserError(f"method: unknown method '{name}'{nearest(name, known)}; known are: {', '.join(known)}")
 
@@ -150,32 +178,65 @@ def _files(folder: Path) -> list[Path]:
 def read(path: Path) -> Entry:
     """What the method file at `path` says. Raises CatalogueError where it breaks the rules."""
     tree = parsed(path)
+    entry = _entry(tree, path, name=path.stem, family=path.parent.name)
+    if not entry.formula or not entry.paper:
+        raise CatalogueError(f"{path}: the module docstring must give the idea and the paper's address")
+    return entry
+
+
+def read_file(path: Path, class_name: str = "") -> Entry:
+    """What a method file of the user says. It is read, not run. Raises UserError where it holds no method."""
+    if not path.is_file():
+        raise UserError(f"method: {path} does not exist; give a Python file with a method, or one of: salience methods")
+    origin = Origin(class_name, str(path.resolve()), hash_of(path))
+    return _read_outside(path, origin, path.stem, "file")
+
+
+def _read_installed(name: str) -> Entry:
+    """What the method of an installed package says; the package is not imported."""
+    origin = of_package(name, "method")
+    assert origin is not None
+    return _read_outside(file_of_module(origin.place.partition(":")[0]), origin, name, origin.package)
+
+
+def _read_outside(path: Path, origin: Origin, name: str, family: str) -> Entry:
+    """A method of someone else's file. Unlike ours it may go without a paper."""
+    for kept in (parsed, named_value):  # the file may have changed since it was read
+        kept.cache_clear()
+    try:
+        entry = _entry(parse_file(path), path, name=name, family=family, class_name=origin.name)
+    except (CatalogueError, OSError) as problem:
+        raise UserError(f"method: {' '.join(str(problem).split())}") from None
+    return replace(entry, origin=replace(origin, name=entry.class_name))
+
+
+def _entry(tree: ast.Module, path: Path, *, name: str, family: str, class_name: str = "") -> Entry:
     formula = ast.get_docstring(tree) or ""
     urls = re.findall(r"https?://[^\s,;)\]>]+", formula)
-    if not formula or not urls:
-        raise CatalogueError(f"{path}: the module docstring must give the idea and the paper's address")
-    node, kind = _method_class(tree, path)
+    node, kind = _method_class(tree, path, class_name)
     meanings = meanings_in(ast.get_docstring(node) or "")
+    formula = formula or ast.get_docstring(node) or ""
     return Entry(
-        name=path.stem,
+        name=name,
         class_name=node.name,
-        family=path.parent.name,
+        family=family,
         kind=kind,
         requires=_class_value(node, "requires", (), path),
         capabilities=tuple(CAPABILITIES[name] for name in CAPABILITIES if name in _functions(node)),
         idea=_idea(formula),
-        paper=urls[0].rstrip("."),
+        paper=urls[0].rstrip(".") if urls else "",
         formula=formula,
         options=tuple(_options(node, meanings, path)),
         at_most=_class_value(node, "at_most", (), path),
         health=Declared(**{one.name: _class_value(node, one.name, one.default, path) for one in fields(Declared)}),
+        takes=_class_value(node, "takes", (), path),
     )
 
 
-def _method_class(tree: ast.Module, path: Path) -> tuple[ast.ClassDef, str]:
+def _method_class(tree: ast.Module, path: Path, class_name: str = "") -> tuple[ast.ClassDef, str]:
     found = []
     for node in tree.body:
-        if isinstance(node, ast.ClassDef):
+        if isinstance(node, ast.ClassDef) and class_name in ("", node.name):
             kinds = [ast.unparse(base).rpartition(".")[2] for base in node.bases]
             found += [(node, kind) for kind in kinds if kind in KINDS]
     if len(found) != 1:

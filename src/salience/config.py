@@ -119,18 +119,23 @@ class ModelConfig:
     """The method of a run.
 
     options: its hyper-parameters;  withheld: abilities that these take away
+    code: method, encoder, views -> where it comes from, if it is not ours
     """
 
     method: str = record(NAME)
     options: Mapping[str, Any] = record(MAPPING)
     withheld: tuple[str, ...] = record(TEXTS, ())
+    code: Mapping[str, Any] = field(default_factory=dict, metadata={"kind": MAPPING})
     encoder: str | None = option(
         "str", None,
-        "convnet, mlp, linear, or a timm model; with weights as NAME:pretrained or NAME:FILE.safetensors.",
+        "convnet, mlp, linear, or a timm model, with weights as NAME:pretrained or NAME:FILE.safetensors; "
+        "FILE.py:NAME for your own module.",
         kind=optional(TEXT), gradient=True,
     )  # fmt: skip
     views: str | None = option(
-        "str", None, "natural, grey, crops (each also with -noflip or -turns), glyphs, medical, table, identity.",
+        "str", None,
+        "natural, grey, crops (each also with -noflip or -turns), glyphs, medical, table, identity; FILE.py:NAME for "
+        "a function of your own.",
         kind=optional(TEXT), gradient=True,
     )  # fmt: skip
     use_labels: bool = option("bool", False, "Give the labels to the method, if it can use them.", kind=SWITCH)
@@ -273,7 +278,7 @@ def _names(part: type[Any]) -> list[str]:
 def _plain(part: Any) -> dict[str, Any]:
     """The fields of a part as YAML holds them; what the run does not have is left out."""
     values = {name: getattr(part, name) for name in _names(type(part))}
-    values = {name: value for name, value in values.items() if name not in LEFT_OUT or value not in (None, ())}
+    values = {name: value for name, value in values.items() if name not in LEFT_OUT or value not in (None, (), {})}
     return {name: _as_yaml(value) for name, value in values.items()}
 
 
@@ -295,7 +300,7 @@ def _part(part: type[T], values: Mapping[str, Any]) -> T:
     return part(**given)
 
 
-LEFT_OUT = ("withheld", "probes", "sources")  # of config.yaml, where the run has none
+LEFT_OUT = ("withheld", "probes", "sources", "code")  # of config.yaml, where the run has none
 PARTS = (DataConfig, ModelConfig, TrainingConfig, TrainingPlan)
 KINDS: Mapping[str, Kind] = {
     "format": whole(0),
@@ -348,7 +353,9 @@ OPTIONS: Mapping[str, Option] = {one.name: one for one in (*BY_GRADIENT, *ANY_KI
 
 def fit_options(entry: Entry) -> tuple[Option, ...]:
     """What `fit` takes for a method of this kind, without its hyper-parameters."""
-    return ANY_KIND if entry.kind == "ClosedForm" else BY_GRADIENT + ANY_KIND
+    if entry.kind != "ClosedForm":
+        return BY_GRADIENT + ANY_KIND
+    return (*(one for one in BY_GRADIENT if one.name in entry.takes), *ANY_KIND)
 
 
 def check_options(entry: Entry, given: Mapping[str, Any]) -> dict[str, Any]:

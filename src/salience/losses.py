@@ -9,6 +9,7 @@ items of all (see salience.distributed). Half-precision inputs are computed in f
 """
 
 from salience.methods.autoencoders.autoencoder import reconstruction_error
+from salience.methods.autoencoders.contractive_autoencoder import contraction
 from salience.methods.autoencoders.sparse_autoencoder import kl_penalty, l1_penalty
 from salience.methods.contrastive.barlowtwins import barlow_twins_loss
 from salience.methods.contrastive.byol import byol_loss
@@ -21,15 +22,22 @@ from salience.methods.contrastive.supcon import supcon_loss
 from salience.methods.contrastive.swav import swav_loss
 from salience.methods.contrastive.vicreg import vicreg_loss
 from salience.methods.generative.gan import discriminator_loss, generator_loss
+from salience.methods.generative.vae import bernoulli as bernoulli_loss
+from salience.methods.generative.vae import gaussian as gaussian_loss
+from salience.methods.generative.vae import iwae as iwae_bound
 from salience.methods.generative.vae import kl_divergence
 
 __all__ = [
     "barlow_twins_loss",
+    "bernoulli_loss",
     "byol_loss",
     "cmc_loss",
+    "contraction",
     "dino_loss",
     "discriminator_loss",
+    "gaussian_loss",
     "generator_loss",
+    "iwae_bound",
     "kl_divergence",
     "kl_penalty",
     "l1_penalty",

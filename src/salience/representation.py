@@ -20,12 +20,15 @@ from torch import Tensor, nn
 from salience import catalogue
 from salience.allocator import keep_freed_memory
 from salience.batch import Batch
+from salience.catalogue import Entry
 from salience.config import Config
 from salience.data import Dataset
 from salience.errors import Note, UserError, naming
 from salience.methods import ClosedForm, Context, Method, method_class
 from salience.modalities import Spec
 from salience.nets import Encoder
+from salience.nets.own import start_again
+from salience.own_code import Code, code_of
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.run import Run
@@ -45,13 +48,17 @@ class Representation:
         method: The fitted module.
         config: The configuration of the run.
         run: The run; None if it has no folder.
+        code: The parts of the run that are not part of Salience.
+        entry: The entry of the method in the catalogue.
     """
 
-    def __init__(self, method: Method | ClosedForm, config: Config, run: Path | None = None):
+    def __init__(self, method: Method | ClosedForm, config: Config, run: Path | None = None, code: Code | None = None):
         self.method = method.eval().requires_grad_(False)
         self.config = config
         self.run = run
         self.spec = spec_of(self.config)
+        self.code = code_of(config, code)
+        self.entry = self.code.entry(config.model.method)
 
     def __repr__(self) -> str:
         where = "" if self.run is None else f", run={str(self.run)!r}"
@@ -61,6 +68,12 @@ class Representation:
     @property
     def method_name(self) -> str:
         return self.config.model.method
+
+    @property
+    def network(self) -> str:
+        """The name of its encoder."""
+        named = self.config.model.options.get("network", catalogue.AUTO) if self.entry.takes else catalogue.AUTO
+        return str(self.config.model.encoder or "") if named == catalogue.AUTO else str(named)
 
     @property
     def dim(self) -> int:
@@ -76,19 +89,19 @@ class Representation:
     def capabilities(self) -> tuple[str, ...]:
         """The functions that this run supports with its options."""
         withheld = {catalogue.CAPABILITIES[function] for function in self._withheld}
-        return tuple(name for name in catalogue.find(self.method_name).capabilities if name not in withheld)
+        return tuple(name for name in self.entry.capabilities if name not in withheld)
 
     @property
     def _withheld(self) -> Mapping[str, str]:
         return {} if isinstance(self.method, ClosedForm) else self.method.withheld
 
-    def embed(self, source: Any, *, batch_size: int = FIXED, progress: bool = False) -> np.ndarray:
+    def embed(self, source: Any, *, batch_size: int | None = None, progress: bool = False) -> np.ndarray:
         """Embed all items of a source, in its order.
 
         Args:
             source: Any source of `open_data`, or a Dataset.
             batch_size: Rows of one forward pass. The last one is padded, so that an embedding does not depend on the
-                batch.
+                batch. Default: 256, fewer for large published networks.
 
         Returns:
             [n d] float32, or float64 for a closed form of float64 rows.
@@ -97,7 +110,7 @@ class Representation:
             UserError: The data do not fit the run.
         """
         keep_freed_memory()
-        batch_size = check_whole("batch_size", batch_size, 1)
+        batch_size = check_whole("batch_size", self.method.rows_at_once if batch_size is None else batch_size, 1)
         dataset = self.open(source)
         parts, rows = [], []
         with progress_bar(len(dataset), "embedding", progress) as bar:
@@ -111,7 +124,7 @@ class Representation:
         """Embed items on the unit scale, such as noisy ones.  [n ...] -> [n d]"""
         if isinstance(self.method, ClosedForm):
             rows = x.flatten(1).to(self.method.row_dtype)
-            return in_fixed(self.method.embed_rows, rows, self.device)
+            return in_fixed(self.method.embed_rows, rows, self.device, self.method.rows_at_once)
         return in_fixed(self.method.encode, x.float(), self.device)
 
     def decode(self, codes: np.ndarray | Tensor) -> np.ndarray:
@@ -223,14 +236,17 @@ class Representation:
 
     def untrained(self, data: Dataset, seed: int = 0) -> Representation | None:
         """Return the same encoder with initial weights and batch-norm statistics of `data`; None for a closed form."""
-        if isinstance(self.method, ClosedForm):
+        encoder = self.method.encoder
+        if encoder is None or not any(True for _ in encoder.parameters()):
             return None
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            fresh = make_method(self.config, self.spec, fetch=False)
-            assert isinstance(fresh, Method)
-            calibrate(fresh, fresh.embed, matching(data, self.spec))
-        return Representation(fresh, self.config)
+            fresh = make_method(self.config, self.spec, fetch=False, code=self.code)
+            assert fresh.encoder is not None
+            if isinstance(self.code.part("encoder", None), nn.Module):
+                note_kept(start_again(fresh.encoder))
+            calibrate(fresh, fresh.embed, matching(data, self.spec), fresh.rows_at_once)
+        return Representation(fresh, self.config, code=self.code)
 
     @torch.inference_mode()
     def _embed_batch(self, batch: Batch, fixed: int) -> np.ndarray:
@@ -255,19 +271,30 @@ def source_or_own(rep: Representation, source: Any) -> Any:
     return own
 
 
-def load(run: Path | str) -> Representation:
+def note_kept(names: list[str]) -> None:
+    """Note which parameters of a module have no initial weights for the untrained encoder."""
+    if names:
+        kept = f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
+        said = f"the baseline 'untrained' keeps {kept} as given: their layers have no reset_parameters()"
+        warnings.warn(said, Note, stacklevel=3)
+
+
+def load(run: Path | str, *, code: Any = None) -> Representation:
     """Load the representation of a run; if the run is unfinished, the one of its last checkpoint.
 
     Args:
         run: Folder of the run.
+        code: What the run needs in addition to Salience: one Python file or several, or objects by their part, such as
+            {"encoder": module}. Nothing else is imported.
 
     Raises:
         UserError: The folder is not a run, is damaged, is of a newer version, or has no weights yet.
     """
     folder = Run(run)
-    method = _method_of(folder)
+    found = code_of(folder.config, code)
+    method = _method_of(folder, found)
     load_weights(method, folder)
-    return Representation(method.to(best_device()), folder.config, folder.path)
+    return Representation(method.to(best_device()), folder.config, folder.path, found)
 
 
 def open_for(
@@ -277,13 +304,14 @@ def open_for(
     return open_labelled(rep.config, rep.spec, source, labels, reading, split=split)
 
 
-def make_method(config: Config, spec: Spec, *, fetch: bool = True) -> Method | ClosedForm:
+def make_method(config: Config, spec: Spec, *, fetch: bool = True, code: Code | None = None) -> Method | ClosedForm:
     """Make the method of a config, with initial weights."""
-    model, rows = config.model, config.data.rows
+    model, rows, own = config.model, config.data.rows, code_of(config, code)
+    encoder, views = own.part("encoder", model.encoder), own.part("views", model.views)
     classes = len(config.data.classes) if model.use_labels else 0
     load_encoder = functools.partial(encoder_of, spec=spec)
-    context = Context(spec, rows, model.encoder, model.views, fetch, classes, load_encoder)
-    return method_class(model.method).build(context, **model.options)
+    context = Context(spec, rows, encoder, views, fetch, classes, load_encoder)
+    return method_class(own.entry(model.method)).build(context, **model.options)
 
 
 def encoder_of(run: str, *, spec: Spec) -> tuple[str, Encoder]:
@@ -294,8 +322,10 @@ def encoder_of(run: str, *, spec: Spec) -> tuple[str, Encoder]:
     """
     with naming("features", "run"):
         found = load(run)
-    if isinstance(found.method, ClosedForm):
+    if found.method.encoder is None:
         raise UserError(f"features: {run} has a closed form and no encoder; give a run trained by gradient")
+    if found.entry.takes:
+        raise UserError(f"features: {run} was not trained; give its network, {found.network}, by name")
     if found.spec.form != spec.form:
         has, needs = ("×".join(map(str, s.shape)) for s in (found.spec, spec))
         raise UserError(
@@ -303,18 +333,19 @@ def encoder_of(run: str, *, spec: Spec) -> tuple[str, Encoder]:
             f"{needs}; "
             "give a run on data of the same values or columns"
         )
-    return found.config.model.encoder or "", found.method.encoder.cpu()
+    return found.network, found.method.encoder.cpu()
 
 
-def options_of(method: Method | ClosedForm, name: str) -> dict[str, Any]:
-    """Return the hyperparameters of a method, including defaults."""
-    return {option.name: getattr(method, option.name) for option in catalogue.find(name).options}
+def options_of(method: Method | ClosedForm, known: str | Entry) -> dict[str, Any]:
+    """Return the hyperparameters of a method, including defaults. `known` is its name or its entry."""
+    entry = catalogue.find(known) if isinstance(known, str) else known
+    return {option.name: getattr(method, option.name) for option in entry.options}
 
 
-def _method_of(run: Run) -> Method | ClosedForm:
+def _method_of(run: Run, code: Code) -> Method | ClosedForm:
     """The method its config describes. A config that was edited into nonsense says so."""
     try:
-        return make_method(run.config, Spec.from_dict(run.config.data.spec), fetch=False)
+        return make_method(run.config, Spec.from_dict(run.config.data.spec), fetch=False, code=code)
     except UserError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -372,14 +403,14 @@ def _device_of(method: nn.Module) -> torch.device:
 
 
 @torch.no_grad()
-def calibrate(module: nn.Module, embed: Callable[[Batch], Tensor], data: Dataset) -> None:
+def calibrate(module: nn.Module, embed: Callable[[Batch], Tensor], data: Dataset, rows: int | None = None) -> None:
     """Set batch-norm statistics to those of the data, because the initial running statistics do not fit any data."""
     norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain average over the batches
     module.train()
-    loader = data.loader(min(FIXED, len(data)), seed=0)
+    loader = data.loader(min(FIXED if rows is None else rows, len(data)), seed=0)
     for step in range(min(CALIBRATION, len(loader))):
         embed(loader.batch_at(step).to(_device_of(module)))
     module.eval()

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from salience.errors import UserError
+from salience.origins import installed
 
 TRAIN = "train"  # the default split, and the only one of a source without splits
 BUILT_IN = ("digits", "fashion-mnist", "cifar10")
@@ -25,10 +26,12 @@ def with_split(name: str, split: str | None) -> str:
 
 
 def require_source(text: str) -> None:
-    """Raise UserError if `text` is neither built-in data, nor hf://, nor an existing path."""
+    """Raise UserError if `text` is neither built-in data, nor hf://, nor of an installed package, nor a path."""
     name, _ = without_split(text)
     path = Path(name).expanduser()
     if name in BUILT_IN or name.startswith("hf://") or path.exists():
+        return
+    if name.partition("://")[0] in installed("source"):
         return
     near = difflib.get_close_matches(name, BUILT_IN, n=1)
     known = f"give a path, hf://owner/name, or one of: {', '.join(BUILT_IN)}"

@@ -30,17 +30,17 @@ def value_of(node: ast.expr, path: Path) -> Any:
             options = {str(option.arg): value_of(option.value, path) for option in named}
             return MADE[made](*(value_of(item, path) for item in positional), **options)
         case ast.Name(id=name):
-            return _named(name, path)
+            return named_value(name, path)
     return ast.literal_eval(node)
 
 
 @cache
-def _named(name: str, path: Path) -> Any:
+def named_value(name: str, path: Path) -> Any:
     for node in parsed(path).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
             return value_of(node.value, path)
         if isinstance(node, ast.ImportFrom) and name in (one.name for one in node.names):
-            return _named(name, ROOT / f"{str(node.module).replace('.', '/')}.py")
+            return named_value(name, ROOT / f"{str(node.module).replace('.', '/')}.py")
     raise ValueError(f"{path}: {name} is no value that can be read without running the file")
 
 

@@ -290,7 +290,11 @@ def test_values_of_test_data_need_not_be_among_those_of_the_training_rows():
     [
         ([1.5] * 40, None, r"^on: .* labels of the training rows of blobs, as R² needs, got 1\.5 alone \(32 rows\)"),
         ([1.5] * 40, [1.5, 2.5], r"^on: .* training rows .* got 1\.5 alone \(40 rows\); give more rows$"),
-        ([0.5] * 39 + [2.5], None, r"^on: .* held-out rows .* got 0\.5 alone \(8 rows\); .* for the evaluation with --test$"),
+        (
+            [0.5] * 39 + [2.5],
+            None,
+            r"^on: .* held-out rows .* got 0\.5 alone \(8 rows\); .* with --test$",
+        ),
         ([0.5, 1.5] * 20, [1.5], r"^test: .* test rows of blobs, .* got 1\.5 alone \(1 row\); give more rows$"),
     ],
 )

@@ -109,5 +109,5 @@ def test_what_does_not_fit_is_refused() -> None:
     dataset = contract.structured_images()
     with pytest.raises(UserError, match=r"^dim: a code of 65 values for items of 64; at most 64"):
         contract.build("deep_autoencoder", dataset, dim=65)
-    with pytest.raises(UserError, match=r"^encoder: 'convnet' was given, but deep_autoencoder uses its own dense layers"):
+    with pytest.raises(UserError, match=r"^encoder: 'convnet' was given, but deep_autoencoder uses its own"):
         contract.build("deep_autoencoder", dataset, encoder="convnet")

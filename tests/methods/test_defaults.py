@@ -53,6 +53,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "kmeans": {"k": 20, "restarts": 1},
     "moco": {"dim": 128, "head": "mlp", "temperature": "auto", "momentum": 0.999, "queue": "auto", "groups": 4},
     "pca": {"dim": 64},
+    "pretrained": {"weights": "auto", "network": "auto", "size": "auto", "interpolation": "auto"},
     "rbm": {"hidden": 256, "visible": "auto", "steps": 1, "persistent": True, "chains": 64},
     "simclr": {"dim": 128, "temperature": 0.5},
     "simsiam": {"dim": "auto", "bottleneck": "auto"},

@@ -64,6 +64,7 @@ def plain_notes() -> Iterator[None]:
 def _run(argv: list[str]) -> int:
     from cyclopts import CycloptsError
 
+    from salience.cli.code import files_named
     from salience.cli.early import refuse_early
     from salience.cli.verbs import make_app
 
@@ -71,8 +72,9 @@ def _run(argv: list[str]) -> int:
     try:
         app = make_app(argv)
         command, bound, _ = app.parse_args(argv, exit_on_error=False, print_error=False)
-        refuse_early(argv[0] if argv else "", bound.arguments)
-        code = command(*bound.args, **bound.kwargs)
+        with files_named(bound.kwargs.get("code")):
+            refuse_early(argv[0] if argv else "", bound.arguments)
+            code = command(*bound.args, **bound.kwargs)
     except CycloptsError as problem:
         from salience.cli.messages import plain
 

@@ -21,6 +21,7 @@ from salience.verbs.table import Verb
 RUNS = ("run", "runs", "init", "resume", "features")
 SOURCES = ("source", "on", "test", "other")
 STORES = ("store",)
+READ_ONLY = ("doctor", "compare")  # read what a run has recorded, and make no network
 HEADER = {"item", "label"}
 SEPARATORS = ",;\t|"
 LAUNCHED = "LOCAL_RANK"  # set by torchrun, whose later processes find the run folder that the first has made
@@ -62,7 +63,9 @@ def _refuse(verb: Verb, argument: str, value: Any) -> None:
         from salience.run import Run
 
         with naming(argument, "run"):
-            Run(value)
+            run = Run(value)
+            if run.config.model.code and verb.name not in READ_ONLY:
+                _require_code(run.config)
     elif argument in SOURCES:
         with naming(argument, "source"):
             require_source(value)
@@ -70,6 +73,17 @@ def _refuse(verb: Verb, argument: str, value: Any) -> None:
         _require_header(verb, Path(value))
     elif argument == "out":
         _refuse_place(verb, value)
+
+
+def _require_code(config: Any) -> None:
+    """Raises UserError where the run needs a file that is not named, or a package that is not installed."""
+    import warnings
+
+    from salience.own_code import code_of
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # loading says it
+        code_of(config)
 
 
 def _refuse_own_source(verb: Verb, run: Any) -> None:

@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 
 from salience import catalogue
 from salience.catalogue import Entry, Option
+from salience.cli.code import Code
 from salience.cli.options import command
 from salience.config import CONFIG_FILE, EXCLUSIVE, check_given, check_options, fit_options
 from salience.errors import UserError, naming
@@ -36,8 +37,9 @@ def fit_app(words: Sequence[str], folder: Path = catalogue.METHODS, *, sort_key:
     chosen = None if words[0].startswith("-") else catalogue.find(words[0], folder)
     for entry in [chosen] if chosen else catalogue.entries(folder):
         about = f"{entry.idea[:1].upper()}{entry.idea[1:]}"
-        usage = f"Usage: salience fit {entry.name} SOURCE [OPTIONS]"
-        app.command(_method_command(entry), name=entry.name, help=about, usage=usage, sort_key=entry.family)
+        name = words[0] if chosen else entry.name  # of a file as it was typed
+        usage = f"Usage: salience fit {name} SOURCE [OPTIONS]"
+        app.command(_method_command(entry), name=name, help=about, usage=usage, sort_key=entry.family)
     return app
 
 
@@ -50,7 +52,15 @@ def with_method(words: Sequence[str]) -> list[str]:
         return list(words)
     config = _config_path(words)
     if config is not None:
-        return [str(read_config(config)["method"]), *words]
+        named = read_config(config)
+        code = named.get("code")
+        record = code.get("method") if isinstance(code, dict) else None
+        if isinstance(record, dict) and record.get("file"):
+            file = record["file"]
+            raise UserError(
+                f"METHOD: the method of {config} comes from {file}; write: salience fit {file} --config ..."
+            )
+        return [str(named["method"]), *words]
     if given[:1] not in ([], ["--resume"], ["--help"], ["-h"]):
         raise UserError(f"METHOD: {first} came before it; write: salience fit METHOD SOURCE {first} ...")
     return list(words)
@@ -66,8 +76,11 @@ def _config_path(words: Sequence[str]) -> str | None:
 
 
 def _without_method(
-    *, resume: Annotated[str | None, Parameter(help="Resume this run from its last checkpoint.")] = None
+    *,
+    resume: Annotated[str | None, Parameter(help="Resume this run from its last checkpoint.")] = None,
+    code: Code = None,
 ) -> int:
+    del code  # obeyed before
     if resume is None:
         raise UserError(f"METHOD: none given; write: salience fit METHOD SOURCE, METHOD one of {_known()}")
     from salience.training import resume as resume_run
@@ -95,12 +108,14 @@ def _method_command(entry: Entry) -> Callable[..., int]:
 def run_fit(entry: Entry, source: str | None, given: Mapping[str, Any]) -> int:
     """Fits, and says where the run is and what can be done with it."""
     settings = dict(given)
+    settings.pop("code", None)  # obeyed before
     beside = named_sources(settings.pop("beside", None) or ())
     config = settings.pop("config", None)
     if config is not None:
         configured = read_config(config)
         beside = beside or {name: one for name, one in (configured.get("sources") or {}).items() if name != MAIN}
         source = source or configured.get("source")
+        _require_parts(configured, settings, entry)
         settings = merge(configured, settings, entry)
         reading = settings.get("reading", AS_FOUND).over(_reading_of(configured))
         settings |= {} if reading == AS_FOUND else {"reading": reading}
@@ -109,7 +124,7 @@ def run_fit(entry: Entry, source: str | None, given: Mapping[str, Any]) -> int:
     check_options(entry, settings)
     from salience.training import fit
 
-    fitted = fit(entry.name, {MAIN: source, **beside} if beside else source, **settings)
+    fitted = fit(entry.typed, {MAIN: source, **beside} if beside else source, **settings)
     if fitted.run is not None:
         _say_next(fitted.run, source)
     return 0
@@ -160,6 +175,16 @@ def merge(config: Mapping[str, Any], given: Mapping[str, Any], entry: Entry) -> 
     if any(given.get(name) is not None for name in EXCLUSIVE):
         settings = {name: value for name, value in settings.items() if name not in EXCLUSIVE}
     return {name: _checked(known, name, value) for name, value in settings.items()} | dict(given)
+
+
+def _require_parts(config: Mapping[str, Any], given: Mapping[str, Any], entry: Entry) -> None:
+    """Raises UserError where the config has an encoder or views of a file, which must be named again."""
+    code = config.get("code")
+    for part, record in (code if isinstance(code, dict) else {}).items():
+        known = part in ("encoder", "views") and isinstance(record, dict) and not record.get("package")
+        if known and given.get(part) is None and part in {one.name for one in fit_options(entry)}:
+            place = f"{record.get('file') or 'FILE.py'}:{record.get('name')}"
+            raise UserError(f"--config: its {part} comes from {place}; name it again with: --{part} {place}")
 
 
 def _as_given(name: str, value: Any) -> Any:

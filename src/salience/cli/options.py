@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
+from salience.cli.code import Code
 from salience.config import OPTIONS
 from salience.option import Option
 from salience.reading import AS_FOUND, Reading
@@ -51,8 +52,9 @@ def command(run: Callable[..., int], own: Iterable[Option], common: Iterable[Opt
     hyper_parameters = [parameter(option, Group(f"Options of {name}", sort_key=1)) for option in own]
     training = [parameter(option, Group("Options of fit", sort_key=2)) for option in common]
     beside = inspect.Parameter("beside", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=With)
+    code = inspect.Parameter("code", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Code)
     reading = inspect.Parameter("reading", inspect.Parameter.KEYWORD_ONLY, default=AS_FOUND, annotation=Read)
-    called.__signature__ = inspect.Signature([first, *hyper_parameters, *training, beside, reading])  # type: ignore[attr-defined]
+    called.__signature__ = inspect.Signature([first, *hyper_parameters, *training, beside, code, reading])  # type: ignore[attr-defined]
     return called
 
 

@@ -12,6 +12,7 @@ from cyclopts import App
 
 from salience import catalogue
 from salience.catalogue import Entry
+from salience.cli.code import with_code
 from salience.cli.derived import command_of
 from salience.cli.fit import fit_app, with_method
 from salience.cli.options import Json, OwnSource, Read, Resolution, Run, Seed, Source
@@ -23,6 +24,7 @@ from salience.reading import AS_FOUND
 from salience.verbs import table as known
 from salience.verbs.table import Verb
 
+TAKES_RUN = ("run", "run or store", "store")
 HELP = "Learn representations from unlabelled data, evaluate them, and apply them."
 
 
@@ -56,6 +58,8 @@ def _fit_app(argv: list[str], sort_key: int) -> App:
 
 def _command(verb: Verb) -> Callable[..., int]:
     command: Callable[..., int] = known.load(verb.command) if verb.command else command_of(verb)
+    if not set(verb.reads).isdisjoint(TAKES_RUN):
+        command = with_code(command)
     return with_threads(command) if verb.computes else command
 
 
@@ -121,7 +125,7 @@ def views(
     from salience.verbs.preview import preview
 
     return print_text(
-        str(preview(entry.name, source, out, views=views, resolution=resolution, seed=seed, reading=read))
+        str(preview(entry.typed, source, out, views=views, resolution=resolution, seed=seed, reading=read))
     )
 
 
@@ -176,6 +180,7 @@ def evaluate(
     labels: str | None = None,
     read: Read = AS_FOUND,
     target: Literal["classification", "regression"] | None = None,
+    metric: list[str] | None = None,
     json: Json = False,
 ) -> int:
     """Evaluate a run against baselines: raw input, PCA and an untrained encoder.
@@ -188,11 +193,13 @@ def evaluate(
         Column of labels, in a table. Default: the column that the run was given.
     target
         How labels are predicted. Default: measurements, and many different whole numbers, are a quantity (R²).
+    metric
+        A further metric: one of an installed package, or FILE.py:NAME. May be repeated.
     """
     from salience.evaluation.protocol import evaluate as measure
 
     with output_kept_for(json):
-        report = measure(run, on, test, labels=labels, target=target, reading=read)
+        report = measure(run, on, test, labels=labels, target=target, metrics=metric, reading=read)
     return print_json(report.to_dict()) if json else print_text(f"{report.text()}\n\nreport: {run / 'report.html'}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ def principal_components(train: np.ndarray, dim: int) -> Callable[[np.ndarray], 
     return pca.transform
 
 
-def two_views(data: Dataset, policy: str | None) -> tuple[Dataset, Dataset] | None:
+def two_views(data: Dataset, policy: Any) -> tuple[Dataset, Dataset] | None:
     """Two random views of each item, as a dataset each, stored as the data is; None where views cannot be put back
     from the unit scale."""
     modality = data.spec.modality

@@ -40,6 +40,7 @@ INTERVALS = {
     "regression": "95% bootstrap over test rows, for the fitted probe",
     "geometry": "95% over rows: infinitesimal jackknife; of alignment, Student's t",
     "codes": "95% over test rows: Student's t; of active dimensions, bootstrap; including the error of log Z",
+    "own": "95% bootstrap over test rows",
 }
 
 

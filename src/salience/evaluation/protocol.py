@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +28,7 @@ from salience.evaluation.measure import (
     measure,
     measure_values,
 )
+from salience.evaluation.own_metrics import find_metrics, measure_own
 from salience.evaluation.report import Evidence, Report
 from salience.evaluation.row_choice import Rows, choose_rows, labels_of, seen_in_training, shared_rows, values_of
 from salience.evaluation.row_limits import MOST_PROJECTED, note_limits
@@ -58,6 +59,7 @@ def evaluate(
     *,
     labels: str | None = None,
     target: Target | None = None,
+    metrics: Mapping[str, Callable[..., float]] | Iterable[str] | None = None,
     reading: Reading = AS_FOUND,
     progress: bool = True,
     write: bool = True,
@@ -73,6 +75,8 @@ def evaluate(
         labels: Column of labels, in a table. Default: the column that the run was given.
         target: How labels are predicted: "classification", or "regression" for numbers (R² of ridge regression).
             Default: measurements, and many different whole numbers, are a quantity; the report says which is used.
+        metrics: Further metrics of the test rows: names of installed ones, or a dict of names and functions (features
+            [n d], labels [n]) -> number.
         reading: How the source is read (see `Reading`). Options that are None are as in the training of the run.
         write: Write report.json, report.html and figures/ to the folder of the run, if there is one. An earlier report
             on other data is kept as report-N.
@@ -84,6 +88,7 @@ def evaluate(
         UserError: There is only one class, the labels are not a `target`, the groups cannot be split, or the data do
             not fit the run.
     """
+    own = find_metrics(metrics)
     rep = load(run) if isinstance(run, str | Path) else run
     with naming("on", "source"):
         on = source_or_own(rep, on)
@@ -104,7 +109,7 @@ def evaluate(
             bar.set_description(what)
             bar.update(1)
 
-        found = measure_all(rep, rows, say)
+        found = measure_all(rep, rows, say, own)
     notes += note_baselines(rep, found)
     if rows.train is not None and rows.target == "classification":
         notes += note_draws(labels_of(rows.train))
@@ -151,7 +156,9 @@ def note_baselines(rep: Representation, found: Collection[str]) -> list[str]:
     return [reason for name, reason in why.items() if name not in found]
 
 
-def measure_all(rep: Representation, rows: Rows, say: Say) -> dict[str, tuple[Measured, Features]]:
+def measure_all(
+    rep: Representation, rows: Rows, say: Say, own: Mapping[str, Callable[..., float]]
+) -> dict[str, tuple[Measured, Features]]:
     """The representation, then each baseline that applies; features are computed once for each."""
     task = make_task(rows)
     raw = features_of(raw_features, rows)
@@ -165,8 +172,17 @@ def measure_all(rep: Representation, rows: Rows, say: Say) -> dict[str, tuple[Me
         measured.measures["geometry"] |= view_alignment(rep, embed, rows.test)
         if name == "representation" and (of_codes := measure_codes(rep, rows.test)):
             measured.measures["codes"] = of_codes
+        if own:
+            measured.measures["own"] = measure_own(own, test, judged_labels(rows))
         found[name] = measured, (train, test)
     return found
+
+
+def judged_labels(rows: Rows) -> np.ndarray | None:
+    """[m] of the test rows: class numbers, or values where these are predicted; None without labels."""
+    if rows.train is None:
+        return None
+    return values_of(rows.test) if rows.target == "regression" else labels_of(rows.test)
 
 
 def measure_one(features: Features, task: Task | ValueTask | None, say: Say, *, centred: bool) -> Measured:
@@ -214,7 +230,7 @@ def require_finite(x: np.ndarray | None, name: str) -> None:
 def view_alignment(rep: Representation, embed: baselines.Embed, data: Dataset) -> dict[str, Metric]:
     """Of two views of the same test rows, drawn by the run's policy, or the data's own."""
     views = baselines.two_views(
-        data.subset(sample(np.arange(len(data)), baselines.MOST_VIEWED)), rep.config.model.views
+        data.subset(sample(np.arange(len(data)), baselines.MOST_VIEWED)), rep.code.part("views", rep.config.model.views)
     )
     if views is None:
         return {}

@@ -23,6 +23,7 @@ FAMILIES = {
     "retrieval": "retrieval",
     "geometry": "geometry",
     "codes": "codes",
+    "own": "metric",
 }
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from salience import catalogue
 from salience.config import Config
 from salience.errors import UserError, naming
 from salience.explorer import pictures
 from salience.explorer.refusals import NotYet
 from salience.modalities import find
+from salience.own_code import entry_of
 from salience.run import Run
 from salience.store import Store
 from salience.store.embedding import places_of_run, representation_of
@@ -134,5 +134,5 @@ def able(config: Config) -> list[str]:
     config: the run's.  Raises: UserError if this version does not have the method.
     """
     withheld = config.model.withheld
-    capabilities = catalogue.find(config.model.method).capabilities
+    capabilities = entry_of(config).capabilities
     return [name for capability, name in CAN.items() if capability in capabilities and name not in withheld]

@@ -29,6 +29,7 @@ from salience.health.signs import (
     under_trained,
 )
 from salience.health.trend import THRESHOLDS, Finding, Thresholds, Trend
+from salience.own_code import described
 from salience.run import Run
 from salience.warning_signs import Declared
 
@@ -74,7 +75,7 @@ def diagnose(record: Mapping[str, Any], config: Mapping[str, Any], thresholds: T
         found = record["diverged"]
         why = f"{found['what']} at step {found['step']}, with a learning rate of {found['learning_rate']:.2g}"
         return Diagnosis("failing", (Finding("training has diverged", why, "lower --learning-rate", "loss"),))
-    trend = Trend(record, config.get("steps") or 1, declared_by(config.get("method")))
+    trend = Trend(record, config.get("steps") or 1, declared_by(config))
     if same := same_items(trend):
         return Diagnosis("misconfigured", (same,))
     if begun := hardly_begun(trend):
@@ -112,8 +113,12 @@ def failures(trend: Trend, thresholds: Thresholds) -> list[Finding]:
     return [*geometry, *own, *(found for sign in (*REBUILDING, *ANY_METHOD) if (found := sign(trend, thresholds)))]
 
 
-def declared_by(method: str | None) -> Declared:
-    """What a method declares of its health; nothing where it is none that is known."""
+def declared_by(config: Mapping[str, Any]) -> Declared:
+    """What a run's method declares of its health; nothing where it is none that is known."""
+    method = config.get("method")
+    if (record := (config.get("code") or {}).get("method")) is not None:
+        entry = described(record)
+        return Declared() if entry is None else entry.health
     return catalogue.find(method).health if method in catalogue.names() else Declared()
 
 

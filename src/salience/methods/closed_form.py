@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from salience.batch import Batch
 from salience.methods.contract import Context
-from salience.nets import Input, input_width
+from salience.nets import Encoder, Input, input_width
 
 
 class RowReader(Protocol):
@@ -36,12 +36,17 @@ class ClosedForm(nn.Module, ABC):
 
     requires: ClassVar[tuple[str, ...]] = ()
     at_most: ClassVar[tuple[tuple[str, tuple[str, ...], str], ...]] = ()
+    takes: ClassVar[tuple[str, ...]] = ()  # options of training by gradient that it has too, such as "encoder"
+
+    rows_at_once = 256  # of a forward pass that embeds
 
     input: Input
+    encoder: Encoder | None  # of a method that uses a network
 
     def __init__(self, input: Input):
         super().__init__()
         self.input = input
+        self.encoder = None
         self.row_width = input_width(input.spec)
         self.row_dtype = torch.float64 if input.spec.modality.uses_float64(input.spec) else torch.float32
 

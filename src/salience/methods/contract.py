@@ -34,7 +34,8 @@ Auto: Any = AUTO  # the default of a hyper-parameter that `build` finds from the
 class Context:
     """What a method may know of its task when its modules are built.
 
-    rows: how many there are to train on; encoder, views: names, None for the default of the data
+    rows: how many there are to train on
+    encoder, views: a name, None for the default of the data, or what a user gives: a module, a function
     classes: how many the labels name that the training may see; 0 without labels
     fetch: whether published weights may be fetched; a run that is loaded brings its own
     load_encoder: run folder -> the name of its network, and its encoder; None where there are no runs to load
@@ -42,8 +43,8 @@ class Context:
 
     spec: Spec
     rows: int
-    encoder: str | None = None
-    views: str | None = None
+    encoder: Any = None
+    views: Any = None
     fetch: bool = True
     classes: int = 0
     load_encoder: Callable[[str], tuple[str, Encoder]] | None = None
@@ -108,6 +109,7 @@ class Method(nn.Module, ABC):
     learning_rate: ClassVar[float | None] = None
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
     default_encoder: ClassVar[str | None] = None
+    rows_at_once = 256  # of a forward pass that embeds
 
     def __init__(self, encoder: Encoder):
         super().__init__()

@@ -248,6 +248,12 @@ class Modality(ABC, Generic[S]):
 
         return dense_decoder(spec, dim, (256, 256))
 
+    def published_encoder(
+        self, name: str, spec: S, *, weights: str | None, size: int | None, interpolation: str | None, fetch: bool
+    ) -> Encoder:
+        """Make a published network with its own preprocessing. Raises UserError for a name that is not known."""
+        raise UserError(f"encoder: no published network {name!r} is known for {self.plural}; use 'identity' or a run")
+
     def patches(self, spec: S, side: int | None = None) -> Patches:
         """Make the patches that split items into tokens.
 
@@ -265,8 +271,9 @@ class Modality(ABC, Generic[S]):
     ) -> tuple[Encoder, Strongest]:
         """Make the discriminator of a GAN. Default: the encoder with this name."""
         from salience.nets.adversaries import Strongest
+        from salience.nets.make import make_encoder
 
-        encoder = self.make_encoder(name, spec, dim=None, fetch=fetch)
+        encoder = make_encoder(name, spec, fetch=fetch)
         return encoder, Strongest(encoder.dim)
 
     def make_generator(self, spec: S, *, dim: int, channels: int) -> nn.Sequential:

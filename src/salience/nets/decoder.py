@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,7 @@ def value_variance(spec: Spec) -> float:
     return spec.modality.variance(spec)
 
 
-def make_decoder(encoder_name: str | None, spec: Spec, code_dim: int) -> nn.Module:
+def make_decoder(encoder_name: Any, spec: Spec, code_dim: int) -> nn.Module:
     """The decoder that mirrors an encoder.  code [n code_dim] -> [n c h w] or [n width], on the unit scale
 
     "linear" gives one linear map, so that a linear autoencoder spans what PCA spans; "mlp" dense layers; for other
@@ -65,7 +65,8 @@ def make_decoder(encoder_name: str | None, spec: Spec, code_dim: int) -> nn.Modu
         return _shaped([nn.Linear(code_dim, input_width(spec))], spec)
     if encoder_name == "mlp":
         return dense_decoder(spec, code_dim, (256, 256))
-    return spec.modality.make_decoder(encoder_name or spec.modality.default_encoder, spec, code_dim)
+    known = encoder_name if isinstance(encoder_name, str) else spec.modality.default_encoder
+    return spec.modality.make_decoder(known, spec, code_dim)
 
 
 def dense_decoder(spec: Spec, code_dim: int, hidden: tuple[int, ...]) -> nn.Sequential:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -46,7 +46,7 @@ def dense_encoder(spec: Spec, dim: int, hidden: tuple[int, ...]) -> Encoder:
     return Encoder(make_input(spec), nn.Sequential(body, nn.Linear(width, dim)), dim)
 
 
-def require_dense(encoder: str | None, method: str) -> None:
+def require_dense(encoder: Any, method: str) -> None:
     """Raises UserError where another encoder than dense layers was asked for."""
     if encoder not in (None, "mlp"):
         raise UserError(

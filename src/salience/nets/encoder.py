@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,13 @@ class Encoder(nn.Module):
     def spec(self) -> Spec:
         """What the items are."""
         return self.input.spec
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """Size and interpolation of the input layer, where it has them."""
+        known = vars(self.input)
+        size = known.get("size", self.spec.modality.resolution(self.spec) or 1)
+        return {"size": size, "interpolation": known.get("interpolation", "bilinear")}
 
     @property
     def local_side(self) -> int | None:

@@ -13,12 +13,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from salience import catalogue
 from salience.allocator import keep_freed_memory
 from salience.config import OPTIONS, Config, DataConfig, ModelConfig, TrainingConfig, asked, check_options
 from salience.data import Dataset
 from salience.errors import UserError
 from salience.option import refuse_large
+from salience.own_code import code_of, taken
 from salience.processors import cap_threads
 from salience.reading import AS_FOUND, Reading
 from salience.run import Run, refuse_existing
@@ -27,6 +27,9 @@ from salience.training.processes import is_helper
 from salience.training.source import open_for_method
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from salience.methods import ClosedForm, Method
     from salience.representation import Representation
 
 P = ParamSpec("P")
@@ -45,14 +48,14 @@ def lists_options(function: Callable[P, R]) -> Callable[P, R]:
 
 @lists_options
 def fit(
-    method: str,
+    method: str | type[Method] | type[ClosedForm],
     source: Any,
     *,
     out: Path | str | None = None,
     epochs: int | None = None,
     budget: str | float | None = None,
-    encoder: str | None = None,
-    views: str | None = None,
+    encoder: str | nn.Module | Callable[..., nn.Module] | None = None,
+    views: str | Callable[..., Any] | None = None,
     resolution: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
@@ -75,7 +78,9 @@ def fit(
     """Train a method on a source and save the run in a folder.
 
     Args:
-        method: Name of a method: "pca", "kmeans", "autoencoder", "simclr".
+        method: Name of a method ("pca", "simclr"), a Python file ("./mymethod.py") or a class.
+        encoder: Name, module, or function that makes one.
+        views: Name, or function (x, keys) -> x on the unit scale.
         source: Any source of `open_data`, or a Dataset. A dict of several sources joins them by id, or row by row.
         reading: How the source is read (see `Reading`). The run stores it.
         progress: Show a progress bar, and print what was decided.
@@ -91,7 +96,7 @@ def fit(
     given = {name: value for name, value in locals().items() if name in OPTIONS}
     started = timing.clock()
     keep_freed_memory()
-    entry = catalogue.find(method)
+    entry, code, given = taken(method, given)
     hyper_parameters = entry.check(options)
     checked = check_options(entry, given)
     training = asked(TrainingConfig, checked | _threads(checked["threads"]))
@@ -112,12 +117,12 @@ def fit(
     config = Config(
         salience=version("salience"),
         data=_describe(source, dataset, labels, reading, checked["without"]),
-        model=asked(ModelConfig, checked, method=method, options=hyper_parameters),
+        model=asked(ModelConfig, checked, method=entry.name, options=hyper_parameters, code=code.to_dict()),
         training=training,
     )
     from salience.training.opened import fit_opened  # here: what is refused until now, is so without torch
 
-    return fit_opened(config, dataset, out, started, progress)
+    return fit_opened(config, dataset, out, started, progress, code)
 
 
 def check_machine(training: TrainingConfig) -> None:
@@ -141,7 +146,7 @@ def _threads(asked_for: int | None) -> dict[str, Any]:
     return {} if asked_for is None else {"threads": cap_threads(asked_for)}
 
 
-def resume(run: Path | str, source: Any = None, *, progress: bool = True) -> Representation:
+def resume(run: Path | str, source: Any = None, *, code: Any = None, progress: bool = True) -> Representation:
     """Resume an interrupted fit. The final weights are exactly those of an uninterrupted one.
 
     A finished run is not changed, except that damaged weights are written again from the last checkpoint.
@@ -149,6 +154,7 @@ def resume(run: Path | str, source: Any = None, *, progress: bool = True) -> Rep
     Args:
         run: Folder of the run.
         source: The data, required only if the run was fitted to data in memory.
+        code: The file or the objects that the run needs in addition to Salience, as in `load`.
         progress: Show a progress bar.
 
     Returns:
@@ -158,9 +164,10 @@ def resume(run: Path | str, source: Any = None, *, progress: bool = True) -> Rep
         UserError: The data are missing or have changed, or another process trains the run.
     """
     folder = Run(run)
+    found = code_of(folder.config, code)
     from salience.training.opened import resume_run
 
-    return resume_run(folder, source, progress)
+    return resume_run(folder, source, progress, found)
 
 
 def _describe(source: Any, dataset: Dataset, labels: Any, reading: Reading, without: str | None) -> DataConfig:

@@ -15,11 +15,13 @@ import torch
 
 from salience import catalogue
 from salience.allocator import keep_freed_memory
+from salience.catalogue import Entry
 from salience.config import Config
 from salience.csv_text import escape_formula, is_formula, warn_about_escapes
 from salience.data import Dataset
 from salience.errors import UserError, naming
 from salience.methods import ClosedForm, Method, method_class
+from salience.own_code import Code
 from salience.processors import free_cores, limited
 from salience.progress import progress_bar
 from salience.representation import Representation, load, make_method, options_of
@@ -53,20 +55,20 @@ def keeps_randomness(function: Callable[P, R]) -> Callable[P, R]:
 
 @keeps_randomness
 def fit_opened(
-    config: Config, dataset: Dataset, out: Path | str | None, started: float, progress: bool
+    config: Config, dataset: Dataset, out: Path | str | None, started: float, progress: bool, code: Code
 ) -> Representation:
     """Builds the method, decides what was left open, and trains or solves."""
     say = _printer(progress)
-    labelled = _whether_labelled(config.model.use_labels, config.model.method, dataset)
+    labelled = _whether_labelled(config.model.use_labels, code.entry(config.model.method), dataset)
     config = config.but(use_labels=labelled)
     for line in _about(config.model.method, dataset):
         say(line)
-    config, module, dataset, why_views = _build(config, dataset, say)
+    config, module, dataset, why_views = _build(config, dataset, say, code)
     if isinstance(module, ClosedForm):
         run = _create(out, config, dataset)
         with training_alone(run):
-            return _solve(run, module, dataset, progress, config.training.threads)
-    initialise(module, config.training.init)
+            return _solve(run, module, dataset, progress, code, config.training.threads)
+    initialise(module, config.training.init, code)
     if config.training.budget is not None:
         say("  measuring the time of a step")
     config, lines = make_plan(module, dataset, config, started=started, why_views=why_views)
@@ -75,24 +77,26 @@ def fit_opened(
     run = _create(out, config, dataset)
     say(f"  in {run.path}")
     with training_alone(run):
-        return _finish(run, module, dataset, progress, say)
+        return _finish(run, module, dataset, progress, say, code)
 
 
-def _build(config: Config, dataset: Dataset, say: Say) -> tuple[Config, Method | ClosedForm, Dataset, str | None]:
+def _build(
+    config: Config, dataset: Dataset, say: Say, code: Code
+) -> tuple[Config, Method | ClosedForm, Dataset, str | None]:
     """The method with fresh weights, on data whose views suit it.
 
     -> the configuration with all hyper-parameters, the method, the data, and why other views were chosen
     """
-    entry, asked_for = catalogue.find(config.model.method), config.model.options
+    entry, asked_for = code.entry(config.model.method), config.model.options
     torch.manual_seed(config.training.seed)
-    module = make_method(config, dataset.spec)
+    module = make_method(config, dataset.spec, code=code)
     known = dataset.spec.views
     dataset, why_views = suited(dataset, module, config.model.views)
     if dataset.spec.views != known:  # other views: built again, as if they had been given
         config = config.but(spec=dataset.spec.to_dict())
         torch.manual_seed(config.training.seed)
-        module = make_method(config, dataset.spec)
-    found = options_of(module, entry.name)
+        module = make_method(config, dataset.spec, code=code)
+    found = options_of(module, entry)
     withheld = tuple(sorted(module.withheld)) if isinstance(module, Method) else ()
     for option in entry.options:
         if option.default == catalogue.AUTO and asked_for.get(option.name, option.default) == catalogue.AUTO:
@@ -101,26 +105,26 @@ def _build(config: Config, dataset: Dataset, say: Say) -> tuple[Config, Method |
 
 
 @keeps_randomness
-def resume_run(folder: Run, source: Any, progress: bool) -> Representation:
+def resume_run(folder: Run, source: Any, progress: bool, code: Code) -> Representation:
     """What `resume` says, of an existing run."""
     keep_freed_memory()
     say = _printer(progress)
-    finished, said = _finished(folder)
+    finished, said = _finished(folder, code)
     if finished is None:
         with training_alone(folder):
-            finished, said = _finished(folder)  # another process may have ended it meanwhile
+            finished, said = _finished(folder, code)  # another process may have ended it meanwhile
             if finished is None:
-                return _resume(folder, source, progress, say, said)
+                return _resume(folder, source, progress, say, said, code)
     say(said)
     return finished
 
 
-def _finished(run: Run) -> tuple[Representation | None, str]:
+def _finished(run: Run, code: Code) -> tuple[Representation | None, str]:
     """The representation of a finished run, None where its weights are missing or damaged; and what to tell of it."""
     if not run.finished:
         return None, ""
     try:
-        rep = load(run.path)
+        rep = load(run.path, code=code)
     except DamagedWeights as damage:
         return None, f"{damage.reason}; they are made again"
     if not weights_match(run):
@@ -128,7 +132,7 @@ def _finished(run: Run) -> tuple[Representation | None, str]:
     return rep, f"{run.path} is finished; nothing to do"
 
 
-def _resume(folder: Run, source: Any, progress: bool, say: Say, said: str) -> Representation:
+def _resume(folder: Run, source: Any, progress: bool, say: Say, said: str, code: Code) -> Representation:
     """said: why weights that are there are made again"""
     config = folder.config
     data = config.data
@@ -136,7 +140,7 @@ def _resume(folder: Run, source: Any, progress: bool, say: Say, said: str) -> Re
         raise UserError(f"run: {folder.path} was fitted to data in memory; resume it in Python: resume(run, source)")
     where = data.where if source is None else source
     dataset = open_for_method(
-        where, catalogue.find(config.model.method), data.without, resolution=data.resolution, labels=data.labels,
+        where, code.entry(config.model.method), data.without, resolution=data.resolution, labels=data.labels,
         reading=data.reading, progress=progress and not is_helper(),
     )  # fmt: skip
     if dataset.fingerprint != data.fingerprint:
@@ -146,22 +150,22 @@ def _resume(folder: Run, source: Any, progress: bool, say: Say, said: str) -> Re
         folder.weights.unlink()  # helpers wait for the new ones
     torch.manual_seed(config.training.seed)
     begun = folder.checkpoint.exists()
-    method = make_method(config, dataset.spec, fetch=not begun)
+    method = make_method(config, dataset.spec, fetch=not begun, code=code)
     if isinstance(method, ClosedForm):
-        return _solve(folder, method, dataset, progress)
-    initialise(method, None if begun else config.plan.init)
+        return _solve(folder, method, dataset, progress, code)
+    initialise(method, None if begun else config.plan.init, code)
     if begun:
         load_checkpoint(method, folder)
     if progress and not is_helper():
         print(f"resumed at step {folder.step} of {config.plan.steps}", flush=True)
-    return _finish(folder, method, dataset, progress, say)
+    return _finish(folder, method, dataset, progress, say, code)
 
 
-def _whether_labelled(wished: bool, method: str, dataset: Dataset) -> bool:
+def _whether_labelled(wished: bool, method: Entry, dataset: Dataset) -> bool:
     """Whether the method sees labels: where the user says so, or has chosen a method that learns from them."""
     needed = getattr(method_class(method), "needs_labels", False)
     if wished or needed:
-        dataset.require_labels(method if needed else "use_labels")
+        dataset.require_labels(method.name if needed else "use_labels")
     return wished or needed
 
 
@@ -171,17 +175,25 @@ def _about(method: str, dataset: Dataset) -> list[str]:
     ]
 
 
-def initialise(method: Method, init: Path | str | None) -> None:
+def initialise(method: Method, init: Path | str | None, code: Code | None = None) -> None:
     if init is None:
         return
     with naming("init", "run"):
-        before = load(init).method
-    if isinstance(before, ClosedForm):
+        before = load(init, code=_for_other(code, init)).method
+    if before.encoder is None:
         raise UserError(f"init: {init} has a closed form and no encoder; give a run trained by gradient")
     try:
         method.encoder.load_state_dict(before.encoder.state_dict())
     except RuntimeError:
         raise UserError(f"init: the encoder in {init} is of another shape; use the same --encoder and data") from None
+
+
+def _for_other(code: Code | None, run: Path | str) -> Code | None:
+    """The parts of this fit for another run that has the same; None where it has none, or others."""
+    stored = Run(run).config.model.code
+    if code is None or not all(code.to_dict().get(part) == record for part, record in stored.items()):
+        return None
+    return code
 
 
 def _create(out: Path | str | None, config: Config, dataset: Dataset) -> Run:
@@ -207,7 +219,7 @@ def _create(out: Path | str | None, config: Config, dataset: Dataset) -> Run:
     return run
 
 
-def _finish(run: Run, method: Method, dataset: Dataset, progress: bool, say: Say) -> Representation:
+def _finish(run: Run, method: Method, dataset: Dataset, progress: bool, say: Say, code: Code) -> Representation:
     from salience.training.engine import train
 
     try:
@@ -220,15 +232,15 @@ def _finish(run: Run, method: Method, dataset: Dataset, progress: bool, say: Say
         sys.exit(0)
     if is_helper():
         _await(run.weights)
-        return load(run.path)
+        return load(run.path, code=code)
     run.require_held()
     save_weights(method, run.weights)
     say(f"done: {run.path}")
-    return load(run.path)
+    return load(run.path, code=code)
 
 
 def _solve(
-    run: Run, method: ClosedForm, dataset: Dataset, progress: bool, threads: int | None = None
+    run: Run, method: ClosedForm, dataset: Dataset, progress: bool, code: Code, threads: int | None = None
 ) -> Representation:
     rows, free, say = Rows(dataset, method), free_cores(), _printer(progress)
     say(f"  {rows.describe()}")
@@ -243,7 +255,7 @@ def _solve(
     run.write_json("cost.json", {"flops": None, "seconds": round(seconds, 3), "items_seen": len(dataset)})
     save_weights(method, run.weights)
     say(f"done in {format_duration(seconds)}: {run.path}")
-    return load(run.path)
+    return load(run.path, code=code)
 
 
 def _await(path: Path) -> None:

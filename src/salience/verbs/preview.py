@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from salience import catalogue
 from salience.batch import Batch, Progress
+from salience.catalogue import Entry
 from salience.data import Dataset, open_data
 from salience.drawing import drawable
 from salience.errors import UserError
 from salience.files import atomic, require_free
 from salience.methods import ClosedForm, Context, Method, method_class
+from salience.own_code import taken
 from salience.reading import AS_FOUND, Reading
 from salience.training.suit import suited, views_of
 from salience.units import check_seed, check_whole
@@ -29,11 +30,11 @@ FORMATS = ("png", "svg", "pdf")
 
 
 def preview(
-    method: str,
+    method: Any,
     source: Any,
     out: Path | str | None = None,
     *,
-    views: str | None = None,
+    views: Any = None,
     resolution: int | None = None,
     seed: int = 0,
     reading: Reading = AS_FOUND,
@@ -56,14 +57,15 @@ def preview(
     Raises:
         UserError: The method or the policy is unknown, the method does not support the data, or the file exists.
     """
-    entry, seed = catalogue.find(method), check_seed(seed)
+    entry, code, given = taken(method, {"views": views})
+    seed, method, policy = check_seed(seed), entry.name, code.part("views", given["views"])
     items, draws = check_whole("items", items, 1), check_whole("draws", draws, 1)
     path = _picture_path(out, method, source)
     dataset = source if isinstance(source, Dataset) else open_data(source, resolution=resolution, reading=reading)
     entry.refuse_unfit(dataset.name, dataset.spec.modality)
     rows = np.random.default_rng(seed).permutation(len(dataset))[:items]
     batch = dataset.batch(rows)
-    seen_by = _views_of(method, dataset, views)
+    seen_by = _views_of(entry, dataset, policy)
     drawn = [("as stored", seen_by.unit(batch.x)), *_draws(seen_by, batch, seed, draws)]
     title = f"{method} on {dataset.name}: " + ("items as they are" if seen_by.policy == "identity" else seen_by.policy)
     figure = _image_figure(drawn) if dataset.spec.modality.shows_pictures else table_figure(drawn)
@@ -73,7 +75,7 @@ def preview(
     return path
 
 
-def _views_of(method: str, dataset: Dataset, policy: str | None) -> Views:
+def _views_of(method: Entry, dataset: Dataset, policy: Any) -> Views:
     """The views the method would draw; one that draws none sees the items as they are."""
 
     def build(dataset: Dataset) -> Method | ClosedForm:
@@ -82,7 +84,7 @@ def _views_of(method: str, dataset: Dataset, policy: str | None) -> Views:
     built = build(dataset)
     if views_of(built) is None:
         if policy is not None:
-            raise UserError(f"views: {method} does not use views; leave --views out")
+            raise UserError(f"views: {method.name} does not use views; leave --views out")
         return make_views("identity", dataset.spec, roles={"item": 1})
     fitting, _ = suited(dataset, built, policy)
     drawn = views_of(built if fitting is dataset else build(fitting))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,7 @@ class Views(nn.Module):
     """The views of a method. A view depends only on (seed, epoch, row, role, draw).
 
     Args:
-        policy: Name of a policy of the data, or "identity".
+        policy: Name of a policy of the data, or "identity"; or a function (x, keys, shape) -> x, which may take fewer.
         spec: The spec of the data.
         roles: Role -> number of views of each item. Every role draws from the policy, "local" a small part of the item;
             "clean" is the unaltered item.
@@ -67,11 +68,11 @@ class Views(nn.Module):
     """
 
     def __init__(
-        self, policy: str, spec: Spec, roles: Mapping[str, int] | None = None, local_side: int | None = None
+        self, policy: str | Policy, spec: Spec, roles: Mapping[str, int] | None = None, local_side: int | None = None
     ) -> None:
         super().__init__()
-        function = _policy_of(policy, spec)
-        self.policy = policy
+        function = _policy_of(policy, spec) if isinstance(policy, str) else _taking(policy)
+        self.policy = policy if isinstance(policy, str) else getattr(policy, "__name__", type(policy).__name__)
         self.spec = spec
         self.roles = dict(roles or {"global": 2})
         side = spec.modality.resolution(spec) or 0
@@ -121,15 +122,24 @@ def _part_size(x: Tensor) -> int:
 
 
 def make_views(
-    policy: str | None, spec: Spec, roles: Mapping[str, int] | None = None, local_side: int | None = None
+    policy: str | Policy | None, spec: Spec, roles: Mapping[str, int] | None = None, local_side: int | None = None
 ) -> Views:
-    """Make views by policy name; None uses the policy that suits the data."""
+    """Make views by policy name, or by a function; None uses the policy that suits the data."""
     return Views(policy or default_policy(spec)[0], spec, roles, local_side)
 
 
 def default_policy(spec: Spec) -> tuple[str, str]:
     """Return the policy that suits the data, and the reason in a few words."""
     return spec.modality.default_policy(spec)
+
+
+def _taking(function: Policy) -> Policy:
+    """Return a policy from a function that may take fewer arguments than (x, keys, shape, mask)."""
+    kinds = inspect.signature(function).parameters.values()
+    if any(one.kind is one.VAR_POSITIONAL for one in kinds):
+        return function
+    count = sum(one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in kinds)
+    return lambda *given: function(*given[:count])
 
 
 def _policy_of(name: str, spec: Spec) -> Policy:

@@ -8,7 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from salience.data.sources import arrays, builtin, folder, idx
+from salience.data.sources import arrays, builtin, folder, idx, word_vectors
+from salience.data.sources.installed import open_installed
 from salience.data.sources.query import Query
 from salience.errors import UserError
 from salience.fields.source import Source
@@ -118,6 +119,8 @@ def _named(text: str, query: Query) -> Source:
         return hub.open_named(name.removeprefix("hf://"), query)
     if name in builtin.NAMES and not Path(name).exists():
         return builtin.NAMES[name](query)
+    if not Path(name).exists() and (source := open_installed(name, query, find_source)) is not None:
+        return source
     return _path(Path(name).expanduser(), query)
 
 
@@ -126,6 +129,8 @@ def _path(path: Path, query: Query) -> Source:
         return _folder(path, query)
     if not path.is_file():
         raise UserError(f"source: {path} is a pipe or a device, not a regular file; save its content to a file first")
+    if word_vectors.is_word_vectors(path):
+        return word_vectors.open_vectors(path, query)
     if array := ARRAYS.get(path.suffix.lower()):
         return array(path, query)
     if table := TABLES.get(path.suffix.lower()):

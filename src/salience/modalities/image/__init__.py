@@ -188,6 +188,14 @@ class Image(Modality[ImageSpec]):
 
         return make_encoder(name, spec, dim=dim, fetch=fetch)
 
+    def published_encoder(
+        self, name: str, spec: ImageSpec, *, weights: str | None, size: int | None, interpolation: str | None,
+        fetch: bool,
+    ) -> Encoder:  # fmt: skip
+        from salience.modalities.image.published import published_encoder
+
+        return published_encoder(name, spec, weights=weights, size=size, interpolation=interpolation, fetch=fetch)
+
     def make_decoder(self, encoder: str, spec: ImageSpec, dim: int) -> nn.Module:
         from salience.modalities.image.conv_decoder import ConvDecoder
 

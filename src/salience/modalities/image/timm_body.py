@@ -88,6 +88,16 @@ def _import_timm(name: str) -> Any:
     return timm
 
 
+def with_published_weights(timm: Any, name: str, options: dict[str, Any]) -> Any:
+    """Make a timm model with its published weights, from the cache or the hub."""
+    return _with_weights(timm, name, "pretrained", options)
+
+
+def unknown_encoder(name: str, models: list[str]) -> str:
+    """Return the message about a name that no network has."""
+    return _unknown(name, [*OWN, *models])
+
+
 def _unknown(name: str, known: list[str] | tuple[str, ...]) -> str:
     near = difflib.get_close_matches(name, known, n=3)
     hint = f"did you mean {', '.join(near)}?" if near else f"use {', '.join(OWN)} or the name of a timm model"
