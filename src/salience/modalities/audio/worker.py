@@ -24,6 +24,7 @@ import numpy as np
 BLOCK = 1 << 16  # samples
 UNKNOWN_LENGTH = b"\xff\xff\xff\xff"  # of a data chunk: libsndfile then reads to the end of the file
 MOST_CHUNKS = 4096
+MOST_BYTES = 0xFFFFFFFF
 CANCELLED = 1e-3  # power of the mean of the channels over the mean of their powers
 
 
@@ -76,6 +77,8 @@ def _answer(file: BinaryIO, request: dict[str, Any], output: BinaryIO) -> dict[s
     import soundfile
 
     wrong = wrong_length(file)
+    if wrong is not None and file.seek(0, io.SEEK_END) - wrong > MOST_BYTES:
+        raise ValueError("it is longer than the 4 GB that its header can express; convert it to RF64 or FLAC")
     file.seek(0)
     with soundfile.SoundFile(file if wrong is None else Patched(file, wrong)) as sound:
         if request["rate"] is None:
@@ -143,8 +146,8 @@ def _send(samples: np.ndarray, output: BinaryIO) -> None:
 def wrong_length(file: BinaryIO) -> int | None:
     """Return the position of the length of a WAV file's data chunk, if it is wrong.
 
-    The length is wrong if it is 0 and samples follow, if it goes beyond the file, or if what follows the chunk is no
-    chunk: the file was streamed, broke off, or is longer than the 4 GB that the header can express.
+    The length is wrong if it goes beyond the file, or if what follows the chunk is no chunk: the file was streamed,
+    broke off, or is longer than the 4 GB that the header can express.
     """
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
