@@ -66,6 +66,7 @@ class Modality(ABC, Generic[S]):
         supports: Properties that a method may require, see `Method.requires`: "encoder" if its items have encoders;
             "vectors" if all items have one shape, or can have (see `refuse_vectors`), so that dense layers can read and
             decode them; images also offer "colours", "sizes" and "raster".
+        media_type: MIME type of the file that `media` returns, for example "audio/wav"; None without one.
         shows_pictures: Whether items are drawn as pictures side by side; other items are drawn as rows of values.
         reading_options: Options of `Reading` that apply to files of this kind of data: "aspect".
         open_options: Options of `open_data` that change how items are stored: "resolution".
@@ -79,6 +80,7 @@ class Modality(ABC, Generic[S]):
     item_extensions: ClassVar[frozenset[str]] = frozenset()
     default_encoder: ClassVar[str] = "mlp"
     supports: ClassVar[frozenset[str]] = frozenset({"encoder", "vectors"})
+    media_type: ClassVar[str | None] = None
     shows_pictures: ClassVar[bool] = False
     reading_options: ClassVar[frozenset[str]] = frozenset()
     open_options: ClassVar[frozenset[str]] = frozenset()

@@ -37,6 +37,7 @@ class Audio(Modality[AudioSpec]):
     item = "recording"
     plural = "recordings"
     spec = AudioSpec
+    media_type = "audio/wav"
     default_encoder = "convnet"
     item_extensions = frozenset(f".{name}" for name in NAMES)
     reading_options = frozenset({"window", "hop", "rate", "channel"})
@@ -154,7 +155,7 @@ class Audio(Modality[AudioSpec]):
     def media(self, data: Items, row: int) -> tuple[str, bytes]:
         from salience.modalities.audio.spectrogram import wav
 
-        return "audio/wav", wav(data.item(row), data.spec.rate)
+        return self.media_type, wav(data.item(row), data.spec.rate)
 
     def store_columns(self, data: Any) -> dict[str, pa.Array]:
         import pyarrow as pa

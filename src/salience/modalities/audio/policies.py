@@ -77,7 +77,8 @@ def noise(
     """
     keys = keys.fold("noise")
     mean, std = (one.to(x) for one in statistics(spec))
-    power = (10 ** ((x * std + mean) / 10)) * mask[..., None]
+    real = x.masked_fill(~mask[..., None], 0.0)
+    power = (10 ** ((real * std + mean) / 10)) * mask[..., None]
     loudness = power.sum((1, 2)) / (mask.sum(1).clamp(min=1) * x.shape[2])
     level = loudness * 10 ** (-keys.fold("ratio").between(*ratio, 1)[:, 0] / 10)
     drawn = -torch.log1p(-keys.fold("values").uniform(*x.shape[1:]))
