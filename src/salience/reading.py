@@ -94,7 +94,9 @@ class Reading:
         if self.hop is not None and self.window is None:
             raise UserError("hop: expected together with window; give the length of a window, too")
         if self.hop is not None and self.window is not None and self.hop > self.window:
-            raise UserError(f"hop: expected at most the window of {self.window:g}, got {self.hop:g}; parts would be lost")
+            raise UserError(
+                f"hop: expected at most the window of {self.window:g}, got {self.hop:g}; parts would be lost"
+            )
 
     def _check_sound(self) -> None:
         low, high = RATES

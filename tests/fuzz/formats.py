@@ -214,6 +214,22 @@ def _bmp(folder: Path) -> list[bytes]:
     return [_picture("BMP"), _picture("BMP", "P"), _picture("BMP", "1")]
 
 
+def _sound(form: str, subtype: str, channels: int = 1) -> bytes:
+    import soundfile
+
+    x = np.sin(np.arange(1200)[:, None] * np.array([0.2, 0.3])[:channels]).astype(np.float32) / 2
+    return _written(lambda out: soundfile.write(out, x, 8000, format=form, subtype=subtype))
+
+
+def _sounds(form: str, subtype: str) -> Callable[[Path], list[bytes]]:
+    return lambda folder: [_sound(form, subtype), _sound(form, subtype, 2)]
+
+
+def _wav(folder: Path) -> list[bytes]:
+    kinds = ("PCM_16", "PCM_24", "FLOAT", "ULAW", "MS_ADPCM")
+    return [*(_sound("WAV", kind) for kind in kinds), _sound("WAVEX", "PCM_16", 2), _sound("RF64", "PCM_16")]
+
+
 def _pictures(folder: Path) -> None:
     for name in ("a", "b", "c"):
         (folder / "pictures").mkdir(exist_ok=True)
@@ -388,6 +404,10 @@ FORMATS: dict[str, Format] = {
     "webp": Format("image.webp", _webp, _read_data),
     "tiff": Format("image.tif", _tiff, _read_data),
     "bmp": Format("image.bmp", _bmp, _read_data),
+    "wav": Format("sound.wav", _wav, _read_data),
+    "flac": Format("sound.flac", _sounds("FLAC", "PCM_16"), _read_data),
+    "ogg": Format("sound.ogg", _sounds("OGG", "VORBIS"), _read_data),
+    "mp3": Format("sound.mp3", _sounds("MP3", "MPEG_LAYER_III"), _read_data),
     "labels.csv": Format("labels.csv", _label_file, _read_label_file, mutators.text, _pictures),
     "config.yaml": _run_file("config.yaml", mutators.text, _look_at_run),
     "metrics.csv": _run_file("metrics.csv", mutators.text, _look_at_run),

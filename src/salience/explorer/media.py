@@ -23,6 +23,7 @@ class Media:
     def __init__(self, store: Store, model: Model, items: Items):
         self.store, self.model, self.items = store, model, items
         self._places: dict[str, tuple[Dataset, int]] | None = None
+        self._contents = np.zeros(0, np.uint64)
         self._lock = threading.Lock()
 
     @property
@@ -47,8 +48,9 @@ class Media:
         with self._lock:
             if self._places is None:
                 self._places = self._opened()
+                self._contents = np.array(self.store.identities()[1], np.uint64)
         data, at = self._places.get(id, (None, 0))
-        if data is None or content_hashes(data.subset([at]))[0] != self.store.column("content")[row]:
+        if data is None or content_hashes(data.subset([at]))[0] != self._contents[row]:
             raise NotYet(f"row: the source of the run does not hold item {row}; it has changed, or was another one")
         modality: Modality[Any] = data.spec.modality
         found = modality.media(data, at)

@@ -41,7 +41,14 @@ def assert_close(found: np.ndarray, expected: np.ndarray, steps: float = 1.0) ->
 
 @pytest.mark.parametrize(
     ("form", "subtype"),
-    [("WAV", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "FLOAT"), ("WAV", "DOUBLE"), ("WAVEX", "PCM_24"), ("RF64", "PCM_16")],
+    [
+        ("WAV", "PCM_16"),
+        ("WAV", "PCM_24"),
+        ("WAV", "FLOAT"),
+        ("WAV", "DOUBLE"),
+        ("WAVEX", "PCM_24"),
+        ("RF64", "PCM_16"),
+    ],
 )
 def test_each_kind_of_wav_gives_the_samples(reader: Reader, tmp_path: Path, form: str, subtype: str) -> None:
     x = tone()

@@ -96,7 +96,7 @@ def test_the_cache_is_read_again_and_options_change_it(folder: Path) -> None:
 
 def test_hop_without_window_and_nonsense_are_refused(folder: Path) -> None:
     for options in ({"hop": 1.0}, {"window": 0.0}, {"window": -1}, {"window": 1.0, "hop": 2.0}, {"rate": 1}):
-        with pytest.raises(UserError, match="hop|window|rate"):
+        with pytest.raises(UserError, match=r"hop|window|rate"):
             Reading(**options)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="channel"):
         Reading(channel="middle")

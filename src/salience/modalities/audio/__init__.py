@@ -74,7 +74,7 @@ class Audio(Modality[AudioSpec]):
             for at, row in enumerate(rows):
                 x[at, : lengths[at]] = stored[int(row)]
         frames = np.arange(frames_of(x.shape[1], spec.hop))
-        return x, frames < frames_of(lengths, spec.hop)[:, None]
+        return x, frames < (1 + lengths // spec.hop)[:, None]
 
     def describe(self, shape: Sequence[int], dtype: str, count: int) -> str:
         return f"{counted(count, self.item)}, one channel, {dtype}"
@@ -107,8 +107,8 @@ class Audio(Modality[AudioSpec]):
     def refuse_vectors(self, spec: AudioSpec, what: str) -> None:
         if spec.length is None:
             raise UserError(
-                f"{what} needs recordings of one length; give --window SECONDS, which cuts longer ones into windows and "
-                "ends shorter ones with silence"
+                f"{what} needs recordings of one length; give --window SECONDS, which cuts longer ones into windows "
+                "and ends shorter ones with silence"
             )
 
     # --- views, networks

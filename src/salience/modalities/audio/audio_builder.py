@@ -120,7 +120,9 @@ def _store(
     if window is None:
         longer = spec.length is not None and len(samples) > spec.length
         if longer and spec.length is not None:
-            seconds = f"{len(samples) / spec.rate:.4g} s long, and items of this run have {spec.length / spec.rate:.4g} s"
+            seconds = (
+                f"{len(samples) / spec.rate:.4g} s long, and items of this run have {spec.length / spec.rate:.4g} s"
+            )
             cut.add(file, None, f"it is {seconds}; cut it with --window {spec.length / spec.rate:.4g}")
             return
         cut.add(file, None)

@@ -1,8 +1,8 @@
 """Log-mel spectrograms: power in triangular bands of the mel scale, in dB.
 
 Slaney 1998, "Auditory Toolbox", as implemented by librosa: the scale is linear below 1 kHz (66.7 Hz per mel) and
-logarithmic above; each triangle has area 2 over its width in Hz (`norm="slaney"`). With Hann windows w of n_fft samples,
-centred at multiples of `hop` in a recording that is preceded and followed by silence:
+logarithmic above; each triangle has area 2 over its width in Hz (`norm="slaney"`). With Hann windows w of n_fft
+samples, centred at multiples of `hop` in a recording that is preceded and followed by silence:
 
     S[t, b] = sum_f M[b, f] |FFT(w x_t)[f]|^2        dB[t, b] = 10 log10 max(S[t, b], 1e-10)
 
