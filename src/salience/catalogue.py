@@ -76,7 +76,7 @@ class Entry:
         """Raises UserError where the method cannot learn from items of this spec."""
         modality = spec.modality
         if not self._fits(modality):
-            takes = " and ".join(self.modality)
+            takes = ", ".join(self.modality)
             raise UserError(f"source: {self.name} learns from {takes} data, {source} is {modality.name}")
         if "vectors" in self.requires:
             modality.refuse_vectors(spec, f"source: {self.name}")
