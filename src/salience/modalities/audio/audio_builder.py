@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,7 +26,7 @@ from salience.units import counted, printable
 if TYPE_CHECKING:
     from salience.modalities.image.headers import Blob
 
-AHEAD = 16  # recordings that are decoded at once
+MOST_WORKERS = 16  # processes that decode
 Answer = TypeVar("Answer")
 
 
@@ -57,7 +57,7 @@ def build(found: Found, options: Options) -> Built:
     """Decode recordings to stored items. Raises UserError if none can be read."""
     encoded: Any = found.content
     want, cut = options.spec, Cut()
-    with ThreadPoolExecutor(max(1, min(AHEAD, cores()))) as pool:
+    with ThreadPoolExecutor(max(1, min(MOST_WORKERS, cores()))) as pool:
         reader = Reader()
         headers = list(_in_threads(pool, reader.header, encoded, options.progress, "reading headers"))
         rate, notes = _rate(headers, options, found)
@@ -195,11 +195,12 @@ def _in_threads(
 
 
 def _in_order(pool: ThreadPoolExecutor, work: Callable[[Any], Answer], items: Iterator[Any]) -> Iterator[Answer]:
-    """Apply `work` to items in threads, at most AHEAD of them before the first result is taken."""
-    waiting = []
+    """Apply `work` to items in threads, each while one result more than there are threads is waited for."""
+    waiting: list[Future[Answer]] = []
+    most = min(MOST_WORKERS, cores()) + 1
     for item in items:
         waiting.append(pool.submit(work, item))
-        if len(waiting) >= AHEAD:
+        if len(waiting) >= most:
             yield waiting.pop(0).result()
     for one in waiting:
         yield one.result()
