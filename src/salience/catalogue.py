@@ -85,11 +85,14 @@ class Entry:
         own = {"encoder"} if self.kind != "ClosedForm" and "parts" not in self.requires else set()
         return kind.supports.issuperset({*self.requires, *own})
 
-    def refuse_unfit(self, source: str, modality: modalities.Modality) -> None:
-        """Raises UserError where the method cannot learn from this kind of data."""
+    def refuse_unfit(self, source: str, spec: modalities.Spec) -> None:
+        """Raises UserError where the method cannot learn from items of this spec."""
+        modality = spec.modality
         if not self._fits(modality):
-            takes = " and ".join(self.modality)
+            takes = ", ".join(self.modality)
             raise UserError(f"source: {self.name} learns from {takes} data, {source} is {modality.name}")
+        if "vectors" in self.requires:
+            modality.refuse_vectors(spec, f"source: {self.name}")
 
     def check(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The given hyper-parameters with their types made right. Raises UserError for what cannot be."""

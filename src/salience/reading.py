@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
@@ -13,6 +15,8 @@ Aspect = Literal["crop", "pad", "stretch"]
 Decimal = Literal[".", ","]
 DEFAULT_ASPECT: Aspect = "crop"
 CHOICES = {"folders": get_args(Folders), "aspect": get_args(Aspect), "decimal": get_args(Decimal)}
+RATES = (100, 384_000)  # samples per second
+CHANNEL = "mix|left|right|[1-9][0-9]{0,2}"
 TEXTS = {"missing": "words such as NA", "categorical": "names of columns"}
 
 
@@ -31,6 +35,11 @@ class Reading:
         header: Whether the first line of a CSV file contains the column names.
         missing: Words that stand for a missing value, in every column.
         categorical: Names of columns that are read as categories, even if they contain numbers.
+        window: Length of a window, an item each: seconds of sound, characters of text.
+        hop: Distance between the starts of two windows, in the same unit; the length of a window by default.
+        rate: Samples per second that recordings are resampled to; the most frequent rate of the source by default.
+        channel: The channel of a recording that is read: "mix" (the default) for the mean of all, "left", "right", or
+            its number.
 
     Raises:
         UserError: A value is not one of the allowed values.
@@ -44,6 +53,10 @@ class Reading:
     header: bool | None = None
     missing: tuple[str, ...] | None = None
     categorical: tuple[str, ...] | None = None
+    window: float | None = None
+    hop: float | None = None
+    rate: int | None = None
+    channel: str | None = None
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -53,6 +66,8 @@ class Reading:
         if self.kind is not None and not isinstance(self.kind, str):
             raise UserError(f"kind: expected the name of a kind of data, got {self.kind!r}")
         self._check_texts()
+        self._check_windows()
+        self._check_sound()
         if self.header is not None and not isinstance(self.header, bool):
             raise UserError(f"header: expected True or False, got {self.header!r}")
 
@@ -67,6 +82,28 @@ class Reading:
                 if not all(isinstance(text, str) for text in texts):
                     raise UserError(f"{name}: expected {expected}, got {given!r}")
                 object.__setattr__(self, name, texts)
+
+    def _check_windows(self) -> None:
+        for name in ("window", "hop"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise UserError(f"{name}: expected a length above 0, got {value!r}")
+            object.__setattr__(self, name, float(value))
+        if self.hop is not None and self.window is None:
+            raise UserError("hop: expected together with window; give the length of a window, too")
+        if self.hop is not None and self.window is not None and self.hop > self.window:
+            raise UserError(
+                f"hop: expected at most the window of {self.window:g}, got {self.hop:g}; parts would be lost"
+            )
+
+    def _check_sound(self) -> None:
+        low, high = RATES
+        if self.rate is not None and not (isinstance(self.rate, int) and low <= self.rate <= high):
+            raise UserError(f"rate: expected {low} to {high} samples per second, got {self.rate!r}")
+        if self.channel is not None and not re.fullmatch(CHANNEL, str(self.channel), re.ASCII):
+            raise UserError(f"channel: expected mix, left, right or a number from 1, got {self.channel!r}")
 
     def over(self, other: Reading) -> Reading:
         """Return this reading, with its None options taken from `other`."""

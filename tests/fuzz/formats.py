@@ -73,6 +73,10 @@ FORMATS: dict[str, Format] = {
     "webp": Format("image.webp", user_files.webp_seeds, user_files.read_data),
     "tiff": Format("image.tif", user_files.tiff_seeds, user_files.read_data),
     "bmp": Format("image.bmp", user_files.bmp_seeds, user_files.read_data),
+    "wav": Format("sound.wav", user_files.wav_seeds, user_files.read_data),
+    "flac": Format("sound.flac", user_files.sound_seeds("FLAC", "PCM_16"), user_files.read_data),
+    "ogg": Format("sound.ogg", user_files.sound_seeds("OGG", "VORBIS"), user_files.read_data),
+    "mp3": Format("sound.mp3", user_files.sound_seeds("MP3", "MPEG_LAYER_III"), user_files.read_data),
     "labels.csv": Format(
         "labels.csv", user_files.label_file_seeds, user_files.read_label_file, mutators.text, user_files.make_pictures
     ),

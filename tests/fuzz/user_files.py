@@ -183,6 +183,22 @@ def bmp_seeds(folder: Path) -> list[bytes]:
     return [_picture("BMP"), _picture("BMP", "P"), _picture("BMP", "1")]
 
 
+def _sound(form: str, subtype: str, channels: int = 1) -> bytes:
+    import soundfile
+
+    x = np.sin(np.arange(1200)[:, None] * np.array([0.2, 0.3])[:channels]).astype(np.float32) / 2
+    return _written(lambda out: soundfile.write(out, x, 8000, format=form, subtype=subtype))
+
+
+def sound_seeds(form: str, subtype: str) -> Callable[[Path], list[bytes]]:
+    return lambda folder: [_sound(form, subtype), _sound(form, subtype, 2)]
+
+
+def wav_seeds(folder: Path) -> list[bytes]:
+    kinds = ("PCM_16", "PCM_24", "FLOAT", "ULAW", "MS_ADPCM")
+    return [*(_sound("WAV", kind) for kind in kinds), _sound("WAVEX", "PCM_16", 2), _sound("RF64", "PCM_16")]
+
+
 def make_pictures(folder: Path) -> None:
     for name in ("a", "b", "c"):
         (folder / "pictures").mkdir(exist_ok=True)

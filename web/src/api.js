@@ -55,6 +55,7 @@ export const values = async (name, kind) => {
 };
 
 export const image = (row) => `/items/${row}/image`;
+export const media = (row) => `/items/${row}/media`;
 export const neighbours = (row, k = 12) => get(`/items/${row}/neighbours${query({ k })}`);
 const items = new Map();
 /** An item with its columns; cached until `forget`. */

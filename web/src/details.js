@@ -68,7 +68,10 @@ function head(item) {
   );
   const big = item.image ? picture(row, `Item ${id}`) : null;
   big?.classList.add("big");
-  return [big ?? "", el("h2", { class: "id" }, id), el("p", { class: "soft" }, `row ${row}`), buttons];
+  const player = item.media?.startsWith("audio/")
+    ? el("audio", { src: api.media(row), controls: true, preload: "metadata", "aria-label": `Item ${id}` })
+    : null;
+  return [big ?? "", player ?? "", el("h2", { class: "id" }, id), el("p", { class: "soft" }, `row ${row}`), buttons];
 }
 
 function nameToggle() {

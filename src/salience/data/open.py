@@ -82,7 +82,8 @@ def open_data(
     if spec is None:  # the reading of a run may apply to another kind of source
         refuse_unused(source, query)
     kind = reading.kind if spec is None else spec.modality.name
-    options = Options(resolution if spec is None else None, spec, progress, reading.aspect or DEFAULT_ASPECT, kind)
+    aspect = reading.aspect or DEFAULT_ASPECT
+    options = Options(resolution if spec is None else None, spec, progress, aspect, kind, reading)
     prepared = prepare(found, options, folder)
     dataset = replace(prepared, reading=reading.over(prepared.reading))
     if progress and dataset.bad:

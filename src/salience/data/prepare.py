@@ -37,6 +37,7 @@ def prepare(source: Source, options: Options, cache: Path) -> Dataset:
     found = source.read()
     with prepared_folder(place) if place else nullcontext() as folder:
         built = build(found, options, folder)
+        found = built.parts or found
         if folder is None:
             assert built.x is not None
             return _dataset(source, found, built, built.x)

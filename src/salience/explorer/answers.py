@@ -52,6 +52,7 @@ class Item(BaseModel):
     row: int
     id: str
     image: bool
+    media: str | None = Field(description="MIME type of the item as a file to play; null without one")
     columns: dict[str, str | float | None]
 
 

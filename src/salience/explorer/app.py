@@ -187,6 +187,13 @@ def item_image(request: Request, here: Here, row: a.Row) -> Response:
     return file(request, found, media_type(found))
 
 
+@router.get("/items/{row}/media", response_class=Response, responses=bytes_of("a file to play", "audio/wav"))
+def item_media(request: Request, here: Here, row: a.Row) -> Response:
+    """Return one item as a file that a browser plays, read from the source of the run."""
+    kind, found = here.media.of(int(here.items.require([row])[0]))
+    return file(request, found, kind)
+
+
 @router.get("/items/{row}/neighbours")
 def neighbours(here: Here, row: a.Row, k: a.K = 12) -> a.Neighbours:
     """Return the nearest neighbours of an item, without the item itself."""

@@ -28,6 +28,7 @@ from salience.explorer.items import COORDINATES, Items, to_json
 from salience.explorer.jobs import Jobs
 from salience.explorer.labelling import Labels
 from salience.explorer.learning import Learner
+from salience.explorer.media import Media
 from salience.explorer.model import Model
 from salience.explorer.points import MISSING, Columns, Live
 from salience.explorer.refusals import Unknown
@@ -60,6 +61,7 @@ class Explorer:
         self.columns = Columns(store, live)
         self.jobs = Jobs(store, self._written)
         self.model = Model(store, run)
+        self.media = Media(store, self.model, self.items)
         self.runs = Runs(runs or (FOLDER if FOLDER.is_dir() else None), self.model.folder)
         self.mark = secrets.token_hex(4)  # identifies this process, because versions start at 0 in every process
         self._clusters: tuple[int, Clusters] | None = None
@@ -102,7 +104,8 @@ class Explorer:
         }
         own = [name for name in self.store.columns if name not in {"id", *COORDINATES, *live}]
         image = self.store.thumbnails([row])[0] is not None
-        return Item(row=row, id=id, image=image, columns={**self.items.columns_of(row, own), **live})
+        media = self.media.kind
+        return Item(row=row, id=id, image=image, media=media, columns={**self.items.columns_of(row, own), **live})
 
     def neighbours(self, row: int, k: int, where: str | None = None) -> list[Hit]:
         """Return the nearest neighbours of an item, without the item itself."""

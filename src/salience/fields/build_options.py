@@ -12,6 +12,7 @@ from salience.fields.stored_items import Stored
 from salience.reading import AS_FOUND, Aspect, Reading
 
 if TYPE_CHECKING:
+    from salience.fields.content import Found
     from salience.modalities.spec import Spec
 
 
@@ -25,6 +26,7 @@ class Options:
         progress: Whether to show a progress bar.
         aspect: Treatment of images that are not square.
         kind: Name of the kind of data that the user asks for. Default: the first kind that recognises the content.
+        reading: How the source is read; options that only some kinds of data have.
         path: File for the stored items; None keeps them in memory.
     """
 
@@ -33,6 +35,7 @@ class Options:
     progress: bool = False
     aspect: Aspect = "stretch"
     kind: str | None = None
+    reading: Reading = AS_FOUND
     path: Path | None = None
 
 
@@ -50,6 +53,8 @@ class Built:
         bad: (item, reason) of the items that are left out.
         notes: What was inferred while building.
         reading: Inferred options of reading that a run needs to read new data in the same way.
+        parts: The source after its items were cut into parts, with their ids, labels and groups; `total`, `kept` and
+            `bad` then count parts. None if the items are those of the source.
     """
 
     x: Stored | None
@@ -61,3 +66,4 @@ class Built:
     bad: tuple[tuple[int, str], ...] = ()
     notes: tuple[str, ...] = ()
     reading: Reading = AS_FOUND
+    parts: Found | None = None

@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import numpy as np
 
+HEADER = 128  # bytes of the header of a .npy file
 LEAST_LENGTH = 8  # first padded length: 8, 12, 16, 24, 32, 48, ...
 
 
@@ -120,11 +121,55 @@ def fingerprint(stored: Stored) -> str:
     return digest.hexdigest()
 
 
+class RaggedWriter:
+    """Writes ragged items one after the other, so that they need not fit into memory.
+
+    Args:
+        folder: Folder for the arrays, in which `write` leaves them as they are; None keeps the items in memory.
+        dtype: Type of the values.
+        shape: Shape of one value.
+    """
+
+    def __init__(self, folder: Path | None, dtype: str, shape: tuple[int, ...] = ()) -> None:
+        self.dtype, self.shape = np.dtype(dtype), shape
+        self._lengths: list[int] = []
+        self._kept: list[np.ndarray] = []
+        self._path = None if folder is None else folder / "x.values.npy"
+        self._file = None if self._path is None else self._path.open("wb")
+        if self._file is not None:
+            self._file.write(bytes(HEADER))  # of the array; its length is known at the end
+
+    def add(self, item: np.ndarray) -> None:
+        """Add an item [t *shape]."""
+        item = np.ascontiguousarray(item, dtype=self.dtype)
+        self._lengths.append(len(item))
+        if self._file is None:
+            self._kept.append(item)
+        else:
+            item.tofile(self._file)
+
+    def finish(self) -> Ragged:
+        """Return the items, memory-mapped if they are in a file."""
+        offsets = np.concatenate([[0], np.cumsum(self._lengths)]).astype(np.int64)
+        if self._file is None or self._path is None:
+            empty = np.zeros((0, *self.shape), self.dtype)
+            return Ragged(np.concatenate([empty, *self._kept]), offsets)
+        self._file.seek(0)
+        shape = (int(offsets[-1]), *self.shape)
+        described = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, described)
+        assert self._file.tell() == HEADER
+        self._file.close()
+        return Ragged(np.load(self._path, mmap_mode="r" if offsets[-1] else None), offsets)
+
+
 def write(stored: Stored, folder: Path) -> list[str]:
-    """Save every array as FOLDER/NAME.npy. Return the names."""
+    """Save every array as FOLDER/NAME.npy, unless it is mapped from this file. Return the names."""
     names = []
     for name, array in _arrays("x", stored):
-        np.save(folder / f"{name}.npy", array)
+        path = folder / f"{name}.npy"
+        if Path(getattr(array, "filename", None) or "").resolve() != path.resolve():
+            np.save(path, array)
         names.append(name)
     return names
 

@@ -64,8 +64,9 @@ class Modality(ABC, Generic[S]):
         item_extensions: Extensions of the files with one item each, such as ".png". A folder of them is a source.
         default_encoder: Name of the default encoder.
         supports: Properties that a method may require, see `Method.requires`: "encoder" if its items have encoders;
-            "vectors" if all items have one shape, so that dense layers can read and decode them; images also offer
-            "colours", "sizes" and "raster".
+            "vectors" if all items have one shape, or can have (see `refuse_vectors`), so that dense layers can read and
+            decode them; images also offer "colours", "sizes" and "raster".
+        media_type: MIME type of the file that `media` returns, for example "audio/wav"; None without one.
         shows_pictures: Whether items are drawn as pictures side by side; other items are drawn as rows of values.
         reading_options: Options of `Reading` that apply to files of this kind of data: "aspect".
         open_options: Options of `open_data` that change how items are stored: "resolution".
@@ -79,6 +80,7 @@ class Modality(ABC, Generic[S]):
     item_extensions: ClassVar[frozenset[str]] = frozenset()
     default_encoder: ClassVar[str] = "mlp"
     supports: ClassVar[frozenset[str]] = frozenset({"encoder", "vectors"})
+    media_type: ClassVar[str | None] = None
     shows_pictures: ClassVar[bool] = False
     reading_options: ClassVar[frozenset[str]] = frozenset()
     open_options: ClassVar[frozenset[str]] = frozenset()
@@ -174,6 +176,10 @@ class Modality(ABC, Generic[S]):
         import torch
 
         return torch.zeros(1, self.width(spec))
+
+    def refuse_vectors(self, spec: S, what: str) -> None:
+        """Raise UserError about `what` if these items have different shapes, so that dense layers cannot read them."""
+        del spec, what  # all items have one shape
 
     def clip(self, x: Tensor) -> Tensor:
         """Clip generated values, such as decoded ones, to the range of the unit scale."""
@@ -346,6 +352,10 @@ class Modality(ABC, Generic[S]):
         """Describe one item in a few lines of text."""
         values = data.item(row).ravel()
         return " ".join(f"{value:.3g}" for value in values[:16]) + (" ..." if len(values) > 16 else "")
+
+    def media(self, data: Items, row: int) -> tuple[str, bytes] | None:
+        """Return one item as a file that a browser plays, with its MIME type; None if a picture shows all of it."""
+        return None
 
     def frame(self, x: np.ndarray, spec: S) -> pd.DataFrame:
         """Convert items on the unit scale to rows of a table, for CSV files. Default: numbered columns of values."""

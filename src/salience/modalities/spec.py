@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from salience.modalities.modality import Modality
 
-DTYPES = ("uint8", "uint16", "int64", "float32", "float64")  # that items are stored as
+DTYPES = ("uint8", "uint16", "int16", "int64", "float32", "float64")  # that items are stored as
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ def open_for_method(source: Any, entry: Entry, without: str | None, **options: A
     dataset = source if isinstance(source, Dataset) else open_data(source, **options)
     if without is not None:
         dataset = dataset.without(without)
-    entry.refuse_unfit(dataset.name, dataset.spec.modality)
+    entry.refuse_unfit(dataset.name, dataset.spec)
     if options.get("resolution") is not None and dataset.spec.modality.resolution(dataset.spec) is None:
         raise UserError(f"resolution: {options['resolution']} was given, but {dataset.name} holds no images")
     if len(dataset) < 2:

@@ -84,24 +84,28 @@ def table_figure(
     names: Sequence[str] = (),
     columns: Sequence[str] = (),
 ) -> Figure:
-    """Rows of a table, each in several versions.
+    """Rows of a table, or spectrograms, each in several versions.
 
-    drawn: name -> [m width] on the unit scale;  names: of the m rows;  columns: of the width, shown where there is room
+    drawn: name -> [m width] or [m frames bands] on the unit scale;  names: of the m rows
+    columns: of the width, shown where there is room
     """
     from matplotlib.figure import Figure
 
     stacked = np.stack([np.asarray(x, np.float32) for _, x in drawn], axis=1)  # [items, draws, width]
-    height = max(2.4, len(stacked) * (0.3 + 0.13 * len(drawn)) + 0.9)
+    line = 0.13 if stacked.ndim == 3 else 0.5  # inches of a version
+    height = max(2.4, len(stacked) * (0.3 + line * len(drawn)) + 0.9)
     figure = Figure(figsize=(8, height), layout="constrained")
     axes = figure.subplots(len(stacked), 1, squeeze=False)[:, 0]
+    bands = stacked.shape[3] if stacked.ndim == 4 else 1  # lines of the picture for each version
     for at, (axis, item) in enumerate(zip(axes, stacked, strict=True)):
-        shown = axis.imshow(item, cmap="coolwarm", vmin=-3, vmax=3, aspect="auto", interpolation="nearest")
-        axis.set_yticks(range(len(drawn)) if any(name for name, _ in drawn) else [])
+        shown = axis.imshow(_lines(item), cmap="coolwarm", vmin=-3, vmax=3, aspect="auto", interpolation="nearest")
+        middles = [(version + 0.5) * bands - 0.5 for version in range(len(drawn))]
+        axis.set_yticks(middles if any(name for name, _ in drawn) else [])
         axis.set_yticklabels([drawable(name) for name, _ in drawn][: len(axis.get_yticks())], fontsize=5)
         axis.set_xticks([])
         if names:
             axis.set_title(drawable(names[at]), fontsize=6, loc="left", pad=2)
-    if len(columns) <= MOST_NAMED:
+    if len(columns) <= MOST_NAMED and bands == 1:
         axes[-1].set_xticks(
             range(len(columns)), [drawable(short(name)) for name in columns], fontsize=6, rotation=30, ha="right"
         )
@@ -111,6 +115,11 @@ def table_figure(
     if title:
         set_title(figure, title)
     return figure
+
+
+def _lines(item: np.ndarray) -> np.ndarray:
+    """Versions of one item as lines: [draws width], or [draws frames bands] with high bands first."""
+    return item if item.ndim == 2 else item.transpose(0, 2, 1)[:, ::-1].reshape(-1, item.shape[1])
 
 
 def short(name: str) -> str:

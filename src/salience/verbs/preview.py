@@ -62,7 +62,7 @@ def preview(
     items, draws = check_whole("items", items, 1), check_whole("draws", draws, 1)
     path = _picture_path(out, method, source)
     dataset = source if isinstance(source, Dataset) else open_data(source, resolution=resolution, reading=reading)
-    entry.refuse_unfit(dataset.name, dataset.spec.modality)
+    entry.refuse_unfit(dataset.name, dataset.spec)
     rows = np.random.default_rng(seed).permutation(len(dataset))[:items]
     batch = dataset.batch(rows)
     seen_by = _views_of(entry, dataset, policy)

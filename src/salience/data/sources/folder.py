@@ -81,8 +81,8 @@ def open_item(path: Path, kind: Modality[Any], query: Query) -> Source:
         path.name,
         "train",
         lambda: _found(Layout(path.parent), listing, query),
-        mark_of_files([path]),
-        str(path.resolve()),
+        mark_of([mark_of_files([path]), query.reading]),
+        f"{path.resolve()} {query.reading}",
     )
 
 

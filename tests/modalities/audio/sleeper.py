@@ -1,0 +1,5 @@
+"""A decoder that never answers."""
+
+import time
+
+time.sleep(60)
