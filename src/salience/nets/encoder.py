@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,17 @@ LEAST_LOCAL = 8
 
 class Whole(nn.Module):
     """The body of a network from a library, which is used as a whole."""
+
+
+class BodyWithLayers(nn.Sequential):
+    """A body and layers on its code. The mask of ragged items goes to the body."""
+
+    def forward(self, x: Any, mask: Tensor | None = None) -> Any:
+        body, *layers = self
+        code = body(x) if mask is None else body(x, mask)
+        for layer in layers:
+            code = layer(code)
+        return code
 
 
 class Encoder(nn.Module):
