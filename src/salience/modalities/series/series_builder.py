@@ -28,6 +28,7 @@ from salience.progress import progress_bar
 from salience.units import counted
 
 DTYPE = np.dtype(np.float32)
+WAITING_BYTES = 2 << 20  # series that are written at once; their statistics take several times as much memory
 
 
 def build(found: Found, options: Options) -> Built:
@@ -130,7 +131,7 @@ class Writer:
         self.lengths.append(len(item))
         self._waiting.append(item)
         self._bytes += item.nbytes
-        if self._bytes > BLOCK_BYTES:
+        if self._bytes > WAITING_BYTES:
             self._flush()
 
     def _checked(self, item: np.ndarray) -> np.ndarray | str:
