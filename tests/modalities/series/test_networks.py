@@ -120,7 +120,7 @@ def test_specs_return_from_plain_values_and_damaged_ones_are_refused() -> None:
 def test_a_picture_shows_the_line() -> None:
     x = np.zeros((64, 1))
     x[32:] = 1
-    drawn = np.array(draw_series(x))
+    drawn = np.array(draw_series(x, np.zeros(1), np.ones(1)))
     assert drawn.shape == (HEIGHT, WIDTH, 3)
     ink = (drawn != 255).any(-1)
     low, high = ink[HEIGHT // 2 :], ink[: HEIGHT // 2]
@@ -129,12 +129,22 @@ def test_a_picture_shows_the_line() -> None:
     assert high[:, WIDTH // 2 + 2 :].any()
     spike = np.zeros((50_000, 1))
     spike[12_345] = 5
-    assert (np.array(draw_series(spike)) != 255).any(-1)[: HEIGHT // 4].any()  # a short peak of a long series
+    peak = np.array(draw_series(spike, np.zeros(1), np.ones(1)))  # a short one of a long series
+    assert (peak != 255).any(-1)[: HEIGHT // 4].any()
 
 
 @pytest.mark.parametrize("x", [np.full((9, 2), np.nan), np.ones((1, 1)), np.ones((5, 12))])
 def test_odd_series_are_drawn(x: np.ndarray) -> None:
-    assert draw_series(x).size == (WIDTH, HEIGHT)
+    assert draw_series(x, np.zeros(x.shape[1]), np.zeros(x.shape[1])).size == (WIDTH, HEIGHT)
+
+
+def test_pictures_of_one_source_have_one_scale() -> None:
+    quiet, loud = (np.sin(np.arange(50.0))[:, None] * size for size in (0.1, 2))
+    tall = [
+        np.flatnonzero((np.array(draw_series(x, np.full(1, -2.0), np.full(1, 2.0))) != 255).any((1, 2)))
+        for x in (quiet, loud)
+    ]
+    assert np.ptp(tall[0]) < 0.1 * HEIGHT < 0.8 * HEIGHT < np.ptp(tall[1])
 
 
 def test_a_text_tells_the_length() -> None:

@@ -15,18 +15,25 @@ if TYPE_CHECKING:
     from salience.modalities.modality import Items
 
 WIDTH, HEIGHT, MARGIN = 128, 96, 3  # pixels
-MOST_LANES = 4  # up to so many channels have a lane each; more share one
+USUAL = 2.0  # standard deviations around the mean that every picture covers, so that pictures can be compared
+MOST_LANES = 8  # up to so many channels have a lane each; more share one
 PAPER = (255, 255, 255)
 COLOURS = ((31, 119, 180), (214, 90, 30), (44, 130, 60), (170, 50, 120), (110, 90, 170), (120, 90, 60))
 
 
 def draw(data: Items, row: int) -> Image:
-    """Draw one series, each channel from its smallest to its largest value."""
-    return draw_series(np.asarray(data.item(row), np.float64))
+    """Draw one series, each channel on a scale with the usual values of the training data and all of its own."""
+    mean, std = np.array(data.spec.mean), np.array(data.spec.std)
+    return draw_series(np.asarray(data.item(row), np.float64), mean - USUAL * std, mean + USUAL * std)
 
 
-def draw_series(x: np.ndarray) -> Image:
-    """Draw a series as lines.  x: [t c]"""
+def draw_series(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> Image:
+    """Draw a series as lines.
+
+    Args:
+        x: [t c] values.
+        low, high: [c] values that the scale of each channel contains.
+    """
     from PIL import ImageDraw
     from PIL.Image import new
 
@@ -37,7 +44,7 @@ def draw_series(x: np.ndarray) -> Image:
     height = (HEIGHT - 2 * MARGIN) / lanes
     for channel in range(channels):
         top = MARGIN + (channel % lanes) * height
-        points = _points(x[:, channel], top + 1, height - 2)
+        points = _points(x[:, channel], (low[channel], high[channel]), top + 1, height - 2)
         colour = COLOURS[channel % len(COLOURS)]
         if len(points) > 1:
             pen.line(points, fill=colour)
@@ -46,7 +53,7 @@ def draw_series(x: np.ndarray) -> Image:
     return picture
 
 
-def _points(values: np.ndarray, top: float, height: float) -> list[tuple[float, float]]:
+def _points(values: np.ndarray, scale: tuple[float, float], top: float, height: float) -> list[tuple[float, float]]:
     """Return the pixels of one channel; of a long one the smallest and largest value in each column of pixels."""
     across = WIDTH - 2 * MARGIN
     at = np.arange(len(values))
@@ -57,7 +64,7 @@ def _points(values: np.ndarray, top: float, height: float) -> list[tuple[float, 
     known = at[np.isfinite(values[at])]
     if not len(known):
         return []
-    low, high = values[known].min(), values[known].max()
+    low, high = min(scale[0], values[known].min()), max(scale[1], values[known].max())
     share = (values[known] - low) / (high - low) if high > low else np.full(len(known), 0.5)
     x = MARGIN + known / max(1, len(values) - 1) * (across - 1)
     return list(zip(x.tolist(), (top + (1 - share) * height).tolist(), strict=True))
