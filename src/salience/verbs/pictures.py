@@ -84,11 +84,13 @@ def table_figure(
 ) -> Figure:
     """Rows of a table, each in several versions.
 
-    drawn: name -> [m width] on the unit scale;  names: of the m rows;  columns: of the width, shown where there is room
+    drawn: name -> [m ...] on the unit scale;  names: of the m rows;  columns: of the width, shown where there is room
     """
     from matplotlib.figure import Figure
 
-    stacked = torch.stack([torch.as_tensor(x).float() for _, x in drawn], dim=1).numpy()  # [items, draws, width]
+    stacked = torch.stack(
+        [torch.as_tensor(x).float().flatten(1) for _, x in drawn], dim=1
+    ).numpy()  # [items, draws, width]
     height = max(2.4, len(stacked) * (0.3 + 0.13 * len(drawn)) + 0.9)
     figure = Figure(figsize=(8, height), layout="constrained")
     axes = figure.subplots(len(stacked), 1, squeeze=False)[:, 0]

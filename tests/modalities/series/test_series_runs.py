@@ -23,6 +23,7 @@ from salience.fields.source import Source
 from salience.fields.stored_items import Ragged
 from salience.store import open_store
 from salience.training import Interrupted
+from salience.verbs.pictures import table_figure
 from tests.modalities.test_toys import interrupt_at
 
 N = 24
@@ -86,11 +87,17 @@ def test_closed_forms_learn_from_series(method: str, source: Path, tmp_path: Pat
 @pytest.mark.parametrize("method", ["autoencoder", "denoising_autoencoder", "vae"])
 def test_methods_that_rebuild_need_one_length(method: str, source: Path, tmp_path: Path) -> None:
     if isinstance(opened(source).stored, Ragged):
-        with pytest.raises(salience.UserError, match="learns from"):
+        with pytest.raises(salience.UserError, match="one shape"):
             salience.fit(method, source, out=tmp_path / "run", **QUICK)
         return
     rep = salience.fit(method, source, out=tmp_path / "run", **QUICK)
     assert rep.reconstruct(source).shape == (N, 12, 2)
+
+
+def test_versions_of_series_are_drawn_as_rows() -> None:
+    figure = table_figure([("original", torch.zeros(2, 5, 3)), ("rebuilt", np.ones((2, 5, 3)))])  # type: ignore[list-item]
+    images = [axes.images[0].get_array() for axes in figure.axes[:2]]
+    assert [image.shape for image in images] == [(2, 15), (2, 15)]
 
 
 def test_an_autoencoder_learns_to_rebuild_series(tmp_path: Path) -> None:
