@@ -89,6 +89,11 @@ class Entry:
         """Raises UserError where the method cannot learn from items of this spec."""
         modality = spec.modality
         if not self._fits(modality):
+            if modality.name in self.modality:  # other items of the same kind of data fit
+                raise UserError(
+                    f"source: {self.name} requires items of one shape, but the {modality.plural} of {source} have "
+                    "different ones; give items of one shape, or choose a method that does not decode"
+                )
             takes = ", ".join(self.modality)
             raise UserError(f"source: {self.name} learns from {takes} data, {source} is {modality.name}")
         if "vectors" in self.requires:

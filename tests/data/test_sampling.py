@@ -8,8 +8,12 @@ import torch
 from scipy import stats
 
 from salience.batch import Batch
+from salience.data.dataset import Dataset
 from salience.data.sampling import AHEAD, Loader, permute
 from salience.errors import UserError
+from salience.fields.ids import Ids
+from salience.fields.stored_items import Ragged, padded_lengths
+from salience.modalities.table import TableSpec
 
 
 class Rows:
@@ -206,3 +210,64 @@ def test_processes_together_draw_the_batch_of_one_in_late_blocks_too():
     for step in (0, 341, 342, 1024, 1025, len(alone) - 1, len(alone), 2 * len(alone) + 700):
         merged = np.stack([loader.rows_at(step) for loader in together], axis=1).ravel()
         assert np.array_equal(merged, alone.rows_at(step)), step
+
+
+# --- ragged items of like lengths
+
+LENGTHS = np.random.default_rng(0).integers(1, 200, MANY)
+
+
+def bucketed(n=MANY, batch_size=7, **options):
+    return Loader(Rows(n), batch_size, seed=2, lengths=lambda rows: padded_lengths(LENGTHS[rows]), **options)
+
+
+@pytest.mark.parametrize(("world", "batch_size"), [(1, 7), (1, 1000), (2, 7), (3, 5)])
+def test_ragged_rows_come_once_an_epoch_each_epoch_in_another_order_and_other_company(world, batch_size):
+    loaders = [bucketed(batch_size=batch_size, rank=rank, world=world) for rank in range(world)]
+    orders = []
+    for epoch in range(2):
+        steps = range(epoch * len(loaders[0]), (epoch + 1) * len(loaders[0]))
+        orders.append(np.stack([[loader.rows_at(step) for step in steps] for loader in loaders]))
+        assert len(np.unique(orders[-1])) == orders[-1].size == MANY // (batch_size * world) * batch_size * world
+    assert (orders[0] == orders[1]).mean() < 0.01
+    first = {frozenset(rows) for rows in orders[0].reshape(-1, batch_size).tolist()}
+    assert not first & {frozenset(rows) for rows in orders[1].reshape(-1, batch_size).tolist()}
+
+
+def test_ragged_batches_have_items_of_like_lengths_in_no_order():
+    dense, ragged = Loader(Rows(MANY), 32, seed=2), bucketed(batch_size=32)
+    longest = {}
+    for name, loader in (("dense", dense), ("ragged", ragged)):
+        lengths = [padded_lengths(LENGTHS[loader.rows_at(step)]) for step in range(len(loader))]
+        longest[name] = np.array([batch.max() for batch in lengths])
+        padding = longest[name].sum() * 32 / np.sum(lengths)
+        assert padding < 1.05 if name == "ragged" else padding > 1.5
+    assert abs(stats.spearmanr(longest["ragged"], np.arange(len(ragged))).statistic) < 0.1
+
+
+def test_ragged_batches_of_processes_are_the_batch_of_one_process():
+    alone = bucketed(batch_size=12)
+    together = [bucketed(batch_size=4, rank=rank, world=3) for rank in range(3)]
+    for step in (0, 341, 342, 1024, 1025, len(alone) - 1, len(alone), 2 * len(alone) + 700):
+        merged = np.stack([loader.rows_at(step) for loader in together], axis=1).ravel()
+        assert np.array_equal(merged, alone.rows_at(step)), step
+
+
+def test_a_ragged_batch_is_found_by_its_number_alone():
+    straight = bucketed()
+    expected = [straight.rows_at(step).tolist() for step in range(1900, 2000)]  # into the second epoch
+    assert [bucketed().rows_at(step).tolist() for step in range(1900, 2000)] == expected
+
+
+def test_a_dataset_buckets_ragged_items_and_leaves_dense_ones_alone():
+    ragged = Ragged.of(np.zeros((length, 2), np.float32) for length in LENGTHS[:500])
+    data = {"ragged": ragged, "dense": np.zeros((500, 4), np.float32)}
+    for name, stored in data.items():
+        spec = TableSpec((4,), "float32")
+        whole = Dataset(name, "train", spec, stored, None, (), Ids(500), "")
+        loader = whole.subset(np.arange(499, -1, -1)).loader(10, seed=3)
+        rows = [loader.rows_at(step) for step in range(len(loader))]
+        spread = np.mean([np.ptp(padded_lengths(LENGTHS[499 - batch])) for batch in rows])
+        assert spread < 20 if name == "ragged" else spread > 100
+        plain = Loader(Rows(500), 10, seed=3)
+        assert np.array_equal(rows, [plain.rows_at(step) for step in range(50)]) == (name == "dense")

@@ -13,7 +13,7 @@ import numpy as np
 from salience.batch import Batch
 from salience.errors import UserError
 from salience.fields.ids import Ids
-from salience.fields.stored_items import Stored, group_by_length
+from salience.fields.stored_items import Stored, group_by_length, padded_lengths_of
 from salience.modalities import Spec
 from salience.reading import AS_FOUND, Reading
 from salience.source_names import with_split
@@ -178,10 +178,19 @@ class Dataset:
         return self.numbers is not None and bool((self.numbers % 1 != 0).any())
 
     def loader(self, batch_size: int, seed: int = 0, *, rank: int = 0, world: int = 1) -> Loader:
-        """Return a loader of full batches, in a new order each epoch; its `state_dict` stores the position."""
+        """Return a loader of full batches, in a new order each epoch; its `state_dict` stores the position.
+
+        A batch of ragged items has items of like lengths.
+        """
         from salience.data.sampling import Loader
 
-        return Loader(self, batch_size, seed, rank=rank, world=world)
+        ragged = self._padded_lengths(np.zeros(0, np.int64)) is not None
+        lengths: Any = self._padded_lengths if ragged else None
+        return Loader(self, batch_size, seed, rank=rank, world=world, lengths=lengths)
+
+    def _padded_lengths(self, rows: np.ndarray) -> np.ndarray | None:
+        """Return the padded lengths of the items of these rows [b]; None if the items are dense."""
+        return padded_lengths_of(self._plain, rows if self.rows is None else self.rows[rows])
 
     def require_labels(self, what_for: str) -> np.ndarray:
         """Return the labels [n] int64. Raises UserError if there are none, only one class, or measurements."""

@@ -37,9 +37,10 @@ def open_data(
 
     Args:
         source: A built-in name (digits, fashion-mnist, cifar10); a folder of images, flat or one folder per class; a
-            file (.npy .npz .parquet .csv .arrow .feather, IDX, one image); hf://owner/name; an array or tensor
-            [n h w], [n c h w], [n h w c] or [n columns]; a DataFrame; a Hugging Face Dataset. SOURCE:split names a
-            split. A dict of several sources, {"image": ..., "text": ...}, joins them by id or row by row.
+            file (.npy .npz .parquet .csv .arrow .feather .ts, IDX, one image); hf://owner/name; an array or tensor
+            [n h w], [n c h w], [n h w c] or [n columns], or [n channels time] with `Reading(kind="series")`; a list of
+            series of different lengths; a DataFrame; a Hugging Face Dataset. SOURCE:split names a split. A dict of
+            several sources, {"image": ..., "text": ...}, joins them by id or row by row.
         split: The split to open, such as "test". Default: the split named by the source, otherwise "train".
         resolution: Height and width of the stored images, in pixels. Default: their own size if all are equal and
             small, otherwise a size near the median.

@@ -52,7 +52,8 @@ def prepare(source: Source, options: Options, cache: Path) -> Dataset:
 def _place(source: Source, options: Options, cache: Path) -> Path:
     spec = None if options.spec is None else options.spec.to_dict()
     aspect = [] if options.aspect == "stretch" else [options.aspect]  # older prepared data have no aspect
-    what = mark_of([source.location, source.split, options.resolution, json.dumps(spec), *aspect])
+    kind = [] if options.kind is None or spec is not None else [f"kind {options.kind}"]
+    what = mark_of([source.location, source.split, options.resolution, json.dumps(spec), *aspect, *kind])
     state = mark_of([FORMAT, source.mark])
     return cache / "prepared" / f"{what[:16]}-{state[:16]}"
 

@@ -3,11 +3,15 @@
 The row at position p of an epoch is a keyed bijection of p. A Feistel network permutes the 2k-bit numbers for any round
 function. Numbers beyond the last row are permuted again until they are valid (cycle walking: Black and Rogaway 2002,
 https://doi.org/10.1007/3-540-45760-7_9). So the row at any position of any epoch is computed without the others.
+
+Ragged items of like lengths are drawn together (bucketing). The batches of an epoch are divided into windows of
+consecutive ones. The rows of a window are sorted by padded length, cut into batches, and the batches are permuted. So
+every row still comes once an epoch, in other company each epoch, and a step needs the rows of its window only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +24,7 @@ from salience.units import counted
 Rows = NDArray[np.int64]
 
 AHEAD = 4096  # positions whose rows are computed at once, because a call per small batch is slow
+WINDOW = 16  # least number of batches that ragged items of like lengths are gathered from
 _ROUNDS = 7
 _LEAST_HALF = 3  # bits: a Feistel network of fewer than 64 positions mixes badly
 _GAMMA = 0x9E3779B97F4A7C15
@@ -94,12 +99,22 @@ class Loader:
         seed: Random seed.
         rank: Number of this process.
         world: Number of processes.
+        lengths: Function that returns the padded lengths [m] of rows [m] of ragged items; None for dense items.
 
     Raises:
         UserError: The dataset has fewer rows than one batch.
     """
 
-    def __init__(self, dataset: Source, batch_size: int, seed: int = 0, *, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        dataset: Source,
+        batch_size: int,
+        seed: int = 0,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        lengths: Callable[[Rows], Rows] | None = None,
+    ) -> None:
         if batch_size < 1:
             raise UserError(f"batch_size: expected at least 1, got {batch_size}")
         if not 0 <= rank < world:
@@ -112,7 +127,9 @@ class Loader:
         self.rank, self.world = rank, world
         self.epoch = 0
         self.position = 0  # number of batches of this epoch that were already returned
-        self._ahead = max(1, AHEAD // batch_size)
+        self.lengths = lengths
+        # A window of ragged batches is equal for any number of processes; the blocks of dense ones do not matter.
+        self._ahead = max(1, AHEAD // batch_size) if lengths is None else max(WINDOW, AHEAD // (batch_size * world))
         self._block = (-1, -1)  # epoch, and which block of batches `_order` holds
         self._order = np.empty((0, batch_size), np.int64)
 
@@ -125,12 +142,26 @@ class Loader:
         epoch, position = divmod(step, len(self))
         block, within = divmod(position, self._ahead)
         if self._block != (epoch, block):
-            first, together = block * self._ahead, self.batch_size * self.world
-            last = min(first + self._ahead, len(self))
-            positions = np.arange(first * together + self.rank, last * together, self.world)
-            self._order = permute(positions, len(self.dataset), self.seed, epoch).reshape(-1, self.batch_size)
+            last = min((block + 1) * self._ahead, len(self))
+            rows = self._strided if self.lengths is None else self._bucketed
+            self._order = rows(block * self._ahead, last, epoch)
             self._block = (epoch, block)
         return self._order[within]
+
+    def _strided(self, first: int, last: int, epoch: int) -> Rows:
+        """Return the rows of this process for batches `first` to `last` of an epoch, [last - first batch_size]."""
+        together = self.batch_size * self.world
+        positions = np.arange(first * together + self.rank, last * together, self.world)
+        return permute(positions, len(self.dataset), self.seed, epoch).reshape(-1, self.batch_size)
+
+    def _bucketed(self, first: int, last: int, epoch: int) -> Rows:
+        """Return the same for ragged items, of like lengths in each batch of all processes together."""
+        assert self.lengths is not None
+        together, count = self.batch_size * self.world, last - first
+        rows = permute(np.arange(first * together, last * together), len(self.dataset), self.seed, epoch)
+        batches = rows[np.argsort(self.lengths(rows), kind="stable")].reshape(count, together)
+        order = permute(np.arange(count), count, self.seed + _GAMMA * (first + 1), epoch)
+        return batches[order, self.rank :: self.world]
 
     def batch_at(self, step: int) -> Batch:
         """Return batch number `step`, independent of the current position."""

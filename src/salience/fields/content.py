@@ -43,6 +43,7 @@ class Frames:
         comma: Whether 1,234 has a decimal comma if no other cell decides.
         held: Words given with --missing that occur in labels or groups.
         notes: Function that returns notes after the chunks were read.
+        names: Names of the columns, if they are known before the rows are read.
     """
 
     chunks: Callable[[], Iterator[pd.DataFrame]]
@@ -51,9 +52,32 @@ class Frames:
     comma: bool = False
     held: frozenset[str] = frozenset()
     notes: Callable[[], tuple[str, ...]] = tuple
+    names: tuple[str, ...] = ()
 
 
-Content = Encoded | Frames | np.ndarray
+@dataclass(frozen=True)
+class Arrays:
+    """Items of different shapes, one array each.
+
+    Attributes:
+        kind: Name of the kind of data; None for arrays in memory, whose kind is not known.
+        count: Number of items.
+        chunks: Function that iterates over them in order, as lists. A text in place of an array is the reason why the
+            item is left out.
+        notes: Function that returns notes after the chunks were read.
+        rate: Function that returns the number of steps a second after the chunks were read, None if unknown.
+        axes: Largest number of axes of arrays in memory.
+    """
+
+    kind: str | None
+    count: int
+    chunks: Callable[[], Iterator[list[np.ndarray | str]]]
+    notes: Callable[[], tuple[str, ...]] = tuple
+    rate: Callable[[], float | None] = lambda: None
+    axes: int = 0
+
+
+Content = Encoded | Frames | Arrays | np.ndarray
 
 
 @dataclass(frozen=True)

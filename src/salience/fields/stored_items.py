@@ -101,13 +101,18 @@ def take(stored: Stored, rows: np.ndarray) -> tuple[Any, np.ndarray | None]:
     return {name: x for name, (x, _) in taken.items()}, next(iter(taken.values()))[1]
 
 
+def padded_lengths_of(stored: Stored, rows: np.ndarray) -> np.ndarray | None:
+    """Return the padded lengths of these items, [b] int64; None if the items are dense."""
+    main = stored.main if isinstance(stored, Named) else stored
+    return padded_lengths(main.lengths(rows)) if isinstance(main, Ragged) else None
+
+
 def group_by_length(stored: Stored, rows: np.ndarray) -> Iterator[np.ndarray]:
     """Iterate over groups of positions in `rows` whose items have one padded length; dense items are one group."""
-    main = stored.main if isinstance(stored, Named) else stored
-    if not isinstance(main, Ragged):
+    lengths = padded_lengths_of(stored, rows)
+    if lengths is None:
         yield np.arange(len(rows))
         return
-    lengths = padded_lengths(main.lengths(rows))
     for length in np.unique(lengths):
         yield np.flatnonzero(lengths == length)
 

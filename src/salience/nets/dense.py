@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from salience.errors import UserError
-from salience.nets.encoder import Encoder
+from salience.nets.encoder import BodyWithLayers, Encoder
 from salience.nets.inputs import input_width, make_input
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def last_layer(encoder: Encoder) -> nn.Linear:
 
 def followed_by(encoder: Encoder, layer: nn.Module) -> Encoder:
     """The encoder with one more layer, of as many outputs as inputs, on its code."""
-    return Encoder(encoder.input, nn.Sequential(encoder.body, layer), encoder.dim, encoder.stride)
+    return Encoder(encoder.input, BodyWithLayers(encoder.body, layer), encoder.dim, encoder.stride)
 
 
 def item_by_item(encoder: Encoder) -> Encoder:

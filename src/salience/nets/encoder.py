@@ -23,6 +23,17 @@ class Whole(nn.Module):
     """The body of a network from a library, which is used as a whole."""
 
 
+class BodyWithLayers(nn.Sequential):
+    """A body and layers on its code. The mask of ragged items goes to the body."""
+
+    def forward(self, x: Any, mask: Tensor | None = None) -> Any:
+        body, *layers = self
+        code = body(x) if mask is None else body(x, mask)
+        for layer in layers:
+            code = layer(code)
+        return code
+
+
 class Encoder(nn.Module):
     """input: brings the unit scale to the body's; body: [n ...] -> [n dim], of ragged data (x, mask) -> [n dim]
 

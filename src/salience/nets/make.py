@@ -8,7 +8,7 @@ from torch import nn
 
 from salience.errors import UserError
 from salience.nets.dense import linear, mlp
-from salience.nets.encoder import Encoder
+from salience.nets.encoder import BodyWithLayers, Encoder
 from salience.nets.inputs import input_width, make_input
 from salience.nets.own import Given, own_encoder
 
@@ -47,5 +47,5 @@ def with_code(encoder: Encoder, dim: int | None) -> Encoder:
     """The encoder with a linear layer of this width on top; as it is where dim is None."""
     if dim is None:
         return encoder
-    body = nn.Sequential(encoder.body, nn.Linear(encoder.dim, dim))
+    body = BodyWithLayers(encoder.body, nn.Linear(encoder.dim, dim))
     return Encoder(encoder.input, body, dim, encoder.stride)

@@ -231,7 +231,7 @@ def explain(
     if searched < len(store):
         yield f"searched: {searched:,} of {len(store):,} items, drawn at random"
     if not found.complete:
-        yield f"the search the search the search stopped after {MOST_PAIRS:,} pairs; give a smaller threshold"
+        yield f"the search stopped after {MOST_PAIRS:,} pairs; give a smaller threshold"
 
 
 def table_of(store: Store, found: Pairs, repeated: np.ndarray) -> pd.DataFrame:

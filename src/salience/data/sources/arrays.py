@@ -6,6 +6,7 @@ import math
 import sys
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from salience.data.labels import encode_class_numbers, encode_groups, encode_labels_with_notes, note_unused_words
 from salience.data.sources.query import SPLITS, Query, choose_split, require_train_split
 from salience.errors import UserError
-from salience.fields.content import Found, Frames
+from salience.fields.content import Arrays, Found, Frames
 from salience.fields.source import Source, mark_of, mark_of_files, mark_of_values
 from salience.fields.space import require_memory
 from salience.units import counted, printable
@@ -39,9 +40,11 @@ Y_NAMES = ("y", "Y", "labels", "label", "target")
 
 
 def open_memory(source: Any, query: Query) -> Source:
-    """Open an array, a tensor, or nested lists of numbers."""
-    array = _as_array(source)
+    """Open an array, a tensor, nested lists of numbers, or a list of arrays of different lengths."""
     require_train_split(query, "an array")
+    if (listed := _unequal_arrays(source)) is not None:
+        return Source("list", query.split or "train", lambda: _read_list(listed, query))
+    array = _as_array(source)
     return Source("array", query.split or "train", lambda: read_array(array, query))
 
 
@@ -134,6 +137,28 @@ def read_array(
     if not query.of_run and not np.ma.is_masked(x):  # in a table, --missing may refer to masked values
         notes += note_unused_words(given, query.reading.missing or ())
     return Found(_content(x), None, labels, names, group_codes, views=views, notes=notes)
+
+
+def _unequal_arrays(source: Any) -> list[np.ndarray] | None:
+    """Return the arrays or tensors of a list if their shapes differ; otherwise None."""
+    if not isinstance(source, (list, tuple)) or not source:
+        return None
+    torch = sys.modules.get("torch")
+    types = (np.ndarray,) if torch is None else (np.ndarray, torch.Tensor)
+    if not all(isinstance(item, types) for item in source) or len({tuple(item.shape) for item in source}) == 1:
+        return None
+    return [_as_numpy(item, "source") for item in source]
+
+
+def _read_list(items: list[np.ndarray], query: Query) -> Found:
+    """Return arrays of different shapes, with labels and groups of the user."""
+    for row, item in enumerate(items):
+        if item.dtype.kind not in NUMBERS:
+            raise UserError(f"source: item {row} of the list must contain numbers, got {_short(item.dtype)}")
+    filled = [np.ma.filled(item.astype(np.float64), np.nan) if np.ma.is_masked(item) else item for item in items]
+    axes = max(item.ndim for item in filled)
+    content = Arrays(None, len(items), lambda: iter([list(filled)]), axes=axes)
+    return replace(read_array(np.empty((len(items), 0)), query), content=content)
 
 
 def _content(x: np.ndarray) -> np.ndarray | Frames:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 
 from salience.modalities.table.cells import MISSING_WORDS, Rules, parse
 from salience.modalities.table.survey import NAMELESS
@@ -18,6 +18,7 @@ from salience.units import counted, printable
 ROWS = 200  # number of rows that are examined
 SHOWN = 60  # characters of a line in a message
 MOST_NAMED = 5
+EVEN = 8  # least number of evenly spaced numbers that are names and not values
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def have_row_names(rows: Sequence[Sequence[str]]) -> bool:
 def is_header(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     """Return whether a row contains column names: a cell above a column of numbers is not a number.
 
-    Consecutive integers, such as 0, 1, 2 and 2019, 2020, 2021, are also names. If no column of numbers has a name, a
+    Consecutive integers, such as 0, 1, 2 and 2019, 2020, 2021, are also names, and so are evenly spaced times, such as
+    0.0, 0.5, 1.0, of at least EVEN columns. If no column of numbers has a name, a
     text that does not occur in its own column is a name.
     """
     numeric = [position for position in range(len(first)) if _holds_numbers(below, position)]
@@ -94,7 +96,14 @@ def is_header(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
         others = [position for position in range(len(first)) if position not in numeric and first[position].strip()]
         return any(first[position] not in _cells(below, position) for position in others)
     counting = [str(int(heads[0]) + step) for step in range(len(heads))] if heads[0].isdecimal() else None
-    return heads == counting and len(heads) > 1
+    return (heads == counting and len(heads) > 1) or _are_times(heads)
+
+
+def _are_times(heads: Sequence[str]) -> bool:
+    """Return whether numbers increase in even steps, as the times of a series do."""
+    times = [value for head in heads if (value := parse(head, Rules())) is not None]
+    steps = [after - before for before, after in pairwise(times)]
+    return len(steps) >= EVEN - 1 and min(steps) > 0 and max(steps) - min(steps) <= 1e-3 * max(steps)
 
 
 def is_number(cell: str) -> bool:

@@ -96,7 +96,7 @@ def read_items(table: Table, query: Query, name: str) -> Found:
     taken = [name for name in (label, group) if name is not None]
     content = Frames(
         lambda: table.frames(names), table.texts, query.reading, table.comma, _find_named_words(table, taken, query),
-        table.late_notes,
+        table.late_notes, tuple(names),
     )  # fmt: skip
     return Found(
         content, chosen.ids, labels, classes, groups, notes=table.notes + notes, reading=table.found,
