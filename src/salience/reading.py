@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
@@ -14,6 +15,8 @@ Decimal = Literal[".", ","]
 DEFAULT_ASPECT: Aspect = "crop"
 CHOICES = {"folders": get_args(Folders), "aspect": get_args(Aspect), "decimal": get_args(Decimal)}
 TEXTS = {"missing": "words such as NA", "categorical": "names of columns"}
+NAMES = {"kind": "the name of a kind of data", "text": "the name of a column", "tokenizer": "the name of a tokenizer"}
+LENGTHS = ("window", "hop")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,11 @@ class Reading:
         header: Whether the first line of a CSV file contains the column names.
         missing: Words that stand for a missing value, in every column.
         categorical: Names of columns that are read as categories, even if they contain numbers.
+        text: The column of a table whose texts are the items.
+        tokenizer: The tokenizer of texts: "bpe" (the default) is learned from the training data, "characters" makes a
+            token of every character, and a folder or hf:NAME is a published tokenizer.
+        window: Length of a window: seconds of sound, characters of text.
+        hop: Distance between the starts of two windows, in the same unit. Default: the length of a window.
 
     Raises:
         UserError: A value is not one of the allowed values.
@@ -44,17 +52,32 @@ class Reading:
     header: bool | None = None
     missing: tuple[str, ...] | None = None
     categorical: tuple[str, ...] | None = None
+    text: str | None = None
+    tokenizer: str | None = None
+    window: float | None = None
+    hop: float | None = None
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
             value = getattr(self, name)
             if value is not None and value not in known:
                 raise UserError(f"{name}: expected one of {', '.join(known)}; got {value!r}")
-        if self.kind is not None and not isinstance(self.kind, str):
-            raise UserError(f"kind: expected the name of a kind of data, got {self.kind!r}")
+        for name, expected in NAMES.items():
+            if (given := getattr(self, name)) is not None and not isinstance(given, str):
+                raise UserError(f"{name}: expected {expected}, got {given!r}")
+        self._check_lengths()
         self._check_texts()
         if self.header is not None and not isinstance(self.header, bool):
             raise UserError(f"header: expected True or False, got {self.header!r}")
+
+    def _check_lengths(self) -> None:
+        for name in LENGTHS:
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise UserError(f"{name}: expected a length above 0, in seconds or characters; got {value!r}")
+            object.__setattr__(self, name, float(value))
 
     def _check_texts(self) -> None:
         if self.separator in ("tab", "\\t"):  # spellings that can be typed in a shell

@@ -77,12 +77,13 @@ def open_data(
     if resolution is not None:
         resolution = check_whole("resolution", resolution, 1, MAX_RESOLUTION)
     folder = cache_folder(cache)
-    query = Query(split, labels, groups, folder, progress, reading, of_run=spec is not None)
+    kind = reading.kind if spec is None else spec.modality.name
+    query = Query(split, labels, groups, folder, progress, reading, of_run=spec is not None, kind=kind)
     found = find_source(source, query)
     if spec is None:  # the reading of a run may apply to another kind of source
         refuse_unused(source, query)
-    kind = reading.kind if spec is None else spec.modality.name
-    options = Options(resolution if spec is None else None, spec, progress, reading.aspect or DEFAULT_ASPECT, kind)
+    aspect = reading.aspect or DEFAULT_ASPECT
+    options = Options(resolution if spec is None else None, spec, progress, aspect, kind, reading=reading)
     prepared = prepare(found, options, folder)
     dataset = replace(prepared, reading=reading.over(prepared.reading))
     if progress and dataset.bad:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from salience.fields.ids import Ids
 from salience.fields.stored_items import Stored
 from salience.reading import AS_FOUND, Aspect, Reading
 
@@ -26,6 +27,7 @@ class Options:
         aspect: Treatment of images that are not square.
         kind: Name of the kind of data that the user asks for. Default: the first kind that recognises the content.
         path: File for the stored items; None keeps them in memory.
+        reading: Options of reading that the user gave, or those of a run.
     """
 
     resolution: int | None = None
@@ -34,6 +36,7 @@ class Options:
     aspect: Aspect = "stretch"
     kind: str | None = None
     path: Path | None = None
+    reading: Reading = AS_FOUND
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class Built:
         bad: (item, reason) of the items that are left out.
         notes: What was inferred while building.
         reading: Inferred options of reading that a run needs to read new data in the same way.
+        ids: Ids of the stored items, if items of the source were cut into windows; `kept` then repeats them.
+        groups: [rows] int64 groups of the stored items, if they were cut: windows of one item are one group.
     """
 
     x: Stored | None
@@ -61,3 +66,5 @@ class Built:
     bad: tuple[tuple[int, str], ...] = ()
     notes: tuple[str, ...] = ()
     reading: Reading = AS_FOUND
+    ids: Ids | None = None
+    groups: np.ndarray | None = None

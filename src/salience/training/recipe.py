@@ -137,4 +137,5 @@ def expected_seconds(flops: float, steps: int, *, precision: str, world: int = 1
 
 
 def describe_data(spec: Spec, rows: int) -> str:
-    return f"{rows:,} {spec.modality.plural} of {'×'.join(map(str, spec.shape))}"
+    shape = f" of {'×'.join(map(str, spec.shape))}" if spec.shape else ""
+    return f"{rows:,} {spec.modality.plural}{shape}"
