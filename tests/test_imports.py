@@ -23,7 +23,7 @@ LAYERS = (
     ("data", "catalogue"),
     ("methods",),
     ("losses",),
-    ("run_records", "config", "run_metrics", "run", "run_weights", "representation"),
+    ("run_records", "config", "run_metrics", "spec_files", "run", "run_weights", "representation"),
     ("store", "measures"),
     ("health",),
     ("evaluation",),

@@ -26,6 +26,7 @@ from salience.errors import Note, UserError, naming
 from salience.methods import ClosedForm, Context, Method, method_class
 from salience.modalities import Spec
 from salience.nets import Encoder
+from salience.nets.make import DENSE
 from salience.progress import progress_bar
 from salience.reading import AS_FOUND, Reading
 from salience.run import Run
@@ -276,8 +277,23 @@ def make_method(config: Config, spec: Spec, *, fetch: bool = True) -> Method | C
     model, rows = config.model, config.data.rows
     classes = len(config.data.classes) if model.use_labels else 0
     load_encoder = functools.partial(encoder_of, spec=spec)
-    context = Context(spec, rows, model.encoder, model.views, fetch, classes, load_encoder)
-    return method_class(model.method).build(context, **model.options)
+    method = method_class(model.method)
+    context = Context(spec, rows, encoder_for(method, model.encoder, spec), model.views, fetch, classes, load_encoder)
+    return method.build(context, **model.options)
+
+
+def encoder_for(method: type[Method] | type[ClosedForm], asked: str | None, spec: Spec) -> str | None:
+    """Return the name of the encoder of a method, None for the default.
+
+    Raises:
+        UserError: The method requires vectors, and the encoder reads ragged items.
+    """
+    vectors = spec.modality.vector_encoder
+    if vectors is None or not issubclass(method, Method) or "vectors" not in method.requires:
+        return asked
+    if asked not in (None, *DENSE):
+        raise UserError(f"encoder: this method needs vectors, and '{asked}' reads {spec.modality.plural}; use {vectors}")
+    return asked or method.default_encoder or vectors
 
 
 def encoder_of(run: str, *, spec: Spec) -> tuple[str, Encoder]:

@@ -40,6 +40,7 @@ class Text(Modality[TextSpec]):
     accompanies = True
     streams = True
     default_encoder = "transformer"
+    supports = frozenset({"encoder", "vectors"})
     vector_encoder = "mlp"
     reading_options = frozenset({"tokenizer", "window", "hop"})
     policies: ClassVar[Mapping[str, str]] = {

@@ -28,7 +28,7 @@ from salience.units import counted, printable
 
 LONGEST = 512  # tokens
 TOGETHER = 1024  # texts that are encoded at once
-MOST_LEARNED = 50_000_000  # characters that a tokenizer is learned from
+MOST_LEARNED = 5_000_000  # characters that a tokenizer is learned from
 EXPECTED = frozenset({"utf-8", "utf-8-sig"})
 
 

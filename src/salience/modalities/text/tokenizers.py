@@ -2,14 +2,16 @@
 
 A tokenizer is plain JSON. `Tokens` encodes texts with it as numbers from 1; 0 is padding.
 
-Byte pair encoding: Sennrich, Haddow and Birch 2016, https://aclanthology.org/P16-1162. Texts are normalised first, so
-that equal texts with different spaces, cases or Unicode forms have equal tokens. A word has one token if it is frequent
-enough; unknown characters are encoded as bytes.
+Byte pair encoding: Sennrich, Haddow and Birch 2016, https://aclanthology.org/P16-1162. Texts are split into words, in
+lower case and one Unicode form, so that texts that differ in spaces, case or Unicode form only have equal tokens. A word
+is one token if it is frequent enough; characters that the training texts do not contain are encoded as bytes.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ CHARACTERS_PER_TOKEN = 100  # of the training texts, for each entry of the vocab
 MOST_CHARACTERS = 20_000  # different ones that get numbers of their own
 UNKNOWN = 1  # the number of any other character
 HUB = "hf:"
+WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
+MOST_CACHED = 500_000  # words whose tokens are remembered
 
 
 def library() -> Any:
@@ -46,22 +50,23 @@ def train_bpe(texts: Iterable[str], characters: int) -> dict[str, Any]:
     hf = library()
     size = int(np.clip(characters // CHARACTERS_PER_TOKEN, LEAST_TOKENS, MOST_TOKENS))
     tokenizer = hf.Tokenizer(hf.models.BPE())
-    spaces = hf.normalizers.Replace(hf.Regex(r"\s+"), " ")
-    tokenizer.normalizer = hf.normalizers.Sequence(
-        [hf.normalizers.NFKC(), hf.normalizers.Lowercase(), spaces, hf.normalizers.Strip()]
-    )
-    words = hf.pre_tokenizers.BertPreTokenizer()
     tokenizer.pre_tokenizer = hf.pre_tokenizers.Sequence(
-        [words, hf.pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=False)]
+        [hf.pre_tokenizers.WhitespaceSplit(), hf.pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=False)]
     )
+    tokenizer.decoder = hf.decoders.ByteLevel()
     trainer = hf.trainers.BpeTrainer(
         vocab_size=size,
         min_frequency=2,
         show_progress=False,
         initial_alphabet=hf.pre_tokenizers.ByteLevel.alphabet(),
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator((" ".join(words_of(text)) for text in texts), trainer)
     return {"kind": BPE, "tokenizer": json.loads(tokenizer.to_str())}
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words and signs of a text, in lower case and in one Unicode form (NFKC)."""
+    return WORD.findall((text if text.isascii() else unicodedata.normalize("NFKC", text)).lower())
 
 
 def count_characters(texts: Iterable[str]) -> dict[str, Any]:
@@ -128,19 +133,34 @@ class Tokens:
             self.codes = np.array(plain["codes"], np.uint32)
             self.size = len(self.codes) + 2
             return
+        self.learned = plain["kind"] == BPE
         self.tokenizer = library().Tokenizer.from_str(json.dumps(plain["tokenizer"]))
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
         self.size = self.tokenizer.get_vocab_size() + 1
+        self._of_word: dict[str, list[int]] = {}
 
     def encode(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, bool]]:
         """Iterate over the tokens of each text, [t] int64, and whether they are all of them."""
         if self.characters:
-            for text in texts:
-                yield self._shortened(self._encode_characters(text))
-            return
-        for encoding in self.tokenizer.encode_batch_fast(list(texts)):
-            yield self._shortened(np.array(encoding.ids, np.int64) + 1)
+            yield from (self._shortened(self._encode_characters(text)) for text in texts)
+        elif self.learned:
+            yield from (self._shortened(ids) for ids in self._encode_words(texts))
+        else:
+            for encoding in self.tokenizer.encode_batch_fast(list(texts)):
+                yield self._shortened(np.array(encoding.ids, np.int64) + 1)
+
+    def _encode_words(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
+        """Encode each different word once, because the package takes ten times as long for whole texts."""
+        listed = [words_of(text) for text in texts]
+        if len(self._of_word) > MOST_CACHED:
+            self._of_word.clear()
+        new = list(dict.fromkeys(word for words in listed for word in words if word not in self._of_word))
+        for word, encoding in zip(new, self.tokenizer.encode_batch_fast(new), strict=True):
+            self._of_word[word] = [number + 1 for number in encoding.ids]
+        known = self._of_word
+        for words in listed:
+            yield np.array([number for word in words for number in known[word]], np.int64)
 
     def _shortened(self, ids: np.ndarray) -> tuple[np.ndarray, bool]:
         return ids[: self.longest], len(ids) <= self.longest
