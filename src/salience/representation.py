@@ -23,6 +23,7 @@ from salience.batch import Batch
 from salience.config import Config
 from salience.data import Dataset, open_data
 from salience.errors import Note, UserError, naming
+from salience.fields.stored_items import rows_at_once
 from salience.methods import ClosedForm, Context, Method, method_class
 from salience.modalities import Spec
 from salience.nets import Encoder
@@ -93,7 +94,8 @@ class Representation:
         parts, rows = [], []
         with progress_bar(len(dataset), "embedding", progress) as bar:
             for batch in dataset.equal_length_chunks(batch_size):
-                parts.append(self._embed_batch(batch, batch_size))
+                length = 1 if batch.mask is None else batch.mask.shape[1]
+                parts.append(self._embed_batch(batch, rows_at_once(batch_size, length)))
                 rows.append(batch.index.numpy())
                 bar.update(len(batch))
         return np.concatenate(parts)[np.argsort(np.concatenate(rows))] if parts else np.empty((0, self.dim), np.float32)

@@ -13,7 +13,7 @@ import numpy as np
 from salience.batch import Batch
 from salience.errors import UserError
 from salience.fields.ids import Ids
-from salience.fields.stored_items import Named, Stored, group_by_length
+from salience.fields.stored_items import Named, Ragged, Stored, group_by_length, padded_lengths, rows_at_once
 from salience.modalities import Spec
 from salience.reading import AS_FOUND, Reading
 from salience.source_names import with_split
@@ -140,13 +140,24 @@ class Dataset:
             yield self.batch(np.arange(start, min(start + size, len(self))))
 
     def equal_length_chunks(self, size: int = 8192) -> Iterator[Batch]:
-        """Iterate over all items in chunks of at most `size` with one padded length; dense items as in `chunks`."""
+        """Iterate over all items in chunks of one padded length, of fewer items the longer they are.
+
+        Dense items come as in `chunks`, at most `size` at a time.
+        """
         together = GROUPED * size  # items of one length are rare among few
         for start in range(0, len(self), together):
             rows = np.arange(start, min(start + together, len(self)))
             for some in group_by_length(self._plain, rows if self.rows is None else self.rows[rows]):
-                for first in range(0, len(some), size):
-                    yield self.batch(rows[some[first : first + size]])
+                step = size if isinstance(self._plain, np.ndarray) else rows_at_once(size, self._length(rows[some[0]]))
+                for first in range(0, len(some), step):
+                    yield self.batch(rows[some[first : first + step]])
+
+    def _length(self, row: int) -> int:
+        """Return the padded length of an item, 1 if the items are dense."""
+        main = self.stored.main if isinstance(self.stored, Named) else self.stored
+        if not isinstance(main, Ragged):
+            return 1
+        return int(padded_lengths(np.array([len(self.item(row))]))[0])
 
     def subset(self, rows: np.ndarray | Sequence[int]) -> Dataset:
         """Return these rows as a dataset, whose row i is row rows[i] of this one. Nothing is copied."""

@@ -74,6 +74,7 @@ class KeyedDropout(nn.Module):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
+        self.p = 0.0  # that attention reads for its own weights
         self.state: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -133,7 +134,7 @@ class Transformer(Whole):
         with self._dropping(state):
             hidden = self.network(
                 input_ids=(ids - self.first).clamp(min=0),
-                attention_mask=mask[:, None, None, :].expand(-1, -1, ids.shape[1], -1),
+                attention_mask=mask[:, None, None, :],  # of four dimensions, so that it is used even if all are real
             ).last_hidden_state
         weights = mask[..., None].to(hidden.dtype)
         return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
