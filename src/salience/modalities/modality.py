@@ -71,6 +71,7 @@ class Modality(ABC, Generic[S]):
             "vectors" if all items have one shape, so that dense layers can read and decode them; images also offer
             "colours", "sizes" and "raster".
         shows_pictures: Whether items are drawn as pictures side by side; other items are drawn as rows of values.
+        text_columns: Those of `store_names` that hold an item as text to read.
         reading_options: Options of `Reading` that apply to files of this kind of data: "aspect".
         open_options: Options of `open_data` that change how items are stored: "resolution".
     """
@@ -87,6 +88,7 @@ class Modality(ABC, Generic[S]):
     vector_encoder: ClassVar[str | None] = None
     supports: ClassVar[frozenset[str]] = frozenset({"encoder", "vectors"})
     shows_pictures: ClassVar[bool] = False
+    text_columns: ClassVar[tuple[str, ...]] = ()
     reading_options: ClassVar[frozenset[str]] = frozenset()
     open_options: ClassVar[frozenset[str]] = frozenset()
 
@@ -352,6 +354,10 @@ class Modality(ABC, Generic[S]):
         import pandas as pd
 
         return pd.DataFrame(x.reshape(len(x), -1)).rename(columns=str)
+
+    def shown_view(self, x: Any, spec: S) -> Tensor:
+        """Convert a view to a tensor that is drawn, as a picture or as rows of values. Default: the view."""
+        return x
 
     def value_names(self, spec: S) -> list[str]:
         """Return a name for each value of a flat item, for figures."""

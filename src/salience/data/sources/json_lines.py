@@ -22,7 +22,7 @@ from salience.data.sources.split_column import get_requested_split
 from salience.data.sources.tabular import from_file
 from salience.errors import UserError
 from salience.fields.source import Source, mark_of_files
-from salience.modalities.text.encodings import find_encoding
+from salience.modalities.text.encodings import SURROGATE, find_encoding
 from salience.units import counted
 
 ROWS = 4096  # of a chunk
@@ -107,7 +107,7 @@ class _File:
             self.bad.append((number, f"is not JSON ({' '.join(str(error).split())[:80]})"))
         else:
             if isinstance(row, dict):
-                return {str(name): value for name, value in row.items()}
+                return {SURROGATE.sub("\ufffd", name): value for name, value in row.items()}
             self.bad.append((number, f"is {type(row).__name__}, not an object"))
         return None
 
@@ -171,4 +171,7 @@ def _split(file: Any) -> Iterator[bytes | None]:
 
 
 def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+    """Return a value as a cell: nested ones as JSON, texts without surrogates, which Arrow cannot store."""
+    if isinstance(value, dict | list):
+        return json.dumps(value)
+    return SURROGATE.sub("\ufffd", value) if isinstance(value, str) and not value.isascii() else value

@@ -39,6 +39,7 @@ class Text(Modality[TextSpec]):
     item_extensions = frozenset({".txt"})
     accompanies = True
     streams = True
+    text_columns = (TEXT,)
     default_encoder = "transformer"
     supports = frozenset({"encoder", "vectors"})
     vector_encoder = "mlp"
@@ -125,6 +126,12 @@ class Text(Modality[TextSpec]):
     def text(self, data: Items, row: int) -> str:
         stored: Any = data
         return str(stored.field(TEXT, row).tobytes().decode("utf-8"))
+
+    def shown_view(self, x: Any, spec: TextSpec) -> Tensor:
+        from salience.modalities.text.input import Bag
+
+        shown: Tensor = Bag(spec)(x)
+        return shown
 
     def frame(self, x: np.ndarray, spec: TextSpec) -> pd.DataFrame:
         from salience.modalities.text.tf_idf import frame

@@ -83,4 +83,4 @@ def clean(text: str) -> str:
         text = NEWLINE.sub("\n", text)
     if "\0" in text:
         text = text.replace("\0", "")
-    return text if text.isascii() else SURROGATE.sub("�", text)
+    return text if text.isascii() else SURROGATE.sub("\ufffd", text)
