@@ -294,7 +294,9 @@ def encoder_for(method: type[Method] | type[ClosedForm], asked: str | None, spec
     if vectors is None or not issubclass(method, Method) or "vectors" not in method.requires:
         return asked
     if asked not in (None, *DENSE):
-        raise UserError(f"encoder: this method needs vectors, and '{asked}' reads {spec.modality.plural}; use {vectors}")
+        raise UserError(
+            f"encoder: this method needs vectors, and '{asked}' reads {spec.modality.plural}; use {vectors}"
+        )
     return asked or method.default_encoder or vectors
 
 

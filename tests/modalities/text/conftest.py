@@ -9,10 +9,36 @@ import pandas as pd
 import pytest
 
 TOPICS = {
-    "sea": "ship harbour wave sailor anchor tide storm island captain mast rope deck".split(),
-    "kitchen": "oven bread butter knife onion pepper soup kettle flour sugar plate spoon".split(),
+    "sea": [
+        "ship",
+        "harbour",
+        "wave",
+        "sailor",
+        "anchor",
+        "tide",
+        "storm",
+        "island",
+        "captain",
+        "mast",
+        "rope",
+        "deck",
+    ],
+    "kitchen": [
+        "oven",
+        "bread",
+        "butter",
+        "knife",
+        "onion",
+        "pepper",
+        "soup",
+        "kettle",
+        "flour",
+        "sugar",
+        "plate",
+        "spoon",
+    ],
 }
-COMMON = "the a of and with near under every small old".split()
+COMMON = ["the", "a", "of", "and", "with", "near", "under", "every", "small", "old"]
 
 
 def make_texts(n: int = 64, seed: int = 0) -> tuple[list[str], list[str]]:

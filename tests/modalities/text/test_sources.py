@@ -79,7 +79,9 @@ def test_encodings_are_found_and_told(tmp_path: Path) -> None:
 def test_odd_files_are_read_or_named(tmp_path: Path) -> None:
     files = {
         "in/mac.txt": b"one\rtwo\r\rthree\r\n",
-        "in/nul.txt": b"a long text of many words, more than a hundred characters, with a single " + b"\0NUL" + b" x" * 30,
+        "in/nul.txt": b"a long text of many words, more than a hundred characters, with a single "
+        + b"\0NUL"
+        + b" x" * 30,
         "in/empty.txt": b"",
         "in/blank.txt": b" \n\t\r\n ",
         "in/binary.txt": bytes(range(32)) * 8,

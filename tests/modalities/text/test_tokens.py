@@ -41,8 +41,8 @@ def test_equal_texts_give_equal_tokenizers(corpus: tuple[list[str], list[str]]) 
 
 def test_words_are_tokens_and_unknown_characters_are_bytes(data: Dataset) -> None:
     tokens = vocabulary_of(data.spec.vocabulary, 512).tokens  # type: ignore[attr-defined]
-    (ids, whole), (odd, _) = tokens.encode(["The SHIP  near\nthe (Harbour)", "☃"])
-    assert [tokens.name(int(one)) for one in ids] == ["the", "ship", "near", "the", "(", "harbour", ")"]
+    (ids, whole), (odd, _) = tokens.encode(["The SHIP  near\nthe Harbour", "☃"])
+    assert [tokens.name(int(one)) for one in ids] == ["the", "ship", "near", "the", "harbour"]
     assert whole
     assert len(odd) > 1
     assert odd.min() > 0
@@ -100,7 +100,9 @@ def test_hashed_terms_do_not_depend_on_padding() -> None:
     for row in range(4):
         alone = torch.from_numpy(data.item(row).astype(np.int64))[None]
         torch.testing.assert_close(tf_idf(alone, data.spec)[0], together[row])  # type: ignore[arg-type]
-        assert together[row].count_nonzero() == len({texts[row][at : at + 3] for at in range(max(1, len(texts[row]) - 2))})
+        assert together[row].count_nonzero() == len(
+            {texts[row][at : at + 3] for at in range(max(1, len(texts[row]) - 2))}
+        )
 
 
 def test_near_duplicates_are_close(data: Dataset) -> None:

@@ -71,7 +71,9 @@ def choose_kind(path: Path, query: Query) -> tuple[Modality[Any], tuple[str, ...
     if not others:
         return chosen, ()
     also = " and ".join(f"{counts[kind.name]:,} {kind.plural}" for kind in others)
-    return chosen, (f"the folder is read as {chosen.plural}, and holds {also} too; use --kind {others[0].name} for those",)
+    return chosen, (
+        f"the folder is read as {chosen.plural}, and holds {also} too; use --kind {others[0].name} for those",
+    )
 
 
 def open_item(path: Path, kind: Modality[Any], query: Query) -> Source:

@@ -30,7 +30,8 @@ def make_encoder(name: str, spec: TextSpec, *, dim: int | None, fetch: bool) -> 
     if name in SIZES:
         network, width = make_network(name, spec.tokens, spec.longest)
         return Encoder(TokenInput(spec), Transformer(network, width, dim), dim or width)
-    if name.startswith(HUB) or (Path(name).expanduser() / "config.json").is_file():
+    own = '"kind":"published"' in spec.vocabulary and json.loads(spec.vocabulary)["name"] == name
+    if own or name.startswith(HUB) or (Path(name).expanduser() / "config.json").is_file():
         return _published(name, spec, dim, fetch=fetch)
     raise UserError(
         f"encoder: expected one of {', '.join(OWN)}, hf:NAME or a folder with config.json, got '{printable(name)}'"

@@ -46,9 +46,8 @@ def read_text(path: Path | str) -> tuple[str, str]:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         raise NotTextError(f"is not valid {encoding} at byte {error.start:,}") from None
-    if control := len(CONTROL.findall(text[:LOOKED_AT])):
-        if control > MOST_CONTROL * min(len(text), LOOKED_AT):
-            raise NotTextError("contains control characters such as NUL, so it is not text")
+    if (control := len(CONTROL.findall(text[:LOOKED_AT]))) and control > MOST_CONTROL * min(len(text), LOOKED_AT):
+        raise NotTextError("contains control characters such as NUL, so it is not text")
     return clean(text), encoding
 
 

@@ -103,9 +103,7 @@ def _is_of_characters(spec: Any) -> bool:
     return isinstance(spec, TextSpec) and '"kind":"characters"' in spec.vocabulary
 
 
-def _cut_all(
-    content: Encoded | Texts, cutter: Cutter, options: Options
-) -> tuple[list[tuple[int, str]], list[str]]:
+def _cut_all(content: Encoded | Texts, cutter: Cutter, options: Options) -> tuple[list[tuple[int, str]], list[str]]:
     """Store all texts. Return (item, reason) of those that are left out, and notes."""
     bad: list[tuple[int, str]] = []
     odd: dict[str, list[str]] = {}
@@ -196,7 +194,9 @@ def _encode_all(texts: Ragged, characters: int, options: Options) -> tuple[TextS
         notes.append(f"{counted(shortened, 'text')} {verb} more than {longest} tokens; the rest of them is left out")
     if want is not None:
         return want, ids.finish(), notes
-    spec = TextSpec((), dtype.name, vocabulary=as_json(plain | frequencies.plain()), tokens=tokens.size, longest=longest)
+    spec = TextSpec(
+        (), dtype.name, vocabulary=as_json(plain | frequencies.plain()), tokens=tokens.size, longest=longest
+    )
     return spec, ids.finish(), notes
 
 
