@@ -86,7 +86,7 @@ def test_closed_forms_take_its_flat_form(source: Path, tmp_path: Path) -> None:
 
 
 def test_methods_that_need_vectors_refuse_it(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(salience.UserError, match="autoencoder learns from image and table data"):
+    with pytest.raises(salience.UserError, match="autoencoder learns from image and table"):
         salience.fit("autoencoder", source, out=tmp_path / "run", progress=False)
 
 

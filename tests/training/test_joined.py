@@ -48,7 +48,7 @@ def test_new_data_lacking_a_source_is_refused(sources, tmp_path):
 
 
 def test_a_method_for_vectors_refuses_joined_sources(sources, tmp_path):
-    with pytest.raises(UserError, match="autoencoder learns from image and table data"):
+    with pytest.raises(UserError, match="autoencoder learns from image and table"):
         salience.fit("autoencoder", sources, out=tmp_path / "run", progress=False)
 
 
@@ -64,5 +64,5 @@ def test_a_run_of_one_source_writes_none_of_it(sources, tmp_path):
 
 
 def test_a_method_without_an_encoder_of_parts_refuses_joined_sources(sources, tmp_path):
-    with pytest.raises(UserError, match="simclr learns from image and table data"):
+    with pytest.raises(UserError, match="simclr learns from image and table"):
         salience.fit("simclr", sources, out=tmp_path / "run", progress=False)

@@ -8,36 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-TOPICS = {
-    "sea": [
-        "ship",
-        "harbour",
-        "wave",
-        "sailor",
-        "anchor",
-        "tide",
-        "storm",
-        "island",
-        "captain",
-        "mast",
-        "rope",
-        "deck",
-    ],
-    "kitchen": [
-        "oven",
-        "bread",
-        "butter",
-        "knife",
-        "onion",
-        "pepper",
-        "soup",
-        "kettle",
-        "flour",
-        "sugar",
-        "plate",
-        "spoon",
-    ],
-}
+SEA = "ship harbour wave sailor anchor tide storm island captain mast rope deck"
+KITCHEN = "oven bread butter knife onion pepper soup kettle flour sugar plate spoon"
+TOPICS = {"sea": SEA.split(" "), "kitchen": KITCHEN.split(" ")}
 COMMON = ["the", "a", "of", "and", "with", "near", "under", "every", "small", "old"]
 
 

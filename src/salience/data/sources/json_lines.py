@@ -124,7 +124,7 @@ class _File:
 
     def _open(self) -> BinaryIO:
         """Open the file as UTF-8, without a byte order mark."""
-        opened = cast(BinaryIO, gzip.open(self.path) if self.path.suffix.lower() == ".gz" else self.path.open("rb"))
+        opened = cast(BinaryIO, gzip.open(self.path) if self.path.suffix.lower() == ".gz" else self.path.open("rb"))  # noqa: SIM115
         encoding = find_encoding(opened.read(4))
         opened.seek(0)
         if encoding.startswith(("utf-16", "utf-32")):

@@ -49,7 +49,9 @@ def open_list(source: Any, query: Query) -> Source:
             yield [one if isinstance(one, str) else None for one in listed[start : start + CHUNK]]
 
     def read() -> Found:
-        labels, classes, notes = None, (), ()
+        labels: np.ndarray | None = None
+        classes: tuple[str, ...] = ()
+        notes: tuple[str, ...] = ()
         if (given := read_values(query.labels, len(listed), "labels")) is not None:
             missing = query.reading.missing or ()
             labels, classes, notes = encode_labels_with_notes(given, "the label array", missing, measurements=True)

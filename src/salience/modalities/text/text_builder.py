@@ -111,6 +111,7 @@ def _cut_all(content: Encoded | Texts, cutter: Cutter, options: Options) -> tupl
     with progress_bar(content.count, "preparing", options.progress and content.count > 10_000) as bar:
         for chunk in content.chunks():
             for one in chunk:
+                text = ""
                 try:
                     text = _text_of(one, content, odd)
                     before = len(cutter.source)
@@ -120,7 +121,7 @@ def _cut_all(content: Encoded | Texts, cutter: Cutter, options: Options) -> tupl
                 except NotTextError as reason:
                     bad.append((number, str(reason)))
                 if isinstance(content, Texts) and content.stream:
-                    start += len(one or "")
+                    start += len(text)
                 else:
                     number += 1
                 bar.update(1)

@@ -3,8 +3,8 @@
 A tokenizer is plain JSON. `Tokens` encodes texts with it as numbers from 1; 0 is padding.
 
 Byte pair encoding: Sennrich, Haddow and Birch 2016, https://aclanthology.org/P16-1162. Texts are split into words, in
-lower case and one Unicode form, so that texts that differ in spaces, case or Unicode form only have equal tokens. A word
-is one token if it is frequent enough; characters that the training texts do not contain are encoded as bytes.
+lower case and one Unicode form, so that texts that differ in spaces, case or Unicode form only have equal tokens. A
+word is one token if it is frequent enough; characters that the training texts do not contain are encoded as bytes.
 """
 
 from __future__ import annotations
