@@ -198,7 +198,7 @@ def told_apart(path: Path) -> list[str]:
 
 
 def test_the_names_of_kinds_of_data_are_found():
-    assert KINDS_OF_DATA == ["image", "joined", "table"]
+    assert KINDS_OF_DATA == ["image", "joined", "table", "text"]
 
 
 @pytest.mark.parametrize(
