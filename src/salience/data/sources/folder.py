@@ -68,6 +68,7 @@ def choose_kind(path: Path, query: Query) -> tuple[Modality[Any], tuple[str, ...
         return IMAGE, ()
     shares = {find(name): count / (2 if find(name).accompanies else 1) for name, count in counts.items()}
     chosen, *others = sorted(shares, key=lambda kind: (-shares[kind], kinds.index(kind)))
+    others = [one for one in others if not one.accompanies or 2 * counts[one.name] >= counts[chosen.name]]
     if not others:
         return chosen, ()
     also = " and ".join(f"{counts[kind.name]:,} {kind.plural}" for kind in others)

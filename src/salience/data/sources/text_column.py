@@ -13,10 +13,10 @@ from salience.data.sources.raw_table import Table
 from salience.data.sources.split_column import SplitRows
 from salience.errors import UserError
 from salience.fields.content import Found, Texts
+from salience.modalities.text import MODALITY as TEXTS
 from salience.reading import Reading
 from salience.units import printable
 
-TEXT, TABLE = "text", "table"
 EXAMINED = 1000  # rows
 LEAST_CHARACTERS, LEAST_WORDS, LEAST_DISTINCT = 40, 6, 0.5  # medians of a column of long texts, and share of distinct
 SHOWN = 5
@@ -35,14 +35,14 @@ def find_text_column(table: Table, taken: Sequence[str | None], query: Query) ->
         UserError: The column that the user names does not exist, or is not found where one is needed.
     """
     named, kind = query.reading.text, query.kind
-    if named in table.names and kind in (None, TEXT):
+    if named in table.names and kind in (None, TEXTS.name):
         return named
     if named is not None and not query.of_run:
         raise UserError(f"text: no column '{named}'; the columns are: {', '.join(table.names[:20])}")
-    if kind not in (None, TEXT) or query.reading.categorical:
+    if kind not in (None, TEXTS.name) or query.reading.categorical:
         return None
     long = list(_long_columns(table, taken))
-    if kind == TEXT:
+    if kind == TEXTS.name:
         return _only(table, long, taken)
     if len(long) == 1 and _has_no_numbers(table, [*taken, *table.index]):
         return long[0]
