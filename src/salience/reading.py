@@ -18,6 +18,7 @@ CHOICES = {"folders": get_args(Folders), "aspect": get_args(Aspect), "decimal": 
 RATES = (100, 384_000)  # samples per second
 CHANNEL = "mix|left|right|[1-9][0-9]{0,2}"
 TEXTS = {"missing": "words such as NA", "categorical": "names of columns"}
+NAMES = {"kind": "the name of a kind of data", "text": "the name of a column", "tokenizer": "the name of a tokenizer"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +36,14 @@ class Reading:
         header: Whether the first line of a CSV file contains the column names.
         missing: Words that stand for a missing value, in every column.
         categorical: Names of columns that are read as categories, even if they contain numbers.
-        window: Length of a window, an item each: seconds of sound, characters of text.
-        hop: Distance between the starts of two windows, in the same unit; the length of a window by default.
-        rate: Samples per second that recordings are resampled to; the most frequent rate of the source by default.
+        rate: Samples per second that recordings are resampled to. Default: the most frequent rate of the source.
         channel: The channel of a recording that is read: "mix" (the default) for the mean of all, "left", "right", or
             its number.
+        text: The column of a table whose texts are the items.
+        tokenizer: The tokenizer of texts: "bpe" (the default) is learned from the training data, "characters" makes a
+            token of every character, and a folder or hf:NAME is a published tokenizer.
+        window: Length of a window: seconds of sound, characters of text.
+        hop: Distance between the starts of two windows, in the same unit. Default: the length of a window.
 
     Raises:
         UserError: A value is not one of the allowed values.
@@ -53,18 +57,21 @@ class Reading:
     header: bool | None = None
     missing: tuple[str, ...] | None = None
     categorical: tuple[str, ...] | None = None
-    window: float | None = None
-    hop: float | None = None
     rate: int | None = None
     channel: str | None = None
+    text: str | None = None
+    tokenizer: str | None = None
+    window: float | None = None
+    hop: float | None = None
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
             value = getattr(self, name)
             if value is not None and value not in known:
                 raise UserError(f"{name}: expected one of {', '.join(known)}; got {value!r}")
-        if self.kind is not None and not isinstance(self.kind, str):
-            raise UserError(f"kind: expected the name of a kind of data, got {self.kind!r}")
+        for name, expected in NAMES.items():
+            if (given := getattr(self, name)) is not None and not isinstance(given, str):
+                raise UserError(f"{name}: expected {expected}, got {given!r}")
         self._check_texts()
         self._check_windows()
         self._check_sound()
@@ -89,7 +96,7 @@ class Reading:
             if value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-                raise UserError(f"{name}: expected a length above 0, got {value!r}")
+                raise UserError(f"{name}: expected a length above 0, in seconds or characters; got {value!r}")
             object.__setattr__(self, name, float(value))
         if self.hop is not None and self.window is None:
             raise UserError("hop: expected together with window; give the length of a window, too")

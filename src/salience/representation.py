@@ -24,9 +24,11 @@ from salience.catalogue import Entry
 from salience.config import Config
 from salience.data import Dataset
 from salience.errors import Note, UserError, naming
+from salience.fields.stored_items import rows_at_once
 from salience.methods import ClosedForm, Context, Method, method_class
 from salience.modalities import Spec
 from salience.nets import Encoder
+from salience.nets.make import DENSE
 from salience.nets.own import start_again
 from salience.own_code import Code, code_of
 from salience.progress import progress_bar
@@ -115,7 +117,8 @@ class Representation:
         parts, rows = [], []
         with progress_bar(len(dataset), "embedding", progress) as bar:
             for batch in dataset.equal_length_chunks(batch_size):
-                parts.append(self._embed_batch(batch, batch_size))
+                length = 1 if batch.mask is None else batch.mask.shape[1]
+                parts.append(self._embed_batch(batch, rows_at_once(batch_size, length)))
                 rows.append(batch.index.numpy())
                 bar.update(len(batch))
         return np.concatenate(parts)[np.argsort(np.concatenate(rows))] if parts else np.empty((0, self.dim), np.float32)
@@ -310,8 +313,25 @@ def make_method(config: Config, spec: Spec, *, fetch: bool = True, code: Code | 
     encoder, views = own.part("encoder", model.encoder), own.part("views", model.views)
     classes = len(config.data.classes) if model.use_labels else 0
     load_encoder = functools.partial(encoder_of, spec=spec)
-    context = Context(spec, rows, encoder, views, fetch, classes, load_encoder)
-    return method_class(own.entry(model.method)).build(context, **model.options)
+    method = method_class(own.entry(model.method))
+    context = Context(spec, rows, encoder_for(method, encoder, spec), views, fetch, classes, load_encoder)
+    return method.build(context, **model.options)
+
+
+def encoder_for(method: type[Method] | type[ClosedForm], asked: Any, spec: Spec) -> Any:
+    """Return the encoder of a method: a name, a module or a function that makes one; None for the default.
+
+    Raises:
+        UserError: The method requires vectors, and the encoder reads ragged items.
+    """
+    vectors = spec.modality.vector_encoder
+    if vectors is None or not issubclass(method, Method) or "vectors" not in method.requires:
+        return asked
+    if isinstance(asked, str) and asked not in DENSE:
+        raise UserError(
+            f"encoder: this method needs vectors, and '{asked}' reads {spec.modality.plural}; use {vectors}"
+        )
+    return asked or method.default_encoder or vectors
 
 
 def encoder_of(run: str, *, spec: Spec) -> tuple[str, Encoder]:

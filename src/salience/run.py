@@ -3,6 +3,7 @@
     config.yaml  metrics.csv  model.safetensors  checkpoints/last.ckpt  cost.json  bad_items.csv
     health.json  report.json  report.html  figures/
 
+A kind of data may keep large parts of its spec in JSON files of their own: the tokenizer of texts in vocabulary.json.
 It appears by rename with a complete config.yaml, so every folder resumes, even one killed before its first checkpoint.
 It is finished when model.safetensors is there. Reading it executes nothing from it. While it trains, the process that
 writes to it holds the lock .training.
@@ -24,6 +25,7 @@ from salience.errors import UserError
 from salience.files import new_folder, write_text
 from salience.locks import Held, hold
 from salience.run_records import RECORDS
+from salience.spec_files import put_back, take_out
 from salience.untrusted import Damaged, read_json, read_yaml
 
 FILES = ("config.yaml", "metrics.csv", "model.safetensors", "checkpoints/last.ckpt", "cost.json", "health.json")
@@ -51,7 +53,8 @@ class Run:
         """Makes the folder with config.yaml and the given files, at once. Raises UserError where `path` exists."""
         path = Path(path)
         with new_folder(path, check=refuse_existing) as temporary:
-            for name, text in {**texts, "config.yaml": dump_config(config)}.items():
+            spec, large = take_out(config.data.spec)
+            for name, text in {**texts, **large, "config.yaml": dump_config(config.but(spec=spec))}.items():
                 write_text(temporary / name, text)
         return cls(path)
 
@@ -172,6 +175,8 @@ def read_config(path: Path) -> Config:
         raise UserError(f"run: {path} is not the config of a run, or damaged; it requires {', '.join(NEEDED)}")
     try:
         found = Config.from_dict({"format": 0, **config})
+        if found.format <= FORMAT:
+            found = found.but(spec=put_back(found.data.spec, path.parent))
     except Damaged as problem:
         raise UserError(f"run: {path} is damaged ({problem}); restore it or fit again") from None
     if found.format > FORMAT:

@@ -260,7 +260,7 @@ def test_an_empty_folder_and_a_missing_path_are_errors(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no image in"):
         open_data(tmp_path / "empty")
-    (tmp_path / "empty" / "notes.txt").touch()
+    (tmp_path / "empty" / "notes.md").touch()
     with pytest.raises(UserError, match=r"no image in .*1 other file;"):
         open_data(tmp_path / "empty")
     with pytest.raises(UserError, match="nowhere does not exist"):

@@ -13,7 +13,7 @@ import numpy as np
 from salience.batch import Batch
 from salience.errors import UserError
 from salience.fields.ids import Ids
-from salience.fields.stored_items import Stored, group_by_length, padded_lengths_of
+from salience.fields.stored_items import Named, Stored, group_by_length, padded_lengths_of, rows_at_once
 from salience.modalities import Spec
 from salience.reading import AS_FOUND, Reading
 from salience.source_names import with_split
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from salience.data.sampling import Loader
 
 UNKNOWN = -1
+GROUPED = 32  # chunks whose items are grouped by length together
 SHOWN_BAD = 5
 
 
@@ -109,6 +110,11 @@ class Dataset:
         """Return one stored item, [*spec.shape]."""
         return self._plain[int(row if self.rows is None else self.rows[row])]
 
+    def field(self, name: str, row: int) -> np.ndarray:
+        """Return one named field of an item, as stored."""
+        assert isinstance(self.stored, Named)
+        return self.stored.fields[name][int(row if self.rows is None else self.rows[row])]
+
     def batch(self, rows: np.ndarray) -> Batch:
         """Return the items of these rows [b] as a batch, in this order."""
         import torch  # here: `salience data` describes a table without it
@@ -134,11 +140,18 @@ class Dataset:
             yield self.batch(np.arange(start, min(start + size, len(self))))
 
     def equal_length_chunks(self, size: int = 8192) -> Iterator[Batch]:
-        """Iterate over all items in chunks of at most `size` with one padded length; dense items as in `chunks`."""
-        for start in range(0, len(self), size):
-            rows = np.arange(start, min(start + size, len(self)))
+        """Iterate over all items in chunks of one padded length, of fewer items the longer they are.
+
+        Dense items come as in `chunks`, at most `size` at a time.
+        """
+        together = GROUPED * size  # items of one length are rare among few
+        for start in range(0, len(self), together):
+            rows = np.arange(start, min(start + together, len(self)))
             for some in group_by_length(self._plain, rows if self.rows is None else self.rows[rows]):
-                yield self.batch(rows[some])
+                lengths = self._padded_lengths(rows[some[:1]])
+                step = size if lengths is None else rows_at_once(size, int(lengths[0]))
+                for first in range(0, len(some), step):
+                    yield self.batch(rows[some[first : first + step]])
 
     def subset(self, rows: np.ndarray | Sequence[int]) -> Dataset:
         """Return these rows as a dataset, whose row i is row rows[i] of this one. Nothing is copied."""

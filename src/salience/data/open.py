@@ -78,7 +78,8 @@ def open_data(
     if resolution is not None:
         resolution = check_whole("resolution", resolution, 1, MAX_RESOLUTION)
     folder = cache_folder(cache)
-    query = Query(split, labels, groups, folder, progress, reading, of_run=spec is not None)
+    kind = reading.kind if spec is None else spec.modality.name
+    query = Query(split, labels, groups, folder, progress, reading, of_run=spec is not None, kind=kind)
     found = find_source(source, query)
     if spec is None:  # the reading of a run may apply to another kind of source
         refuse_unused(source, query)

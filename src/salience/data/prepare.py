@@ -53,25 +53,26 @@ def _place(source: Source, options: Options, cache: Path) -> Path:
     spec = None if options.spec is None else options.spec.to_dict()
     aspect = [] if options.aspect == "stretch" else [options.aspect]  # older prepared data have no aspect
     kind = [] if options.kind is None or spec is not None else [f"kind {options.kind}"]
-    what = mark_of([source.location, source.split, options.resolution, json.dumps(spec), *aspect, *kind])
+    cut = [text for text in (options.reading.tokenizer, options.reading.window, options.reading.hop) if text]
+    what = mark_of([source.location, source.split, options.resolution, json.dumps(spec), *aspect, *kind, *cut])
     state = mark_of([FORMAT, source.mark])
     return cache / "prepared" / f"{what[:16]}-{state[:16]}"
 
 
 def _dataset(source: Source, found: Found, built: Built, x: Stored) -> Dataset:
     kept, ids = built.kept, found.ids if found.ids is not None else Ids(built.total)
-    labels, groups = (None if v is None or kept is None else v[kept] for v in (found.labels, found.groups))
+    labels, groups = (v if v is None or kept is None else v[kept] for v in (found.labels, found.groups))
     return Dataset(
         name=source.name,
         split=source.split,
         spec=built.spec,
         stored=x,
-        labels=found.labels if kept is None else labels,
+        labels=labels,
         classes=found.classes,
-        ids=ids if kept is None else ids.subset(kept),
+        ids=built.ids or (ids if kept is None else ids.subset(kept)),
         fingerprint=built.fingerprint,
         bad=tuple(BadItem(ids[row], reason) for row, reason in built.bad),
-        groups=found.groups if kept is None else groups,
+        groups=groups if built.groups is None else built.groups,
         notes=found.notes + built.notes,
         splits=source.splits or found.splits,
         reading=built.reading.over(found.reading),
@@ -81,17 +82,18 @@ def _dataset(source: Source, found: Found, built: Built, x: Stored) -> Dataset:
 def _write(folder: Path, source: Source, found: Found, built: Built) -> None:
     """Write all files except x.bin, which `build` has written."""
     dataset = _dataset(source, found, built, np.empty(0))
-    for name, values in (("labels", dataset.labels), ("groups", dataset.groups), ("kept", built.kept)):
+    ids, kept = (found.ids, built.kept) if built.ids is None else (built.ids, None)
+    for name, values in (("labels", dataset.labels), ("groups", dataset.groups), ("kept", kept)):
         if values is not None:
             np.save(folder / f"{name}.npy", values)
-    if found.ids is not None and found.ids.text is not None and found.ids.offsets is not None:
-        found.ids.text.tofile(folder / "ids.bin")
-        np.save(folder / "ids.npy", found.ids.offsets)
+    if ids is not None and ids.text is not None and ids.offsets is not None:
+        ids.text.tofile(folder / "ids.bin")
+        np.save(folder / "ids.npy", ids.offsets)
     manifest = {
         "format": FORMAT,
         "spec": built.spec.to_dict(),
         "rows": built.rows,
-        "total": built.total,
+        "total": built.total if built.ids is None else built.rows,
         "in_place": isinstance(built.x, np.ndarray),
         "fields": [] if built.x is None or isinstance(built.x, np.ndarray) else write(built.x, folder),
         "classes": dataset.classes,

@@ -93,6 +93,21 @@ class Model:
             with naming("rows", "source"):
                 return np.asarray(rep.embed(rep.open(frame, progress=False)), np.float32)
 
+    @property
+    def takes_words(self) -> bool:
+        """Return whether items can be searched for by words, as texts can."""
+        name = self.store.about.get("modality")
+        return name is not None and find(str(name)).query("") is not None
+
+    def embed_words(self, words: str) -> np.ndarray | None:
+        """Compute the embedding of words, [d]; None if the items are no texts."""
+        if not self.takes_words or not words:
+            return None
+        source = find(str(self.store.about.get("modality"))).query(words)
+        rep = self.load()
+        with self._lock, naming("text", "source"):
+            return np.asarray(rep.embed(rep.open(source, progress=False))[0], np.float32)
+
     def reconstruct(self, rows: np.ndarray) -> list[list[str]]:
         """Return the thumbnail and the reconstruction of each item, as PNG in base64."""
         rep = self._images_of("decode", "reconstruct")

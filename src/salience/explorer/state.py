@@ -132,7 +132,7 @@ class Explorer:
         return Found(hits=hits, matching=None if matching is None else len(matching), row=row)
 
     def interpret(self, body: SearchBody) -> SearchBody:
-        """Interpret a search text: first as an id, then as numbers in brackets, a row, a condition."""
+        """Interpret a search text: first as an id, then as numbers in brackets, a row, a condition, words."""
         if body.row is not None or body.id is not None or body.vector is not None:
             raise UserError("text: cannot be combined with row, id or vector; search by one of them")
         text = (body.text or "").strip()
@@ -143,10 +143,24 @@ class Explorer:
             return body.model_copy(update=near | {"vector": read_vector(text).tolist()})
         if text.isdecimal() and len(text) <= MOST_DIGITS:
             return body.model_copy(update=near | {"row": int(text)})
-        if not CONDITION.search(text):
+        if not self._is_condition(text):
+            if (vector := self.model.embed_words(text)) is not None:
+                return body.model_copy(update=near | {"vector": vector.tolist()})
             raise Unknown(f"id: there is no item '{printable(text[:80])}'")
         both = text if body.where is None else f"({text}) AND ({body.where})"
         return body.model_copy(update=near | {"where": both})
+
+    def _is_condition(self, text: str) -> bool:
+        """Return whether a search text is a condition; in a store of texts, words such as "and" are not enough."""
+        if not CONDITION.search(text):
+            return False
+        if not self.model.takes_words:
+            return True
+        try:
+            self.where(text)
+        except UserError:
+            return False
+        return True
 
     def nearest(self, vector: np.ndarray, k: int, where: str | None) -> list[Hit]:
         if where is not None:

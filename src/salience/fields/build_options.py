@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from salience.fields.ids import Ids
 from salience.fields.stored_items import Stored
 from salience.reading import AS_FOUND, Aspect, Reading
 
@@ -55,6 +56,8 @@ class Built:
         reading: Inferred options of reading that a run needs to read new data in the same way.
         parts: The source after its items were cut into parts, with their ids, labels and groups; `total`, `kept` and
             `bad` then count parts. None if the items are those of the source.
+        ids: Ids of the stored items, if items of the source were cut into windows; `kept` then repeats them.
+        groups: [rows] int64 groups of the stored items, if they were cut: windows of one item are one group.
     """
 
     x: Stored | None
@@ -67,3 +70,5 @@ class Built:
     notes: tuple[str, ...] = ()
     reading: Reading = AS_FOUND
     parts: Found | None = None
+    ids: Ids | None = None
+    groups: np.ndarray | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -77,7 +77,28 @@ class Arrays:
     axes: int = 0
 
 
-Content = Encoded | Frames | Arrays | np.ndarray
+@dataclass(frozen=True)
+class Texts:
+    """Texts, such as the cells of a column.
+
+    Attributes:
+        chunks: Function that iterates over them in order, as lists; None is a missing text.
+        count: Number of texts.
+        reading: Options of reading given by the user.
+        stream: Whether each text is a part of one stream, so that it is always cut into windows.
+        start: Position in its file of the first character of a stream.
+        notes: Function that returns notes after the chunks were read.
+    """
+
+    chunks: Callable[[], Iterator[Iterable[str | None]]]
+    count: int
+    reading: Reading = AS_FOUND
+    stream: bool = False
+    start: int = 0
+    notes: Callable[[], tuple[str, ...]] = tuple
+
+
+Content = Encoded | Frames | Arrays | Texts | np.ndarray
 
 
 @dataclass(frozen=True)

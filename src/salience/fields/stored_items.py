@@ -19,6 +19,8 @@ from typing import Any, Self
 import numpy as np
 
 HEADER = 128  # bytes of the header of a .npy file
+SHORT = 32  # tokens; batches of longer items have fewer of them
+LEAST_ROWS = 8
 LEAST_LENGTH = 8  # first padded length: 8, 12, 16, 24, 32, 48, ...
 
 
@@ -89,6 +91,11 @@ def padded_lengths(lengths: np.ndarray) -> np.ndarray:
     while rungs[-1] < most:
         rungs.append(rungs[-1] * 3 // 2 if rungs[-1] & (rungs[-1] - 1) == 0 else rungs[-1] * 4 // 3)
     return np.array(rungs, np.int64)[np.searchsorted(rungs, lengths)]
+
+
+def rows_at_once(size: int, length: int) -> int:
+    """Return how many items of a padded length fill a batch that has `size` items of one value or of short lengths."""
+    return max(min(size, LEAST_ROWS), min(size, size * SHORT // max(1, length)))
 
 
 def take(stored: Stored, rows: np.ndarray) -> tuple[Any, np.ndarray | None]:

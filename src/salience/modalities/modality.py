@@ -62,12 +62,17 @@ class Modality(ABC, Generic[S]):
         spec: The class of its specs.
         extensions: Extensions of the files that `source` reads, each with many items, such as ".ts".
         item_extensions: Extensions of the files with one item each, such as ".png". A folder of them is a source.
+        accompanies: Whether such files often belong to items of another kind, as captions and annotations do, so that a
+            folder with both is read as the other kind.
+        streams: Whether a single file of `item_extensions` is a stream, which is cut into windows.
         default_encoder: Name of the default encoder.
+        vector_encoder: Name of the default encoder of methods that require "vectors", if it is another one.
         supports: Properties that a method may require, see `Method.requires`: "encoder" if its items have encoders;
             "vectors" if all items have one shape, or can have (see `refuse_vectors`), so that dense layers can read and
             decode them; images also offer "colours", "sizes" and "raster".
         media_type: MIME type of the file that `media` returns, for example "audio/wav"; None without one.
         shows_pictures: Whether items are drawn as pictures side by side; other items are drawn as rows of values.
+        text_columns: Those of `store_names` that hold an item as text to read.
         reading_options: Options of `Reading` that apply to files of this kind of data: "aspect".
         open_options: Options of `open_data` that change how items are stored: "resolution".
     """
@@ -78,10 +83,14 @@ class Modality(ABC, Generic[S]):
     spec: ClassVar[type[Spec]]
     extensions: ClassVar[tuple[str, ...]] = ()
     item_extensions: ClassVar[frozenset[str]] = frozenset()
+    accompanies: ClassVar[bool] = False
+    streams: ClassVar[bool] = False
     default_encoder: ClassVar[str] = "mlp"
+    vector_encoder: ClassVar[str | None] = None
     supports: ClassVar[frozenset[str]] = frozenset({"encoder", "vectors"})
     media_type: ClassVar[str | None] = None
     shows_pictures: ClassVar[bool] = False
+    text_columns: ClassVar[tuple[str, ...]] = ()
     reading_options: ClassVar[frozenset[str]] = frozenset()
     open_options: ClassVar[frozenset[str]] = frozenset()
 
@@ -363,9 +372,17 @@ class Modality(ABC, Generic[S]):
 
         return pd.DataFrame(x.reshape(len(x), -1)).rename(columns=str)
 
+    def shown_view(self, x: Any, spec: S) -> Tensor:
+        """Convert a view to a tensor that is drawn, as a picture or as rows of values. Default: the view."""
+        return x
+
     def value_names(self, spec: S) -> list[str]:
         """Return a name for each value of a flat item, for figures."""
         return [str(position) for position in range(self.width(spec))]
+
+    def query(self, words: str) -> Any:
+        """Return a source of one item for words that a user searches for; None if words are no item."""
+        return None
 
     def store_columns(self, data: Any) -> dict[str, pa.Array]:
         """Return further columns for a store, to show and to filter by. Their names are `store_names`."""

@@ -10,7 +10,7 @@ from salience.errors import UserError
 if TYPE_CHECKING:
     from salience.modalities.modality import Modality
 
-_BUILT_IN = {name: f"salience.modalities.{name}" for name in ("image", "series", "table", "audio", "joined")}
+_BUILT_IN = {name: f"salience.modalities.{name}" for name in ("image", "series", "table", "text", "audio", "joined")}
 _added: dict[str, Modality[Any]] = {}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
     from salience.modalities.modality import Modality
@@ -21,7 +21,10 @@ class Spec(ABC):
         shape: Shape of one stored item; of one token if the data are ragged.
         dtype: Type of the stored values, one of DTYPES.
         views: The view policy that suits the data ("glyphs" for digits), if the source or a test of the data tells it.
+        files: Names of large fields, which a run keeps as JSON files beside its config.
     """
+
+    files: ClassVar[tuple[str, ...]] = ()
 
     shape: tuple[int, ...]
     dtype: str

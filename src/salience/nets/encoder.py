@@ -70,7 +70,8 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """x on the unit scale, such as [n c h w] -> [n dim].  mask: [n t], which tokens of ragged items are real"""
-        return self.body(self.input(x)) if mask is None else self.body(self.input(x), mask)
+        masked = mask is not None and not self.input.makes_vectors
+        return self.body(self.input(x), mask) if masked else self.body(self.input(x))
 
 
 def encode_together(encoder: nn.Module, views: Sequence[Batch]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
@@ -14,7 +14,10 @@ class Input(nn.Module):
     """For data whose unit scale is a network's scale. Data of another scale have one of their own.
 
     spec: what the items are
+    makes_vectors: whether ragged items become vectors of one length, which have no mask
     """
+
+    makes_vectors: ClassVar[bool] = False
 
     spec: Spec
 

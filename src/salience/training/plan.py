@@ -14,6 +14,7 @@ from salience.config import Config, ModelConfig, TrainingConfig, TrainingPlan
 from salience.data import Dataset
 from salience.errors import UserError
 from salience.methods import Method
+from salience.representation import encoder_for
 from salience.training import budget, machine, recipe
 from salience.training.flops import step_flops
 from salience.training.suit import views_of
@@ -55,7 +56,8 @@ def _name_networks(
 ) -> dict[str, Any]:
     modality = dataset.spec.modality
     usual = "the default for " + ("this method" if method.default_encoder else modality.plural)
-    encoder = asked.encoder or method.default_encoder or modality.default_encoder
+    encoder = encoder_for(type(method), asked.encoder, dataset.spec) or method.default_encoder
+    encoder = encoder or modality.default_encoder
     choices.decide("encoder", encoder, "as given" if asked.encoder else usual)
     views = views_of(method)
     if views is not None:

@@ -67,6 +67,7 @@ def preview(
     batch = dataset.batch(rows)
     seen_by = _views_of(entry, dataset, policy)
     drawn = [("as stored", seen_by.unit(batch.x)), *_draws(seen_by, batch, seed, draws)]
+    drawn = [(name, dataset.spec.modality.shown_view(x, dataset.spec)) for name, x in drawn]
     title = f"{method} on {dataset.name}: " + ("items as they are" if seen_by.policy == "identity" else seen_by.policy)
     figure = _image_figure(drawn) if dataset.spec.modality.shows_pictures else table_figure(drawn)
     set_title(figure, f"{title}, seed {seed}")

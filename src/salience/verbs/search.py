@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import tempfile
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from PIL import Image
 
 from salience.data.sources.arrays import load_npy
 from salience.errors import UserError, naming
+from salience.modalities import find
+from salience.modalities.text.encodings import NotTextError, read_text
 from salience.store import Hits, Store
 from salience.units import check_whole, counted, printable
 from salience.verbs.pictures import sheet
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from salience.representation import Representation
 
 SHOWN = ("label", "marked", "cluster")  # columns that are told of a hit, where the store has them
+SHORTENED = 100  # characters that are shown of a text
 MOST_NAMES = 100_000  # items among whose ids the nearest to a mistyped one is sought
 
 
@@ -56,7 +60,8 @@ def search(
 
     Args:
         store: A store or its path.
-        query: The id of an item; a file with one item, such as an image; a vector [d], as an array, as text "[0.1,
+        query: The id of an item; a file with one item, such as an image; words, in a
+            store of texts; a vector [d], as an array, as text "[0.1,
             ...]" or in a .npy file; or an image, of PIL or as an array [h w], [c h w] or [h w c]. If an id and a file
             have the same name, it is the id. An item is not a result of its own search.
         k: Number of items to return.
@@ -118,10 +123,22 @@ def of_text(store: Store, query: str | Path, run: Representation | Path | str | 
     path = Path(text).expanduser()
     kind = kind_of(path)
     if kind == "file":
-        return of_npy(store, path, run) if path.suffix.lower() == ".npy" else of_source(store, text, str(path), run)
+        if path.suffix.lower() == ".npy":
+            return of_npy(store, path, run)
+        if path.suffix.lower() == ".txt" and (words := words_of(store, read_file(path))) is not None:
+            return of_source(store, text, words, run)
+        return of_source(store, text, str(path), run)
     if kind == "folder":
         raise UserError(f"query: '{printable(text)}' is a folder; give a file of one item")
+    if (words := words_of(store, text)) is not None:
+        return of_source(store, text, words, run)
     raise UserError(f"query: '{printable(text[:80])}' is neither an item nor a file; {near(store, text)}")
+
+
+def words_of(store: Store, text: str) -> Any:
+    """A source of one item for words, where the store is of texts; None of other kinds of data."""
+    name = store.about.get("modality")
+    return find(str(name)).query(text) if name is not None and text.strip() else None
 
 
 def kind_of(path: Path) -> str:
@@ -130,6 +147,14 @@ def kind_of(path: Path) -> str:
         return "file" if path.is_file() else "folder" if path.is_dir() else ""
     except (OSError, ValueError):  # too long for a name
         return ""
+
+
+def read_file(path: Path) -> str:
+    """The text in a file. Raises UserError where it is none."""
+    try:
+        return read_text(path)[0]
+    except NotTextError as reason:
+        raise UserError(f"query: {path} {reason}; give a file of text") from None
 
 
 def read_vector(text: str) -> np.ndarray:
@@ -204,7 +229,17 @@ def table_of(store: Store, hits: Hits) -> pd.DataFrame:
             values = store.column(name, hits.rows)
             if not pd.isna(values).all():
                 columns[name] = pd.array(values, "Int64") if name == "cluster" else values
+    for name in words_in(store):
+        columns[name] = [textwrap.shorten(str(text), SHORTENED) for text in store.column(name, hits.rows)]
     return pd.DataFrame(columns)
+
+
+def words_in(store: Store) -> list[str]:
+    """Names of the columns that hold the texts themselves, of a store of texts."""
+    if words_of(store, "-") is None:
+        return []
+    modality = find(str(store.about["modality"]))
+    return [name for name in modality.text_columns if name in store.columns]
 
 
 def as_list(result: Result) -> list[dict[str, Any]]:

@@ -108,6 +108,12 @@ class Keys:
         """Draw [n *shape] bool, true with this probability."""
         return self.uniform(*shape) < probability
 
+    def coarse_chance(self, probability: float, *shape: int) -> Tensor:
+        """Draw [n *shape] bool as `chance`, to a multiple of 2^-16 and four per hash, for many values."""
+        count = math.prod(shape)
+        words = self._hashes(-(-count // 4)).view(torch.int16)[:, :count]
+        return (words < round(probability * 2**16) - 2**15).reshape(-1, *shape)
+
     def choice(self, options: int, *shape: int) -> Tensor:
         """Draw [n *shape] int64, uniform on 0 .. options - 1."""
         return (self.uniform(*shape) * options).long().clamp(max=options - 1)

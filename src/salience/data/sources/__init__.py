@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from salience.data.sources import arrays, builtin, folder, idx, word_vectors
+from salience.data.sources import arrays, builtin, folder, idx, texts, word_vectors
 from salience.data.sources.installed import open_installed
 from salience.data.sources.query import Query
 from salience.errors import UserError
@@ -24,15 +24,20 @@ TABLES = {
     ".feather": ("columnar", "open_arrow"),
     ".csv": ("delimited", "open_csv"),
     ".tsv": ("delimited", "open_csv"),
+    ".jsonl": ("json_lines", "open_json_lines"),
+    ".ndjson": ("json_lines", "open_json_lines"),
 }
+COMPRESSED = ".gz"  # of a file of JSON lines
+TEXTS = ("text", "tokenizer", "window", "hop")
 
 
 # The options of `Reading` that each kind of source supports, beside `kind` and those of its kind of data; separate
 # labels also support `missing`.
 KNOWN = {
-    "a CSV file": ("separator", "decimal", "header", "missing", "categorical"),
-    "a table": ("aspect", "missing", "categorical"),
+    "a CSV file": ("separator", "decimal", "header", "missing", "categorical", *TEXTS),
+    "a table": ("aspect", "missing", "categorical", *TEXTS),
     "an array": ("aspect", "missing"),
+    "a list of texts": ("missing", *TEXTS[1:]),
     "a built-in data set": ("aspect",),
 }
 
@@ -62,6 +67,8 @@ def _names_of_files(kind: Modality[Any]) -> tuple[str, str]:
 def _reading_options(source: Any, query: Query) -> tuple[str, Iterable[str]]:
     """Return what a source is, in words, and the options of `Reading` that it supports."""
     if not isinstance(source, str | Path):
+        if texts.are_texts(source):
+            return "a list of texts", KNOWN["a list of texts"]
         name = "a table" if type(source).__module__.split(".")[0] in ("datasets", "pandas") else "an array"
         return name, KNOWN[name]
     name, _ = without_split(str(source))
@@ -84,8 +91,15 @@ def _reading_options(source: Any, query: Query) -> tuple[str, Iterable[str]]:
 def _name_of_table(path: Path) -> str:
     if path.is_dir():
         return "an array" if idx.holds_idx(path) else "a table"
-    table = TABLES.get(path.suffix.lower())
+    table = TABLES.get(suffix_of(path))
     return "an array" if table is None else "a CSV file" if table[0] == "delimited" else "a table"
+
+
+def suffix_of(path: Path) -> str:
+    """Return the extension of a file in lower case, without that of its compression: ".jsonl" of texts.jsonl.gz."""
+    suffix = path.suffix.lower()
+    inner = Path(path.stem).suffix.lower()
+    return inner if suffix == COMPRESSED and inner in (".jsonl", ".ndjson") else suffix
 
 
 def find_source(source: Any, query: Query) -> Source:
@@ -95,6 +109,8 @@ def find_source(source: Any, query: Query) -> Source:
             return found
     if isinstance(source, (str, Path)):
         return _named(str(source), query)
+    if texts.are_texts(source):
+        return texts.open_list(source, query)
     kind = type(source).__module__.split(".")[0]
     if kind == "datasets":
         from salience.data.sources import hub
@@ -133,12 +149,12 @@ def _path(path: Path, query: Query) -> Source:
         return word_vectors.open_vectors(path, query)
     if array := ARRAYS.get(path.suffix.lower()):
         return array(path, query)
-    if table := TABLES.get(path.suffix.lower()):
+    if table := TABLES.get(suffix_of(path)):
         module, reader = table
         source: Source = getattr(import_module(f"salience.data.sources.{module}"), reader)(path, query)
         return source
     if (kind := folder.kind_of_file(path)) is not None:
-        return folder.open_item(path, kind, query)
+        return texts.open_stream(path, query) if kind.streams else folder.open_item(path, kind, query)
     if idx.is_idx(path):
         return idx.open_file(path, query)
     raise UserError(f"source: {path}: unsupported file type; give an image, {' '.join([*ARRAYS, *TABLES])} or IDX file")

@@ -63,14 +63,18 @@ def choose_kind(path: Path, query: Query) -> tuple[Modality[Any], tuple[str, ...
         if asked not in kinds:
             raise UserError(f"kind: {path} is a folder of files, and {asked.plural} are not stored in one file each")
         return asked, ()
-    found = count_kinds(path, kinds).most_common()
-    if not found:
+    counts = count_kinds(path, kinds)
+    if not counts:
         return IMAGE, ()
-    chosen, *others = [find(name) for name, _ in found]
+    shares = {find(name): count / (2 if find(name).accompanies else 1) for name, count in counts.items()}
+    chosen, *others = sorted(shares, key=lambda kind: (-shares[kind], kinds.index(kind)))
+    others = [one for one in others if not one.accompanies or 2 * counts[one.name] >= counts[chosen.name]]
     if not others:
         return chosen, ()
-    also = " and ".join(kind.plural for kind in others)
-    return chosen, (f"the folder holds {chosen.plural}, and fewer {also}; use --kind {others[0].name} to read those",)
+    also = " and ".join(f"{counts[kind.name]:,} {kind.plural}" for kind in others)
+    return chosen, (
+        f"the folder is read as {chosen.plural}, and holds {also} too; use --kind {others[0].name} for those",
+    )
 
 
 def open_item(path: Path, kind: Modality[Any], query: Query) -> Source:

@@ -31,6 +31,7 @@ class Query:
         cache: Folder for downloads.
         progress: Whether to show a progress bar.
         of_run: Whether the reading comes from a run, so that it may not apply to this source.
+        kind: Name of the kind of data that the user or the run asks for.
     """
 
     split: str | None = None
@@ -40,6 +41,7 @@ class Query:
     progress: bool = False
     reading: Reading = AS_FOUND
     of_run: bool = False
+    kind: str | None = None
 
 
 def split_of(name: str) -> str | None:

@@ -19,6 +19,7 @@ from salience.data.sources.binary_texts import decode_byte_columns
 from salience.data.sources.query import Query
 from salience.data.sources.raw_table import Table
 from salience.data.sources.split_column import get_requested_split, select_split
+from salience.data.sources.text_column import find_text_column, read_texts
 from salience.errors import UserError
 from salience.fields.content import Encoded, Found, Frames
 from salience.fields.source import Source, mark_of
@@ -89,6 +90,8 @@ def read_items(table: Table, query: Query, name: str) -> Found:
             notes=table.notes + notes,
             splits=chosen.splits,
         )
+    if (text := find_text_column(table, [label, group], query)) is not None:
+        return read_texts(table, chosen, text, Found(None, chosen.ids, labels, classes, groups, notes=notes), query)  # type: ignore[arg-type]
     names = [name for name in table.names if name not in (label, group)]
     if was_index := [name for name in names if name in table.index]:
         notes += (f"column '{was_index[0]}' is left out: it was the index of the saved DataFrame",)
