@@ -94,7 +94,7 @@ def test_find_suggests_the_nearest_name(tmp_path):
     (tmp_path / "family" / "__init__.py").touch()
     assert catalogue.names(tmp_path) == ("pca", "simclr")
     assert catalogue.find("pca", tmp_path).name == "pca"
-    with pytest.raises(UserError, match=r"no method 'simlcr'; did you mean simclr\?; known are: pca, simclr"):
+    with pytest.raises(UserError, match=r"unknown method 'simlcr'; did you mean simclr\?; known are: pca, simclr"):
         catalogue.find("simlcr", tmp_path)
 
 

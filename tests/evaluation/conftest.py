@@ -6,6 +6,7 @@ from salience.config import Config
 from salience.data import Dataset
 from salience.measures.raw_features import raw_features
 from salience.modalities.image.spec import ImageSpec
+from salience.own_code import code_of
 from salience.reading import AS_FOUND
 
 
@@ -52,6 +53,7 @@ class Projection:
         self.trained_on = trained_on or {"source": None, "split": None, "fingerprint": "elsewhere", "rows": 0}
         self.matrix = np.random.default_rng(seed).normal(size=(16, dim)).astype(np.float32) / 4
         self.embedded = []
+        self.code = code_of(self.config)
 
     def open(self, source, **options):
         return source

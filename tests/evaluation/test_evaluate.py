@@ -9,6 +9,7 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 
+from salience import run_data
 from salience.errors import Note, UserError
 from salience.evaluation import evaluate, figures, gallery, protocol
 from salience.evaluation.retrieval import retrieval_values
@@ -192,17 +193,17 @@ def test_a_diverged_run_is_named():
         evaluate(rep, blobs(), progress=False)
 
 
-def test_labels_are_those_named_else_those_of_the_run_and_may_be_missing():
+def test_labels_are_those_named_else_those_of_the_run_and_may_be_missing(monkeypatch):
     asked = []
 
-    class Opens(Projection):
-        def open(self, source, labels=None, **options):
-            asked.append(labels)
-            if labels not in (None, "kind"):
-                raise UserError(f"labels: there is no column '{labels}'")
-            return blobs(labels=labels is not None)
+    def opens(config, spec, source, labels=None, **options):
+        asked.append(labels)
+        if labels not in (None, "kind"):
+            raise UserError(f"labels: there is no column '{labels}'")
+        return blobs(labels=labels is not None)
 
-    rep = Opens(config=config_of(labels="kind"))
+    monkeypatch.setattr(run_data, "open_fitting", opens)
+    rep = Projection(config=config_of(labels="kind"))
     assert "linear" in evaluate(rep, "table.csv", progress=False).representation
     rep.config = config_of(labels="gone")
     assert "linear" not in evaluate(rep, "table.csv", progress=False).representation
@@ -238,17 +239,17 @@ def test_says_what_was_done_to_the_data_when_they_were_opened():
     assert evaluate(Projection(), data, held, progress=False).notes[:2] == ("grey", "small")
 
 
-def test_refusals_name_the_argument_of_evaluate():
-    class Opens(Projection):
-        def open(self, source, labels=None, **options):
-            if source == "there":
-                return blobs()
-            raise UserError(f"source: {source} does not exist")
+def test_refusals_name_the_argument_of_evaluate(monkeypatch):
+    def opens(config, spec, source, **options):
+        if source == "there":
+            return blobs()
+        raise UserError(f"source: {source} does not exist")
 
+    monkeypatch.setattr(run_data, "open_fitting", opens)
     with pytest.raises(UserError, match=r"^on: nowhere does not exist"):
-        evaluate(Opens(), "nowhere", progress=False)
+        evaluate(Projection(), "nowhere", progress=False)
     with pytest.raises(UserError, match=r"^test: nowhere does not exist"):
-        evaluate(Opens(), "there", "nowhere", progress=False)
+        evaluate(Projection(), "there", "nowhere", progress=False)
     with pytest.raises(UserError, match=r"^on: .* requires at least two classes, but blobs has one"):
         evaluate(Projection(), replace(blobs(), labels=np.zeros(120, np.int64)), progress=False)
 

@@ -118,9 +118,9 @@ def test_says_when_the_run_was_trained_on_the_rows_that_judge(trained_on, source
 def test_a_class_that_was_left_out_is_not_called_seen():
     trained_on = {"fingerprint": "g", "source": "digits", "split": "train", "without": "3"}
     (note,) = seen_in_training(trained_on, blobs(fingerprint="f"), "digits", labels=False)
-    assert "judged by, all but those of '3', without their labels" in note
+    assert "of the evaluation, all but those of '3', without their labels" in note
     (note,) = seen_in_training(trained_on, blobs(fingerprint="g"), "digits", labels=False)
-    assert "judged by, without their labels" in note  # of which the class is no part
+    assert "of the evaluation, without their labels" in note  # of which the class is no part
 
 
 def test_a_path_is_the_same_source_however_it_is_written(tmp_path, monkeypatch):

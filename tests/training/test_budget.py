@@ -135,7 +135,7 @@ def test_looks_that_take_long_are_fewer_and_the_run_says_so(
     rep = fit("autoencoder", ARRAY, out=tmp_path / "run", budget=60, dim=2, **SETTINGS | {"progress": True})
     run = Run(rep.run or "")
     assert run.config.plan.probes == 1
-    assert "probes         1            looks at its health, for which there is time" in capsys.readouterr().err
+    assert "probes         1            checks its health, for which there is time" in capsys.readouterr().err
     seen = [probe["step"] for probe in json.loads((run.path / "health.json").read_text())["probes"]]
     assert seen == [0, run.config.plan.steps]
 

@@ -307,7 +307,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"temperatur": 1.0}, "did you mean temperature"),
     ({"batch_size": 97}, "batch_size: 97 is more than the data has"),
     ({"epochs": 0}, "epochs: 0"),
-    ({"epochs": 2, "budget": "10s"}, "both"),
+    ({"epochs": 2, "budget": "10s"}, "only one of them"),
     ({"learning_rate": float("inf")}, "learning_rate"),
     ({"encoder": "convnett"}, "convnet"),
     ({"views": "natural"}, "natural"),
@@ -319,7 +319,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"precision": "half"}, "precision: 'half' is not one of auto, 32-true"),
     ({"seed": 10**11}, "seed: 100000000000"),
     ({"batch_size": 1}, "batch_size: 1 is too small"),
-    ({"method": "autoencoder", "views": "glyphs"}, "draws no views"),
+    ({"method": "autoencoder", "views": "glyphs"}, "does not use views"),
     ({"use_labels": True}, "label"),
     ({"init": "nowhere"}, "nowhere"),
 ]

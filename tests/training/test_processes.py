@@ -61,7 +61,7 @@ def test_when_one_process_is_killed_the_other_says_so_and_the_run_goes_on(tmp_pa
         first.kill()
     assert first.returncode == 2
     assert "Traceback" not in said
-    assert said.splitlines()[-1].startswith("error: --devices: another process of this training has ended; continue")
+    assert said.splitlines()[-1].startswith("error: --devices: another process of this training has ended; resume")
 
 
 def _await_child(parent: int, rows: Path) -> int:

@@ -126,7 +126,7 @@ def _finished(run: Run, code: Code) -> tuple[Representation | None, str]:
     try:
         rep = load(run.path, code=code)
     except DamagedWeights as damage:
-        return None, f"{damage.reason}; they are made again"
+        return None, f"{damage.reason}; they are written again"
     if not weights_match(run):
         return None, f"the weights in {run.path} do not belong to its last checkpoint; they are written again"
     return rep, f"{run.path} is finished; nothing to do"
