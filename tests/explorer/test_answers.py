@@ -118,7 +118,7 @@ REFUSED = (
     ("POST", "/labels/undo", 409, "labels: there is no labelling to undo"),
     ("GET", "/sample", 409, "run: "),
     ("GET", "/reconstruct?rows=1", 409, "run: "),
-    ("GET", "/walk?from=1&to=2", 409, "run: "),
+    ("GET", "/interpolation?from=1&to=2", 409, "run: "),
     ("GET", "/items/599/image", 404, "row: item 599 has no thumbnail"),
     ("GET", "/columns/nobody", 404, "name: there is no column 'nobody'; columns: label, marked, predicted, "),
     ("GET", "/points?map=umap", 404, "map: 'umap' does not exist or is not ready; ready: pca"),

@@ -61,17 +61,17 @@ def pixels(encoded: str) -> np.ndarray:
         ("/sample?n=1&seed=2147483647", 200),
         ("/sample?n=1&seed=2147483648", 422),
         ("/sample?n=1&seed=-1", 422),
-        ("/walk?from=0&to=1&steps=3", 200),
-        ("/walk?from=0&to=1&steps=64", 200),
-        ("/walk?from=0&to=1&steps=2", 422),
-        ("/walk?from=0&to=1&steps=65", 422),
-        ("/walk?from=79&to=79", 200),
-        ("/walk?from=80&to=1", 404),
-        ("/walk?from=1&to=80", 404),
-        ("/walk?from=-1&to=1", 422),
-        ("/walk?start=0&to=1", 400),
-        ("/walk?from=0", 422),
-        ("/walk?to=0", 422),
+        ("/interpolation?from=0&to=1&steps=3", 200),
+        ("/interpolation?from=0&to=1&steps=64", 200),
+        ("/interpolation?from=0&to=1&steps=2", 422),
+        ("/interpolation?from=0&to=1&steps=65", 422),
+        ("/interpolation?from=79&to=79", 200),
+        ("/interpolation?from=80&to=1", 404),
+        ("/interpolation?from=1&to=80", 404),
+        ("/interpolation?from=-1&to=1", 422),
+        ("/interpolation?start=0&to=1", 400),
+        ("/interpolation?from=0", 422),
+        ("/interpolation?to=0", 422),
         ("/reconstruct", 422),
         ("/reconstruct?rows=", 422),
         ("/reconstruct?rows=1,", 422),
@@ -97,11 +97,14 @@ def test_both_ends_of_what_is_drawn(vae, url, status):
 
 def test_what_is_drawn_where_nothing_is_said(vae):
     assert vae.get("/sample").json() == vae.get("/sample?n=16&seed=0").json() != vae.get("/sample?n=16&seed=1").json()
-    assert vae.get("/walk?from=3&to=8").json() == vae.get("/walk?from=3&to=8&steps=9").json()
+    assert vae.get("/interpolation?from=3&to=8").json() == vae.get("/interpolation?from=3&to=8&steps=9").json()
 
 
 def test_a_walk_goes_the_way_it_was_asked(vae):
-    there, back = (vae.get(url).json()["images"] for url in ("/walk?from=3&to=8&steps=4", "/walk?from=8&to=3&steps=4"))
+    there, back = (
+        vae.get(url).json()["images"]
+        for url in ("/interpolation?from=3&to=8&steps=4", "/interpolation?from=8&to=3&steps=4")
+    )
     assert there == back[::-1] != back
     start, end = (pair[1] for pair in vae.get("/reconstruct?rows=3,8").json()["images"])
     assert (there[0], there[-1]) == (start, end)

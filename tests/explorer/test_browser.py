@@ -295,7 +295,7 @@ def named(label: str) -> str:
     return f"() => {entries}.some(entry => entry.textContent.includes({json.dumps(label)}))"
 
 
-def test_clusters_and_oddities_are_found_and_shown(page, served: Served) -> None:  # type: ignore[no-untyped-def]
+def test_clusters_and_outliers_are_found_and_shown(page, served: Served) -> None:  # type: ignore[no-untyped-def]
     page.click("#tab-groups")
     page.fill("#cluster-k", "5")
     page.click("#cluster-form button[type=submit]")

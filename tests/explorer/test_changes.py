@@ -1,4 +1,4 @@
-"""What is kept and when it is made anew: labels, columns, maps, clusters, oddities, predictions, jobs, runs."""
+"""What is kept and when it is made anew: labels, columns, maps, clusters, outliers, predictions, jobs, runs."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_every_change_of_the_labels_is_in_all_that_is_made_of_them(client, path,
     ],
 )
 def test_what_another_process_found_takes_the_place_of_what_was_told(client, path, column, first, second, told):
-    url, answers = "/clusters" if column == "cluster" else "/oddities", []
+    url, answers = "/clusters" if column == "cluster" else "/outliers", []
     for found in (first, second):
         value = found if len(found) == ROWS else [None] * 4 + found + [None] * (ROWS - 4 - len(found))
         open_store(path).write_columns({column: value})
@@ -207,13 +207,13 @@ def test_jobs_of_two_kinds_run_beside_each_other(client, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["anomaly", "duplicate_of"])
-def test_24_oddities_are_told_and_equal_ones_in_their_order(client, path, kind):
+def test_24_outliers_are_told_and_equal_ones_in_their_order(client, path, kind):
     value = (
         np.repeat([3.0, 2.0, np.inf], [10, 20, ROWS - 30]) if kind == "anomaly" else [None] + ["digit/0"] * (ROWS - 1)
     )
     open_store(path).write_columns({kind: value})
     client.get("/store")
-    found = client.get("/oddities").json()
+    found = client.get("/outliers").json()
     shown = found["anomalies" if kind == "anomaly" else "duplicates"]
     assert len(shown) == 24
     assert found["duplicates" if kind == "anomaly" else "anomalies"] is None

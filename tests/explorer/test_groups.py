@@ -1,4 +1,4 @@
-"""Clusters and oddities are read from columns, whoever wrote them."""
+"""Clusters and outliers are read from columns, whoever wrote them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_items_that_were_not_scored_are_no_anomalies(client, path):
     scores[[7, 3, 11]] = [0.5, 0.9, 0.1]
     open_store(path).write_columns({"anomaly": scores})
     client.get("/store")
-    found = client.get("/oddities").json()["anomalies"]
+    found = client.get("/outliers").json()["anomalies"]
     assert [(one["row"], one["id"], round(one["score"], 6)) for one in found] == [
         (3, "digit/3", 0.9), (7, "digit/7", 0.5), (11, "digit/11", 0.1),
     ]  # fmt: skip
@@ -37,7 +37,7 @@ def test_a_duplicate_names_the_item_it_repeats_first(client, path):
     x = x / np.linalg.norm(x, axis=1, keepdims=True)
     distance = {(30, 40): 1 - x[0] @ x[1], (20, 50): 1 - x[2] @ x[3]}
     client.get("/store")
-    found = client.get("/oddities").json()["duplicates"]
+    found = client.get("/outliers").json()["duplicates"]
     assert [tuple(one["rows"]) for one in found] == sorted(distance, key=distance.get)
     for one in found:
         assert one["ids"] == [f"digit/{row}" for row in one["rows"]]

@@ -86,12 +86,12 @@ def test_a_mistake_of_ours_ends_a_job_as_failed(client, name, monkeypatch):
     assert (found["state"], found["said"]) == ("failed", "failed: RuntimeError")
 
 
-def test_oddities_are_told_anew_after_each_of_their_jobs(client):
-    assert client.get("/oddities").json() == {"anomalies": None, "duplicates": None}
+def test_outliers_are_told_anew_after_each_of_their_jobs(client):
+    assert client.get("/outliers").json() == {"anomalies": None, "duplicates": None}
     for name, there in (("anomalies", (True, False)), ("duplicates", (True, True))):
         client.post(f"/jobs/{name}", json={})
         assert ended(client, name)["state"] == "done"
-        found = client.get("/oddities").json()
+        found = client.get("/outliers").json()
         assert (found["anomalies"] is not None, found["duplicates"] is not None) == there
 
 

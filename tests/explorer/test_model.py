@@ -1,4 +1,4 @@
-"""What the run behind a store adds: embedding what is new, rebuilding, drawing, walking; and the runs to compare."""
+"""What the run behind a store adds: embedding what is new, reconstructions, samples, interpolation; and the runs to compare."""
 
 from __future__ import annotations
 
@@ -158,13 +158,13 @@ def test_samples_are_the_same_for_a_seed(vae, pca):
 
 
 def test_a_walk_goes_from_one_items_code_to_the_others(pca):
-    images = pca.get("/walk?from=3&to=8&steps=5").json()["images"]
+    images = pca.get("/interpolation?from=3&to=8&steps=5").json()["images"]
     ends = [pair[1] for pair in pca.get("/reconstruct?rows=3,8").json()["images"]]
     assert len(images) == 5
     assert [images[0], images[-1]] == ends
     middle = (pixels(ends[0]) + pixels(ends[1])) / 2
     assert np.abs(pixels(images[2]) - middle).mean() < 0.05  # pca is linear, but for values cut at black
-    assert pca.get("/walk?from=3&to=999999").status_code == 404
+    assert pca.get("/interpolation?from=3&to=999999").status_code == 404
 
 
 def test_rows_of_a_table_are_embedded(tmp_path):
@@ -305,12 +305,12 @@ def test_a_job_that_cannot_be_done_says_why(pca):
     assert pca.post("/jobs/nothing", json={}).status_code == 404
 
 
-def test_oddities_are_found_in_the_background(pca, place):
-    assert pca.get("/oddities").json() == {"anomalies": None, "duplicates": None}
+def test_outliers_are_found_in_the_background(pca, place):
+    assert pca.get("/outliers").json() == {"anomalies": None, "duplicates": None}
     for name in ("anomalies", "duplicates"):
         pca.post(f"/jobs/{name}", json={})
         assert done(pca, name)["state"] == "done"
-    found = pca.get("/oddities").json()
+    found = pca.get("/outliers").json()
     scores = open_store(place / "pca.lance").column("anomaly")
     assert found["anomalies"][0]["row"] == int(scores.argmax())
     assert [one["score"] for one in found["anomalies"]] == sorted(scores, reverse=True)[:24]

@@ -89,10 +89,10 @@ export const classifier = () => get("/classifier");
 export const jobs = () => get("/jobs");
 export const startJob = (name, body = {}) => post(`/jobs/${name}`, body);
 export const clusters = () => get("/clusters");
-export const oddities = () => get("/oddities");
+export const outliers = () => get("/outliers");
 
 export const runs = () => get("/runs");
 export const curves = (name) => get(`/runs/curves${query({ name })}`);
 export const reconstruct = (given) => get(`/reconstruct${query({ rows: given.join(",") })}`);
 export const sample = (n, seed) => get(`/sample${query({ n, seed })}`);
-export const walk = (from, to, steps = 9) => get(`/walk${query({ from, to, steps })}`);
+export const interpolation = (from, to, steps = 9) => get(`/interpolation${query({ from, to, steps })}`);

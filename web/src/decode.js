@@ -10,24 +10,24 @@ export function createDecoding() {
   on("store", () => {
     $("#decoding").hidden = !(can("decode") || can("sample"));
     $("#sample").hidden = !can("sample");
-    $("#reconstruct").hidden = $("#walk").hidden = !can("decode");
+    $("#reconstruct").hidden = $("#interpolation").hidden = !can("decode");
   });
   on("select", update);
-  on("walk", update);
+  on("interpolation", update);
   $("#reconstruct").addEventListener("click", rebuild);
   $("#sample").addEventListener("click", sample);
-  $("#walk").addEventListener("click", walk);
+  $("#interpolation").addEventListener("click", interpolate);
   update();
 }
 
 function update() {
   const n = Math.min(state.selected.length, MOST);
-  const { from, to } = state.walk;
+  const { from, to } = state.interpolation;
   $("#reconstruct").disabled = n === 0;
   $("#reconstruct").textContent = n ? `Reconstruct ${n} selected` : "Reconstruct selected";
-  $("#walk").disabled = from === null || to === null;
+  $("#interpolation").disabled = from === null || to === null;
   const end = (letter, row) => `${letter}: ${row === null ? "not chosen" : `row ${row}`}`;
-  $("#walk-ends").textContent = `${end("A", from)} · ${end("B", to)}. Choose both in the tab Item.`;
+  $("#interpolation-ends").textContent = `${end("A", from)} · ${end("B", to)}. Choose both in the tab Item.`;
 }
 
 const shown = (base64, alt) => el("img", { src: `data:image/png;base64,${base64}`, alt });
@@ -51,9 +51,9 @@ async function sample() {
   show(`Samples, seed ${seed++}`, el("ol", { class: "samples" }, ...images));
 }
 
-async function walk() {
-  const { from, to } = state.walk;
-  const found = await asking(() => api.walk(from, to));
+async function interpolate() {
+  const { from, to } = state.interpolation;
+  const found = await asking(() => api.interpolation(from, to));
   if (!found) return;
   const images = found.images.map((image, at) =>
     el("li", {}, shown(image, `Step ${at + 1} of ${found.images.length}`)),

@@ -48,8 +48,8 @@ function head(item) {
   const { row, id } = item;
   const button = (text, title, onclick, given = {}) => el("button", { type: "button", title, onclick, ...given }, text);
   const setEnd = (end) => () => {
-    state.walk[end] = row;
-    emit("walk");
+    state.interpolation[end] = row;
+    emit("interpolation");
   };
   const toggle = () => {
     const chosen = state.selected.includes(row)
@@ -62,9 +62,9 @@ function head(item) {
     { class: "row" },
     button("Select", "Add the item to the selection, or remove it", toggle, { id: "select-item" }),
     can("decode")
-      ? button("Interpolate from (A)", "Start of the interpolation", setEnd("from"), { id: "walk-from" })
+      ? button("Interpolate from (A)", "Start of the interpolation", setEnd("from"), { id: "interpolation-from" })
       : null,
-    can("decode") ? button("Interpolate to (B)", "End of the interpolation", setEnd("to"), { id: "walk-to" }) : null,
+    can("decode") ? button("Interpolate to (B)", "End of the interpolation", setEnd("to"), { id: "interpolation-to" }) : null,
   );
   const big = item.image ? picture(row, `Item ${id}`) : null;
   big?.classList.add("big");

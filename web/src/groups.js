@@ -16,8 +16,8 @@ export function createGroups() {
     tried($("#cluster-error"), () => jobs.start("cluster", { method: method.value, k }));
   });
   for (const name of ["anomalies", "duplicates"]) {
-    $(`#find-${name}`).addEventListener("click", () => tried($("#oddity-error"), () => jobs.start(name)));
-    on(`done-${name}`, showOddities);
+    $(`#find-${name}`).addEventListener("click", () => tried($("#outliers-error"), () => jobs.start(name)));
+    on(`done-${name}`, showOutliers);
   }
   on("done-cluster", async () => {
     await showClusters();
@@ -29,7 +29,7 @@ export function createGroups() {
     looked = true;
     const has = (column) => state.store.columns.some((one) => one.name === column);
     if (has("cluster")) showClusters();
-    if (has("anomaly") || has("duplicate_of")) showOddities();
+    if (has("anomaly") || has("duplicate_of")) showOutliers();
   });
 }
 
@@ -64,8 +64,8 @@ function small(row) {
   return button;
 }
 
-async function showOddities() {
-  const found = await tried($("#oddity-error"), api.oddities);
+async function showOutliers() {
+  const found = await tried($("#outliers-error"), api.outliers);
   if (!found) return;
   const { anomalies, duplicates } = found;
   $("#anomalies-box").hidden = !anomalies;

@@ -56,8 +56,8 @@ export function createOverlay(canvas, map) {
     const ink = isDark() ? "#e6e8eb" : "#1b1e23";
     for (const row of lists[tab] ?? []) if (map.isShown(row)) ring(at(row), 7, isDark() ? "#7db8f5" : "#1f66b5", 1.5);
     if (state.current !== null && map.isShown(state.current)) ring(at(state.current), 9, ink, 2.5);
-    if (state.walk.from !== null) letter(at(state.walk.from), "A", isDark() ? "#00b488" : "#00795a");
-    if (state.walk.to !== null) letter(at(state.walk.to), "B", isDark() ? "#e8681a" : "#b84e00");
+    if (state.interpolation.from !== null) letter(at(state.interpolation.from), "A", isDark() ? "#00b488" : "#00795a");
+    if (state.interpolation.to !== null) letter(at(state.interpolation.to), "B", isDark() ? "#e8681a" : "#b84e00");
     if (hovered !== null) ring(at(hovered), 7, ink, 1.5);
     if (pointedAt !== null) ring(at(pointedAt), 11, isDark() ? "#ffb454" : "#c96a00", 3);
   }
@@ -72,7 +72,7 @@ export function createOverlay(canvas, map) {
     });
   };
   on("drawn", draw);
-  for (const name of ["open", "walk"]) on(name, redraw);
+  for (const name of ["open", "interpolation"]) on(name, redraw);
   on("listed", ({ part, rows }) => {
     lists[part] = rows;
     redraw();

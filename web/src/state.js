@@ -16,7 +16,7 @@ export const state = {
   /** the row whose details are shown @type {number|null} */
   current: null,
   /** ends of the interpolation @type {{from: number|null, to: number|null}} */
-  walk: { from: null, to: null },
+  interpolation: { from: null, to: null },
   /** GET /labels */
   labels: null,
   /** GET /classifier */

@@ -191,7 +191,7 @@ class Duplicate(BaseModel):
     distance: float
 
 
-class Oddities(BaseModel):
+class Outliers(BaseModel):
     anomalies: list[Anomaly] | None
     duplicates: list[Duplicate] | None
 

@@ -330,10 +330,10 @@ def clusters(here: Here) -> a.Clusters:
     return here.clusters()
 
 
-@router.get("/oddities")
-def oddities(here: Here) -> a.Oddities:
+@router.get("/outliers")
+def outliers(here: Here) -> a.Outliers:
     """Return the items with the highest anomaly scores, and the nearest pairs of duplicates."""
-    return here.oddities()
+    return here.outliers()
 
 
 @router.get("/runs")
@@ -367,8 +367,8 @@ def sample(
     return a.Images(images=here.model.sample(n, seed))
 
 
-@router.get("/walk")
-def walk(
+@router.get("/interpolation")
+def interpolation(
     here: Here,
     start: Annotated[a.Row, Query(alias="from")],
     to: a.Row,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from salience.explorer.answers import Anomaly, Cluster, Clusters, Duplicate, Oddities
+from salience.explorer.answers import Anomaly, Cluster, Clusters, Duplicate, Outliers
 from salience.explorer.items import Items
 from salience.explorer.refusals import NotYet
 from salience.store import Store
@@ -21,8 +21,8 @@ def clusters_of(store: Store) -> Clusters:
     return Clusters(clusters=sorted(found, key=lambda one: -one.size))
 
 
-def oddities_of(store: Store, items: Items) -> Oddities:
-    return Oddities(anomalies=anomalies_of(store, items), duplicates=duplicates_of(store, items))
+def outliers_of(store: Store, items: Items) -> Outliers:
+    return Outliers(anomalies=anomalies_of(store, items), duplicates=duplicates_of(store, items))
 
 
 def anomalies_of(store: Store, items: Items) -> list[Anomaly] | None:

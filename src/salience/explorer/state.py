@@ -17,7 +17,7 @@ from salience.explorer.answers import (
     Found,
     Hit,
     Item,
-    Oddities,
+    Outliers,
     Prediction,
     SearchBody,
     StoreAnswer,
@@ -65,7 +65,7 @@ class Explorer:
         self.runs = Runs(runs or (FOLDER if FOLDER.is_dir() else None), self.model.folder)
         self.mark = secrets.token_hex(4)  # identifies this process, because versions start at 0 in every process
         self._clusters: tuple[int, Clusters] | None = None
-        self._oddities: tuple[tuple[int, int], Oddities] | None = None
+        self._outliers: tuple[tuple[int, int], Outliers] | None = None
 
     def close(self) -> None:
         self.jobs.close()
@@ -204,11 +204,11 @@ class Explorer:
             self._clusters = version, groups.clusters_of(self.store)
         return self._clusters[1]
 
-    def oddities(self) -> Oddities:
+    def outliers(self) -> Outliers:
         version = self.columns.version("anomaly"), self.columns.version("duplicate_of")
-        if self._oddities is None or self._oddities[0] != version:
-            self._oddities = version, groups.oddities_of(self.store, self.items)
-        return self._oddities[1]
+        if self._outliers is None or self._outliers[0] != version:
+            self._outliers = version, groups.outliers_of(self.store, self.items)
+        return self._outliers[1]
 
     def _learnt_version(self) -> int:
         return self.classifier.learnt.version

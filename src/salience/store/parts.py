@@ -28,7 +28,7 @@ from salience.store.store import HIDDEN, MARKED, Store
 PLAN = "plan.json"
 IDENTITY = ("weights", "items", "labels", "rows", "part")  # of a plan; its other values are for people to read
 PART = 1024  # rows; what a killed process loses of its work at most
-# Names of columns that are written here and by what looks for clusters, oddities and classes.
+# Names of columns that are written here and by what looks for clusters, outliers and classes.
 OURS = (
     *(*HIDDEN, MARKED, "id", "label", "x", "y", "umap_x", "umap_y"),
     *("cluster", "anomaly", "duplicate_of", "predicted", "confidence"),
