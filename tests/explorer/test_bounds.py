@@ -100,7 +100,7 @@ def test_what_is_drawn_where_nothing_is_said(vae):
     assert vae.get("/interpolation?from=3&to=8").json() == vae.get("/interpolation?from=3&to=8&steps=9").json()
 
 
-def test_a_walk_goes_the_way_it_was_asked(vae):
+def test_an_interpolation_goes_the_way_it_was_asked(vae):
     there, back = (
         vae.get(url).json()["images"]
         for url in ("/interpolation?from=3&to=8&steps=4", "/interpolation?from=8&to=3&steps=4")

@@ -157,7 +157,7 @@ def test_samples_are_the_same_for_a_seed(vae, pca):
     assert refused.json()["error"].startswith("run: pca cannot sample")
 
 
-def test_a_walk_goes_from_one_items_code_to_the_others(pca):
+def test_an_interpolation_goes_from_one_items_code_to_the_others(pca):
     images = pca.get("/interpolation?from=3&to=8&steps=5").json()["images"]
     ends = [pair[1] for pair in pca.get("/reconstruct?rows=3,8").json()["images"]]
     assert len(images) == 5
