@@ -1,4 +1,4 @@
-"""What the run behind a store adds: embeddings of new items, reconstructions, samples, interpolation; runs to compare."""
+"""What the run behind a store adds: new embeddings, reconstructions, samples, interpolation; and runs to compare."""
 
 from __future__ import annotations
 
