@@ -239,6 +239,10 @@ IN_PLACE = {
     ("fields/stored_items.py", "write"): "the folder appears by rename when all is written",
     ("data/prepare.py", "_write"): "the folder appears by rename when all is written",
     ("fields/row_writer.py", "__init__"): "the folder appears by rename when all is written",
+    ("fields/stored_items.py", "__init__"): "the folder appears by rename when all is written",
+    ("fields/stored_items.py", "add"): "the folder appears by rename when all is written",
+    ("modalities/series/series_builder.py", "__enter__"): "the folder appears by rename when all is written",
+    ("modalities/series/series_builder.py", "_flush"): "the folder appears by rename when all is written",
     ("data/download.py", "_flush"): "writes nothing",
     ("store/lance_store.py", "create"): "Lance writes a version that counts when it is whole",
     ("store/lance_store.py", "append"): "Lance writes a new version beside the old one",
@@ -249,6 +253,8 @@ IN_PLACE = {
     ("explorer/app.py", "export"): "to memory",
     ("explorer/pictures.py", "encoded"): "to memory",
     ("modalities/image/thumbnails.py", "png"): "to memory",
+    ("modalities/audio/spectrogram.py", "_png"): "to memory",
+    ("modalities/series/pictures.py", "_png"): "to memory",
     ("explorer/umap_process.py", ""): "to a pipe",
 }
 

@@ -209,7 +209,7 @@ def told_apart(path: Path) -> list[str]:
 
 
 def test_the_names_of_kinds_of_data_are_found():
-    assert KINDS_OF_DATA == ["image", "joined", "table", "text"]
+    assert KINDS_OF_DATA == ["audio", "image", "joined", "series", "table", "text"]
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_a_method_that_learns_from_labels_gets_them():
     assert cross_val_score(make_pipeline(learner, LogisticRegression()), x, y, cv=3).mean() > 0.9
     assert learner.__sklearn_tags__().target_tags.required
     for bad, message in (
-        (None, "y: supcon learns from labels"),
+        (None, "y: supcon requires labels"),
         (y[:5], "y: expected one value per item, got 5 values for 178 items"),
     ):
         with pytest.raises(UserError, match=message):
@@ -318,7 +318,7 @@ def test_images_of_other_values_than_learnt_are_refused(images):
         (RepresentationLearner("simclr", options={"devices": 2}), "devices: simclr has no such option"),
         (RepresentationLearner("simclr", options={"temperature": -1.0}), "must be > 0"),
         (RepresentationLearner("pca", options={"dim": 5}), "at most 4"),
-        (RepresentationLearner("pca", options=3), "options: 3 is no dictionary"),
+        (RepresentationLearner("pca", options=3), "options: 3 is not a dictionary"),
         (RepresentationLearner("pca", epochs=3), "closed form"),
         (RepresentationLearner("simclr", batch_size=41), "more than the data has"),
         (RepresentationLearner("simclr", views="glyphs"), "is not a policy of table data"),
@@ -408,7 +408,7 @@ def test_masked_values_are_refused(table):
     masked = np.ma.masked_array(table, mask=np.zeros(table.shape, bool))
     RepresentationLearner().fit(masked)
     masked[0, 0] = np.ma.masked
-    with pytest.raises(UserError, match=r"X: it has masked values.*filled"):
+    with pytest.raises(UserError, match=r"X: masked values.*filled"):
         RepresentationLearner().fit(masked)
 
 
@@ -418,7 +418,7 @@ def test_masked_values_are_refused(table):
         ([-1], r"unlabelled: expected one value of y, such as -1, got '\[-1\]'; give the value alone"),
         ((), r"unlabelled: expected one value of y"),
         (7, r"unlabelled: 7 is not a value of y, which contains -1, 0, 1; leave it out, or correct it"),
-        ("-2", r"unlabelled: '-2' is no value of y"),
+        ("-2", r"unlabelled: '-2' is not a value of y"),
     ],
 )
 def test_what_is_no_value_of_y_is_refused_as_unlabelled(unlabelled, message):

@@ -79,7 +79,7 @@ def test_a_run_is_judged_by_the_split_its_source_brings(source, tmp_path):
     run = salience.fit("pca", source, out=tmp_path / "run", dim=2, progress=False)
     report = salience.evaluate(run, on=source, progress=False, write=False)
     assert (report.about["train_rows"], report.about["test_rows"]) == (40, 20)
-    assert any(note.startswith("evaluated on the test split that") for note in report.notes)
+    assert any(note.startswith("evaluated on the test split of") for note in report.notes)
     alone = salience.evaluate(run, on=open_data(source, split="test", progress=False), progress=False, write=False)
     assert alone.about["train_rows"] + alone.about["test_rows"] == 20
     assert not any(note.startswith("judged by the") for note in alone.notes)

@@ -219,7 +219,7 @@ def test_it_trains_under_a_users_own_trainer(name: str) -> None:
 
 
 def test_gradients_of_several_batches_are_refused() -> None:
-    with pytest.raises(UserError, match=r"^accumulate_grad_batches: 4 was given, .*; take 1$"):
+    with pytest.raises(UserError, match=r"^accumulate_grad_batches: 4 was given, .*; use 1$"):
         trainer(accumulate_grad_batches=4).fit(LightningMethod(built("gan")), contract.dataset_for("gan").loader(32))
 
 

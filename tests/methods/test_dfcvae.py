@@ -192,7 +192,7 @@ def test_features_that_cannot_be_are_refused(tmp_path: Path) -> None:
     fit("autoencoder", larger, out=tmp_path / "larger", epochs=1, batch_size=8, progress=False)
     (tmp_path / "empty").mkdir()
     for features, what in {
-        str(tmp_path / "pca"): "features: .*pca is a closed form and has no encoder",
+        str(tmp_path / "pca"): "features: .*pca has a closed form and no encoder",
         str(tmp_path / "larger"): "features: .*larger sees image items of 1×16×16, these are image items of 1×8×8",
         str(tmp_path / "empty"): "features: ",
         "resnet81": "features: unknown encoder 'resnet81'",

@@ -229,7 +229,7 @@ def what_all_layers_learn_in_the_end(name: str, option: str) -> None:
         if choice != "none":
             assert method.stages[-1].share == 3  # as long as all layers before
     assert [StackedAutoencoder.build(Context(spec, 96, classes=n)).fine_tune for n in (0, 3)] == ["rebuild", "labels"]
-    with pytest.raises(UserError, match="this fit sees none"):
+    with pytest.raises(UserError, match="this fit does not use labels"):
         StackedAutoencoder.build(Context(spec, 96), fine_tune="labels")
 
 

@@ -50,7 +50,7 @@ def test_the_decoder_mirrors_the_encoder(spec: Spec) -> None:
 def test_a_code_of_any_width_ends_in_a_linear_layer(name: str, dim: int) -> None:
     encoder = make_encoder(name, IMAGES, dim=dim)
     assert last_layer(encoder).out_features == encoder.dim == dim
-    with pytest.raises(TypeError, match="was not made for a code"):
+    with pytest.raises(TypeError, match="has no code"):
         last_layer(make_encoder(name, IMAGES) if name != "linear" else followed_by(encoder, nn.ReLU()))
 
 

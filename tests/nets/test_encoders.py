@@ -231,8 +231,8 @@ def test_the_cache_is_looked_into_under_the_published_name(monkeypatch):
         ("qqqqqq", IMAGES, "use convnet, mlp, linear or the name of a timm model"),
         ("resnet18:pretraned", IMAGES, "expected ':pretrained' or a file of weights"),
         ("convnet:pretrained", IMAGES, "no published weights"),
-        ("convnet", TABLE, "take mlp or linear"),
-        ("resnet18", TABLE, "take mlp or linear"),
+        ("convnet", TABLE, "use mlp or linear"),
+        ("resnet18", TABLE, "use mlp or linear"),
         (
             "vit_tiny_patch16_224",
             dataclasses.replace(IMAGES, shape=(3, 100, 100)),

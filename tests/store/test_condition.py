@@ -45,8 +45,8 @@ def test_what_can_be_said(expression, sql):
 @pytest.mark.parametrize(
     ("expression", "complaint"),
     [
-        ("", "is no condition"),
-        ("  ", "is no condition"),
+        ("", "is not a condition"),
+        ("  ", "is not a condition"),
         ("x > 1; DROP TABLE items", "cannot be read at ';'"),
         ("x > 1 -- all", "cannot be read at '--'"),
         ("x > 1 /* all */", "cannot be read at '/*'"),
@@ -124,5 +124,5 @@ def test_the_order_of_and_or_and_not_is_that_of_sql():
 
 
 def test_a_byte_that_is_no_text_is_refused_as_such():
-    with pytest.raises(UserError, match="where: it holds a byte that is no text in UTF-8"):
+    with pytest.raises(UserError, match="where: it contains bytes that are not UTF-8"):
         parse("id = '\udcff'", {"id": "text"})

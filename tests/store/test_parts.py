@@ -120,7 +120,7 @@ def test_a_process_that_has_slept_mixes_nothing_into_another_runs_store(
     sleeper: subprocess.Popen[str], pca: Representation, other: Representation, data: Dataset, tmp_path: Path
 ) -> None:
     path = tmp_path / "d.lance"
-    with pytest.raises(UserError, match=r"^out: another process embeds share 1/1 of these items into the same store"):
+    with pytest.raises(UserError, match=r"^out: another process embeds shard 1/1 of these items into the same store"):
         embed(pca, data, path)
     assert embed(pca, data, path, "1/2").left == 16
     assert embed(pca, data, path, "2/2").left == 0  # brings them in, and removes the folder

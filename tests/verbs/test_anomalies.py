@@ -280,7 +280,7 @@ def test_what_does_not_fit_a_store_is_refused(store, options, complaint):
 
 def test_a_class_that_is_all_there_is(store):
     store.write_columns({"label": ["one"] * 400})
-    with pytest.raises(UserError, match=r"^held_out: .* has items of 'one' alone"):
+    with pytest.raises(UserError, match=r"^held_out: .* has items of 'one' only"):
         anomalies(store, held_out="one")
 
 

@@ -42,7 +42,7 @@ def test_a_policy_changes_what_is_seen(tmp_path):
 
 def test_a_method_without_views_shows_the_items(tmp_path):
     assert preview("pca", "digits", tmp_path / "a.svg", items=2).exists()
-    with pytest.raises(UserError, match="views: pca draws no views"):
+    with pytest.raises(UserError, match="views: pca does not use views"):
         preview("pca", "digits", tmp_path / "b.png", views="glyphs")
 
 

@@ -26,7 +26,9 @@ def build(found: Found, options: Options, folder: Path | None) -> Built:
         UserError: No item can be read, a value is not finite, or the data do not fit `options.spec`.
     """
     content, want = found.content, options.spec
-    modality = _choose_modality(content, options.kind)
+    modality = _choose_modality(
+        content, None if want is not None and not want.modality.accepts(content) else options.kind
+    )
     if want is not None and want.modality.name != modality.name:
         raise UserError(
             f"source: mismatched data: the run was trained on {want.modality.name} data, got {modality.name} data"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST_CLASSES = 20  # up to this many distinct numbers may be classes; more are a quantity, unless they have no gaps
 MOSTLY = 0.9  # share of the distinct texts that must be numbers, for the rest to be missing values
+LARGEST_EXACT = 2**53  # integers up to it are exact as floats
 UNKNOWN = -1  # label of an item without a known class
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _WHOLE_FLOAT = re.compile(r"-?(?:0|[1-9]\d*)\.0+", re.ASCII)
@@ -54,7 +55,7 @@ def encode_labels(
     """
     import pandas as pd  # imported here, because opening prepared data does not need it
 
-    codes, unique = pd.factorize(_factorable(pd.Series(values).reset_index(drop=True)))
+    codes, unique = pd.factorize(_factorable(_as_series(values).reset_index(drop=True)))
     if texts:
         names = _cell_names(list(unique), argument, measurements, rules)
     else:
@@ -155,6 +156,16 @@ def encode_groups(values: Any) -> np.ndarray:
     missing = codes < 0
     codes[missing] = codes.max(initial=-1) + 1 + np.arange(missing.sum())
     return codes
+
+
+def _as_series(values: Any) -> pd.Series:
+    """Convert values to a series. Lists of large integers become objects, because pandas may read them as floats."""
+    import pandas as pd
+
+    large = isinstance(values, list | tuple) and any(
+        isinstance(one, int) and abs(one) > LARGEST_EXACT for one in values
+    )
+    return pd.Series(values, dtype=object) if large else pd.Series(values)
 
 
 def _factorable(series: pd.Series) -> pd.Series:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from salience.nets.encoder import Encoder, Whole
+from salience.nets.encoder import BodyWithLayers, Encoder, Whole
 
+SEQUENCES = (nn.Sequential, BodyWithLayers)  # whose parts follow each other
 NONLINEAR = (nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Tanh, nn.Sigmoid)
 
 
@@ -84,14 +85,14 @@ def _layers_of(body: nn.Module, encoder: Encoder) -> list[str]:
 def _without_code(body: nn.Module) -> nn.Module:
     """The network under the linear layer that a chosen width has put on top: the same whatever the width."""
     parts = list(body.children())
-    added = type(body) is nn.Sequential and len(parts) == 2 and isinstance(parts[1], nn.Linear)
+    added = type(body) in SEQUENCES and len(parts) == 2 and isinstance(parts[1], nn.Linear)
     return parts[0] if added and isinstance(parts[0], nn.Sequential | Whole) else body
 
 
 def _until(body: nn.Module, name: str) -> nn.Module:
     """A sequence without what comes after the part of this name; any other network whole."""
     first, _, rest = name.partition(".")
-    if type(body) is not nn.Sequential or not first:
+    if type(body) not in SEQUENCES or not first:
         return body
     *before, last = list(body.children())[: int(first) + 1]
     return nn.Sequential(*before, _until(last, rest))

@@ -97,7 +97,7 @@ def test_methods_that_rebuild_need_one_length(method: str, source: Path, tmp_pat
 def test_versions_of_series_are_drawn_as_rows() -> None:
     figure = table_figure([("original", torch.zeros(2, 5, 3)), ("rebuilt", np.ones((2, 5, 3)))])  # type: ignore[list-item]
     images = [axes.images[0].get_array() for axes in figure.axes[:2]]
-    assert [image.shape for image in images] == [(2, 15), (2, 15)]
+    assert [image.shape for image in images] == [(6, 5), (6, 5)]
 
 
 def test_an_autoencoder_learns_to_rebuild_series(tmp_path: Path) -> None:

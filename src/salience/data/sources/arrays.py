@@ -62,7 +62,7 @@ def open_npy(path: Path, query: Query) -> Source:
 
 def open_npz(path: Path, query: Query) -> Source:
     """Open a .npz file with an array x (or images, data) and optional labels y, or with both for each split."""
-    names = _names_in(path)
+    names = names_in_npz(path)
     splits = {split: pair for split in SPLITS if (pair := _pair(names, split))}
     if not splits:
         splits = {"train": _only_pair(names, path)}
@@ -70,8 +70,8 @@ def open_npz(path: Path, query: Query) -> Source:
     x_name, y_name = splits[split]
 
     def read() -> Found:
-        x = _checked(_member(path, x_name), f"{path}, array {printable(x_name)}")
-        y = _member(path, y_name) if y_name and query.labels is None else None
+        x = _checked(load_member(path, x_name), f"{path}, array {printable(x_name)}")
+        y = load_member(path, y_name) if y_name and query.labels is None else None
         return read_array(x, query, y)
 
     mark = mark_of([mark_of_files([path]), make_side_mark(query)])
@@ -296,7 +296,7 @@ def _require_text(array: np.ndarray, what: str) -> np.ndarray:
     return array
 
 
-def _names_in(path: Path) -> list[str]:
+def names_in_npz(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
@@ -304,7 +304,7 @@ def _names_in(path: Path) -> list[str]:
         raise UserError(f"source: {path} cannot be read as .npz: {_one_line(error)}") from error
 
 
-def _member(path: Path, name: str) -> np.ndarray:
+def load_member(path: Path, name: str) -> np.ndarray:
     what = f"source: array '{printable(name)}' of {path}"
     try:
         with zipfile.ZipFile(path) as archive:

@@ -41,10 +41,13 @@ def find_text_column(table: Table, taken: Sequence[str | None], query: Query) ->
         raise UserError(f"text: no column '{named}'; the columns are: {', '.join(table.names[:20])}")
     if kind not in (None, TEXTS.name) or query.reading.categorical:
         return None
-    long = list(_long_columns(table, taken))
+    first = _first_rows(table)
+    if first is None:
+        return None
+    long = list(_long_columns(first, taken))
     if kind == TEXTS.name:
         return _only(table, long, taken)
-    if len(long) == 1 and _has_no_numbers(table, [*taken, *table.index]):
+    if len(long) == 1 and _has_no_numbers(first, [*taken, *table.index]):
         return long[0]
     return None
 
@@ -59,13 +62,18 @@ def _only(table: Table, long: Sequence[str], taken: Sequence[str | None]) -> str
     raise UserError(f"text: found {found}; name one with --text: {', '.join((long or table.names)[:20])}")
 
 
-def _long_columns(table: Table, taken: Sequence[str | None]) -> Iterator[str]:
+def _first_rows(table: Table) -> pd.DataFrame | None:
+    """Return the first rows of a table, None if it has none."""
+    frames = table.frames(table.names)
+    first = next(frames, None)
+    next(frames, None)  # the process that reads a small file is then done with it, and free for the next request
+    return None if first is None else first.iloc[:EXAMINED]
+
+
+def _long_columns(first: pd.DataFrame, taken: Sequence[str | None]) -> Iterator[str]:
     """Iterate over the columns whose first cells are mostly long, different texts."""
-    first = next(table.frames(table.names), None)
-    if first is None:
-        return
-    for name in table.names:
-        cells = first[name].iloc[:EXAMINED].dropna() if name not in taken else first[name].iloc[:0]
+    for name in first.columns:
+        cells = first[name].dropna() if name not in taken else first[name].iloc[:0]
         texts = [cell for cell in cells if isinstance(cell, str)]
         if not texts or len(texts) < len(cells):
             continue
@@ -75,11 +83,10 @@ def _long_columns(table: Table, taken: Sequence[str | None]) -> Iterator[str]:
             yield name
 
 
-def _has_no_numbers(table: Table, taken: Sequence[str | None]) -> bool:
+def _has_no_numbers(first: pd.DataFrame, taken: Sequence[str | None]) -> bool:
     """Return whether no other column holds numbers, so that the rows are not items of several values."""
-    first = next(table.frames(table.names))
-    for name in table.names:
-        cells = first[name].iloc[:EXAMINED].dropna()
+    for name in first.columns:
+        cells = first[name].dropna()
         if name not in taken and len(cells) and pd.to_numeric(cells, errors="coerce").notna().all():
             return False
     return True

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from salience.data.sources.arrays import load_member, names_in_npz
 from salience.data.sources.query import Query, require_train_split
 from salience.errors import UserError
 from salience.fields.content import Found
@@ -23,7 +23,7 @@ def is_word_vectors(path: Path) -> bool:
     """Return whether a file holds word vectors, by its first line or its names."""
     suffix = path.suffix.lower()
     if suffix == ".npz":
-        return zipfile.is_zipfile(path) and {Path(name).stem for name in zipfile.ZipFile(path).namelist()} == NAMES
+        return _names_in(path) == NAMES
     if suffix not in EXTENSIONS:
         return False
     with path.open("rb") as file:
@@ -31,6 +31,14 @@ def is_word_vectors(path: Path) -> bool:
     if len(first) == 2 and all(part.isdigit() for part in first):
         return True
     return suffix != ".bin" and len(first) > LEAST and _numbers(first[1:]) is not None
+
+
+def _names_in(path: Path) -> set[str]:
+    """Return the names of the arrays in an .npz file; none if it is damaged, which its reader reports."""
+    try:
+        return set(names_in_npz(path))
+    except UserError:
+        return set()
 
 
 def open_vectors(path: Path, query: Query) -> Source:
@@ -48,11 +56,7 @@ def _read(path: Path) -> Found:
 
 
 def _npz(path: Path) -> tuple[list[str], np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as held:
-            words, vectors = held["words"], held["vectors"]
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as problem:
-        raise UserError(f"source: {path} cannot be read ({' '.join(str(problem).split())[:160]})") from None
+    words, vectors = load_member(path, "words"), load_member(path, "vectors")
     if words.ndim != 1 or vectors.ndim != 2 or len(words) != len(vectors) or words.dtype.kind not in "US":
         shapes = f"words {list(words.shape)} and vectors {list(vectors.shape)}"
         raise UserError(f"source: {path}: expected texts words [n] and vectors [n d], got {shapes}")
