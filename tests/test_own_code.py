@@ -321,6 +321,7 @@ def test_the_doctor_reads_the_signs_of_a_file_without_importing_it(files: Path) 
     assert imported() == []
 
 
+@pytest.mark.slow
 def test_the_python_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parent.parent / "docs" / "how-to" / "extend.md").read_text()
     (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)

@@ -134,6 +134,7 @@ def test_the_gain_is_paired_over_test_rows():
     assert (swapped.low, swapped.value) == pytest.approx((-gain.high, -gain.value))
 
 
+@pytest.mark.slow
 def test_a_skewed_gain_has_its_interval_the_right_way_round():
     """Ours is better, on one row by far: without it in a draw little is gained, so the interval is longer below."""
     truth = np.random.default_rng(0).normal(size=40)

@@ -253,6 +253,7 @@ def on_half(rank: int) -> Left:
     return left | {"queue is sent": torch.tensor((QUEUE, 128) in sent), "others are": torch.tensor(len(sent) > 0)}
 
 
+@pytest.mark.slow
 def test_two_processes_at_equal_groups_equal_one_with_batch_norm() -> None:
     """Four groups, of one process or two of each: losses, gradients, statistics, queue; keys cross processes."""
     whole, (first, second) = two_steps(slice(None)), two_processes(on_half)

@@ -260,6 +260,7 @@ def on_half(rank: int) -> dict[str, Tensor]:
     return with_queue(slice(rank * half, rank * half + half), rank=rank, world=2)
 
 
+@pytest.mark.slow
 def test_two_processes_with_a_full_queue_equal_one() -> None:
     whole, (first, second) = with_queue(slice(None)), two_processes(on_half)
     for key, expected in whole.items():

@@ -359,6 +359,7 @@ def test_an_autoregressive_likelihood_is_the_product_over_pixels_of_what_those_b
     assert (method.density(told, x) - Density(likelihood, method.encoder.input.spec)(told, x)).abs().min() > 1e-6
 
 
+@pytest.mark.slow
 def test_a_strong_decoder_says_more_of_items_and_leaves_the_code_less() -> None:
     dataset = contract.dataset_for("vae")
     items, found = dataset.batch(np.arange(64)), []

@@ -87,6 +87,7 @@ def test_how_far_apart_ends_are_is_a_share_of_the_originals(digits, tmp_path):
     assert found.value < 0.7
 
 
+@pytest.mark.slow
 def test_paths_of_a_vae_lose_less_between_their_ends_than_those_of_an_autoencoder(digits, tmp_path, monkeypatch):
     monkeypatch.setattr("salience.verbs.interpolate.PAIRS", 60)
     lost = {}

@@ -64,6 +64,7 @@ def test_the_judge_by_default_tells_a_gaussian_and_shuffled_values_from_the_data
     assert found.text().count("\n") >= 6
 
 
+@pytest.mark.slow
 def test_a_trained_generator_is_nearer_to_the_data_than_what_anybody_could_draw(digits, tmp_path):
     gan = fit("gan", digits, out=tmp_path / "run", encoder="mlp", epochs=120, progress=False)
     interval = {name: f["frechet"] for name, f in sample(gan, digits, n=3, progress=False).figures.items()}

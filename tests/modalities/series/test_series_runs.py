@@ -100,6 +100,7 @@ def test_versions_of_series_are_drawn_as_rows() -> None:
     assert [image.shape for image in images] == [(6, 5), (6, 5)]
 
 
+@pytest.mark.slow
 def test_an_autoencoder_learns_to_rebuild_series(tmp_path: Path) -> None:
     source = write_waves(tmp_path / "waves", ragged=False)
     unit = opened(source).x
