@@ -12,7 +12,18 @@ import salience
 
 SOURCE = Path(salience.__file__).parent
 LAYERS = (
-    ("errors", "units", "batch", "distributed", "files", "locks", "untrusted", "allocator", "processors"),
+    (
+        "errors",
+        "units",
+        "batch",
+        "distributed",
+        "files",
+        "locks",
+        "untrusted",
+        "allocator",
+        "processors",
+        "worker_process",
+    ),
     ("warning_signs", "source_values", "origins"),
     ("option", "source_names", "store_names", "reading", "csv_text", "label_files", "drawing", "progress"),
     ("views",),

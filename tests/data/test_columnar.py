@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -148,10 +149,10 @@ def test_it_needs_pyarrow_alone(tmp_path):
         "print(sorted({'torch', 'pandas', 'salience', 'lightning'} & set(sys.modules)))"
     )
     run = subprocess.run(
-        [columnar_process.sys.executable, "-P", "-c", program, str(columnar_process.WORKER)],
+        [sys.executable, "-P", "-c", program, str(columnar_process.WORKER)],
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in columnar_process.sys.path if p)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
         check=True,
     )
     assert run.stdout.strip() == "[]"

@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -19,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from salience.errors import UserError
+from salience.worker_process import end_all_workers, end_worker, start_worker
 
 WORKER = Path(__file__).with_name("columnar_worker.py")
 LEAST_MEMORY = 4 << 30  # bytes; a reader may use this much, or half of the machine's memory if that is more
@@ -41,7 +41,7 @@ class Reader:
         """
         self.form, self.rows, self.wide_rows = form, rows, wide_rows
         self._idle: list[subprocess.Popen[bytes]] = []
-        weakref.finalize(self, _end_all, self._idle)
+        weakref.finalize(self, end_all_workers, self._idle)
 
     def schema(self, path: Path) -> pa.Schema:
         """Return the schema of a file. Raises UserError if it is damaged."""
@@ -66,7 +66,7 @@ class Reader:
             if whole:
                 self._idle.append(process)
             else:
-                _end(process)
+                end_worker(process)
 
     def _ask(self, process: subprocess.Popen[bytes], path: Path, columns: list[str] | None) -> None:
         request = {
@@ -122,28 +122,7 @@ def _damaged(path: Path, reason: str) -> str:
 
 
 def _start() -> subprocess.Popen[bytes]:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
-    return subprocess.Popen(
-        [sys.executable, "-P", "-S", str(WORKER)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-    )
-
-
-def _end_all(processes: list[subprocess.Popen[bytes]]) -> None:
-    while processes:
-        _end(processes.pop())
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    for pipe in (process.stdin, process.stdout):
-        with suppress(OSError):
-            if pipe is not None:
-                pipe.close()
-    process.wait()
+    return start_worker(WORKER)
 
 
 def _memory() -> int:

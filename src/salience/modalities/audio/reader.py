@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from salience.errors import MissingPackage
+from salience.worker_process import end_all_workers, end_worker, start_worker
 
 if TYPE_CHECKING:
     from salience.modalities.image.headers import Blob
@@ -52,7 +52,7 @@ class Reader:
     def __init__(self) -> None:
         require_packages()
         self._idle: list[subprocess.Popen[bytes]] = []
-        weakref.finalize(self, _end_all, self._idle)
+        weakref.finalize(self, end_all_workers, self._idle)
 
     def header(self, blob: Blob) -> Header:
         """Return the header of a recording. Raises UnreadableError if there is none."""
@@ -107,7 +107,7 @@ class Reader:
             if whole:
                 self._idle.append(process)
             else:
-                _end(process)
+                end_worker(process)
 
 
 def require_packages() -> None:
@@ -166,31 +166,7 @@ def _how_it_ended(process: subprocess.Popen[bytes]) -> str:
 
 
 def _start() -> subprocess.Popen[bytes]:
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
-        "OPENBLAS_NUM_THREADS": "1",  # its buffers count against the limit of memory
-    }
-    return subprocess.Popen(
-        [sys.executable, "-P", "-S", str(WORKER)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-    )
-
-
-def _end_all(processes: list[subprocess.Popen[bytes]]) -> None:
-    while processes:
-        _end(processes.pop())
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    for pipe in (process.stdin, process.stdout):
-        with suppress(OSError):
-            if pipe is not None:
-                pipe.close()
-    process.wait()
+    return start_worker(WORKER, OPENBLAS_NUM_THREADS="1")  # its buffers count against the limit of memory
 
 
 def _memory() -> int:
